@@ -1,0 +1,8 @@
+"""Train one spiking network or a grid of them: python launch.py --help."""
+
+import sys
+
+from rbp.sweep.launch import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""What a user can put right: the launcher prints these as one message, without a stack trace."""
+
+
+class UserError(Exception):
+    """Names the key or file, its value, what is allowed and what to do."""
+
+
+class ConfigError(UserError):
+    """A configuration that cannot be run; raised before anything is written."""
+
+
+class DataError(UserError):
+    """A data set that is missing, truncated or wrong."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be used for this run."""
+
+
+class TrainingError(UserError):
+    """Training cannot go on: the loss is no number, the disk is full."""

@@ -1,0 +1,109 @@
+"""Cells of a grid: what each is, whether it is done, and running them one after another in this process."""
+
+import json
+import traceback
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rbp.errors import UserError
+from rbp.identity import folder_name, run_folder
+from rbp.sweep.preflight import preflight
+from rbp.sweep.table import Row, print_table
+
+
+@dataclass
+class Cell:
+    """One run of a grid: its frozen config, and the values by which it differs from the others."""
+
+    cfg: DictConfig
+    choices: dict[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def name(self) -> str:
+        return folder_name(self.cfg)
+
+    @property
+    def folder(self) -> Path:
+        return run_folder(self.cfg)
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or self.name
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a run that is done; None where there is none, or not a whole one."""
+    try:
+        result = json.loads((folder / "result.json").read_text())
+    except (OSError, ValueError):
+        return None
+    return result if isinstance(result, dict) and "test_acc" in result else None
+
+
+def run_cell(cfg: DictConfig) -> dict[str, Any]:
+    """Train a frozen config in its folder, or evaluate it; returns the result."""
+    from rbp.train import evaluate, train
+
+    return (evaluate if cfg.eval_only else train)(cfg, run_folder(cfg))
+
+
+def run_one(cfg: DictConfig) -> None:
+    """A single run: its result, and where the files lie."""
+    cell = Cell(cfg)
+    result = _result_if_done(cell)
+    if result is not None:
+        print(f"{cell.name} is done already.")
+    else:
+        preflight([cfg])
+        print(f"{_begins(cell)} {cell.folder}", flush=True)
+        result = run_cell(cfg)
+    print_table([Row(cell.choices, cell.name, result)])
+    print(f"Files: {cell.folder}")
+
+
+def run_grid(cells: list[Cell]) -> int:
+    """Run the cells that are not done, show all side by side; the exit code: 1 if one failed."""
+    results = [_result_if_done(cell) for cell in cells]
+    todo = [cell for cell, result in zip(cells, results, strict=True) if result is None]
+    preflight([cell.cfg for cell in todo])
+    if todo:
+        print(f"{len(cells)} cells, {len(cells) - len(todo)} done already.", flush=True)
+    else:
+        print(f"All {len(cells)} cells are done.")
+    rows = []
+    for number, (cell, result) in enumerate(zip(cells, results, strict=True), 1):
+        if result is None:
+            print(f"[{number}/{len(cells)}] {cell.label}: {_begins(cell)} {cell.folder}", flush=True)
+            rows.append(_attempt(cell))
+        else:
+            rows.append(Row(cell.choices, cell.name, result))
+    print_table(rows)
+    print(f"Files: {cells[0].folder.parent}")
+    return int(any(row.error for row in rows))
+
+
+def _result_if_done(cell: Cell) -> dict[str, Any] | None:
+    return None if cell.cfg.eval_only else read_result(cell.folder)
+
+
+def _begins(cell: Cell) -> str:
+    if cell.cfg.eval_only:
+        return "evaluating"
+    return "going on with" if (cell.folder / "checkpoints").exists() else "training in"
+
+
+def _attempt(cell: Cell) -> Row:
+    """Run a cell of a grid; a failure is told and kept, so that it does not hide the others."""
+    try:
+        return Row(cell.choices, cell.name, run_cell(cell.cfg))
+    except UserError as error:
+        message = str(error)
+    except Exception as error:
+        traceback.print_exc()
+        message = f"{type(error).__name__}: {error}"
+    print(f"FAILED {cell.label}: {message}", flush=True)
+    return Row(cell.choices, cell.name, None, f"{message} (log: {cell.folder / 'log.txt'})")

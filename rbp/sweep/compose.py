@@ -1,0 +1,120 @@
+"""From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
+
+import copy
+import itertools
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from rbp.errors import ConfigError
+from rbp.sweep.cells import Cell
+from rbp.sweep.messages import explain
+from rbp.sweep.places import CONF, is_group
+from rbp.validate import validate
+
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+
+
+def freeze(cfg: DictConfig) -> DictConfig:
+    """A checked copy with every value settled: no interpolations, no Hydra, read-only. Raises ConfigError."""
+    try:
+        values = OmegaConf.to_container(cfg, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, [])) from error
+    assert isinstance(values, dict)
+    values.pop("hydra", None)
+    frozen = OmegaConf.create(values)
+    validate(frozen)
+    OmegaConf.set_struct(frozen, True)
+    OmegaConf.set_readonly(frozen, True)
+    return frozen
+
+
+def compose_grid(overrides: list[str]) -> list[Cell]:
+    """The cells of the product of all swept values, in the order written, the last key fastest.
+
+    Raises one ConfigError that lists every problem of every cell.
+    """
+    cells: list[Cell] = []
+    problems: dict[str, int] = {}  # message -> the number of cells that have it
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        fixed, swept = _split(overrides)
+        composer = _Composer(fixed)
+        combinations = list(itertools.product(*swept.values()))
+        for values in combinations:
+            choices = dict(zip(swept, values, strict=True))
+            try:
+                cfg = freeze(composer([f"{key}={value}" for key, value in choices.items()]))
+                cells.append(Cell(cfg, {key: value.strip("'\"") for key, value in choices.items()}))
+            except ConfigError as error:
+                for line in str(error).splitlines():
+                    problems[line] = problems.get(line, 0) + 1
+    if problems:
+        raise ConfigError("\n".join(_in_how_many(line, n, len(combinations)) for line, n in problems.items()))
+    _refuse_doubles(cells)
+    return cells
+
+
+def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """What all cells share, and the values of each swept key as written; the last word on a key counts."""
+    fixed: dict[str, str] = {}
+    swept: dict[str, list[str]] = {}
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except HydraException as error:
+        raise ConfigError(explain(error, overrides)) from error
+    for override in parsed:
+        key = override.get_key_element()
+        fixed.pop(key, None)
+        swept.pop(key, None)
+        if not override.is_sweep_override():
+            fixed[key] = str(override.input_line)
+        elif override.is_discrete_sweep():
+            swept[key] = list(override.sweep_string_iterator())
+        else:
+            raise ConfigError(f"{override.input_line}: a grid needs single values, such as {key}=1,2")
+    return list(fixed.values()), swept
+
+
+class _Composer:
+    """Composes once per choice of groups, at 76 ms each, and sets plain values on copies of that."""
+
+    def __init__(self, fixed: list[str]) -> None:
+        self.fixed = fixed
+        self.parser = OverridesParser.create()
+        self.bases: dict[tuple[str, ...], DictConfig] = {}
+
+    def __call__(self, lines: list[str]) -> DictConfig:
+        structural = tuple(line for line in lines if is_group(line.partition("=")[0]) or line.startswith("+"))
+        plain = [line for line in lines if line not in structural]
+        try:
+            if structural not in self.bases:
+                self.bases[structural] = compose("config", [*self.fixed, *structural])
+            cfg = copy.deepcopy(self.bases[structural])
+            try:
+                for override in self.parser.parse_overrides(plain):
+                    OmegaConf.update(cfg, override.key_or_group, override.value())
+            except OmegaConfBaseException:
+                return compose("config", [*self.fixed, *lines])  # raises Hydra's own error, which says more
+            return cfg
+        except COMPOSITION_ERRORS as error:
+            raise ConfigError(explain(error, [*self.fixed, *lines])) from error
+
+
+def _in_how_many(problem: str, count: int, total: int) -> str:
+    return problem if count == total else f"{problem} ({count} of {total} cells)"
+
+
+def _refuse_doubles(cells: list[Cell]) -> None:
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        if other := seen.get(cell.name):
+            raise ConfigError(
+                f"{other.label} and {cell.label} are the same run ({cell.name}): they differ only in what "
+                "does not decide the result; leave one of them out"
+            )
+        seen[cell.name] = cell

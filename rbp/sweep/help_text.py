@@ -1,0 +1,25 @@
+"""What `--help` lists: the groups with their options, and the named grids."""
+
+import textwrap
+
+from omegaconf import OmegaConf
+
+from rbp.config import SURROGATES
+from rbp.sweep.places import groups, options, sweep_names
+from rbp.sweep.sweepfile import load_sweep
+
+
+def register() -> None:
+    """Make the lists known to conf/hydra/help/rbp.yaml."""
+    OmegaConf.register_new_resolver("rbp.groups", _groups, replace=True)
+    OmegaConf.register_new_resolver("rbp.sweeps", _sweeps, replace=True)
+    OmegaConf.register_new_resolver("rbp.surrogates", lambda: ", ".join(SURROGATES), replace=True)
+
+
+def _groups() -> str:
+    return "\n".join(f"  {group:<10} {' | '.join(options(group))}" for group in groups())
+
+
+def _sweeps() -> str:
+    lines = [f"  {name:<10} {load_sweep(name).about}" for name in sweep_names()]
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)

@@ -1,0 +1,89 @@
+"""The one entrypoint: composes the config, then runs one cell or a grid; tells errors in one message.
+
+A grid is composed with Hydra's compose API rather than by a Sweeper plugin: Hydra 1.3 takes plugins from a
+package `hydra_plugins` only, runs nothing until a cell is composed, and hides why a cell failed.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import hydra
+from omegaconf import DictConfig
+
+from rbp import config
+from rbp.errors import ConfigError, TrainingError, UserError
+from rbp.sweep import help_text
+from rbp.sweep.cells import run_grid, run_one
+from rbp.sweep.compose import COMPOSITION_ERRORS, compose_grid, freeze
+from rbp.sweep.messages import explain
+from rbp.sweep.overrides import expand
+from rbp.sweep.places import CONF
+
+DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code. An exception of another kind than UserError is a bug."""
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return FAILED if isinstance(error, TrainingError) else USAGE
+    except KeyboardInterrupt:
+        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(argv: list[str]) -> int:
+    config.register()
+    help_text.register()
+    arguments, grid = expand(argv)
+    if grid:
+        return run_grid(compose_grid(arguments))
+    composed = _compose_one(arguments)
+    if composed is not None:
+        run_one(freeze(composed))
+    return DONE
+
+
+def _compose_one(arguments: list[str]) -> DictConfig | None:
+    """The config of a single run; None if something was to be shown instead (--help, --cfg job)."""
+    composed: list[DictConfig] = []
+    # Hydra only composes: an error inside its task function it would report in its own way.
+    compose = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(composed.append)
+    try:
+        with _hydra_raises(), _argv(arguments):
+            compose()
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, arguments)) from error
+    except SystemExit as stop:
+        if stop.code not in (0, None):  # argparse has told why
+            raise
+    return composed[0] if composed else None
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them with hints of its own."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextlib.contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    """hydra.main reads sys.argv."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before

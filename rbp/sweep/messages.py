@@ -1,0 +1,95 @@
+"""Hydra's and OmegaConf's errors in one readable message: the key, the value, what is allowed."""
+
+import difflib
+import re
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.sweep.places import CONF, is_group, natural
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+_NOISE = re.compile(
+    r"^(See https?://|To append to your|Set the env|\s*(full_key|object_type|reference_type)[:=]).*\n?",
+    re.MULTILINE,
+)
+
+
+def explain(error: Exception, overrides: list[str]) -> str:
+    """What is wrong with a composition from `overrides`, in our words where the case is known."""
+    message, cause = str(error), error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        return (
+            f"{group}={option}: no such option of {group}; choose one of {', '.join(natural(error.options))}"
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: cannot be read; write key=value, a list as [a,b], "
+            "text with spaces or commas in quotes"
+        )
+    if found := re.match(r"Ambiguous value for argument '(.*)'", message):
+        plain = found[1].replace("'", "")
+        return f"{plain}: several values make a grid: add -m; a list is written [a,b]"
+    if found := re.match(r"Could not override '([^'=]+)", message):
+        return _unknown_key(found[1], overrides)
+    if found := re.search(r"Error merging override (.*)", message):
+        return f"{found[1]}: {_wanted(str(cause))}"
+    if key := getattr(cause, "full_key", None):
+        return f"{key}: {_NOISE.sub('', str(cause)).strip()}"
+    lines = message if cause is error or str(cause) in message else f"{message}\n{cause}"
+    return _NOISE.sub("", lines).strip()
+
+
+def _wanted(reason: str) -> str:
+    if found := re.search(r"could not be converted to (\w+)", reason):
+        return f"must be {_KINDS.get(found[1], found[1])}"
+    if "not Optional" in reason:
+        return "must not be null"
+    if "subclass" in reason or "Cannot assign" in reason:
+        return "is a group of keys: set those, as in trainer.epochs=3"
+    return _NOISE.sub("", reason).strip()
+
+
+def _unknown_key(key: str, overrides: list[str]) -> str:
+    """The keys most like a misspelt one: the same name elsewhere, or much the same name."""
+    known = _known_keys(overrides)
+    parent, _, last = key.rpartition(".")
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    near = [k for k in known if k.rpartition(".")[2] == last]
+    near += [f"{parent}.{s}".lstrip(".") for s in difflib.get_close_matches(last, siblings, 2)]
+    near += difflib.get_close_matches(key, known, 2, 0.8)
+    if near:
+        near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
+        return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
+    return f"{key}: no such key; {parent or 'the config'} has {', '.join(siblings)}"
+
+
+def _known_keys(overrides: list[str]) -> list[str]:
+    """Every key of the config with the groups chosen as in `overrides`, as far as those can be composed."""
+    chosen = [override for override in overrides if is_group(override.partition("=")[0])]
+    if GlobalHydra.instance().is_initialized():
+        return _keys_of(chosen)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return _keys_of(chosen)
+
+
+def _keys_of(chosen: list[str]) -> list[str]:
+    try:
+        cfg = compose("config", chosen)
+    except Exception:  # a choice is wrong too: the usual keys will do
+        cfg = compose("config")
+    return _flatten(cfg)
+
+
+def _flatten(cfg: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, cfg):
+        node = None if OmegaConf.is_interpolation(cfg, name) else cfg.get(name)
+        keys.append(f"{prefix}{name}")
+        keys += _flatten(node, f"{prefix}{name}.") if isinstance(node, DictConfig) else []
+    return keys

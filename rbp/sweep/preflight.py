@@ -1,0 +1,64 @@
+"""What can be known about runs before any starts: device, data and network. Nothing is written."""
+
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+
+from rbp.errors import ConfigError, UserError
+
+
+def preflight(cfgs: list[DictConfig]) -> None:
+    """See that device, data and network of every run are there and fit; one error lists all problems."""
+    found: dict[str, None] = {}
+    checked = set()
+    for cfg in cfgs:
+        for check, part in (
+            (_check_device, cfg.trainer.device),
+            (_check_data, (cfg.dataset, cfg.trainer.batch_size)),
+            (_check_network, (cfg.dataset, cfg.arch, cfg.neuron)),
+        ):
+            if (seen := f"{check.__name__} {part}") in checked:
+                continue
+            checked.add(seen)
+            try:
+                check(cfg)
+            except UserError as error:
+                found[str(error)] = None
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def _check_device(cfg: DictConfig) -> None:
+    """Raise ConfigError if this machine does not have the device that a configuration asks for by name."""
+    device = cfg.trainer.device
+    if not device.startswith("cuda"):
+        return
+    import torch
+
+    count = torch.cuda.device_count()
+    if count == 0:
+        raise ConfigError(f"trainer.device={device}: there is no usable GPU here; allowed are cpu and auto")
+    if ":" in device and int(device.split(":")[1]) >= count:
+        devices = ", ".join(f"cuda:{i}" for i in range(count))
+        raise ConfigError(f"trainer.device={device}: this machine has {devices}")
+
+
+def _check_data(cfg: DictConfig) -> None:
+    from rbp.data import load
+
+    images = len(load(cfg.dataset, seed=cfg.seed).train)
+    if cfg.trainer.batch_size > images:
+        raise ConfigError(
+            f"trainer.batch_size={cfg.trainer.batch_size}: must be at most {images}, the number of training "
+            f"images of dataset={cfg.dataset.name}"
+        )
+
+
+def _check_network(cfg: DictConfig) -> None:
+    from rbp.models import build
+
+    try:
+        build(cfg)
+    except HydraException as error:  # a _target_ that is not there, or a key that it does not take
+        raise ConfigError(
+            f"arch={cfg.arch.name}, neuron={cfg.neuron.name}: the network cannot be built: {error}"
+        ) from error

@@ -1,0 +1,91 @@
+"""One training step of the published code, as numbers: outputs, running statistics and gradients agree.
+
+Which files say what, and how far they can be trusted, is in golden/README.md; the tolerances are from there.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import rbp
+from tests.rate.golden_nets import NETS
+
+GOLDEN = Path(__file__).parent / "golden"
+FILES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
+
+
+def load(name: str):
+    """Network with the file's weights, input as the file has it, and the arrays."""
+    arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(GOLDEN / f"{name}.npz").items()}
+    net = NETS[name.split("-")[0]]()
+    weights = {key[6:]: a for key, a in arrays.items() if key.startswith("param/")}
+    missing, unexpected = net.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all("running" in key or "num_batches" in key for key in missing)
+    return net, arrays
+
+
+def step(name: str, grad_mode: str | None = None):
+    net, arrays = load(name)
+    _, _, _, frames, step_mode, _, mode, _ = name.split("-")
+    T = int(arrays["T"])
+    x = arrays["x"]
+    x_seq = x if frames == "frames" else x.expand(T, *x.shape)
+    logits = rbp.forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode or mode)
+    loss = F.cross_entropy(logits, arrays["y"])
+    loss.backward()
+    return net, arrays, logits, loss
+
+
+def relative(a, b) -> float:
+    return float((a - b).norm() / b.norm().clamp(min=1e-12))
+
+
+def before_norm(name: str, net) -> bool:
+    """A bias ahead of a batch normalisation: its true gradient is 0, what is stored is rounding."""
+    if not name.endswith("bias"):
+        return False
+    module = net.get_submodule(name.removesuffix(".bias"))
+    return isinstance(module, torch.nn.Conv2d)
+
+
+def tolerance(name: str) -> float:
+    """The published code adds eps twice in rate mode s."""
+    if "-s-" not in name or "rate" not in name:
+        return 1e-4
+    return {"preact": 1e-2, "sew": 1e-3, "plain": 2e-4, "residual": 2e-4}[name.split("-")[0]]
+
+
+def test_all_48_files_are_here():
+    assert len(FILES) == 48
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_step_agrees_with_the_published_code(name):
+    if name.startswith("sew") and "T5-rate" in name:
+        pytest.skip("the published code pools rates here: no reference (golden/README.md)")
+    net, arrays, logits, loss = step(name)
+    torch.testing.assert_close(logits, arrays["logits"], rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(loss, arrays["loss"].to(loss.dtype), rtol=1e-5, atol=1e-6)
+    buffers = dict(net.named_buffers())
+    for key in (k for k in arrays if k.startswith("running/")):
+        assert relative(buffers[key[8:]], arrays[key]) < 1e-5, key
+    scale = int(arrays["T"]) if "rate" in name else 1
+    for key, parameter in net.named_parameters():
+        if before_norm(key, net) or (name.startswith("sew") and "rate" in name and key.startswith("body.0")):
+            continue
+        if name.startswith("sew") and "rate" in name and key.startswith("body.1"):
+            continue
+        assert relative(parameter.grad, arrays[f"grad/{key}"] * scale) < tolerance(name), key
+
+
+@pytest.mark.parametrize("name", [f for f in FILES if "T1-rate" in f])
+def test_one_step_rate_gradients_are_those_of_bptt(name):
+    rate, *_ = step(name, "rate")
+    bptt, *_ = step(name, "bptt")
+    for (key, a), b in zip(rate.named_parameters(), bptt.parameters(), strict=True):
+        if not before_norm(key, rate):
+            assert relative(a.grad, b.grad) < 1e-5, key

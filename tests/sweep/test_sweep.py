@@ -1,0 +1,308 @@
+"""Grids, with training replaced by a stub that writes a result: what runs, in which order, what is told."""
+
+import itertools
+import json
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.errors import DataError, TrainingError
+from rbp.sweep import cells, places, preflight, sweepfile
+from rbp.sweep.launch import main
+
+
+class Stub:
+    """Stands for rbp.train: notes what it is given; `fails` says what to raise for a cell."""
+
+    def __init__(self) -> None:
+        self.ran: list[DictConfig] = []
+        self.fails = lambda cfg: None
+
+    def train(self, cfg: DictConfig, folder: Path) -> dict:
+        self.ran.append(cfg)
+        if error := self.fails(cfg):
+            raise error
+        folder.mkdir(parents=True)
+        rate = cfg.grad_mode == "rate"
+        result = {"test_acc": 0.98, "best_test_acc": 0.99, "seconds_per_epoch": 1.0 if rate else 2.0}
+        result |= {"images_per_second": 900.0, "peak_memory_bytes": 2**20, "firing_rate": 0.1}
+        (folder / "result.json").write_text(json.dumps(result))
+        return result
+
+    def evaluate(self, cfg: DictConfig, folder: Path) -> dict:
+        self.ran.append(cfg)
+        return {"test_acc": 0.5}
+
+    def choices(self) -> list[tuple]:
+        return [(cfg.grad_mode, cfg.step_mode, cfg.T, cfg.seed) for cfg in self.ran]
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
+    """Training replaced, data and network taken to be in order, an empty working directory."""
+    stub = Stub()
+    monkeypatch.setitem(
+        sys.modules, "rbp.train", types.SimpleNamespace(train=stub.train, evaluate=stub.evaluate)
+    )
+    monkeypatch.setattr(preflight, "_check_data", lambda cfg: None)
+    monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
+    monkeypatch.chdir(tmp_path)
+    return stub
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sweep files of our own."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    monkeypatch.setattr(places, "SWEEPS", folder)
+    monkeypatch.setattr(sweepfile, "SWEEPS", folder)
+    return folder
+
+
+def test_the_quickstart_is_four_cells_in_the_order_written(stub: Stub) -> None:
+    assert main(["sweeps=quickstart"]) == 0
+    assert stub.choices() == [
+        ("bptt", "m", 4, 0),
+        ("bptt", "s", 4, 0),
+        ("rate", "m", 4, 0),
+        ("rate", "s", 4, 0),
+    ]
+    assert {cfg.dataset.name for cfg in stub.ran} == {"digits"}
+    assert len(list(Path("runs/quickstart").iterdir())) == 4
+
+
+def test_a_grid_run_again_is_done_and_shows_the_same_table(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["sweeps=quickstart"])
+    first = capsys.readouterr().out
+    stub.ran.clear()
+    assert main(["sweeps=quickstart"]) == 0
+    again = capsys.readouterr().out
+    assert stub.ran == [] and again.startswith("All 4 cells are done.\n")
+    table = again.partition("\n")[2]
+    assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]"])
+def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> None:
+    main(["-m", "seed=0,1"])
+    (folder,) = (cells.run_folder(cfg) for cfg in stub.ran if cfg.seed == 1)
+    stub.ran.clear()
+    (folder / "result.json").write_text(content)
+    for path in folder.iterdir():  # the stub makes its folder anew
+        kept = path.read_text()
+        path.unlink()
+    folder.rmdir()
+    assert kept == content
+    assert main(["-m", "seed=0,1"]) == 0
+    assert [cfg.seed for cfg in stub.ran] == [1]
+
+
+def test_a_grid_from_the_command_line_is_the_product_the_last_key_fastest(stub: Stub) -> None:
+    assert main(["-m", "T=2,4", "seed=0,1", "optimizer.lr=0.05"]) == 0
+    assert [(c.T, c.seed, c.optimizer.lr) for c in stub.ran] == [
+        (2, 0, 0.05),
+        (2, 1, 0.05),
+        (4, 0, 0.05),
+        (4, 1, 0.05),
+    ]
+
+
+def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: Stub) -> None:
+    swept = {
+        "grad_mode": ("bptt", "rate"),
+        "dataset.recipe.lr": ("0.2", "0.3"),
+        "trainer.limit_batches": ("1", "null"),
+    }
+    main(["-m", *(f"{key}={','.join(values)}" for key, values in swept.items())])
+    grid, stub.ran = stub.ran, []
+    for values in itertools.product(*swept.values()):
+        main([*(f"{key}={value}" for key, value in zip(swept, values, strict=True)), "runs_dir=apart"])
+    apart = [OmegaConf.to_container(cfg) | {"runs_dir": "runs"} for cfg in stub.ran]
+    assert [OmegaConf.to_container(cfg) for cfg in grid] == apart and len(apart) == 8
+
+
+def test_the_command_line_wins_over_the_sweep_file(stub: Stub) -> None:
+    assert main(["sweeps=quickstart", "T=2", "grad_mode=rate", "trainer.epochs=1", "sweep.name=mine"]) == 0
+    assert stub.choices() == [("rate", "m", 2, 0), ("rate", "s", 2, 0)]
+    assert {(c.trainer.epochs, c.sweep.name) for c in stub.ran} == {(1, "mine")}
+
+
+def test_every_cell_is_settled_before_the_first_one_runs(stub: Stub) -> None:
+    main(["sweeps=quickstart"])
+    for cfg in stub.ran:
+        assert OmegaConf.is_readonly(cfg) and "${" not in OmegaConf.to_yaml(cfg) and "hydra" not in cfg
+
+
+def test_all_problems_of_all_cells_are_told_and_nothing_runs(
+    stub: Stub, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = "-m T=0,4 arch=vgg11,resnet18 optimizer.lr=-1,0.1 trainer.epochs=0"
+    assert main(line.split()) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert any("T=0: no such option" in line and "4 of 8 cells" in line for line in lines)
+    assert any("optimizer.lr=-1" in line and "2 of 8 cells" in line for line in lines)
+    assert any("trainer.epochs=0" in line and "4 of 8 cells" in line for line in lines)
+    assert any("arch=vgg11 with dataset=digits" in line or "trainer.epochs" in line for line in lines)
+    assert stub.ran == [] and list(tmp_path.iterdir()) == []
+
+
+def test_missing_data_is_told_before_the_first_cell_runs(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def missing(cfg: DictConfig) -> None:
+        if cfg.dataset.name == "cifar10":
+            raise DataError("no CIFAR-10 in data")
+
+    monkeypatch.setattr(preflight, "_check_data", missing)
+    assert main(["-m", "dataset=digits,cifar10", "seed=0,1"]) == 2
+    assert capsys.readouterr().err == "error: no CIFAR-10 in data\n"
+    assert stub.ran == [] and list(tmp_path.iterdir()) == []
+
+
+def test_a_batch_larger_than_the_training_set_is_told_before_anything_runs(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.undo()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
+    assert main(["trainer.batch_size=2000"]) == 2
+    assert "trainer.batch_size=2000: must be at most 1437" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("error", [TrainingError("loss is nan"), RuntimeError("a bug")])
+def test_a_failing_cell_does_not_hide_the_others(
+    stub: Stub, capsys: pytest.CaptureFixture[str], error: Exception
+) -> None:
+    stub.fails = lambda cfg: error if cfg.seed == 1 else None
+    assert main(["-m", "seed=0,1,2"]) == 1
+    told = capsys.readouterr()
+    assert [cfg.seed for cfg in stub.ran] == [0, 1, 2]
+    table = told.out.partition("test acc")[2]
+    assert table.count("98.00%") == 2 and "failed" in table and str(error) in table
+    assert ("Traceback" in told.err) == isinstance(error, RuntimeError)  # a bug shows where it is
+    stub.ran.clear()
+    stub.fails = lambda cfg: None
+    assert main(["-m", "seed=0,1,2"]) == 0 and [cfg.seed for cfg in stub.ran] == [1]
+
+
+def test_two_cells_that_are_the_same_run_are_refused(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-m", "trainer.device=cpu,auto"]) == 2
+    assert "trainer.device=cpu and trainer.device=auto are the same run" in capsys.readouterr().err
+
+
+def test_an_interrupt_ends_the_grid_with_130(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    stub.fails = lambda cfg: KeyboardInterrupt()
+    assert main(["sweeps=quickstart"]) == 130
+    assert len(stub.ran) == 1 and capsys.readouterr().err.strip().count("\n") == 0
+
+
+# --- a single run -------------------------------------------------------------------------------------------
+
+
+def test_a_single_run_shows_its_result_and_then_is_done(
+    stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["T=2", "grad_mode=bptt"]) == 0
+    assert "98.00%" in capsys.readouterr().out and len(stub.ran) == 1
+    assert main(["T=2", "grad_mode=bptt", "trainer.device=cpu"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "done already" in out
+        and "98.00%" in out
+        and "Files: runs/single/digits-" in out
+        and len(stub.ran) == 1
+    )
+
+
+def test_evaluation_only_runs_on_a_done_run_too(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
+    main([])
+    assert main(["eval_only=true"]) == 0
+    assert len(stub.ran) == 2 and "50.00%" in capsys.readouterr().out
+
+
+def test_a_bug_in_a_single_run_keeps_its_stack_trace_and_a_failed_training_exits_with_1(stub: Stub) -> None:
+    stub.fails = lambda cfg: RuntimeError("a bug")
+    with pytest.raises(RuntimeError, match="a bug"):
+        main([])
+    stub.fails = lambda cfg: TrainingError("loss is nan")
+    assert main([]) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7"])
+def test_a_gpu_that_is_not_there_is_refused(
+    stub: Stub,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    device: str,
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert main([f"trainer.device={device}"]) == 2
+    assert f"trainer.device={device}: there is no usable GPU here" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert main([f"trainer.device={device}"]) == (0 if device == "cuda" else 2)
+    if device == "cuda:7":
+        assert "cuda:0, cuda:1" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
+# --- sweep files --------------------------------------------------------------------------------------------
+
+
+def test_values_of_a_sweep_file_arrive_as_written(stub: Stub, sweeps: Path) -> None:
+    (sweeps / "odd.yaml").write_text(
+        "about: \"it's 'odd', [really]: yes\"\n"
+        "fixed: {optimizer: adamw, optimizer.betas: [0.8, 0.9], T: 2}\n"
+        "grid:\n  trainer.limit_batches: [null, 1]\n  neuron: [if]\n  optimizer.lr: [1e-3, 2]\n"
+    )
+    assert main(["sweeps=odd"]) == 0
+    assert {c.sweep.about for c in stub.ran} == {"it's 'odd', [really]: yes"}
+    assert [(c.trainer.limit_batches, c.neuron.name, c.optimizer.lr) for c in stub.ran] == [
+        (None, "if", 1e-3),
+        (None, "if", 2),
+        (1, "if", 1e-3),
+        (1, "if", 2),
+    ]
+    assert (
+        stub.ran[0].optimizer.betas == [0.8, 0.9] and stub.ran[0].sweep.name == "odd" and stub.ran[0].T == 2
+    )
+
+
+def test_bare_numbers_of_a_group_and_lists_are_values_of_a_grid(stub: Stub, sweeps: Path) -> None:
+    (sweeps / "ts.yaml").write_text("grid: {T: [2, 10], dataset.mean: [[0.1], [0.2]]}\nname: other\n")
+    assert main(["sweeps=ts", "dataset=digits"]) == 0
+    assert [(c.T, list(c.dataset.mean)) for c in stub.ran] == [
+        (2, [0.1]),
+        (2, [0.2]),
+        (10, [0.1]),
+        (10, [0.2]),
+    ]
+    assert len(list(Path("runs/other").iterdir())) == 4
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("grid: {T: 4}", "grid.T=4: must be a list"),
+        ("grid: {T: []}", "grid.T=[]: must be a list"),
+        ("grid: [T]", "grid must hold keys"),
+        ("gird: {T: [4]}", "unknown gird; allowed: name, about, fixed, grid"),
+        ("grid: {T: [4", "not valid YAML"),
+        ("- a", "must hold keys"),
+        ("grid: {T: [7]}", "T=7: no such option of T"),
+        ("fixed: {trainer.epoch: 1}", "did you mean trainer.epochs?"),
+    ],
+)
+def test_a_bad_sweep_file_is_told_by_what_is_wrong_in_it(
+    stub: Stub, sweeps: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    (sweeps / "bad.yaml").write_text(content)
+    assert main(["sweeps=bad"]) == 2
+    assert message in capsys.readouterr().err and stub.ran == []

@@ -1,0 +1,86 @@
+"""The table of results: which figures are marked, and that a log file gets no control characters."""
+
+import io
+
+from rich.console import Console
+
+from rbp.sweep.table import Row, print_table
+
+
+def row(grad_mode: str, T: str, acc: float, memory: float | None = 2**20, firing: float = 0.1) -> Row:
+    result = {"test_acc": acc, "peak_memory_bytes": memory, "firing_rate": firing}
+    return Row({"grad_mode": grad_mode, "T": T}, f"{grad_mode}-{T}", result)
+
+
+def printed(rows: list[Row], terminal: bool = False) -> list[str]:
+    stream = io.StringIO()
+    print_table(rows, Console(file=stream, force_terminal=terminal, width=160, highlight=False))
+    return stream.getvalue().splitlines()
+
+
+def test_the_better_of_the_two_gradient_modes_is_marked_within_its_pair() -> None:
+    lines = printed(
+        [
+            row("bptt", "2", 0.97, memory=4 * 2**20, firing=0.1),
+            row("bptt", "4", 0.99),
+            row("rate", "2", 0.96, memory=2**20, firing=0.2),
+            row("rate", "4", 0.99),
+        ]
+    )
+    assert "97.00%*" in lines[1] and "4.0 MiB*" not in lines[1]  # more is better, less is better
+    assert "1.0 MiB*" in lines[3] and "96.00%*" not in lines[3]
+    assert "*" not in lines[2] and "*" not in lines[4]  # equal in all
+    assert "0.200*" not in lines[3]  # no firing rate is better than another
+
+
+def test_nothing_is_marked_without_a_partner_or_a_figure() -> None:
+    assert not any("*" in line for line in printed([row("bptt", "2", 0.9), row("rate", "4", 0.8)]))
+    pair = [row("bptt", "2", 0.9, memory=None), row("rate", "2", 0.9)]
+    assert not any("*" in line for line in printed(pair))
+    failed = Row({"grad_mode": "bptt", "T": "2"}, "bptt-2", None, "loss is nan")
+    assert not any("*" in line for line in printed([failed, row("rate", "2", 0.9)]))
+
+
+def test_plain_lines_are_aligned_and_free_of_control_characters() -> None:
+    lines = printed([row("bptt", "2", 0.9), row("rate", "16", 1.0)])
+    assert all(char.isprintable() for line in lines for char in line)
+    assert len({line.index("MiB") for line in lines[1:3]}) == 1
+    assert not any(line != line.rstrip() for line in lines)
+
+
+def test_a_terminal_gets_a_frame_with_the_same_figures() -> None:
+    text = "\n".join(printed([row("bptt", "2", 0.9), row("rate", "2", 0.95)], terminal=True))
+    assert "\x1b[" in text and "90.00%" in text and "95.00%*" in text
+
+
+def test_the_table_of_a_usual_grid_fits_a_terminal_of_80_columns() -> None:
+    result = {
+        "test_acc": 0.9889,
+        "best_test_acc": 0.9917,
+        "seconds_per_epoch": 0.987,
+        "images_per_second": 2345.6,
+    }
+    result |= {"peak_memory_bytes": 123.4 * 2**20, "firing_rate": 0.123}
+    worse = {"test_acc": 0.98, "best_test_acc": 0.98, "seconds_per_epoch": 1.99, "images_per_second": 1000.0}
+    worse |= {"peak_memory_bytes": 223.4 * 2**20, "firing_rate": 0.123}
+    both = {"bptt": worse, "rate": result}  # every figure of one row is marked, which is the widest
+    rows = [Row({"grad_mode": mode, "step_mode": "m"}, mode, both[mode]) for mode in both]
+    stream = io.StringIO()
+    print_table(rows, Console(file=stream, force_terminal=True, no_color=True, width=80, highlight=False))
+    shown = stream.getvalue()
+    for text in ("grad_mode", "step_mode", "98.89%*", "2,346*", "123.4 MiB*"):
+        assert text in shown, shown
+
+
+def test_a_failure_is_named_with_its_message() -> None:
+    rows = [
+        Row({"seed": "1"}, "digits-s1", None, "[odd] message"),
+        Row({"seed": "2"}, "digits-s2", {"test_acc": 1.0}),
+    ]
+    lines = printed(rows)
+    assert lines[-1] == "FAILED digits-s1: [odd] message" and "failed" in lines[1] and "100.00%" in lines[2]
+
+
+def test_a_single_run_is_shown_by_its_name() -> None:
+    lines = printed([Row({}, "digits-cnn-T4", {"test_acc": 0.5})])
+    assert lines[0].startswith("run") and lines[1].startswith("digits-cnn-T4") and "50.00%" in lines[1]

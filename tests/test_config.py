@@ -1,0 +1,251 @@
+"""The configuration: every choice composes, explicit values win over recipes, what a run's identity is."""
+
+import copy
+import math
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+
+from rbp import config
+from rbp.errors import ConfigError
+from rbp.identity import UNDECISIVE, folder_name, identity, run_folder
+from rbp.sweep.compose import freeze
+from rbp.sweep.overrides import expand
+from rbp.sweep.places import CONF, groups, options
+
+
+def make(*overrides: str) -> DictConfig:
+    """The frozen config of a command line."""
+    config.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return freeze(compose("config", expand(list(overrides))[0]))
+
+
+@pytest.fixture(scope="module")
+def plain() -> DictConfig:
+    return make()
+
+
+def leaves(values: dict, prefix: str = "") -> list[str]:
+    found = []
+    for key, value in values.items():
+        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
+    return found
+
+
+def changed(cfg: DictConfig, key: str) -> DictConfig:
+    """The config with another value at key, of whatever type."""
+    other = OmegaConf.create(OmegaConf.to_container(cfg))
+    OmegaConf.update(other, key, f"not {OmegaConf.select(cfg, key)}")
+    return other
+
+
+def test_the_issues_groups_and_options_are_there() -> None:
+    assert groups()[:4] == ["T", "dataset", "arch", "neuron"]  # in the order of config.yaml
+    assert options("T") == ["1", "2", "3", "4", "5", "6", "8", "10", "12", "16"]
+    assert set(options("dataset")) >= {"digits", "fashion_mnist", "cifar10", "cifar100"}
+    assert set(options("arch")) >= {"digits_cnn", "resnet18", "resnet19", "vgg11", "vgg13", "vggsnn_cifar"}
+    assert set(options("neuron")) >= {"lif", "lif_hard", "if", "plif"}
+    assert set(options("trainer")) >= {"default", "paper", "debug"}
+
+
+@pytest.mark.parametrize("group", groups())
+def test_every_option_composes_into_a_valid_config_and_names_itself(group: str) -> None:
+    for option in options(group):
+        cfg = (
+            make("dataset=cifar10", f"{group}={option}") if group != "dataset" else make(f"dataset={option}")
+        )
+        chosen = cfg[group]
+        assert option == str(chosen.name if isinstance(chosen, DictConfig) else chosen)
+        assert "???" not in str(OmegaConf.to_container(cfg))  # nothing that the schema asks for is missing
+
+
+@pytest.mark.parametrize("arch", options("arch"))
+@pytest.mark.parametrize("dataset", options("dataset"))
+def test_architectures_and_data_sets_compose_where_the_image_is_large_enough(arch: str, dataset: str) -> None:
+    if arch in ("vgg11", "vgg13") and dataset == "digits":  # four halvings of 8 x 8
+        with pytest.raises(ConfigError, match=r"arch=vgg1\d with dataset=digits.* at least 16 x 16"):
+            make(f"arch={arch}", f"dataset={dataset}")
+    else:
+        make(f"arch={arch}", f"dataset={dataset}")
+
+
+def test_the_default_neuron_is_the_papers(plain: DictConfig) -> None:
+    neuron = plain.neuron
+    assert math.isclose(1 - 1 / neuron.tau, 0.2) and not neuron.decay_input
+    assert (neuron.v_threshold, neuron.v_reset, neuron.detach_reset) == (1.0, None, True)
+    assert (neuron.surrogate, neuron.alpha) == ("sigmoid", 4.0)
+    assert make("neuron=lif_hard").neuron.v_reset == 0.0
+    assert "tau" not in make("neuron=if").neuron
+
+
+def test_the_recipe_of_the_data_set_is_read() -> None:
+    cfg = make("dataset=cifar10")
+    assert (cfg.trainer.epochs, cfg.trainer.batch_size) == (300, 128)
+    assert (cfg.optimizer.lr, cfg.optimizer.momentum, cfg.optimizer.weight_decay) == (0.1, 0.9, 5e-4)
+
+
+def test_an_explicit_choice_wins_over_the_recipe() -> None:
+    adamw = make("dataset=cifar10", "optimizer=adamw")
+    assert (adamw.optimizer.lr, adamw.optimizer.weight_decay) == (1e-3, 0.01)
+    cfg = make("dataset=cifar10", "optimizer.lr=0.3", "trainer.epochs=7", "trainer.batch_size=32")
+    assert (cfg.optimizer.lr, cfg.trainer.epochs, cfg.trainer.batch_size) == (0.3, 7, 32)
+
+
+def test_the_paper_trainer_is_the_published_protocol() -> None:
+    paper = make("trainer=paper", "dataset=cifar10", "arch=vgg11")
+    assert paper.trainer.loss_over_T and paper.trainer.headline == "best" and paper.arch.init == "published"
+    assert paper.trainer.epochs == 300
+    assert make("trainer=paper", "dataset=cifar10", "arch=vgg11", "arch.init=default").arch.init == "default"
+    usual = make("dataset=cifar10", "arch=vgg11")
+    assert not usual.trainer.loss_over_T and usual.trainer.headline == "last" and usual.arch.init == "default"
+
+
+def test_a_frozen_config_is_settled_and_cannot_be_changed(plain: DictConfig) -> None:
+    assert "${" not in OmegaConf.to_yaml(plain) and "hydra" not in plain
+    with pytest.raises(Exception, match="read-only"):
+        plain.T = 8
+
+
+def test_a_bare_number_of_a_group_is_an_option_of_it() -> None:
+    assert expand(["-m", "T=2,4", "seed=1,2"]) == (["T='2','4'", "seed=1,2"], True)
+    assert expand(["T=4"]) == (["T='4'"], False)
+
+
+# --- identity -----------------------------------------------------------------------------------------------
+
+
+def test_each_key_counts_for_the_identity_unless_it_is_listed_as_undecisive(plain: DictConfig) -> None:
+    keys = leaves(OmegaConf.to_container(plain))
+    assert len(keys) > 50
+    for key in keys:
+        undecisive = any(key == listed or key.startswith(f"{listed}.") for listed in UNDECISIVE)
+        assert (identity(changed(plain, key)) == identity(plain)) == undecisive, key
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "trainer.device=cpu",
+        "trainer.threads=1",
+        "trainer.progress=none",
+        "trainer.log_every=1",
+        "trainer.checkpoint_every=2",
+        "runs_dir=/elsewhere",
+        "dataset.root=/elsewhere",
+        "dataset.download=true",
+        "sweep.name=other",
+        "sweep.about=words",
+        "eval_only=true",
+        "dataset.recipe.lr=0.1",
+        "optimizer.lr=0.1",  # the recipe's, said outright
+        "optimizer.lr=1e-1",
+        "trainer.initial_weights=published",  # digits_cnn does not read it
+    ],
+)
+def test_the_same_run_said_otherwise_has_the_same_identity(plain: DictConfig, override: str) -> None:
+    assert identity(make(override)) == identity(plain)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "T=2",
+        "seed=1",
+        "grad_mode=bptt",
+        "step_mode=s",
+        "optimizer.lr=0.2",
+        "trainer.precision=bf16",
+        "dataset.recipe.lr=0.2",
+        "dataset.val_split=0.1",
+        "trainer.limit_batches=2",
+        "neuron.alpha=2",
+    ],
+)
+def test_another_run_has_another_identity(plain: DictConfig, override: str) -> None:
+    assert identity(make(override)) != identity(plain)
+
+
+def test_the_identity_does_not_depend_on_the_order_of_keys_nor_on_1_or_1_0() -> None:
+    one = OmegaConf.create({"T": 4, "optimizer": {"lr": 1, "betas": [0, 1]}})
+    two = OmegaConf.create({"optimizer": {"betas": [0.0, 1.0], "lr": 1.0}, "T": 4})
+    assert identity(one) == identity(two)
+    assert identity(OmegaConf.create({"x": True})) != identity(OmegaConf.create({"x": 1}))
+
+
+def test_the_way_of_hashing_is_pinned_since_runs_resume_by_it() -> None:
+    assert identity(OmegaConf.create({"T": 4, "optimizer": {"lr": 0.1}, "runs_dir": "x"})) == "21e9cf09"
+
+
+def test_folders_are_readable_and_separate_by_sweep() -> None:
+    cfg = make("dataset=cifar10", "arch=resnet18", "seed=3")
+    assert folder_name(cfg) == f"cifar10-resnet18-T4-m-rate-s3-{identity(cfg)}"
+    assert str(run_folder(cfg)) == f"runs/single/{folder_name(cfg)}"
+    assert str(run_folder(make("sweep.name=mine", "runs_dir=/r"))).startswith(
+        "/r/mine/digits-digits_cnn-T4-m-rate-s0-"
+    )
+
+
+def test_identity_leaves_the_config_as_it_was(plain: DictConfig) -> None:
+    before = copy.deepcopy(OmegaConf.to_container(plain))
+    identity(plain)
+    assert OmegaConf.to_container(plain) == before
+
+
+# --- rules --------------------------------------------------------------------------------------------------
+
+
+def test_all_problems_of_a_config_are_told_in_one_message() -> None:
+    with pytest.raises(ConfigError) as told:
+        make(
+            "neuron.alpha=0", "trainer.precision=fp16", "dataset.augment.autoaugment=true", "trainer.epochs=0"
+        )
+    lines = str(told.value).splitlines()
+    starts = ["neuron.alpha=0", "trainer.epochs=0", "trainer.precision=fp16"]
+    assert [line.split(":")[0] for line in lines] == starts  # warm-up is not compared with 0 epochs
+    assert "fp32, bf16" in lines[2]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["dataset.val_split=1"], r"dataset.val_split=1.0: .* 0 to below 1"),
+        (["optimizer.lr=inf"], r"optimizer.lr=inf: must be a finite number above 0"),
+        (["optimizer.lr=true"], r"optimizer.lr=true: must be a finite number above 0"),
+        (["optimizer.warmup_epochs=15"], r"warmup_epochs=15: must be below trainer.epochs=15"),
+        (["optimizer=adamw", "optimizer.betas=[0.9,1]"], r"optimizer.betas=\[0.9, 1\]: must be two numbers"),
+        (["neuron.tau=1"], r"neuron.tau=1: must be a finite number above 1"),
+        (["neuron.v_reset=1.5"], r"neuron.v_reset=1.5: must be null or below neuron.v_threshold=1.0"),
+        (["neuron.surrogate=relu"], r"neuron.surrogate=relu: must be one of sigmoid, atan"),
+        (["dataset.augment.autoaugment=true"], r"autoaugment=true with dataset=digits.* 3 colour"),
+        (["dataset.mean=[0,0]"], r"dataset.mean=\[0.0, 0.0\]: must have one number per channel, 1"),
+        (["trainer.device=gpu"], r"trainer.device=gpu: must be auto, cpu, cuda"),
+        (["arch=vgg11", "dataset=cifar10", "arch.init=kaiming"], r"arch.init=kaiming: .* default, published"),
+        (["checkpoint=x.pt"], r"checkpoint=x.pt: is read with eval_only=true"),
+        (["sweep.name=a/../b"], r"sweep.name=a/../b: must be null or a folder name"),
+        (["+trainer.epoch=3"], r"trainer.epoch: no such key; there are name, epochs"),
+        (["arch.channels=3"], r"arch=digits_cnn with dataset=digits: the images have 1 channels"),
+    ],
+)
+def test_a_value_out_of_range_is_refused_by_key_value_and_what_is_allowed(
+    overrides: list[str], message: str
+) -> None:
+    with pytest.raises(ConfigError, match=message):
+        make(*overrides)
+
+
+def test_a_group_with_keys_of_its_own_takes_new_ones_only_when_asked() -> None:
+    assert make("+optimizer.nesterov=true").optimizer.nesterov is True
+
+
+def test_a_data_set_may_have_a_T_of_its_own_and_the_command_line_still_wins(tmp_path: Path) -> None:
+    (tmp_path / "dataset").mkdir()
+    (tmp_path / "dataset" / "events.yaml").write_text(
+        "# @package _global_\n"  # without it, Hydra looks for a group T inside dataset
+        'defaults: [cifar10@dataset, {override /T: "10"}, _self_]\ndataset: {name: events}\n'
+    )
+    more = [f"hydra.searchpath=[file://{tmp_path}]", "dataset=events"]
+    assert make(*more).dataset.name == "events"
+    assert make(*more).T == 10 and make(*more, "T=2").T == 2

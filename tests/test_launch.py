@@ -1,0 +1,116 @@
+"""The command line: bad input ends in one readable message and writes nothing; --help and --cfg job show."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rbp.sweep.launch import main
+from rbp.sweep.places import ROOT
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def launch(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "launch.py"), *argv], cwd=cwd, capture_output=True, text=True, timeout=120
+    )
+
+
+BAD = {
+    "T=0": ["T=0", "1, 2, 3, 4, 5, 6, 8, 10, 12, 16"],
+    "T=-1": ["T=-1", "1, 2, 3, 4"],
+    "T=abc": ["T=abc", "1, 2, 3, 4"],
+    "T=null": ["T=null", "1, 2, 3, 4"],
+    "T=": ["T=:", "1, 2, 3, 4"],
+    "T=[2,4]": ["T=[2,4]", "-m T=2,4"],
+    "T=2,4": ["T=2,4", "add -m"],
+    "grad_mode=foo": ["grad_mode=foo", "bptt, rate"],
+    "grad_mode=1": ["grad_mode=1", "bptt, rate"],
+    "arch=resnet81": ["arch=resnet81", "resnet18"],
+    "dataset=cifar": ["dataset=cifar", "cifar10, cifar100, digits"],
+    "optimizer.lr=abc": ["optimizer.lr=abc", "number above 0"],
+    "optimizer.lr=-1": ["optimizer.lr=-1", "number above 0"],
+    "lr=abc": ["lr: no such key", "optimizer.lr"],
+    "trainer.epochs=0": ["trainer.epochs=0", "1 or more"],
+    "trainer.epochs=abc": ["trainer.epochs=abc", "whole number"],
+    "trainer.epochs=null": ["trainer.epochs=null", "must not be null"],
+    "trainer.epoch=3": ["trainer.epoch: no such key", "trainer.epochs"],
+    "trainer.batchsize=3": ["trainer.batchsize: no such key", "trainer.batch_size"],
+    "optimzer.lr=1": ["optimzer.lr: no such key", "optimizer.lr"],
+    "dtaset=cifar10": ["dtaset: no such key", "dataset"],
+    "arch.foo=1": ["arch.foo: no such key", "arch has name"],
+    "neuron=if neuron.tau=2": ["neuron.tau: no such key", "neuron has name"],
+    "arch=vgg11": ["arch=vgg11 with dataset=digits", "16 x 16"],
+    "dataset.augment=3": ["dataset.augment=3", "group of keys"],
+    "eval_only": ["eval_only: cannot be read", "key=value"],
+    "optimizer.lr=${nowhere}": ["optimizer.lr", "nowhere"],
+    "~seed": ["~seed", "cannot be left out"],
+    "+seeed=1": ["seeed: no such key", "seed"],
+    "hydra.mode=MULTIRUN": ["hydra.mode=MULTIRUN", "-m"],
+    "sweeps=quikstart": ["sweeps=quikstart", "sweeps=quickstart"],
+    "sweeps=a sweeps=b": ["sweeps=a,b", "one sweep"],
+    "-m --cfg job": ["--cfg", "-m"],
+    "-m seed=interval(0,1)": ["seed=interval(0,1)", "single values"],
+}
+
+
+@pytest.mark.parametrize("line", BAD)
+def test_bad_input_ends_in_one_message_and_writes_nothing(
+    line: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(line.split()) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("error: ") and len(told.err.splitlines()) == 1
+    assert all(part in told.err for part in BAD[line]), told.err
+    assert "HYDRA" not in told.err and "hydra.cc" not in told.err
+    assert list(here.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["T=0", "trainer.epochs=abc lr=3", "-m T=0,4 arch=vgg11,resnet18"])
+def test_bad_input_as_a_process_has_an_exit_code_and_no_stack_trace(line: str, here: Path) -> None:
+    done = launch(*line.split(), cwd=here)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
+    assert done.stdout == "" and list(here.iterdir()) == []
+
+
+def test_cfg_job_shows_the_composed_config(here: Path) -> None:
+    done = launch("--cfg", "job", "T=6", "arch=vgg11", "dataset=cifar10", cwd=here)
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.startswith("T: 6\n") and "name: vgg11" in done.stdout
+    assert list(here.iterdir()) == []
+
+
+def test_cfg_job_of_a_sweep_shows_what_its_cells_share(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["sweeps=quickstart", "--cfg", "job"]) == 0
+    shown = capfd.readouterr().out
+    assert "name: quickstart" in shown and "T: 4" in shown
+
+
+def test_help_lists_the_groups_their_options_and_the_sweeps(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    shown = capfd.readouterr().out
+    for part in (
+        "1 | 2 | 3 | 4",
+        "bptt | rate",
+        "resnet18 | resnet19",
+        "quickstart",
+        "sigmoid, atan",
+        "-m T=2,4",
+    ):
+        assert part in shown
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_help_and_errors_do_not_load_torch(here: Path) -> None:
+    code = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); from rbp.sweep.launch import main
+main(['--help']); main(['T=0']); sys.exit('torch' in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
