@@ -1,0 +1,200 @@
+"""Batch normalisation in rate mode, and its statistics over several processes in both gradient modes.
+
+In step mode m the statistics are those of the T x B spike currents, in mode s those of each step's batch, as
+in BPTT; there the backward pass uses the time means of mean_t and of 1/(var_t + eps), each with eps once (the
+published code adds it twice and keeps the last step's statistics).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from spikingjelly.activation_based import layer as sj
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rbp.rate.errors import InputError
+from rbp.rate.rules import fold_time, register
+from rbp.rate.traces import Trace, is_constant
+
+aten = torch.ops.aten
+
+
+class _BatchNormRate(torch.autograd.Function):
+    """value [B, C, ...], with the backward of batch normalisation at the rate current.
+
+    dx = gamma*invstd*(dy - mean(dy) - xhat*mean(dy*xhat)), xhat = (rate - mean)*invstd: torch's own backward,
+    given the statistics of the spike currents.
+    """
+
+    @staticmethod
+    def forward(ctx, rate, weight, bias, value, mean, invstd, eps):
+        ctx.save_for_backward(rate, weight, mean, invstd)
+        ctx.eps = eps
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        rate, weight, mean, invstd = ctx.saved_tensors
+        grad = grad.to(rate.dtype).contiguous()
+        statistics = (None, None, mean, invstd, True, ctx.eps)
+        wanted = list(ctx.needs_input_grad[:3])
+        grads = aten.native_batch_norm_backward(grad, rate, weight, *statistics, wanted)
+        return *grads, None, None, None, None
+
+
+class BatchNormRule:
+    """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+        if not uses_batch_statistics(layer):
+            return fold_time(lambda x: _normalise_by_running(layer, x), x_seq)
+        if hasattr(layer, "_check_input_dim"):
+            layer._check_input_dim(x_seq[0])
+        x = x_seq[0] if is_constant(x_seq) else x_seq.flatten(0, 1)
+        y, mean, invstd, n = self.normalise(layer, x, x_seq.numel() // x_seq.shape[2])
+        update_running(layer, mean, invstd, n)
+        y_seq = y.expand(len(x_seq), *y.shape) if is_constant(x_seq) else y.unflatten(0, x_seq.shape[:2])
+        share = x_seq.shape[0] / trace.steps
+        trace.average("value", y_seq)
+        trace.add("mean", mean, share)
+        trace.add("precision", invstd.square(), share)
+        return y_seq
+
+    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        """Output, mean, 1/sqrt(var + eps), and over how many values a channel (n of them in this process)."""
+        if n == 1:
+            raise InputError(
+                f"batch normalisation of shape {tuple(x.shape)}: one value a channel has no variance"
+            )
+        settings = {"training": True, "momentum": 0.0, "eps": layer.eps}
+        return *torch.native_batch_norm(x, layer.weight, layer.bias, None, None, **settings), n
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        if not uses_batch_statistics(layer):
+            return _normalise_by_running(layer, rate)
+        value, mean = trace.take("value").to(rate.dtype), trace.take("mean")
+        invstd = trace.take("precision").sqrt()
+        return self.graph(layer, rate, value, mean, invstd)
+
+    def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
+        return _BatchNormRate.apply(rate, layer.weight, layer.bias, value, mean, invstd, layer.eps)
+
+
+def uses_batch_statistics(layer: Any) -> bool:
+    return layer.training or layer.running_mean is None
+
+
+def _normalise_by_running(layer: Any, x: Tensor) -> Tensor:
+    running = (layer.running_mean, layer.running_var)
+    return F.batch_norm(x, *running, layer.weight, layer.bias, training=False, eps=layer.eps)
+
+
+@torch.no_grad()
+def update_running(layer: Any, mean: Tensor, invstd: Tensor, n: int) -> None:
+    """Running mean and (unbiased, over n values a channel) variance, as torch's own layers keep them."""
+    if not layer.training or layer.running_mean is None:
+        return
+    if layer.num_batches_tracked is not None:
+        layer.num_batches_tracked.add_(1)
+    momentum = layer.momentum
+    if momentum is None:  # a cumulative average
+        momentum = 1.0 / float(layer.num_batches_tracked)
+    variance = (invstd.pow(-2) - layer.eps).clamp_(min=0) * (n / max(n - 1, 1))
+    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), momentum)
+    layer.running_var.lerp_(variance.to(layer.running_var.dtype), momentum)
+
+
+# ---------------------------------------------------------------- over several processes
+
+
+class _SyncNorm(torch.autograd.Function):
+    """value, with batch normalisation's backward by means over every process's share of the batch."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, value, mean, invstd, group):
+        ctx.save_for_backward(x, weight, mean, invstd)
+        ctx.group = group
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, mean, invstd = ctx.saved_tensors
+        others = [d for d in range(x.dim()) if d != 1]
+        wide = (-1, *(1,) * (x.dim() - 2))
+        grad = grad.to(mean.dtype)
+        xhat = (x.to(mean.dtype) - mean.view(wide)) * invstd.view(wide)
+        sums = torch.stack([grad.sum(others), (grad * xhat).sum(others)])
+        count = torch.full_like(sums[:1], x.numel() // x.shape[1])
+        totals = torch.cat([sums, count])
+        dist.all_reduce(totals, group=ctx.group)
+        mean_dy, mean_dy_xhat = (total.view(wide) for total in totals[:2] / totals[2])
+        scale = invstd if weight is None else invstd * weight
+        dx = scale.view(wide) * (grad - mean_dy - xhat * mean_dy_xhat)
+        d_weight = None if weight is None else sums[1].to(weight.dtype)
+        d_bias = None if weight is None else sums[0].to(weight.dtype)
+        return dx.to(x.dtype), d_weight, d_bias, None, None, None, None
+
+
+class SyncBatchNormRule(BatchNormRule):
+    """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
+
+    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        if not is_synchronised(layer):
+            return super().normalise(layer, x, n)
+        mean, var, n = _statistics_of_all(layer, x, n)
+        y = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
+        return y, mean, (var + layer.eps).rsqrt(), n
+
+    def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
+        if not is_synchronised(layer):
+            return super().graph(layer, rate, value, mean, invstd)
+        parameters = (layer.weight, layer.bias)
+        return _SyncNorm.apply(rate, *parameters, value, mean, invstd, layer.process_group)
+
+
+def is_synchronised(layer: Any) -> bool:
+    """Whether there are other processes to share statistics with."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
+
+
+def _statistics_of_all(layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance a channel over every process's n values, and their number."""
+    var, mean = torch.var_mean(
+        x.float() if x.dtype != torch.float64 else x, _all_but_channels(x), correction=0
+    )
+    mine = torch.stack([mean, var, torch.full_like(mean, n)])
+    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
+    dist.all_gather(everyone, mine, group=layer.process_group)
+    means, variances, counts = torch.stack(everyone).unbind(1)
+    shares = counts / counts.sum(0)
+    total_mean = (shares * means).sum(0)
+    total_var = (shares * (variances + (means - total_mean).square())).sum(0)
+    return total_mean, total_var, int(counts[:, 0].sum())
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [d for d in range(x.dim()) if d != 1]
+
+
+def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
+    """nn.SyncBatchNorm for BPTT, x [N, C, ...]."""
+    if not uses_batch_statistics(layer):
+        return _normalise_by_running(layer, x)
+    if not is_synchronised(layer):
+        return nn.modules.batchnorm._BatchNorm.forward(layer, x)
+    rule = SyncBatchNormRule()
+    with torch.no_grad():
+        value, mean, invstd, n = rule.normalise(layer, x, x.numel() // x.shape[1])
+    update_running(layer, mean, invstd, n)
+    return rule.graph(layer, x, value, mean, invstd)
+
+
+register(BatchNormRule(), nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+register(BatchNormRule(), sj.BatchNorm1d, sj.BatchNorm2d, sj.BatchNorm3d)
+register(SyncBatchNormRule(), nn.SyncBatchNorm)
