@@ -38,7 +38,8 @@ def neurons_reset(net: nn.Module) -> Iterator[None]:
 @contextmanager
 def step_modes(net: nn.Module, step_mode: str) -> Iterator[None]:
     """Every layer that knows step modes in this one; InputError where one cannot be."""
-    before = [(m, m.step_mode) for path, m in _with_step_modes(net, "") if _can(path, m, step_mode)]
+    knowing = [m for path, m in _with_step_modes(net, "") if _chooses(path, m, step_mode)]
+    before = [(module, module.step_mode) for module in knowing]
     try:
         for module, _ in before:
             module.step_mode = step_mode
@@ -56,7 +57,8 @@ def _with_step_modes(module: nn.Module, path: str) -> Iterator[tuple[str, base.S
             yield from _with_step_modes(child, f"{path}.{name}" if path else name)
 
 
-def _can(path: str, module: base.StepModule, step_mode: str) -> bool:
+def _chooses(path: str, module: base.StepModule, step_mode: str) -> bool:
+    """Whether the layer knows both modes; InputError where it knows the other one only."""
     allowed = module.supported_step_mode()
     if step_mode not in allowed:
         kind = type(module).__name__
@@ -64,7 +66,7 @@ def _can(path: str, module: base.StepModule, step_mode: str) -> bool:
         raise InputError(
             f"step_mode={step_mode!r}: {path} ({kind}) takes {takes}; use step_mode={allowed[0]!r}"
         )
-    return True
+    return len(allowed) > 1
 
 
 @contextmanager

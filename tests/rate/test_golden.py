@@ -66,6 +66,12 @@ def test_all_48_files_are_here():
     assert len(FILES) == 48
 
 
+# Not preact at T > 1: its normalisations feed sums without a neuron between, where the published rate is not the
+# time mean of anything. Not sew: see golden/README.md.
+EPS_TWICE = [f for f in FILES if "static-s" in f and "rate" in f and not f.startswith(("sew", "preact"))]
+EPS_TWICE += [f for f in FILES if "static-s-T1-rate" in f and f.startswith("preact")]
+
+
 class EpsTwice(BatchNormRule):
     """Batch normalisation as published: eps once before averaging over the steps, and once more after."""
 
@@ -80,11 +86,8 @@ class PublishedBatchNorm(nn.BatchNorm2d):
 rbp.rate.register(EpsTwice(), PublishedBatchNorm)
 
 
-@pytest.mark.parametrize("name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith("sew")])
+@pytest.mark.parametrize("name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith(("sew", "preact"))])
 def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(name):
-    # preact's last normalisation feeds its head, where the published rate is not the time mean at T > 1
-    tolerance = 1e-3 if name.startswith("preact") and "T5" in name else 1e-4
-
     def published(net):
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -93,7 +96,7 @@ def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(nam
     net, arrays, *_ = step(name, change=published)
     for key, parameter in net.named_parameters():
         if not before_norm(key, net):
-            assert relative(parameter.grad, arrays[f"grad/{key}"] * int(arrays["T"])) < tolerance, key
+            assert relative(parameter.grad, arrays[f"grad/{key}"] * int(arrays["T"])) < 1e-4, key
 
 
 @pytest.mark.parametrize("name", FILES)
