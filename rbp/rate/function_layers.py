@@ -24,6 +24,20 @@ def _dropout(kind: type[nn.Module]) -> Callable[..., nn.Module]:
     return layer
 
 
+def _max_pool(kind: type[nn.Module]) -> Callable[..., nn.Module]:
+    def layer(
+        kernel_size: Any,
+        stride: Any = None,
+        padding: Any = 0,
+        dilation: Any = 1,
+        ceil_mode: bool = False,
+        return_indices: bool = False,
+    ) -> nn.Module:
+        return kind(kernel_size, stride, padding, dilation, return_indices, ceil_mode)
+
+    return layer
+
+
 def _layer_norm(
     shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5, *_: Any
 ) -> SimpleNamespace:
@@ -53,8 +67,8 @@ def _batch_norm(
 
 
 AS_LAYER: dict[Callable, tuple[Rule, Callable[..., Any]]] = {
-    torch.max_pool1d: (MaxPoolRule(1), nn.MaxPool1d),
-    torch.max_pool2d: (MaxPoolRule(2), nn.MaxPool2d),
+    **dict.fromkeys((torch.max_pool1d, F.max_pool1d), (MaxPoolRule(1), _max_pool(nn.MaxPool1d))),
+    **dict.fromkeys((torch.max_pool2d, F.max_pool2d), (MaxPoolRule(2), _max_pool(nn.MaxPool2d))),
     F.layer_norm: (LayerNormRule(), _layer_norm),
     F.group_norm: (GroupNormRule(), _group_norm),
     F.batch_norm: (BatchNormRule(), _batch_norm),

@@ -34,10 +34,12 @@ LINEAR_IN_ONE = members(
 # The same, where the pair is the first argument (divided, not dividing; indexed, not the index).
 LINEAR_IN_FIRST = members("div", "divide", "true_divide", "__getitem__", "index_select", "gather")
 
-# Products of two pairs. mean_t (A_t B_t) is not mean_t A_t * mean_t B_t: the value is the exact time mean,
-# the gradient the product rule at the rates, dA*B + A*dB, which is the mean over t of each step's own product
-# rule for a change that is the same at every step (what a rate can carry). See tests/rate/test_distance.py
-# for its distance from BPTT.
+# Products of two pairs: attention, gates. mean_t (A_t B_t) is not mean_t A_t * mean_t B_t: the value is the
+# exact time mean, the gradient the product rule at the rates, dA*B + A*dB. That is the mean over t of each
+# step's own product rule for a change that is the same at every step, all that a rate can carry. Distance of
+# the convolution's gradient from BPTT's, conv - LIF - op - linear on a static 8x8 image, where it is 0
+# without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for a @ b^T, 1.3 to 1.7 % for
+# the attention v @ k^T @ q.
 PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm")
 
 # Ask about a step's shape or kind; their answer is no tensor.

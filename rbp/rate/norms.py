@@ -8,6 +8,12 @@ of the normalised spikes. The gradient is that of one step,
 with the time means xhat = mean_t xhat_t and i = mean_t 1/sqrt(var_t + eps). For gamma and beta that is the
 mean of every step's own gradient; for x it replaces mean_t(i_t xhat_t xhat_t^T) by i xhat xhat^T, which is
 exact at T=1 and for an input that is constant in time.
+
+Distance of the convolution's gradient from BPTT's, conv - LIF - normalisation - linear on a static 8x8 image,
+where it is 0 without the normalisation (T=6, five seeds; tests/rate/test_distance.py): 0.5 % for GroupNorm of
+4 groups of 6 channels, 0.3 % for LayerNorm over all of [C, H, W], 7 to 9 % over rows of 8 values. Normalising
+the rate itself is off by 3, 3 and 41 to 55 %; the time means of mean_t and 1/(var_t + eps) in place of xhat
+diverge on rows of equal values.
 """
 
 from __future__ import annotations

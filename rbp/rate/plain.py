@@ -91,15 +91,19 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
     own = module.forward
 
-    def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
-        if not isinstance(x, Pair):
-            return own(x, *args, **kwargs)
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
+        if not inputs:
+            return own(*args, **kwargs)
+        if len(args) + len(kwargs) > 1:  # not a layer of one input: with pairs in place of tensors
+            return own(*args, **kwargs)
+        (x,) = inputs
         assert x.spikes is not None
         if isinstance(module, base.MemoryModule):
-            return Pair(_in_float32(own, x.spikes, *args, **kwargs), None, run)
+            return Pair(_in_float32(own, x.spikes), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, run.trace(module)[0])
-        return Pair(_folded(module, lambda step: own(step, *args, **kwargs), x.spikes), None, run)
+        return Pair(_folded(module, own, x.spikes), None, run)
 
     return forward if next(module.children(), None) is None or isinstance(module, base.MemoryModule) else None
 

@@ -2,8 +2,11 @@
 
 It does not commute with the time mean: the rate is the exact time mean of the pooled spikes, the gradient the
 mean over t of each step's own routing. What is kept is the share of the steps that each place of a window
-won, so the size does not depend on T. (Routing by the largest *rate*, as the published code does, is off by
-far more: see tests/rate/test_distance.py.)
+won, so the size does not depend on T.
+
+Distance of the convolution's gradient from BPTT's, conv - LIF - pool - linear on a static 8x8 image, where it
+is 0 without the pool (T=6, five seeds; tests/rate/test_distance.py): 1.4 to 1.9 %. Routing by the largest
+*rate*, as the published code does, is off by 37 to 46 %.
 """
 
 from __future__ import annotations

@@ -15,10 +15,10 @@ from rbp.rate.errors import InputError
 def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
     """x as [T, B, ...]. Without T it is one; with T it may be a static batch [B, ...], shown at every step.
 
-    What tells them apart, in this order: a stride of 0 in the first axis is a sequence; the number of axes
-    that the network's first convolution or batch normalisation over places takes; in a network without one,
-    the number of features of its first linear layer: that of x[b], all axes together, is a static batch, and
-    so is a matrix; that of x[t, b] is a sequence, and so are three axes.
+    What tells them apart, in this order: a stride of 0 in the first axis is a sequence; two axes are a static
+    batch; the number of axes that the network's first convolution or batch normalisation over places takes; in a
+    network without one, the number of features of its first linear layer: where it is that of x[b], all axes
+    together, x is a static batch, where that of x[t, b] or where x has three axes, a sequence.
 
     Raises InputError where x is a sequence and T is not its length, and where x might be either.
     """
@@ -38,6 +38,8 @@ def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
 def has_time_axis(net: nn.Module, x: Tensor) -> bool:
     if x.dim() > 1 and x.shape[0] > 1 and x.stride(0) == 0:
         return True
+    if x.dim() <= 2:
+        return False
     for module in net.modules():
         if (axes := _axes_of_one_step(module)) is not None and x.dim() in (axes, axes + 1):
             return x.dim() == axes + 1
@@ -58,7 +60,7 @@ def _axes_of_one_step(module: Any) -> int | None:
 
 def _by_features(features: int, x: Tensor) -> bool:
     one_sample = x.dim() == 3 and x.shape[1] == 1  # [T, 1, D]: then both numbers of features agree
-    if x.dim() == 2 or (math.prod(x.shape[1:]) == features and not one_sample):
+    if math.prod(x.shape[1:]) == features and not one_sample:
         return False
     if x.dim() == 3 or math.prod(x.shape[2:]) == features:
         return True

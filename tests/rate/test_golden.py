@@ -86,7 +86,9 @@ class PublishedBatchNorm(nn.BatchNorm2d):
 rbp.rate.register(EpsTwice(), PublishedBatchNorm)
 
 
-@pytest.mark.parametrize("name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith(("sew", "preact"))])
+@pytest.mark.parametrize(
+    "name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith(("sew", "preact"))]
+)
 def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(name):
     def published(net):
         for module in net.modules():
