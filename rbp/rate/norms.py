@@ -11,9 +11,9 @@ exact at T=1 and for an input that is constant in time.
 
 Distance of the convolution's gradient from BPTT's, conv - LIF - normalisation - linear on a static 8x8 image,
 where it is 0 without the normalisation (T=6, five seeds; tests/rate/test_distance.py): 0.5 % for GroupNorm of
-4 groups of 6 channels, 0.3 % for LayerNorm over all of [C, H, W], 7 to 9 % over rows of 8 values. Normalising
-the rate itself is off by 3, 3 and 41 to 55 %; the time means of mean_t and 1/(var_t + eps) in place of xhat
-diverge on rows of equal values.
+4 groups of 6 channels, 0.3 % for LayerNorm over all of [C, H, W], 7 to 10 % over rows of 8 values.
+Normalising the rate itself is off by 3, 3 and 41 to 55 %; the time means of mean_t and 1/(var_t + eps) in
+place of xhat diverge on rows of equal values.
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
     """x as [T, B, ...]. Without T it is one; with T it may be a static batch [B, ...], shown at every step.
 
     What tells them apart, in this order: a stride of 0 in the first axis is a sequence; two axes are a static
-    batch; the number of axes that the network's first convolution or batch normalisation over places takes; in a
-    network without one, the number of features of its first linear layer: where it is that of x[b], all axes
-    together, x is a static batch, where that of x[t, b] or where x has three axes, a sequence.
+    batch; the number of axes that the network's first convolution or batch normalisation over places takes;
+    in a network without one, the number of features of its first linear layer: where it is that of x[b], all
+    axes together, x is a static batch, where that of x[t, b] or where x has three axes, a sequence.
 
     Raises InputError where x is a sequence and T is not its length, and where x might be either.
     """

@@ -54,7 +54,8 @@ def distance(a: dict[str, Tensor], b: dict[str, Tensor], *, floor: float = 1e-9)
 
 
 def apart(make: Callable[[], nn.Module], x: Tensor, one: dict, other: dict) -> float:
-    """How far the gradients of two ways of running the same network are apart, in float64; outputs are equal."""
+    """How far the gradients of two ways of running the same network are apart, in float64; outputs are
+    equal."""
     torch.manual_seed(3)
     net = make().double()
     x = x[0].double().expand(x.shape) if x.stride(0) == 0 else x.double()

@@ -66,8 +66,8 @@ def test_all_48_files_are_here():
     assert len(FILES) == 48
 
 
-# Not preact at T > 1: its normalisations feed sums without a neuron between, where the published rate is not the
-# time mean of anything. Not sew: see golden/README.md.
+# Not preact at T > 1: its normalisations feed sums without a neuron between, where the published rate is not
+# the time mean of anything. Not sew: see golden/README.md.
 EPS_TWICE = [f for f in FILES if "static-s" in f and "rate" in f and not f.startswith(("sew", "preact"))]
 EPS_TWICE += [f for f in FILES if "static-s-T1-rate" in f and f.startswith("preact")]
 

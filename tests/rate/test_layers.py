@@ -1,4 +1,5 @@
-"""Every layer type: at T=1 rate is BPTT, the rate is the time mean, and mode s is mode m without batch statistics."""
+"""Every layer type: at T=1 rate is BPTT, the rate is the time mean, and mode s is mode m without batch
+statistics."""
 
 import pytest
 import torch
