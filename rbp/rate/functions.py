@@ -38,7 +38,7 @@ LINEAR_IN_FIRST = members("div", "divide", "true_divide", "__getitem__", "index_
 # exact time mean, the gradient the product rule at the rates, dA*B + A*dB. That is the mean over t of each
 # step's own product rule for a change that is the same at every step, all that a rate can carry. Distance of
 # the convolution's gradient from BPTT's, conv - LIF - op - linear on a static 8x8 image, where it is 0
-# without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for a @ b^T, 1.3 to 1.7 % for
+# without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for a @ b^T, 1.2 to 2.0 % for
 # the attention v @ k^T @ q.
 PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm")
 

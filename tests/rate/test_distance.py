@@ -77,5 +77,4 @@ def test_distance_from_bptt_is_the_documented_one(name):
     for seed in SEEDS:
         distances = distance_of_weights(operator, seed)
         assert least <= distances.pop("conv.weight") <= most
-        assert all(d < 1e-5 for d in distances.values())  # those of the operator itself and of the head are
-        exact
+        assert all(d < 1e-5 for d in distances.values())  # the operator's own and the head's are exact

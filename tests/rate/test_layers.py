@@ -156,7 +156,7 @@ class OwnForward(nn.Module):
         self.fc = nn.Linear(16 * 12, 5)
 
     def forward(self, x):
-        B, _, H, W = x.shape
+        B = x.shape[0]
         a = self.lif1(self.conv1(input=x))
         identity = a
         b = self.lif2(self.conv2(a) * 0.5 + a / 2 - 0.1)

@@ -60,8 +60,8 @@ def test_vgg11_of_spikingjelly_in_both_step_modes(step_mode):
 
 
 def small_spikformer() -> nn.Module:
-    size = {"img_size_h": 32, "img_size_w": 32, "patch_size": 4, "embed_dims": 32, "num_heads": 4, "depths":
-    2} return spikformer.Spikformer(T=4, num_classes=7, **size)
+    size = {"img_size_h": 32, "img_size_w": 32, "patch_size": 4, "embed_dims": 32, "num_heads": 4}
+    return spikformer.Spikformer(T=4, num_classes=7, depths=2, **size)
 
 
 def test_spikformer_at_one_step_has_the_gradients_of_bptt():
@@ -108,8 +108,9 @@ class ByHand(nn.Module):
 
 def containers():
     yield lambda: layer.SeqToANNContainer(nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.AvgPool2d(2))
-    yield lambda: layer.MultiStepContainer(nn.Conv2d(6, 6, 1), neuron.LIFNode(v_threshold=0.5),
-    nn.MaxPool2d(2))
+    yield lambda: layer.MultiStepContainer(
+        nn.Conv2d(6, 6, 1), neuron.LIFNode(v_threshold=0.5), nn.MaxPool2d(2)
+    )
 
 
 @pytest.mark.parametrize("container", containers())
