@@ -5,6 +5,7 @@ Usable alone: `rbp.rate.forward(net, x_seq).mean().backward()`.
 
 # These register their rules.
 from rbp.rate import batchnorm, linear, neurons, norms, pooling, supported  # noqa: F401
+from rbp.rate.distributed import data_parallel
 from rbp.rate.elementwise import ElementwiseNeuron
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.forward import forward
@@ -21,6 +22,7 @@ __all__ = [
     "Pair",
     "Rule",
     "Trace",
+    "data_parallel",
     "forward",
     "register",
 ]

@@ -75,7 +75,7 @@ def _check(call: Call) -> None:
         return
     if call.func in functions.PRODUCTS and len(call.pairs) == 2:
         return
-    name = getattr(call.func, "__qualname__", None) or repr(call.func)
+    name = functions.name_of(call.func)
     of = f" of {len(call.pairs)} spiking tensors" if len(call.pairs) > 1 else ""
     raise NoRuleError(f"{name}{of} does not commute with the time mean")
 
@@ -160,5 +160,5 @@ def _check_time_leads(pairs: list[Pair], func: Callable) -> None:
         assert pair.spikes is not None and pair.rate is not None
         lead, n = pair.spikes.shape[:1], pair.rate.shape[:1]
         if not lead or lead[0] != n[0] * pair.run.steps or pair.spikes.shape[1:] != pair.rate.shape[1:]:
-            name = getattr(func, "__qualname__", None) or repr(func)
+            name = functions.name_of(func)
             raise NoRuleError(f"{name} moves, cuts or takes away the time axis, which must stay the first")

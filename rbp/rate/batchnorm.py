@@ -7,6 +7,7 @@ published code adds it twice and keeps the last step's statistics).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from rbp.rate.rules import fold_time, register
 from rbp.rate.traces import Trace, is_constant
 
 aten = torch.ops.aten
+Draft = Callable[[Tensor], Tensor]
 
 
 class _BatchNormRate(torch.autograd.Function):
@@ -57,7 +59,7 @@ class BatchNormRule:
             layer._check_input_dim(x_seq[0])
         x = x_seq[0] if is_constant(x_seq) else x_seq.flatten(0, 1)
         y, mean, invstd, n = self.normalise(layer, x, x_seq.numel() // x_seq.shape[2])
-        update_running(layer, mean, invstd, n)
+        update_running(layer, mean, invstd, n, trace.drafts.of)
         y_seq = y.expand(len(x_seq), *y.shape) if is_constant(x_seq) else y.unflatten(0, x_seq.shape[:2])
         share = x_seq.shape[0] / trace.steps
         trace.average("value", y_seq)
@@ -95,18 +97,22 @@ def _normalise_by_running(layer: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def update_running(layer: Any, mean: Tensor, invstd: Tensor, n: int) -> None:
-    """Running mean and (unbiased, over n values a channel) variance, as torch's own layers keep them."""
+def update_running(
+    layer: Any, mean: Tensor, invstd: Tensor, n: int, of: Draft = lambda buffer: buffer
+) -> None:
+    """Running mean and (unbiased, over n values a channel) variance, as torch's own layers keep them.
+
+    of: what to write to in a buffer's stead.
+    """
     if not layer.training or layer.running_mean is None:
         return
-    if layer.num_batches_tracked is not None:
-        layer.num_batches_tracked.add_(1)
     momentum = layer.momentum
-    if momentum is None:  # a cumulative average
-        momentum = 1.0 / float(layer.num_batches_tracked)
+    if layer.num_batches_tracked is not None:
+        batches = of(layer.num_batches_tracked).add_(1)
+        momentum = 1.0 / float(batches) if momentum is None else momentum  # None: a cumulative average
     variance = (invstd.pow(-2) - layer.eps).clamp_(min=0) * (n / max(n - 1, 1))
-    layer.running_mean.lerp_(mean.to(layer.running_mean.dtype), momentum)
-    layer.running_var.lerp_(variance.to(layer.running_var.dtype), momentum)
+    of(layer.running_mean).lerp_(mean.to(layer.running_mean.dtype), momentum)
+    of(layer.running_var).lerp_(variance.to(layer.running_var.dtype), momentum)
 
 
 # ---------------------------------------------------------------- over several processes

@@ -58,6 +58,12 @@ PROPERTIES: dict[str, Callable] = {
 LINEAR |= set(PROPERTIES.values())
 
 
+def name_of(func: Callable) -> str:
+    """The name that a reader of the network's code would look for."""
+    known = (name for name, value in vars(F).items() if value is func)
+    return next(known, None) or getattr(func, "__qualname__", None) or repr(func)
+
+
 def out_of_place(func: Callable) -> Callable | None:
     """torch.Tensor.add for torch.Tensor.add_, and so on; None for a function that is not in place."""
     name = getattr(func, "__name__", "")

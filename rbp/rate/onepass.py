@@ -36,6 +36,7 @@ def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor, Tensor]:
         stack.enter_context(replaced(net, lambda path, m: _carrying(path, m, run)))
         y = hide(_pair(net(x)), sequence=True)
     assert y.spikes is not None and y.rate is not None
+    run.drafts.publish()
     return y.spikes, y.rate
 
 
@@ -51,6 +52,7 @@ def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> tuple[Tensor 
                 run.next_pass()
         y = _pair(net(Pair(None, _mean_step(x_seq), run)))
     assert y.rate is not None
+    run.drafts.publish()
     return torch.cat(outputs) if per_step else None, y.rate  # type: ignore[arg-type]
 
 

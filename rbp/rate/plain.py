@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from spikingjelly.activation_based import base
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from rbp.rate.batchnorm import sync_batch_norm
 from rbp.rate.carry import by_rule, takes_sequence
@@ -103,12 +104,12 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
             return Pair(_in_float32(own, x.spikes), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, run.trace(module)[0])
-        return Pair(_folded(module, own, x.spikes), None, run)
+        return tree_map(lambda y: Pair(y, None, run), _folded(module, own, x.spikes))
 
     return forward if next(module.children(), None) is None or isinstance(module, base.MemoryModule) else None
 
 
-def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Tensor:
+def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:
     if isinstance(module, nn.modules.batchnorm._NormBase):  # counts the steps in its variance: no short cut
         x = x_seq.flatten(0, 1)
         y = sync_batch_norm(module, x) if isinstance(module, nn.SyncBatchNorm) else own(x)

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_map
 
 from rbp.rate.traces import Trace, is_constant
 
@@ -64,12 +65,11 @@ def find_rule(layer: nn.Module) -> Rule | None:
     return None
 
 
-def fold_time(f: Any, x_seq: Tensor) -> Tensor:
+def fold_time(f: Any, x_seq: Tensor) -> Any:
     """f, written for batches, on x_seq [T, B, ...] as one batch of T*B; once where time changes nothing."""
     if is_constant(x_seq):
-        y = f(x_seq[0])
-        return y.expand(x_seq.shape[0], *y.shape)
-    return f(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2])
+        return tree_map(lambda y: y.expand(x_seq.shape[0], *y.shape), f(x_seq[0]))
+    return tree_map(lambda y: y.unflatten(0, x_seq.shape[:2]), f(x_seq.flatten(0, 1)))
 
 
 class Exact(torch.autograd.Function):

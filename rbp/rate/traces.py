@@ -13,13 +13,30 @@ def is_constant(x_seq: Tensor) -> bool:
     return x_seq.shape[0] > 1 and x_seq.stride(0) == 0
 
 
+class Drafts:
+    """Copies of buffers (running statistics) to write to during a pass: a pass that fails leaves the
+    buffers."""
+
+    def __init__(self) -> None:
+        self.copies: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def of(self, buffer: Tensor) -> Tensor:
+        """The copy that takes the buffer's place once the whole network has been through."""
+        return self.copies.setdefault(id(buffer), (buffer, buffer.clone()))[1]
+
+    def publish(self) -> None:
+        for buffer, copy in self.copies.values():
+            buffer.copy_(copy)
+
+
 class Trace:
     """What one call of one layer keeps over the T steps: time means by name, and state between steps."""
 
-    def __init__(self, steps: int) -> None:
+    def __init__(self, steps: int, drafts: Drafts | None = None) -> None:
         self.steps = steps
         self.means: dict[str, Tensor] = {}
         self.state: Any = None
+        self.drafts = drafts or Drafts()
 
     def average(self, name: str, x_seq: Tensor) -> None:
         """Let the steps of x_seq [t, ...], some or all of the T, count in the time mean called name."""
@@ -55,14 +72,15 @@ class Run:
         self.steps, self.rate, self.keep = steps, rate, keep
         self.kept: dict[tuple[Any, int], Trace] = {}
         self.calls: dict[Any, int] = {}
+        self.drafts = Drafts()
 
     def trace(self, caller: Any) -> tuple[Trace, int]:
         """The trace of this call of caller (a layer or a function), and which call of this pass it is."""
         number = self.calls.get(caller, 0)
         self.calls[caller] = number + 1
         if not self.keep:
-            return Trace(self.steps), number
-        return self.kept.setdefault((caller, number), Trace(self.steps)), number
+            return Trace(self.steps, self.drafts), number
+        return self.kept.setdefault((caller, number), Trace(self.steps, self.drafts)), number
 
     def next_pass(self) -> None:
         self.calls.clear()
