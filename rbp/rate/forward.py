@@ -60,11 +60,11 @@ def forward(
 
 
 class _Whole(nn.Module):
-    """All of a forward pass over T steps, as one module."""
+    """All of a forward pass of net over T steps, as one module with net's buffers."""
 
-    def __init__(self, run: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, net: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
-        self.run = run
+        self.run, self.named_buffers = run, net.named_buffers  # type: ignore[method-assign]
 
     def forward(self, x_seq: Tensor) -> Tensor:
         return self.run(x_seq)
@@ -72,7 +72,7 @@ class _Whole(nn.Module):
 
 def _once(net: DistributedDataParallel, run: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
     """Let the wrapper see one forward pass, for all steps: it prepares a backward for each one."""
-    with stand_in(net, "module", _Whole(run)):
+    with stand_in(net, "module", _Whole(net.module, run)):
         return net(x_seq)
 
 
