@@ -87,18 +87,8 @@ def _rate(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tens
 def _plain(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tensor:
     if step_mode == "s":
         return plain.single_steps(net, x_seq, per_step)
-    y_seq = _one_tensor(plain.multi_step(net, x_seq), x_seq.shape[0])
+    y_seq = plain.multi_step(net, x_seq)
     return y_seq if per_step else y_seq.mean(0)
-
-
-def _one_tensor(y_seq: Tensor, steps: int) -> Tensor:
-    if not isinstance(y_seq, Tensor):
-        raise InputError(
-            f"the network returned {type(y_seq).__name__}, not one tensor computed from its input"
-        )
-    if y_seq.shape[:1] != (steps,):
-        raise InputError(f"the network returned shape {tuple(y_seq.shape)}: [T={steps}, B, ...] is needed")
-    return y_seq
 
 
 def _check_net(net: nn.Module) -> None:
@@ -118,10 +108,12 @@ def _check(net: nn.Module, x_seq: Tensor, step_mode: str, grad_mode: str) -> Non
             f"x_seq has shape {tuple(x_seq.shape)}: [T, B, ...] with T and B of 1 or more is needed"
         )
     if grad_mode == "rate":
-        _check_neurons(net, x_seq)
+        _check_for_rate(net, x_seq)
 
 
-def _check_neurons(net: nn.Module, x_seq: Tensor) -> None:
+def _check_for_rate(net: nn.Module, x_seq: Tensor) -> None:
+    if hasattr(net, "_orig_mod"):
+        raise InputError("net is compiled by torch.compile, which hides its layers: pass the network itself")
     if not x_seq.is_floating_point():
         raise InputError(f"x_seq is of {x_seq.dtype}: a rate is a mean, which takes floating-point values")
     neurons = [(path, m) for path, m in net.named_modules() if is_neuron(m)]

@@ -69,7 +69,8 @@ def out_of_place(func: Callable) -> Callable | None:
     name = getattr(func, "__name__", "")
     if not name.endswith("_") or name.endswith("__"):
         return None
-    return getattr(Tensor, name[:-1], None)
+    plain = getattr(Tensor, name[:-1], None)
+    return plain if callable(plain) else None
 
 
 def commutes(func: Callable, kwargs: dict, pairs: int, pair_is_first: bool) -> bool:

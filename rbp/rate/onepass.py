@@ -19,7 +19,7 @@ from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.neurons import NeuronRule
 from rbp.rate.pair import Pair
 from rbp.rate.plain import shows_time
-from rbp.rate.restore import CONTAINERS, replaced, step_modes
+from rbp.rate.restore import SEQUENTIAL, replaced, step_modes
 from rbp.rate.rules import Rule, find_rule
 from rbp.rate.supported import refusal
 from rbp.rate.traces import Run, is_constant
@@ -77,7 +77,7 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
                 return _by_rule(rule, module, inputs, len(args) + len(kwargs), run)
             if inputs and (why := refusal(module)) is not None:
                 raise NoRuleError(why)
-            if isinstance(module, CONTAINERS) and inputs and inputs[0].shown:
+            if isinstance(module, SEQUENTIAL) and inputs and inputs[0].shown:
                 return show(nn.Sequential.forward(module, hide(inputs[0], True)), inputs[0], True)
             return own(*args, **kwargs)
         except NoRuleError as error:

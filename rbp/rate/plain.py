@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_map
 
 from rbp.rate.batchnorm import sync_batch_norm
 from rbp.rate.carry import by_rule, takes_sequence
+from rbp.rate.errors import InputError
 from rbp.rate.linear import DROPOUT, DropoutRule
 from rbp.rate.pair import Pair
 from rbp.rate.restore import replaced, step_modes
@@ -24,12 +25,15 @@ Forward = Callable[..., Any]
 def multi_step(net: nn.Module, x_seq: Tensor) -> Tensor:
     """T steps at once; every step's output, [T, B, K]."""
     run = Run(x_seq.shape[0], rate=False)
-    if shows_time(net):
-        with step_modes(net, "m"), replaced(net, lambda path, m: _adapted(m, run)):
-            return net(x_seq)
-    with step_modes(net, "m"), replaced(net, lambda path, m: _on_every_step(m, run)):
-        y = net(Pair(x_seq, None, run))
-    return y.spikes if isinstance(y, Pair) else y  # type: ignore[return-value]
+    adapt, x = (_adapted, x_seq) if shows_time(net) else (_on_every_step, Pair(x_seq, None, run))
+    with step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)):
+        y = net(x)
+    y_seq = one_tensor(y.spikes if isinstance(y, Pair) else y)
+    if y_seq.shape[:1] != (run.steps,):
+        raise InputError(
+            f"the network returned shape {tuple(y_seq.shape)}: [T={run.steps}, B, ...] is needed"
+        )
+    return y_seq
 
 
 def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> Tensor:
@@ -46,7 +50,13 @@ def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> Tensor:
 
 def _next_step(net: nn.Module, x: Tensor, run: Run) -> Tensor:
     run.next_pass()
-    return net(x)
+    return one_tensor(net(x))
+
+
+def one_tensor(y: Any) -> Tensor:
+    if not isinstance(y, Tensor):
+        raise InputError(f"the network returned {type(y).__name__}, not one tensor computed from its input")
+    return y
 
 
 def shows_time(net: nn.Module) -> bool:

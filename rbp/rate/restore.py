@@ -11,14 +11,12 @@ from torch import nn
 
 from rbp.rate.errors import InputError
 
-# Their children keep their own step mode: the container hands them single steps, or T*B of them as one batch.
-CONTAINERS = tuple(
-    getattr(layer, name)
-    for name in (
-        *("StepModeContainer", "MultiStepContainer", "SeqToANNContainer", "TLastMultiStepContainer"),
-        *("TLastSeqToANNContainer", "ElementWiseRecurrentContainer", "LinearRecurrentContainer"),
-    )
-    if hasattr(layer, name)
+# They hand their children single steps, or T*B of them as one batch: the children keep a step mode of their
+# own.
+SEQUENTIAL = (layer.StepModeContainer, layer.MultiStepContainer, layer.SeqToANNContainer)
+CONTAINERS = (
+    *(*SEQUENTIAL, layer.TLastMultiStepContainer, layer.TLastSeqToANNContainer),
+    *(layer.ElementWiseRecurrentContainer, layer.LinearRecurrentContainer),
 )
 
 

@@ -5,13 +5,22 @@ time means that the backward pass will want. `rate` builds the graph: its value 
 layer's output, its backward is the method's. In step mode m the halves follow each other at once; in mode s
 `spikes` is called T times with one step each, and `rate` when all are done.
 
-A rule of one's own, here for a layer that commutes with the time mean:
+A rule of one's own, for a layer that commutes with the time mean, is one line:
 
-    class Scale(nn.Module):
-        def forward(self, x):
-            return my_kernel(x, self.weight)
+    rbp.rate.register(rbp.rate.CommutingRule(), MySmoothing)
 
-    rbp.rate.register(rbp.rate.CommutingRule(), Scale)
+and for one that does not, two halves (here with the exact rate, and the layer's own gradient at the rate):
+
+    class AttendRule:
+        def spikes(self, layer, x_seq, trace):  # x_seq [t, B, ...]
+            y_seq = attend(x_seq)
+            trace.average("value", y_seq)
+            return y_seq
+
+        def rate(self, layer, rate, trace):  # rate [B, ...]
+            return Exact.apply(attend(rate), trace.take("value"))
+
+    rbp.rate.register(AttendRule(), Attend)
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ MyNeuron treats each element by itself and emits 0 or 1.
 
 from __future__ import annotations
 
-from spikingjelly.activation_based import base, neuron
+from spikingjelly.activation_based import base, layer, neuron
 from torch import nn
 
 from rbp.rate.elementwise import ElementwiseNeuron, SequenceNeuron
@@ -74,6 +74,8 @@ def refusal(module: nn.Module) -> str | None:
         return "this neuron has no rule for its eligibility"
     if isinstance(module, base.MemoryModule):
         return "it keeps a state from step to step, and has no rule that carries it"
+    if isinstance(module, layer.TLastMultiStepContainer | layer.TLastSeqToANNContainer):
+        return "it has time as its last axis, where a pair has it first"
     return None
 
 

@@ -107,7 +107,7 @@ def snapshot(net: nn.Module) -> dict:
         "grad": torch.is_grad_enabled(),
         "autocast": torch.is_autocast_enabled("cpu"),
         "training": {k: m.training for k, m in modules.items()},
-        "step modes": {k: m.step_mode for k, m in modules.items() if isinstance(m, base.StepModule)},
+        "step modes": {k: getattr(m, "step_mode", None) for k, m in modules.items()},
         "attributes": {k: sorted(m.__dict__) for k, m in modules.items()},
         "hooks": {k: list(m._forward_hooks) + list(m._forward_pre_hooks) for k, m in modules.items()},
         "children": {k: [id(c) for c in m.children()] for k, m in modules.items()},
@@ -314,6 +314,28 @@ class Writes(nn.Module):
         return x
 
 
+class MeanOverTime(nn.Module):
+    """Written for [T, B, ...], with the time mean of its own that rbp.forward takes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.lif = layer.Linear(8, 5, step_mode="m"), neuron.LIFNode(step_mode="m")
+
+    def forward(self, x):
+        return self.lif(self.fc(x[..., 0, 0, :])).mean(0)
+
+
+class Transposes(MeanOverTime):
+    def forward(self, x):
+        return self.lif(self.fc(x.transpose(0, 1))).transpose(0, 1)
+
+
+@pytest.mark.parametrize("net", [MeanOverTime, Transposes])
+def test_an_operation_on_the_time_axis_is_refused(net):
+    with pytest.raises(NoRuleError, match=r"the network \(.*(mean|transpose|__getitem__).* the time axis"):
+        rbp.forward(net(), frames())
+
+
 class TwoOutputs(nn.Module):
     def forward(self, x):
         return x, x
@@ -354,6 +376,10 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
         (lambda: nn.DataParallel(small()), frames(), {}, "DataParallel.*DistributedDataParallel"),
         (lambda: nn.Sequential(small(), TwoOutputs()), frames(), {}, "returned tuple"),
         (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT, "returned tuple"),
+        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT | {"step_mode": "s"}, "returned tuple"),
+        (lambda: torch.compile(small()), frames(), {}, "compiled by torch.compile"),
+        (lambda: layer.MultiStepContainer(small()), frames(), {"step_mode": "s"}, "all time steps at once"),
+        (lambda: MeanOverTime(), frames(), BPTT, r"returned shape \(4, 5\): \[T=3, B, ...\] is needed"),
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(net, x, how, message):
