@@ -24,8 +24,8 @@ class Pair:
     """Spikes and their rate.
 
     spikes: [T, B, ...]; None in the pass of step mode s that only builds the graph of the rates.
-    rate: [B, ...], the time mean of the spikes; None where no rate is wanted (BPTT, the steps of step mode
-    s). run: the forward pass that it belongs to.
+    rate: [B, ...], the time mean of the spikes; None where none is wanted (BPTT, the steps of step mode s).
+    run: the forward pass that it belongs to.
     shown: False where the pair looks like one step, [B, ...], to the network. True where it looks like all of
         them: then spikes is [T*n, ...] and rate [n, ...], n = 1 for a sequence [T, B, ...] (the rate being
         [1, B, ...]), n = B for one folded into the batch, [T*B, ...].
@@ -83,7 +83,23 @@ OPERATORS: dict[str, Callable] = {
 }
 # No rate can answer these: Tensor's own are handed on, for the message that names the operator and the layer.
 _REFUSED = (
-    *("lt", "le", "gt", "ge", "pow", "rpow", "rtruediv", "floordiv", "mod", "abs", "and", "or", "xor"),
+    *(
+        "eq",
+        "ne",
+        "lt",
+        "le",
+        "gt",
+        "ge",
+        "pow",
+        "rpow",
+        "rtruediv",
+        "floordiv",
+        "mod",
+        "abs",
+        "and",
+        "or",
+        "xor",
+    ),
     *("invert", "bool", "float", "int", "setitem"),
 )
 OPERATORS |= {name: getattr(Tensor, f"__{name}__") for name in _REFUSED}
@@ -92,6 +108,8 @@ functions.LINEAR_IN_ONE.add(OPERATORS["rmatmul"])
 
 def _operator(func: Callable) -> Callable:
     def method(self: Pair, *args: Any) -> Any:
+        if args and args[0] is None:  # x == None: Python then compares identities
+            return NotImplemented
         return self.__torch_function__(func, (Pair,), (self, *args))
 
     return method
@@ -99,3 +117,4 @@ def _operator(func: Callable) -> Callable:
 
 for _name, _func in OPERATORS.items():
     setattr(Pair, f"__{_name}__", _operator(_func))
+Pair.__hash__ = object.__hash__  # type: ignore[method-assign]

@@ -308,6 +308,11 @@ class Compares(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Equals(nn.Module):
+    def forward(self, x):
+        return x * (x == 0)
+
+
 class Writes(nn.Module):
     def forward(self, x):
         x[:, 0] = 0
@@ -349,6 +354,7 @@ class TwoOutputs(nn.Module):
         (nn.Softmax(dim=1), "softmax does not commute"),
         (Squares(), "pow.* does not commute"),
         (Compares(), "__gt__ does not commute"),
+        (Equals(), "__eq__ does not commute"),
         (Writes(), "__setitem__ does not commute"),
         (layer.SynapseFilter(), "keeps a state from step to step"),
         (nn.MaxPool3d(2), "max_pool3d.* does not commute"),

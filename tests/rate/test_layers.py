@@ -4,6 +4,7 @@ statistics."""
 import pytest
 import torch
 import torch.nn.functional as F
+from spikingjelly.activation_based import functional
 from spikingjelly.activation_based import layer as sj
 from torch import nn
 
@@ -296,3 +297,62 @@ def test_the_input_gets_its_gradient_too(step_mode):
         rbp.forward(net, x.expand(4, 3, 8), step_mode=step_mode, **how).square().sum().backward()
         gradients.append({"x": x.grad})
     assert distance(*gradients) < 1e-5
+
+
+WRAPPED = {
+    "conv1d": (lambda: sj.Conv1d(6, 4, 3, padding=1), D1),
+    "conv2d": (lambda: sj.Conv2d(6, 4, 3, stride=2, padding_mode="circular", padding=1), D2),
+    "conv3d": (lambda: sj.Conv3d(4, 2, 3), D3),
+    "conv transpose": (lambda: sj.ConvTranspose2d(6, 4, 3, stride=2), D2),
+    "linear": (lambda: sj.Linear(8, 5), D1),
+    "standardised conv": (lambda: sj.WSConv2d(6, 4, 3), D2),
+    "standardised linear": (lambda: sj.WSLinear(8, 5), D1),
+    "batch norm 1d": (lambda: sj.BatchNorm1d(6), D1),
+    "batch norm 2d": (lambda: sj.BatchNorm2d(6, affine=False), D2),
+    "batch norm 3d": (lambda: sj.BatchNorm3d(4), D3),
+    "group norm": (lambda: sj.GroupNorm(3, 6), D2),
+    "torch's layer norm": (lambda: nn.LayerNorm(8), D1),
+    "torch's linear": (lambda: nn.Linear(8, 5), D1),
+    "max pool 1d": (lambda: sj.MaxPool1d(2), D1),
+    "max pool 2d": (lambda: sj.MaxPool2d(3, 2, 1), D2),
+    "average pool 2d": (lambda: sj.AvgPool2d(2), D2),
+    "adaptive 1d": (lambda: sj.AdaptiveAvgPool1d(3), D1),
+    "adaptive 2d": (lambda: sj.AdaptiveAvgPool2d(2), D2),
+    "upsample": (lambda: sj.Upsample(scale_factor=2), D2),
+    "flatten": (lambda: sj.Flatten(), D2),
+    "dropout": (lambda: sj.Dropout(0.3), D2),
+    "dropout 2d": (lambda: sj.Dropout2d(0.3), D2),
+    "torch's dropout": (lambda: nn.Dropout(0.3), D2),
+    "voting": (lambda: sj.VotingLayer(2), (8,)),
+}
+
+
+class Wrapped(nn.Module):
+    """As After, with SpikingJelly's wrappers, for [T, B, ...] alone: nothing in it works on a single step."""
+
+    def __init__(self, layer: nn.Module, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.first, self.spiking, self.layer = sj.Linear(shape[-1], shape[-1]), lif(), layer
+        functional.set_step_mode(self, "m")
+        with torch.no_grad():
+            self.first.weight.mul_(3.0)
+            features = layer(torch.zeros(2, 2, *shape)).flatten(2).shape[2]
+        functional.reset_net(self)
+        self.last = sj.Linear(features, 5, step_mode="m")
+
+    def forward(self, x):
+        T, B = x.shape[:2]
+        return self.last(self.layer(self.spiking(self.first(x))).reshape(T, B, -1))
+
+
+@pytest.mark.parametrize("name", WRAPPED)
+def test_spikingjellys_wrappers_see_time_first_in_step_mode_m(name):
+    layer, shape = WRAPPED[name]
+    torch.manual_seed(1)
+    x = torch.randn(4, 3, *shape)
+    assert apart(lambda: Wrapped(layer(), shape), x[:1], RATE, BPTT) < 1e-8
+    torch.manual_seed(3)
+    net = Wrapped(layer(), shape)
+    y_rate, _ = step(net, x, per_step=True, **RATE)
+    y_bptt, _ = step(net, x, per_step=True, **BPTT)
+    torch.testing.assert_close(y_rate, y_bptt, rtol=1e-4, atol=1e-5)
