@@ -25,6 +25,7 @@ LINEAR = members(
     *("repeat_interleave", "mean", "sum", "cumsum", "pad", "unfold", "fold", "interpolate", "upsample"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
     *("adaptive_avg_pool3d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
+    *("zeros_like", "ones_like", "full_like"),
 )
 # Commute with it in one pair, the other arguments being constant in time.
 LINEAR_IN_ONE = members(
@@ -40,12 +41,12 @@ LINEAR_IN_FIRST = members("div", "divide", "true_divide", "__getitem__", "index_
 # the convolution's gradient from BPTT's, conv - LIF - op - linear on a static 8x8 image, where it is 0
 # without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for a @ b^T, 1.2 to 2.0 % for
 # the attention v @ k^T @ q.
-PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm")
+PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm", "einsum")
 
-# Ask about a step's shape or kind; their answer is no tensor.
+# Ask about a step's shape or kind; their answer is the same at every step.
 QUERIES = members(
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
-    *("is_complex", "element_size", "get_device", "type", "__len__"),
+    *("is_complex", "element_size", "get_device", "type", "__len__", "new_zeros", "new_ones", "new_full"),
 )
 # Name a size for the leading axis, which counts T times more steps in the spikes than in the rate.
 SIZED = members("reshape", "view", "expand")
@@ -61,7 +62,7 @@ LINEAR |= set(PROPERTIES.values())
 def name_of(func: Callable) -> str:
     """The name that a reader of the network's code would look for."""
     known = (name for name, value in vars(F).items() if value is func)
-    return next(known, None) or getattr(func, "__qualname__", None) or repr(func)
+    return next(known, None) or getattr(func, "__name__", None) or repr(func)
 
 
 def out_of_place(func: Callable) -> Callable | None:

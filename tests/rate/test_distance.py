@@ -26,6 +26,11 @@ class Attention(nn.Module):
         return v @ k.mT @ q * 0.125
 
 
+class Einsum(nn.Module):
+    def forward(self, x):
+        return torch.einsum("bchw,bcvw->bchv", *x.chunk(2, 1))
+
+
 class Gate(nn.Module):
     def forward(self, x):
         a, b = x.chunk(2, 1)
@@ -66,6 +71,7 @@ OPERATORS = {
     "max pool 3x3": (lambda: nn.MaxPool2d(3, 2, 1), 0.01, 0.02),
     "max pool 2x2": (lambda: nn.MaxPool2d(2), 0.01, 0.02),
     "product": (Product, 0.007, 0.011),
+    "product by einsum": (Einsum, 0.007, 0.011),
     "attention": (Attention, 0.012, 0.02),
     "gate": (Gate, 0.005, 0.05),
 }
