@@ -130,8 +130,7 @@ def _lent(layer: Any) -> Iterator[dict[str, Any]]:
 
 
 class SequenceNeuron(NeuronRule):
-    """A neuron that takes all T steps at once, in step mode m only, treats each element alone and emits 0 or
-    1.
+    """A neuron that takes all T steps at once (step mode m only), treats each element alone, emits 0 or 1.
 
     Its own forward is differentiated as it is, by a shift d added to every step's input. Its graph over T
     steps is kept for the backward pass, so any learnable parameter gets its gradient, and this layer's memory

@@ -38,13 +38,14 @@ def forward(
         per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
 
     The network's neurons are reset before and after; all else about it is as it was, also after an exception.
-    Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass.
+    Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass. Dropout layers
+    keep one mask for all steps. In rate mode forward hooks see `Pair`s in place of tensors, in step mode s
+    T + 1 times.
 
     Raises:
-        InputError (a ValueError): an unknown mode, an empty batch, a T below 1 or not that of x_seq, a
-            network without spiking neurons in rate mode, a DataParallel wrapper, an output that is not one
-        tensor. NoRuleError: rate mode met a layer, neuron or operation that it has no rule for; names its
-        path.
+        InputError: an unknown mode, an empty batch, no time axis, a T below 1 or not that of x_seq, a network
+            without spiking neurons in rate mode, a DataParallel wrapper, an output that is not one tensor.
+        NoRuleError: rate mode met a layer, neuron or operation that it has no rule for; names its path.
     """
     _check_net(net)
     inner = net.module if isinstance(net, DistributedDataParallel) else net

@@ -1,4 +1,4 @@
-"""Which axis of the input is time, and what the output must look like."""
+"""Which axis of the input is time."""
 
 from __future__ import annotations
 
@@ -20,9 +20,12 @@ def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
     in a network without one, the number of features of its first linear layer: where it is that of x[b], all
     axes together, x is a static batch, where that of x[t, b] or where x has three axes, a sequence.
 
-    Raises InputError where x is a sequence and T is not its length, and where x might be either.
+    Raises InputError where x is a sequence and T is not its length, where x might be either, and without T
+    where x is a static batch as the network's first convolution takes them (torch's would take [B, C, H, W]
+    for B unbatched samples).
     """
     if T is None:
+        _refuse_static(net, x)
         return x
     if T < 1:
         raise InputError(f"T={T}: a spiking network needs at least one time step")
@@ -46,6 +49,17 @@ def has_time_axis(net: nn.Module, x: Tensor) -> bool:
         if isinstance(module, nn.Linear):
             return _by_features(module.in_features, x)
     raise _unclear(x)
+
+
+def _refuse_static(net: nn.Module, x: Tensor) -> None:
+    conv = next((m for m in net.modules() if isinstance(m, _ConvNd)), None)
+    if conv is None or x.dim() != _axes_of_one_step(conv) or x.stride(0) == 0:
+        return
+    if x.shape[1] == conv.in_channels:
+        raise InputError(
+            f"x_seq of shape {tuple(x.shape)} has no time axis: [T, B, C, ...] is needed, or T= for a static "
+            "batch [B, C, ...]"
+        )
 
 
 def _axes_of_one_step(module: Any) -> int | None:

@@ -375,6 +375,7 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
     [
         (small, frames(), {"step_mode": "x"}, "step_mode='x': 'm'.*or 's'"),
         (small, frames(), {"grad_mode": "x"}, "grad_mode='x': 'bptt' or 'rate'"),
+        (small, frames()[0], {}, r"shape \(4, 2, 8, 8\) has no time axis.*T= for a static batch"),
         (small, frames()[:, :0], {}, r"shape \(3, 0, 2, 8, 8\)"),
         (small, frames()[:0], {}, r"shape \(0, 4, 2, 8, 8\)"),
         (small, frames().long(), {}, "int64"),
