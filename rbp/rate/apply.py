@@ -107,7 +107,7 @@ def over_time(call: Call, *seqs: Tensor) -> Any:
     if all(is_constant(s) for s in seqs):
         steps = seqs[0].shape[0]
         return tree_map(lambda y: _expanded(y, steps), call(*(s[0] for s in seqs)))
-    if functions.commutes(call.func, call.kwargs, len(seqs), True):
+    if functions.commutes(call.func, call.kwargs, len(seqs), True) or call.func in functions.PRODUCTS:
         return torch.vmap(call)(*seqs)
     if call.func in AS_LAYER and call.of_one:
         return fold_time(call, seqs[0])

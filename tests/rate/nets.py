@@ -1,6 +1,7 @@
 """Small networks and what the tests of the rate engine ask of them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -33,7 +34,7 @@ class After(nn.Module):
         return self.last(self.layer(self.spiking(currents)).flatten(1))
 
 
-def step(net: nn.Module, x: Tensor, *, seed: int = 0, **how) -> tuple[Tensor, dict[str, Tensor]]:
+def step(net: nn.Module, x: Tensor, *, seed: int = 0, **how: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """Output and gradients by name of one training step, on labels 0, 1, 2, ..."""
     net.zero_grad()
     torch.manual_seed(seed)  # dropout's masks

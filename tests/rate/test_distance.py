@@ -58,9 +58,9 @@ def distance_of_weights(operator, seed: int) -> dict[str, float]:
     for mode in ("bptt", "rate"):
         net.zero_grad()
         F.cross_entropy(rbp.forward(net, x, T=6, grad_mode=mode), labels).backward()
-        gradients.append({k: p.grad.clone() for k, p in net.named_parameters() if "weight" in k})
+        gradients.append({k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None})
     bptt, rate = gradients
-    return {k: float((rate[k] - g).norm() / g.norm()) for k, g in bptt.items()}
+    return {k: float((rate[k] - g).norm() / g.norm()) for k, g in bptt.items() if "weight" in k}
 
 
 OPERATORS = {

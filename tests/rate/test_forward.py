@@ -14,7 +14,7 @@ from tests.rate.nets import BPTT, RATE, distance, lif, step
 MODES = [(g, s) for g in ("bptt", "rate") for s in ("m", "s")]
 
 
-def small(last: nn.Module | None = None) -> nn.Module:
+def small(last: nn.Module | None = None) -> nn.Sequential:
     body = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), lif(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3)]
     end = [nn.BatchNorm2d(6), neuron.LIFNode(v_threshold=0.2), nn.Flatten(), last or nn.Linear(24, 5)]
     return nn.Sequential(*body, *end)
@@ -134,7 +134,7 @@ class Fails(nn.Module):
         return self.fc(x)
 
 
-def prepared(last: nn.Module | None = None) -> nn.Module:
+def prepared(last: nn.Module | None = None) -> nn.Sequential:
     """A network in an unusual state: a layer in eval, mixed step modes, a hook."""
     net = small(last)
     net[1].eval()

@@ -72,10 +72,10 @@ def _frozen(layer: nn.Module, name: str) -> nn.Module:
     return layer
 
 
-def _used(norm: nn.Module) -> nn.Module:
+def _used(norm: nn.BatchNorm2d) -> nn.Module:
     """Running statistics that are not those of the data."""
-    norm.running_mean.normal_(0.2, 0.1)
-    norm.running_var.uniform_(0.1, 0.4)
+    nn.init.normal_(norm.get_buffer("running_mean"), 0.2, 0.1)
+    nn.init.uniform_(norm.get_buffer("running_var"), 0.1, 0.4)
     return norm
 
 
