@@ -68,4 +68,5 @@ def apart(make: Callable[[], nn.Module], x: Tensor, one: dict, other: dict) -> f
     return distance(g_one, g_other)
 
 
-BPTT, RATE = {"grad_mode": "bptt"}, {"grad_mode": "rate"}
+BPTT: dict[str, Any] = {"grad_mode": "bptt"}
+RATE: dict[str, Any] = {"grad_mode": "rate"}

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import base, layer, neuron
+from spikingjelly.activation_based import base, functional, layer, neuron
 from torch import nn
 
 import rbp
@@ -138,7 +138,7 @@ def prepared(last: nn.Module | None = None) -> nn.Sequential:
     """A network in an unusual state: a layer in eval, mixed step modes, a hook."""
     net = small(last)
     net[1].eval()
-    net[2].step_mode = "m"
+    functional.set_step_mode(net[2], "m")
     net[4].register_forward_hook(lambda *_: None)
     return net
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based import layer as sj
 from torch import nn
+from torch.nn.utils import parametrizations
 
 import rbp
 from tests.rate.nets import BPTT, RATE, After, apart, distance, lif, step
@@ -40,6 +41,7 @@ COMMUTING = {
     "upsample": (lambda: nn.Upsample(scale_factor=2), D2),
     "frozen conv": (lambda: nn.Conv2d(6, 4, 3).requires_grad_(False), D2),
     "frozen weight": (lambda: _frozen(nn.Conv2d(6, 4, 3), "weight"), D2),
+    "weight norm": (lambda: parametrizations.weight_norm(nn.Conv2d(6, 4, 3)), D2),
     "batch norm in eval": (lambda: _used(nn.BatchNorm2d(6)).eval(), D2),
 }
 NORMALISING = {
