@@ -58,7 +58,20 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
         return by_rule(rule, layer(*args[1:], **kwargs), first, first.run.trace(func)[0])
     if first.run.rate:
         _check(call)
+    if first.shown and (mean := _over_time(call)) is not None:
+        return mean
     return _on_both(call)
+
+
+def _over_time(call: Call) -> Tensor | None:
+    """The time mean or sum that a network takes itself of a sequence [T, B, ...]: from there on the rate, [B,
+    ...], is a tensor like any other. None for other calls."""
+    pair = call.pairs[0]
+    if call.func not in functions.MEANS | functions.SUMS or pair.rate is None or pair.rate.shape[0] != 1:
+        return None
+    if not functions.over_first_axis(call.args[1:], call.kwargs):
+        return None
+    return pair.rate[0] if call.func in functions.MEANS else pair.rate[0] * pair.run.steps
 
 
 def _in_place(target: Any, result: Any) -> Any:

@@ -81,15 +81,21 @@ def _rate(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tens
     if step_mode == "m":
         y_seq, rate = onepass.multi_step(net, x_seq)
     else:
-        y_seq, rate = onepass.single_steps(net, x_seq, per_step)  # type: ignore[assignment]
-    return y_seq + (rate - rate.detach()) if per_step else rate
+        y_seq, rate = onepass.single_steps(net, x_seq, per_step)
+    return _of_steps(y_seq) + (rate - rate.detach()) if per_step else rate
 
 
 def _plain(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tensor:
     if step_mode == "s":
         return plain.single_steps(net, x_seq, per_step)
-    y_seq = plain.multi_step(net, x_seq)
-    return y_seq if per_step else y_seq.mean(0)
+    y_seq, mean = plain.multi_step(net, x_seq)
+    return _of_steps(y_seq) if per_step else mean
+
+
+def _of_steps(y_seq: Tensor | None) -> Tensor:
+    if y_seq is None:
+        raise InputError("per_step=True: the network takes the time mean itself, and so hides its steps")
+    return y_seq
 
 
 def _check_net(net: nn.Module) -> None:

@@ -48,6 +48,8 @@ QUERIES = members(
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
     *("is_complex", "element_size", "get_device", "type", "__len__", "new_zeros", "new_ones", "new_full"),
 )
+# Over the first axis of a sequence [T, B, ...]: the rate, or T times it.
+MEANS, SUMS = members("mean"), members("sum")
 # Name a size for the leading axis, which counts T times more steps in the spikes than in the rate.
 SIZED = members("reshape", "view", "expand")
 # Properties of a tensor that are tensors.
@@ -81,3 +83,10 @@ def commutes(func: Callable, kwargs: dict, pairs: int, pair_is_first: bool) -> b
     if func in LINEAR or (func in LINEAR_IN_ONE and pairs == 1):
         return True
     return func in LINEAR_IN_FIRST and pairs == 1 and pair_is_first
+
+
+def over_first_axis(args: tuple, kwargs: dict) -> bool:
+    """Whether a mean or a sum (its arguments without the tensor) is over the first axis alone, and drops
+    it."""
+    axis = args[0] if args else kwargs.get("dim")
+    return axis in (0, (0,), [0]) and axis is not False and not kwargs.get("keepdim") and len(args) < 2

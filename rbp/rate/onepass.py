@@ -25,8 +25,11 @@ from rbp.rate.supported import refusal
 from rbp.rate.traces import Run, is_constant
 
 
-def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor, Tensor]:
-    """Every step's output [T, B, K], without a graph, and their time mean [B, K], with the rates' graph."""
+def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
+    """Every step's output [T, B, K], without a graph, and their time mean [B, K], with the rates' graph.
+
+    A network that shows time and takes the time mean itself has no output for each step: None.
+    """
     run, shown = Run(x_seq.shape[0], rate=True), shows_time(net)
     rate = _mean_step(x_seq)
     x = Pair(x_seq.detach(), rate.unsqueeze(0) if shown else rate, run, shown)
@@ -34,10 +37,11 @@ def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor, Tensor]:
         if shown:
             stack.enter_context(step_modes(net, "m"))
         stack.enter_context(replaced(net, lambda path, m: _carrying(path, m, run)))
-        y = hide(_pair(net(x)), sequence=True)
-    assert y.spikes is not None and y.rate is not None
+        y = net(x)
+    if not (shown and isinstance(y, Tensor)):
+        y = hide(_pair(y), sequence=True)
     run.drafts.publish()
-    return y.spikes, y.rate
+    return (None, y) if isinstance(y, Tensor) else (y.spikes, y.rate)
 
 
 def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> tuple[Tensor | None, Tensor]:

@@ -22,18 +22,23 @@ from rbp.rate.traces import Run
 Forward = Callable[..., Any]
 
 
-def multi_step(net: nn.Module, x_seq: Tensor) -> Tensor:
-    """T steps at once; every step's output, [T, B, K]."""
+def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
+    """T steps at once: every step's output [T, B, K], and their time mean [B, K].
+
+    A network that shows time and takes the time mean itself, [B, K], has no output for each step: None.
+    """
     run = Run(x_seq.shape[0], rate=False)
     adapt, x = (_adapted, x_seq) if shows_time(net) else (_on_every_step, Pair(x_seq, None, run))
     with step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)):
         y = net(x)
-    y_seq = one_tensor(y.spikes if isinstance(y, Pair) else y)
-    if y_seq.shape[:1] != (run.steps,):
-        raise InputError(
-            f"the network returned shape {tuple(y_seq.shape)}: [T={run.steps}, B, ...] is needed"
-        )
-    return y_seq
+    if isinstance(y, Pair):
+        y = y.spikes
+    T, B = x_seq.shape[:2]
+    if one_tensor(y).shape[:1] == (T,) and (y.dim() > 2 or y.shape[1:] == (B,)):
+        return y, y.mean(0)
+    if y.shape[:1] == (B,) and y.dim() == 2:
+        return None, y
+    raise InputError(f"the network returned shape {tuple(y.shape)}: [T={T}, B={B}, ...] is needed")
 
 
 def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> Tensor:

@@ -320,14 +320,25 @@ class Writes(nn.Module):
 
 
 class MeanOverTime(nn.Module):
-    """Written for [T, B, ...], with the time mean of its own that rbp.forward takes."""
+    """Written for [T, B, ...], with a time mean of its own before its head."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fc, self.lif = layer.Linear(8, 5, step_mode="m"), neuron.LIFNode(step_mode="m")
+        self.fc, self.lif = layer.Linear(8, 8, step_mode="m"), neuron.LIFNode(v_threshold=0.3, step_mode="m")
+        self.head = nn.Linear(8, 5)
 
     def forward(self, x):
-        return self.lif(self.fc(x[..., 0, 0, :])).mean(0)
+        return self.head(self.lif(self.fc(x[..., 0, 0, :])).mean(0))
+
+
+class SumOverTime(MeanOverTime):
+    def forward(self, x):
+        return self.head(torch.sum(self.lif(self.fc(x[..., 0, 0, :])), dim=0) / len(x))
+
+
+class Cuts(MeanOverTime):
+    def forward(self, x):
+        return self.head(self.lif(self.fc(x[..., 0, 0, :])))[1:]
 
 
 class Transposes(MeanOverTime):
@@ -335,10 +346,25 @@ class Transposes(MeanOverTime):
         return self.lif(self.fc(x.transpose(0, 1))).transpose(0, 1)
 
 
-@pytest.mark.parametrize("net", [MeanOverTime, Transposes])
+class LastStep(MeanOverTime):
+    def forward(self, x):
+        return self.head(self.lif(self.fc(x))[-1])
+
+
+@pytest.mark.parametrize("net", [Transposes, LastStep])
 def test_an_operation_on_the_time_axis_is_refused(net):
-    with pytest.raises(NoRuleError, match=r"the network \(.*(mean|transpose|__getitem__).* the time axis"):
+    with pytest.raises(NoRuleError, match=r"the network \(.*(transpose|__getitem__).* the time axis"):
         rbp.forward(net(), frames())
+
+
+@pytest.mark.parametrize("net", [MeanOverTime, SumOverTime])
+def test_a_network_may_take_the_time_mean_itself(net):
+    torch.manual_seed(0)
+    network, x = net(), frames(1)[0].expand(3, 4, 2, 8, 8)
+    (y, gradients), (y_bptt, by_bptt) = (step(network, x, **how) for how in (RATE, BPTT))
+    assert y.shape == (4, 5)
+    torch.testing.assert_close(y, y_bptt, rtol=1e-4, atol=1e-5)
+    assert distance(gradients, by_bptt) < 1e-5
 
 
 class TwoOutputs(nn.Module):
@@ -386,7 +412,19 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
         (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT | {"step_mode": "s"}, "returned tuple"),
         (lambda: torch.compile(small()), frames(), {}, "compiled by torch.compile"),
         (lambda: layer.MultiStepContainer(small()), frames(), {"step_mode": "s"}, "all time steps at once"),
-        (lambda: MeanOverTime(), frames(), BPTT, r"returned shape \(4, 5\): \[T=3, B, ...\] is needed"),
+        (lambda: Cuts(), frames(), BPTT, r"returned shape \(2, 4, 5\): \[T=3, B=4, ...\] is needed"),
+        (
+            lambda: MeanOverTime(),
+            frames(),
+            RATE | {"per_step": True},
+            "per_step=True: the network takes the time mean",
+        ),
+        (
+            lambda: MeanOverTime(),
+            frames(),
+            BPTT | {"per_step": True},
+            "per_step=True: the network takes the time mean",
+        ),
     ],
 )
 def test_bad_input_is_one_clear_error_and_changes_nothing(net, x, how, message):

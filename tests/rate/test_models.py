@@ -5,7 +5,15 @@ from typing import Any
 import pytest
 import torch
 from spikingjelly.activation_based import layer, neuron
-from spikingjelly.activation_based.model import sew_resnet, spikformer, spiking_resnet, spiking_vgg
+from spikingjelly.activation_based.model import (
+    maxformer,
+    qkformer,
+    sew_resnet,
+    spike_driven_transformer,
+    spikformer,
+    spiking_resnet,
+    spiking_vgg,
+)
 from torch import nn
 
 import rbp
@@ -89,6 +97,27 @@ def test_spikformer_trains_in_rate_mode():
 def test_a_model_for_step_mode_m_alone_says_so():
     with pytest.raises(InputError, match=r"patch_embed.*SeqToANNContainer.*step_mode='m'"):
         rbp.forward(small_spikformer(), torch.randn(2, 2, 3, 32, 32), step_mode="s")
+
+
+SIZES: dict[str, Any] = {"T": 3, "num_classes": 5, "embed_dims": 32}
+TRANSFORMERS = {
+    "QKFormer": lambda: qkformer.QKFormer(num_heads=(1, 2, 4), depths=(1, 1, 1), **SIZES),
+    "SpikeDrivenTransformer": lambda: spike_driven_transformer.SpikeDrivenTransformer(
+        num_heads=4, depths=1, **SIZES
+    ),
+    "MaxFormer": lambda: maxformer.MaxFormer(depths=(1, 1, 1), cifar=True, **SIZES),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_transformers_that_take_the_time_mean_themselves(name):
+    torch.manual_seed(0)
+    net = TRANSFORMERS[name]().double()
+    (y, gradients), (y_bptt, by_bptt) = both(net, torch.randn(1, 2, 3, 64, 64).double())
+    torch.testing.assert_close(y, y_bptt)
+    assert distance(gradients, by_bptt) < 1e-8
+    (y, _), (y_bptt, _) = both(net, torch.randn(3, 2, 3, 64, 64).double())
+    torch.testing.assert_close(y, y_bptt)
 
 
 class ByHand(nn.Module):
