@@ -1,0 +1,123 @@
+"""Input currents that are not computed yet: sums of sequences, each scaled and shifted by channel.
+
+Batch normalisation and a residual sum stand between a convolution and a neuron. Written out, each is a pass
+over T x B x C x H x W numbers; kept as a formula, the neuron's scan computes them while it has the block in the
+processor's cache. Whatever else asks for the sequence gets it written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rbp.rate.traces import is_constant
+
+# Numbers in a block: with a scan's other five of that size it fits into a core's second-level cache.
+BLOCK = 1 << 16
+
+AtStep = Callable[[int], Tensor]  # a time step's currents; not to be written to
+
+
+@dataclass
+class Term:
+    """x_seq [t, B, C, ...], or scale[c] * x_seq + shift[c] with scale and shift [C]."""
+
+    x_seq: Tensor
+    scale: Tensor | None = None
+    shift: Tensor | None = None
+
+
+class Currents:
+    """The sum of terms of one shape, [t, B, C, ...] or, without channels, [t, B]."""
+
+    def __init__(self, terms: list[Term]) -> None:
+        self.terms = terms
+        first = terms[0].x_seq
+        self.shape, self.dtype, self.device = first.shape, first.dtype, first.device
+
+    def __add__(self, other: Currents) -> Currents:
+        return Currents([*self.terms, *other.terms])
+
+    @property
+    def constant(self) -> bool:
+        """Whether every step is the same."""
+        return all(is_constant(term.x_seq) for term in self.terms)
+
+    def written_out(self) -> Tensor:
+        """The sequence itself [t, B, C, ...], a view of stride 0 in time where every step is the same."""
+        if len(self.terms) == 1 and self.terms[0].scale is None:
+            return self.terms[0].x_seq
+        at = self._at_step([_whole(term) for term in self.terms])
+        if self.constant:
+            return at(0).to(self.dtype).expand(self.shape)
+        out = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        for t in range(self.shape[0]):
+            out[t] = at(t)
+        return out
+
+    def blocks(self) -> Iterator[tuple[slice | None, AtStep]]:
+        """The currents block by block: rows of the B*C places of a step, and the steps of [rows, ...].
+
+        One block of everything (None, steps of [B, C, ...]) where cutting does not pay: on a GPU, where a
+        small tensor fits in any case, where memory is not laid out in that order.
+        """
+        size = self.shape[1:].numel()
+        in_order = all(term.x_seq[0].is_contiguous() for term in self.terms)
+        if self.device.type != "cpu" or size <= BLOCK or not in_order:
+            yield None, self._at_step([_whole(term) for term in self.terms])
+            return
+        n_rows = self.shape[1:3].numel()
+        flat = [_in_rows(term, n_rows) for term in self.terms]
+        step = max(1, BLOCK // (size // n_rows))
+        for start in range(0, n_rows, step):
+            rows = slice(start, start + step)
+            yield rows, self._at_step([_cut(term, rows) for term in flat])
+
+    def _at_step(self, terms: list[Term]) -> AtStep:
+        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
+        if self.constant:
+            only = _sum(terms, 0, wide)
+            return lambda t: only
+        return lambda t: _sum(terms, t, wide)
+
+
+def _sum(terms: list[Term], t: int, dtype: torch.dtype) -> Tensor:
+    total: Tensor | None = None
+    for term in terms:
+        x = term.x_seq[t].to(dtype)
+        if term.scale is not None:
+            assert term.shift is not None
+            x = torch.addcmul(term.shift, x, term.scale)
+        total = x if total is None else total + x
+    assert total is not None
+    return total
+
+
+def _whole(term: Term) -> Term:
+    """The term with scale and shift as [C, 1, ...], to go with a step [B, C, ...]."""
+    if term.scale is None:
+        return term
+    assert term.shift is not None
+    wide = (-1, *(1,) * (term.x_seq.dim() - 3))
+    return Term(term.x_seq, term.scale.view(wide), term.shift.view(wide))
+
+
+def _in_rows(term: Term, n_rows: int) -> Term:
+    """The term as [t, B*C, places], scale and shift as [B*C, 1]."""
+    steps = term.x_seq.shape[0]
+    x_seq = term.x_seq[0].reshape(1, n_rows, -1).expand(steps, -1, -1)
+    if not is_constant(term.x_seq):
+        x_seq = term.x_seq.reshape(steps, n_rows, -1)
+    if term.scale is None or term.shift is None:
+        return Term(x_seq)
+    images = n_rows // len(term.scale)
+    return Term(x_seq, term.scale.repeat(images)[:, None], term.shift.repeat(images)[:, None])
+
+
+def _cut(term: Term, rows: slice) -> Term:
+    if term.scale is None or term.shift is None:
+        return Term(term.x_seq[:, rows])
+    return Term(term.x_seq[:, rows], term.scale[rows], term.shift[rows])
