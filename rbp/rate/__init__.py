@@ -6,7 +6,7 @@ What trains in rate mode, with torch's layers and SpikingJelly's wrappers of the
 - exactly (the time mean commutes): Conv1d/2d/3d and their transposes, Linear, average and adaptive average
   pooling, Dropout, Flatten, Identity, padding, Upsample, PixelShuffle; sums, cat, reshapes, slices, products
   with what is constant in time, in the network's own forward;
-- by the method: BatchNorm1d/2d/3d, SyncBatchNorm (rbp.rate.batchnorm);
+- by the method: BatchNorm1d/2d/3d, SyncBatchNorm (rbp.rate.batchnorm, rbp.rate.sync_batchnorm);
 - with the exact rate and a gradient whose distance from BPTT's is documented: MaxPool1d/2d
   (rbp.rate.pooling), GroupNorm, LayerNorm (rbp.rate.norms), products of two spiking tensors such as
   attention's (rbp.rate.functions);
@@ -15,7 +15,7 @@ What trains in rate mode, with torch's layers and SpikingJelly's wrappers of the
 """
 
 # These register their rules.
-from rbp.rate import batchnorm, linear, neurons, norms, pooling, supported  # noqa: F401
+from rbp.rate import batchnorm, linear, neurons, norms, pooling, supported, sync_batchnorm  # noqa: F401
 from rbp.rate.distributed import data_parallel
 from rbp.rate.elementwise import ElementwiseNeuron
 from rbp.rate.errors import InputError, NoRuleError

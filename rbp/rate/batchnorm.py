@@ -1,4 +1,4 @@
-"""Batch normalisation in rate mode, and its statistics over several processes in both gradient modes.
+"""Batch normalisation in rate mode.
 
 In step mode m the statistics are those of the T x B spike currents, in mode s those of each step's batch, as
 in BPTT; there the backward pass uses the time means of mean_t and of 1/(var_t + eps), each with eps once (the
@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
@@ -54,7 +53,7 @@ class BatchNormRule:
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         if not uses_batch_statistics(layer):
-            return fold_time(lambda x: _normalise_by_running(layer, x), x_seq)
+            return fold_time(lambda x: normalise_by_running(layer, x), x_seq)
         if hasattr(layer, "_check_input_dim"):
             layer._check_input_dim(x_seq[0])
         x = x_seq[0] if is_constant(x_seq) else x_seq.flatten(0, 1)
@@ -78,7 +77,7 @@ class BatchNormRule:
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         if not uses_batch_statistics(layer):
-            return _normalise_by_running(layer, rate)
+            return normalise_by_running(layer, rate)
         value, mean = trace.take("value").to(rate.dtype), trace.take("mean")
         invstd = trace.take("precision").sqrt()
         return self.graph(layer, rate, value, mean, invstd)
@@ -91,7 +90,7 @@ def uses_batch_statistics(layer: Any) -> bool:
     return layer.training or layer.running_mean is None
 
 
-def _normalise_by_running(layer: Any, x: Tensor) -> Tensor:
+def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
     running = (layer.running_mean, layer.running_var)
     return F.batch_norm(x, *running, layer.weight, layer.bias, training=False, eps=layer.eps)
 
@@ -115,92 +114,5 @@ def update_running(
     of(layer.running_var).lerp_(variance.to(layer.running_var.dtype), momentum)
 
 
-# ---------------------------------------------------------------- over several processes
-
-
-class _SyncNorm(torch.autograd.Function):
-    """value, with batch normalisation's backward by means over every process's share of the batch."""
-
-    @staticmethod
-    def forward(ctx, x, weight, bias, value, mean, invstd, group):
-        ctx.save_for_backward(x, weight, mean, invstd)
-        ctx.group = group
-        return value.view_as(value)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, weight, mean, invstd = ctx.saved_tensors
-        others = [d for d in range(x.dim()) if d != 1]
-        wide = (-1, *(1,) * (x.dim() - 2))
-        grad = grad.to(mean.dtype)
-        xhat = (x.to(mean.dtype) - mean.view(wide)) * invstd.view(wide)
-        sums = torch.stack([grad.sum(others), (grad * xhat).sum(others)])
-        count = torch.full_like(sums[:1], x.numel() // x.shape[1])
-        totals = torch.cat([sums, count])
-        dist.all_reduce(totals, group=ctx.group)
-        mean_dy, mean_dy_xhat = (total.view(wide) for total in totals[:2] / totals[2])
-        scale = invstd if weight is None else invstd * weight
-        dx = scale.view(wide) * (grad - mean_dy - xhat * mean_dy_xhat)
-        d_weight = None if weight is None else sums[1].to(weight.dtype)
-        d_bias = None if weight is None else sums[0].to(weight.dtype)
-        return dx.to(x.dtype), d_weight, d_bias, None, None, None, None
-
-
-class SyncBatchNormRule(BatchNormRule):
-    """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
-
-    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
-        if not is_synchronised(layer):
-            return super().normalise(layer, x, n)
-        mean, var, n = _statistics_of_all(layer, x, n)
-        y = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
-        return y, mean, (var + layer.eps).rsqrt(), n
-
-    def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
-        if not is_synchronised(layer):
-            return super().graph(layer, rate, value, mean, invstd)
-        parameters = (layer.weight, layer.bias)
-        return _SyncNorm.apply(rate, *parameters, value, mean, invstd, layer.process_group)
-
-
-def is_synchronised(layer: Any) -> bool:
-    """Whether there are other processes to share statistics with."""
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
-
-
-def _statistics_of_all(layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance a channel over every process's n values, and their number."""
-    var, mean = torch.var_mean(
-        x.float() if x.dtype != torch.float64 else x, _all_but_channels(x), correction=0
-    )
-    mine = torch.stack([mean, var, torch.full_like(mean, n)])
-    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
-    dist.all_gather(everyone, mine, group=layer.process_group)
-    means, variances, counts = torch.stack(everyone).unbind(1)
-    shares = counts / counts.sum(0)
-    total_mean = (shares * means).sum(0)
-    total_var = (shares * (variances + (means - total_mean).square())).sum(0)
-    return total_mean, total_var, int(counts[:, 0].sum())
-
-
-def _all_but_channels(x: Tensor) -> list[int]:
-    return [d for d in range(x.dim()) if d != 1]
-
-
-def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
-    """nn.SyncBatchNorm for BPTT, x [N, C, ...]."""
-    if not uses_batch_statistics(layer):
-        return _normalise_by_running(layer, x)
-    if not is_synchronised(layer):
-        return nn.modules.batchnorm._BatchNorm.forward(layer, x)
-    rule = SyncBatchNormRule()
-    with torch.no_grad():
-        value, mean, invstd, n = rule.normalise(layer, x, x.numel() // x.shape[1])
-    update_running(layer, mean, invstd, n)
-    return rule.graph(layer, x, value, mean, invstd)
-
-
 register(BatchNormRule(), nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 register(BatchNormRule(), sj.BatchNorm1d, sj.BatchNorm2d, sj.BatchNorm3d)
-register(SyncBatchNormRule(), nn.SyncBatchNorm)

@@ -10,13 +10,13 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from rbp.rate.batchnorm import sync_batch_norm
 from rbp.rate.carry import by_rule, takes_sequence
 from rbp.rate.errors import InputError
 from rbp.rate.linear import DROPOUT, DropoutRule
 from rbp.rate.pair import Pair
 from rbp.rate.restore import replaced, step_modes
 from rbp.rate.rules import fold_time
+from rbp.rate.sync_batchnorm import sync_batch_norm
 from rbp.rate.traces import Run
 
 Forward = Callable[..., Any]

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import neuron, surrogate
+from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor, nn
 
 import rbp
@@ -70,3 +70,34 @@ def apart(make: Callable[[], nn.Module], x: Tensor, one: dict, other: dict) -> f
 
 BPTT: dict[str, Any] = {"grad_mode": "bptt"}
 RATE: dict[str, Any] = {"grad_mode": "rate"}
+MODES = [(g, s) for g in ("bptt", "rate") for s in ("m", "s")]
+
+
+def small(last: nn.Module | None = None) -> nn.Sequential:
+    body = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), lif(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3)]
+    end = [nn.BatchNorm2d(6), neuron.LIFNode(v_threshold=0.2), nn.Flatten(), last or nn.Linear(24, 5)]
+    return nn.Sequential(*body, *end)
+
+
+def frames(T: int = 3, B: int = 4) -> torch.Tensor:
+    return torch.randn(T, B, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def snapshot(net: nn.Module) -> dict:
+    """All that a call may not change, in comparable form; tensors by identity and version."""
+    modules = dict(net.named_modules())
+    return {
+        "grad": torch.is_grad_enabled(),
+        "autocast": torch.is_autocast_enabled("cpu"),
+        "training": {k: m.training for k, m in modules.items()},
+        "step modes": {k: getattr(m, "step_mode", None) for k, m in modules.items()},
+        "attributes": {k: sorted(m.__dict__) for k, m in modules.items()},
+        "hooks": {k: list(m._forward_hooks) + list(m._forward_pre_hooks) for k, m in modules.items()},
+        "children": {k: [id(c) for c in m.children()] for k, m in modules.items()},
+        "memories": {k: repr(m._memories) for k, m in modules.items() if isinstance(m, base.MemoryModule)},
+        "parameters": {k: (id(p), p._version, p.requires_grad) for k, p in net.named_parameters()},
+    }
+
+
+def statistics(net: nn.Module) -> dict:
+    return {k: b.tolist() for k, b in net.named_buffers()}
