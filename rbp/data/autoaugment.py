@@ -4,7 +4,6 @@ The policy, the magnitudes and the operations are torchvision's. It applies them
 the images of a batch that need the same operation, magnitude and sign are changed together.
 """
 
-from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -21,28 +20,34 @@ _NOTHING: Operation = ("Identity", 0.0)
 
 
 def autoaugment(pixels: Tensor, random: Generator) -> Tensor:
-    """uint8 [B, 3, H, W] to the same: every image by one of 25 sub-policies of two operations.
-
-    Each operation happens with the probability its sub-policy gives it, and one with a direction (rotate,
-    brighten, ...) goes either way equally often.
-    """
+    """uint8 [B, 3, H, W] to the same: each image by one of 25 sub-policies, two operations at most."""
     B, _, H, W = pixels.shape
-    table = sub_policies(H, W)
-    policy = torch.randint(len(table), (B,), generator=random).tolist()
-    chance = torch.rand(2, B, generator=random).tolist()
-    negative = (torch.rand(2, B, generator=random) < 0.5).tolist()
-    for step in range(2):
-        wanted = []
-        for image in range(B):
-            probability, ways = table[policy[image]][step]
-            happens = chance[step][image] < probability
-            wanted.append(ways[negative[step][image]] if happens else _NOTHING)
+    for wanted in choose(B, H, W, random):
         pixels = _apply_grouped(pixels, wanted)
     return pixels
 
 
+def choose(n: int, H: int, W: int, random: Generator) -> tuple[list[Operation], list[Operation]]:
+    """What to do to each of n images of H x W pixels, first and second.
+
+    Each operation happens with the probability its sub-policy gives it, and one with a direction (rotate,
+    brighten, ...) goes either way equally often.
+    """
+    table = _sub_policies(H, W)
+    policy = torch.randint(len(table), (n,), generator=random).tolist()
+    chance = torch.rand(2, n, generator=random).tolist()
+    way = torch.randint(2, (2, n), generator=random).tolist()
+
+    def operation(step: int, image: int) -> Operation:
+        probability, ways = table[policy[image]][step]
+        return ways[way[step][image]] if chance[step][image] < probability else _NOTHING
+
+    first, second = ([operation(step, image) for image in range(n)] for step in range(2))
+    return first, second
+
+
 @lru_cache
-def sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Operation]], ...]]:
+def _sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Operation]], ...]]:
     """For each sub-policy its two steps: (probability, (operation, operation in the other direction))."""
     return [
         tuple((probability, _both_ways(name, level, H, W)) for name, probability, level in steps)
@@ -51,7 +56,6 @@ def sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Ope
 
 
 def _both_ways(name: str, level: int | None, H: int, W: int) -> tuple[Operation, Operation]:
-    magnitudes_of: Callable
     magnitudes_of, has_direction = _TORCHVISION._AUGMENTATION_SPACE[name]
     magnitude = 0.0 if level is None else float(magnitudes_of(_LEVELS, H, W)[level])
     return (name, magnitude), (name, -magnitude if has_direction else magnitude)

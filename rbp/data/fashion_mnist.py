@@ -22,7 +22,7 @@ _SOURCE = Source(
     ),
     suffixes=("", ".gz"),
     fetch=lambda root: datasets.FashionMNIST(root, download=True),
-    by_hand="install Debian's package dataset-fashion-mnist and leave dataset.root as it is",
+    by_hand="install Debian's dataset-fashion-mnist, which puts them in /usr/share/datasets/fashion-mnist",
 )
 _CLASSES = 10
 

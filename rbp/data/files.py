@@ -35,16 +35,15 @@ def locate(source: Source, root: str, download: bool) -> list[Path]:
     top = Path(root).expanduser().absolute()
     if paths := _present(source, top):
         return paths
-    reason = "dataset.download is false"
+    reason, advice = "dataset.download is false", "set dataset.download=true"
     if download:
-        reason = _fetch(source, top)
+        reason, advice = _fetch(source, top), "try again where there is a network"
         if paths := _present(source, top):
             return paths
     raise DataError(
         f"dataset.root={root}: {source.name} is not there ({_state(top)}), and {reason}. Expected in "
         f"{' or '.join(str(top / folder) for folder in source.folders)}: {', '.join(source.files)}. "
-        f"Point dataset.root at the folder that has them, set dataset.download=true where there is a network, "
-        f"or {source.by_hand}"
+        f"Point dataset.root at the folder that has them, {advice}, or {source.by_hand}"
     )
 
 
@@ -89,7 +88,7 @@ def _fetch(source: Source, top: Path) -> str:
         with _network_patience():
             source.fetch(str(top))
     except (OSError, RuntimeError, HTTPException) as error:  # torchvision raises all three
-        return f"the download failed: {error}"
+        return f"the download failed: {' '.join(str(error).split())}"
     return "the download brought other files"
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from importlib import import_module
 
-from hydra.utils import get_method
 from omegaconf import DictConfig
 
 from rbp.data.holdout import hold_out
@@ -40,17 +40,19 @@ def _read(target: str, root: str, download: bool) -> tuple[Images, Images]:
 
 
 def _find_reader(target: str) -> Reader:
+    module, _, name = target.rpartition(".")
     try:
-        return get_method(target)
-    except Exception as error:  # hydra wraps whatever the import raised in exceptions of several kinds
+        reader = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: a name without a dot
         raise ConfigError(
-            f"dataset._target_={target}: must be a function (root, download) -> (train, test) such as "
+            f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
             f"rbp.data.digits.digits: {error}"
         ) from error
+    return reader
 
 
 def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:
-    found = [*_misfits(dataset, "training", train), *_misfits(dataset, "test", test)]
+    found = [*_misfits(dataset, "training", train)] or [*_misfits(dataset, "test", test)]
     # The last class may be missing from a handful of images, but not by chance where ten a class are due.
     n_classes = int(train.labels.max()) + 1
     if n_classes < dataset.classes and len(train) >= 10 * dataset.classes:

@@ -23,11 +23,17 @@ def unpickle(path: Path) -> Any:
         raise broken(path, f"is no whole pickle of images and labels: {error}") from error
 
 
-class _Unpickler(pickle.Unpickler):
+# The unpickler written in Python: a damaged file makes the one in C reserve memory for whatever it claims.
+class _Unpickler(pickle._Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _ALLOWED:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")
         return _ALLOWED[module, name]
+
+
+def _new_array(*_: Any) -> np.ndarray:
+    """What numpy begins with; shape, type and content follow in the file, and numpy sets and checks them."""
+    return np.empty(0, np.uint8)
 
 
 def _encode(text: str, encoding: str) -> bytes:
@@ -37,11 +43,10 @@ def _encode(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-_new_array = np.empty(0).__reduce__()[0]  # numpy's own function; its module was renamed in numpy 2
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _new_array,
-    ("numpy._core.multiarray", "_reconstruct"): _new_array,
-    ("numpy", "ndarray"): np.ndarray,
+    ("numpy._core.multiarray", "_reconstruct"): _new_array,  # since numpy 2
+    ("numpy", "ndarray"): "ndarray",  # only named, as an argument of the above
     ("numpy", "dtype"): np.dtype,
     ("_codecs", "encode"): _encode,
 }
