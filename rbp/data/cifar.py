@@ -4,6 +4,7 @@ torchvision's classes want files of the original checksum; these readers also ta
 format. What is downloaded is still checked against it, by torchvision.
 """
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -52,12 +53,8 @@ def _read_batches(paths: list[Path], label_key: str, n_classes: int) -> Images:
     pixels, labels = [], []
     for path in paths:
         batch = unpickle(path)
-        if not isinstance(batch, dict):
-            raise broken(path, f"holds a {type(batch).__name__}; must hold a dict")
-        # Python 2 wrote the keys, as bytes; a set that somebody wrote anew may have strings.
-        batch = {key.decode() if isinstance(key, bytes) else key: value for key, value in batch.items()}
         if missing := [key for key in ("data", label_key) if key not in batch]:
-            raise broken(path, f"lacks {', '.join(missing)}; has {', '.join(map(str, batch))}")
+            raise broken(path, f"lacks {', '.join(missing)}; has {', '.join(map(repr, batch))}")
         pixels.append(_check_pixels(path, batch["data"]))
         labels += _check_labels(path, batch[label_key], len(pixels[-1]), n_classes)
     return Images(torch.from_numpy(np.concatenate(pixels)).view(-1, *_SHAPE), torch.tensor(labels))
@@ -65,10 +62,11 @@ def _read_batches(paths: list[Path], label_key: str, n_classes: int) -> Images:
 
 def _check_pixels(path: Path, data: Any) -> np.ndarray:
     """uint8 [N, 3072]: an image's red, then its green, then its blue, row by row."""
-    what = f"{data.dtype} {list(data.shape)}" if isinstance(data, np.ndarray) else type(data).__name__
-    n_values = int(np.prod(_SHAPE))
-    if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.shape[1:] != (n_values,):
-        raise broken(path, f"data is {what}; must be uint8 [N, {n_values}]")
+    n_values = math.prod(_SHAPE)
+    if not isinstance(data, np.ndarray):
+        raise broken(path, f"data is a {type(data).__name__}; must be an array of bytes [N, {n_values}]")
+    if data.shape[1:] != (n_values,):
+        raise broken(path, f"data is {list(data.shape)}; must be [N, {n_values}]")
     if len(data) == 0:
         raise broken(path, "holds no images")
     return data
