@@ -42,7 +42,7 @@ def train_batches(
 def eval_batches(images: Images, dataset: DictConfig, *, batch_size: int) -> Iterator[Batch]:
     """Every image once, in the order of the files, as it is: (x float32 [B, C, H, W], y int64 [B])."""
     for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
-        yield _normalise(pixels, dataset), labels
+        yield _normalise(pixels, dataset), labels.clone()  # a copy, as in training
 
 
 def _normalise(pixels: Tensor, dataset: DictConfig) -> Tensor:
