@@ -1,4 +1,4 @@
-"""A run's folder on disk: where its files lie, and how they are written so that a kill leaves none by half."""
+"""A run's folder on disk: where its files lie, and how to write them so that a kill leaves none by half."""
 
 import json
 import os

@@ -1,6 +1,6 @@
-"""Networks as plain torch modules with SpikingJelly neurons, written for one time step: [B, C, H, W] -> [B, K].
+"""Networks: plain torch modules with SpikingJelly neurons, for one time step, [B, C, H, W] -> [B, K].
 
-An architecture or a neuron is one function here and one YAML file in conf/ whose `_target_` names it.
+An architecture or a neuron is one function here, and one YAML file in conf/ whose `_target_` names it.
 """
 
 from rbp.models.build import build

@@ -6,7 +6,7 @@ from torch import nn
 
 
 def digits_cnn(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
-    """conv 32, conv 64, average pool 2, conv 128, global average pool, linear: [B, C, H, W] -> [B, classes]."""
+    """conv 32, conv 64, average pool 2, conv 128, global average, linear: [B, C, H, W] -> [B, classes]."""
 
     def conv(c_in: int, c_out: int) -> list[nn.Module]:
         return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), neuron()]

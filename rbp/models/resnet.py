@@ -29,7 +29,9 @@ class BasicBlock(nn.Module):
         return self.neuron2(self.bn2(self.conv2(out)) + self.shortcut(x))
 
 
-def _trunk(neuron: Neuron, in_channels: int, first: int, stages: list[tuple[int, int, int]]) -> list[nn.Module]:
+def _trunk(
+    neuron: Neuron, in_channels: int, first: int, stages: list[tuple[int, int, int]]
+) -> list[nn.Module]:
     """conv bn neuron, stages of (blocks, width, stride of the first block), global average pool, flatten."""
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, first, 3, padding=1, bias=False),

@@ -9,7 +9,7 @@ from rbp.errors import ConfigError, UserError
 
 
 def preflight(cfgs: list[DictConfig]) -> None:
-    """See that folder, device, data and network of every run are there and fit; one error lists all problems."""
+    """See that folder, device, data and network of every run are there and fit; one error lists all."""
     found: dict[str, None] = {}
     checked = set()
     for cfg in cfgs:
@@ -36,9 +36,13 @@ def _check_folder(cfg: DictConfig) -> None:
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir():
-        raise ConfigError(f"runs_dir={cfg.runs_dir}: {folder} is not a folder; choose another with runs_dir=PATH")
+        raise ConfigError(
+            f"runs_dir={cfg.runs_dir}: {folder} is not a folder; choose another with runs_dir=PATH"
+        )
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise ConfigError(f"runs_dir={cfg.runs_dir}: {folder} is not writable; choose another with runs_dir=PATH")
+        raise ConfigError(
+            f"runs_dir={cfg.runs_dir}: {folder} is not writable; choose another with runs_dir=PATH"
+        )
 
 
 def _check_device(cfg: DictConfig) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
     try:
         _check_sums(file)
         state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file}: not a checkpoint of this program: it holds other than tensors"
+        ) from error
     except Exception as error:  # torch raises many kinds, by where the damage is
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file}: damaged, or no checkpoint: {reason}") from error
@@ -61,7 +66,7 @@ def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
 
     Raises CheckpointError where checkpoints are there but none is whole.
     """
-    problems = []
+    problems: list[str] = []
     for name in (LAST, PREVIOUS):
         if not (folder / name).exists():
             continue

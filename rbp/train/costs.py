@@ -45,7 +45,8 @@ class Costs:
             return
         # On the CPU bytes are counted in one step of the warm-up, as counting takes time.
         counting = device.type == "cpu" and not self.warm and self.memory is None
-        with count_kept_bytes(net) if counting else contextlib.nullcontext([]) as kept:
+        kept: list[int] = []
+        with count_kept_bytes(net, kept) if counting else contextlib.nullcontext():
             synchronize(device)
             start = time.perf_counter()
             yield
@@ -60,12 +61,12 @@ class Costs:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
 
+
 @contextlib.contextmanager
-def count_kept_bytes(net: nn.Module) -> Iterator[list[int]]:
-    """Bytes that autograd keeps for the backward pass: sizes of distinct storages, the network's own apart."""
+def count_kept_bytes(net: nn.Module, sizes: list[int]) -> Iterator[None]:
+    """Add to sizes the bytes of each storage that autograd keeps for backward, but for the network's own."""
     seen = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
     held: list[Tensor] = []  # while counting, so that no freed storage's address is met again
-    sizes: list[int] = []
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -76,7 +77,7 @@ def count_kept_bytes(net: nn.Module) -> Iterator[list[int]]:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-        yield sizes
+        yield
 
 
 def resident_bytes(net: nn.Module, optimizer: torch.optim.Optimizer) -> int:

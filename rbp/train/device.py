@@ -1,4 +1,4 @@
-"""Where and how precisely a run computes, and what has to be said of the machine for its numbers to compare."""
+"""Where and how precisely a run computes, and what to say of the machine so that its numbers compare."""
 
 import os
 import platform
@@ -24,7 +24,8 @@ def prepare_torch(cfg: DictConfig) -> None:
     # cuBLAS reads this when it is first used; without it, its results may differ from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.trainer.deterministic, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for debugging, at a cost
+    # What it would fill is memory about to be written: a guard for debugging, at a cost.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not cfg.trainer.deterministic
 
 
@@ -47,7 +48,7 @@ def describe_machine(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         "device_type": device.type,
         "driver": _driver() if cuda else None,
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),  # a class of its own, which weights_only refuses
         "cuda": torch.version.cuda if cuda else None,
         "spikingjelly": getattr(spikingjelly, "__version__", None) or _version("spikingjelly"),
         "python": platform.python_version(),

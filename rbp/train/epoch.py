@@ -32,9 +32,7 @@ def batches_per_epoch(job: Job) -> int:
     return min(n, job.cfg.trainer.limit_batches or n)
 
 
-def train_epoch(
-    job: Job, epoch: int, costs: Costs, show: Callable[[int, float, float], None]
-) -> EpochResult:
+def train_epoch(job: Job, epoch: int, costs: Costs, show: Callable[[int, float, float], None]) -> EpochResult:
     """Train on every batch of epoch (0 is the first). Raises TrainingError if a loss is not finite."""
     cfg, n_batches = job.cfg, batches_per_epoch(job)
     job.net.train()

@@ -24,7 +24,7 @@ TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
 @torch.no_grad()
 def score(job: Job, images: Images) -> dict[str, Any]:
-    """Over images: `loss` (mean cross-entropy), `acc`, `top5` in [0, 1] where there are more than ten classes,
+    """Over images: `loss` (mean cross-entropy), `acc`, `top5` (with more than ten classes), both in [0, 1],
     `firing_rate` (spikes per neuron and time step, over all neurons) and `firing_rates` by layer.
     """
     job.net.eval()
@@ -61,6 +61,7 @@ def count_spikes(net: nn.Module) -> Iterator[dict[str, tuple[Tensor, int]]]:
 def _counter(counts: dict[str, tuple[Tensor, int]], name: str) -> Any:
     def count(module: nn.Module, args: Any, output: Any) -> None:
         spikes = output.spikes if isinstance(output, Pair) else output
+        assert spikes is not None  # only the pass that builds a graph has none
         fired, possible = counts.get(name, (0, 0))
         counts[name] = (fired + spikes.sum(dtype=torch.float64), possible + spikes.numel())
 
@@ -75,7 +76,7 @@ def _firing_rates(counts: dict[str, tuple[Tensor, int]]) -> dict[str, Any]:
 
 
 def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Score a checkpoint on the test images (and those held out): cfg.checkpoint, or the last of run `folder`.
+    """Score a checkpoint on the test images (and the held out): cfg.checkpoint, or the last of run `folder`.
 
     Nothing is written. Raises CheckpointError where there is none, or one of another network.
     """
@@ -95,6 +96,7 @@ def _find(cfg: DictConfig, run: RunFolder) -> tuple[Path, dict[str, Any]]:
     state, _ = load_latest(run.checkpoints)
     if state is None:
         raise CheckpointError(
-            f"{run.path}: this run has no checkpoint to evaluate; train it first, or name one with checkpoint=PATH"
+            f"{run.path}: this run has no checkpoint to evaluate; train it first, "
+            "or name one with checkpoint=PATH"
         )
     return run.checkpoints, state

@@ -34,7 +34,7 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimi
 
 
 def share_of_lr(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
-    """The share of the full learning rate in an epoch (0 is the first): a linear rise, then cosine or flat."""
+    """The share of the full learning rate in an epoch (from 0): a linear rise, then cosine or flat."""
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
     if schedule == "constant":

@@ -114,7 +114,7 @@ class Record:
 
 
 def _lock(folder: RunFolder) -> IO[str]:
-    """Take the folder for this process: the system gives the lock back when the process ends, however it does."""
+    """Take the folder for this process; the system gives it back when the process ends, however it does."""
     stream = folder.lock.open("a+")
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -32,7 +32,8 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
             _fit(job, history, run, record)
         except OSError as error:
             raise TrainingError(
-                f"{error.filename or folder}: cannot be written: {error.strerror}; earlier checkpoints are kept"
+                f"{error.filename or folder}: cannot be written: {error.strerror}; "
+                "earlier checkpoints are kept"
             ) from error
         result = make_result(job, history)
         record.result(result)
@@ -51,7 +52,9 @@ def _resume(job: Job, run: RunFolder, record: Record) -> History:
         history.machines.append(job.machine)
         if len(history.machines) > 1:
             record.log(f"goes on with other hardware, software or kernels: {job.machine}")
-    record.log(f"starts with epoch {history.epochs + 1} of {job.cfg.trainer.epochs} on {job.machine['device']}")
+    record.log(
+        f"starts with epoch {history.epochs + 1} of {job.cfg.trainer.epochs} on {job.machine['device']}"
+    )
     return history
 
 
@@ -70,7 +73,7 @@ def _fit(job: Job, history: History, run: RunFolder, record: Record) -> None:
 
 
 def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any], bool]:
-    """Train and score once more; brings history up to date. Returns the metrics, and whether they are the best."""
+    """Train and score once more, and add it to history. Returns the metrics, and whether they are the best."""
     start, number = time.perf_counter(), history.epochs + 1
     learning_rate = job.optimizer.param_groups[0]["lr"]
     trained = train_epoch(
