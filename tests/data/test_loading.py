@@ -51,6 +51,9 @@ def test_load_without_and_with_a_validation_split() -> None:
     parts = load(dataset_config("digits", val_split=0.2))
     assert parts.val is not None and (len(parts.train), len(parts.val)) == (1150, 287)  # 287.4 held out
     assert torch.equal(parts.test.pixels, whole.test.pixels)
+    # The images that past results were chosen on.
+    assert parts.val.labels[:10].tolist() == [4, 6, 2, 4, 6, 8, 9, 5, 4, 0]
+    assert int(parts.val.pixels.sum()) == 1_425_333
     again = load(dataset_config("digits", val_split=0.2, augment={"flip": True}))
     assert again.val is not None and torch.equal(again.val.pixels, parts.val.pixels)
 
