@@ -1,5 +1,6 @@
 """From a `dataset` config group to its images: read once a process, checked, the validation set held out."""
 
+import os
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
@@ -20,7 +21,8 @@ def load(dataset: DictConfig) -> Splits:
     The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
     Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
     """
-    train, test = _read(dataset._target_, dataset.root, dataset.download)
+    root = os.path.abspath(dataset.root) if dataset.root else ""  # the cache must not depend on where we are
+    train, test = _read(dataset._target_, root, dataset.download)
     _check_fit(dataset, train, test)
     if dataset.val_split == 0:
         return Splits(train, None, test)

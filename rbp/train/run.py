@@ -73,7 +73,7 @@ def _fit(job: Job, history: History, run: RunFolder, record: Record) -> None:
 
 
 def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any], bool]:
-    """Train and score once more, and add it to history. Returns the metrics, and whether they are the best."""
+    """Train and score once more, add it to history. Returns the metrics, and whether they are the best."""
     start, number = time.perf_counter(), history.epochs + 1
     learning_rate = job.optimizer.param_groups[0]["lr"]
     trained = train_epoch(

@@ -27,7 +27,7 @@ def one_thread() -> None:
 
 
 def same_end(a: RunFolder, b: RunFolder) -> None:
-    """Fails unless weights, optimizer, random states and every figure but timings are equal to the last bit."""
+    """Fails unless weights, optimizer, random states and every figure but timings are the same to a bit."""
     one, two = (load_checkpoint(run.checkpoints / "last.pt") for run in (a, b))
     for part in ("network", "random"):
         assert all(torch.equal(one[part][key], two[part][key]) for key in one[part]), part
