@@ -1,4 +1,4 @@
-"""Spiking neurons in rate mode: the spikes, their rate and its eligibility, in one scan over time.
+"""SpikingJelly's LIF, IF and ParametricLIF in rate mode: spikes, rate and eligibility in one scan over time.
 
 The eligibility e = d(mean_t s_t)/dc is the rate's derivative by an input current c shifted equally at every
 step: forward-mode differentiation in one direction (Yu et al., NeurIPS 2024, section 4). With the surrogate
@@ -17,7 +17,39 @@ from spikingjelly.activation_based import surrogate
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.rules import Trace, register
+from rbp.rate.rules import register
+from rbp.rate.traces import Trace
+
+
+class NeuronRule:
+    """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+        raise NotImplementedError
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        raise NotImplementedError
+
+
+class NeuronRate(torch.autograd.Function):
+    """value [B, ...], the output rate. dL/dc = dL/dr * eligibility; for each of the neuron's learnable
+    scalars p, dL/dp = sum(dL/dr * dr/dp), dr/dp [B, ...] following the scalars among the arguments."""
+
+    @staticmethod
+    def forward(ctx, rate, value, eligibility, *scalars_and_derivatives):
+        ctx.count = len(scalars_and_derivatives) // 2
+        ctx.shapes = [scalar.shape for scalar in scalars_and_derivatives[: ctx.count]]
+        ctx.save_for_backward(eligibility, *scalars_and_derivatives[ctx.count :])
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        eligibility, *derivatives = ctx.saved_tensors
+        by_scalar = [
+            (grad * d).sum().reshape(shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)
+        ]
+        return grad * eligibility, None, None, *by_scalar, *(None,) * ctx.count
 
 
 @dataclass
@@ -30,39 +62,26 @@ class State:
     dv_leak: Tensor | float | None
 
 
-class _NeuronRate(torch.autograd.Function):
-    """value [B, ...], the output rate; dL/dc = dL/dr * eligibility, dL/dk = sum(dL/dr * d rate/dk)."""
-
-    @staticmethod
-    def forward(ctx, rate, leak, value, eligibility, by_leak):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(eligibility, by_leak)
-        return value
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        eligibility, by_leak = ctx.saved_tensors
-        d_leak = (grad * by_leak).sum() if ctx.needs_input_grad[1] else None
-        return grad * eligibility, d_leak, None, None, None
-
-
-class IntegrateAndFireRule:
+class IntegrateAndFireRule(NeuronRule):
     """SpikingJelly's LIFNode, IFNode and ParametricLIFNode: u_t = v_{t-1} - k*(v_{t-1} - v_rest) + gain*c_t,
     k = 1/tau, gain = k where the input decays and 1 where it does not.
 
-    A learnable k gets the derivative of the neuron's own rate, exact for given input currents; what k does to
-    the *timing* of spikes further on is left out, as everywhere in rate mode.
+    A learnable k gets dL/dr * dr/dk, r being the neuron's own rate and its input currents as they were at
+    every step. Against BPTT, sum_t dL/ds_t * ds_t/dk, that takes the loss to depend on the spikes of every
+    step alike (dL/ds_t = dL/dr / T), the approximation that rate mode makes for every weight; it is exact
+    where only linear layers follow, and at T=1.
     """
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        leak = _leak(layer).item() if isinstance(_leak(layer), Tensor) else _leak(layer)
+        leak = _leak(layer)
         if trace.state is None:
-            rest = layer.v_reset or 0.0
-            trace.state = State(v=rest, dv=0.0, dv_leak=0.0 if isinstance(_leak(layer), Tensor) else None)
+            learns = isinstance(leak, Tensor) and leak_needs_grad(layer)
+            trace.state = State(v=layer.v_reset or 0.0, dv=0.0, dv_leak=0.0 if learns else None)
+        k = leak.item() if isinstance(leak, Tensor) else leak
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         share = 1.0 / trace.steps
         for x, out in zip(x_seq, spikes, strict=True):
-            s, ds, ds_leak = step(layer, leak, x.float() if x.dtype != torch.float64 else x, trace.state)
+            s, ds, ds_leak = step(layer, k, x.float() if x.dtype != torch.float64 else x, trace.state)
             out.copy_(s)
             trace.add("rate", s, share)
             trace.add("eligibility", ds, share)
@@ -71,10 +90,13 @@ class IntegrateAndFireRule:
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        leak = _leak(layer)
-        by_leak = trace.take("by_leak") if isinstance(leak, Tensor) else None
-        leak = leak if isinstance(leak, Tensor) else None
-        return _NeuronRate.apply(rate, leak, trace.take("rate"), trace.take("eligibility"), by_leak)
+        value, eligibility = trace.take("rate").to(rate.dtype), trace.take("eligibility")
+        by_leak = (_leak(layer), trace.take("by_leak")) if "by_leak" in trace.means else ()
+        return NeuronRate.apply(rate, value, eligibility.to(rate.dtype), *by_leak)
+
+
+def leak_needs_grad(layer: sj.ParametricLIFNode) -> bool:
+    return layer.w.requires_grad
 
 
 def _leak(layer: Any) -> Tensor | float:
@@ -103,7 +125,7 @@ def step(layer: Any, leak: float, x: Tensor, state: State) -> tuple[Tensor, Tens
         ds_leak = h * du_leak
         state.dv_leak = _reset_derivative(layer, u, s, du_leak, ds_leak)
     state.dv = _reset_derivative(layer, u, s, du, ds)
-    state.v = u - layer.v_threshold * s if layer.v_reset is None else torch.where(s > 0, rest, u)
+    state.v = u - layer.v_threshold * s if layer.v_reset is None else u + (rest - u) * s
     return s, ds, ds_leak
 
 
@@ -127,4 +149,5 @@ def fire(function: Any, x: Tensor) -> tuple[Tensor, Tensor]:
     return s.detach(), h
 
 
-register(IntegrateAndFireRule(), sj.LIFNode, sj.IFNode, sj.ParametricLIFNode)
+FAST = (sj.LIFNode, sj.IFNode, sj.ParametricLIFNode)
+register(IntegrateAndFireRule(), *FAST)

@@ -1,9 +1,26 @@
 """How a layer carries a pair: one rule per layer type.
 
-A rule has two halves. `spikes` runs the layer on time steps, without a graph in rate mode, and leaves in a
-`Trace` the time means that the backward pass will want. `rate` builds the graph: its value is the time mean
-of the layer's output, its backward is the method's. In step mode m the halves follow each other at once; in
-mode s `spikes` is called T times with one step each, and `rate` when all are done.
+A rule has two halves. `spikes` runs the layer on time steps, without a graph, and leaves in a `Trace` the
+time means that the backward pass will want. `rate` builds the graph: its value is the time mean of the
+layer's output, its backward is the method's. In step mode m the halves follow each other at once; in mode s
+`spikes` is called T times with one step each, and `rate` when all are done.
+
+A rule of one's own, for a layer that commutes with the time mean, is one line:
+
+    rbp.rate.register(rbp.rate.CommutingRule(), MySmoothing)
+
+and for one that does not, two halves (here with the exact rate, and the layer's own gradient at the rate):
+
+    class AttendRule:
+        def spikes(self, layer, x_seq, trace):  # x_seq [t, B, ...]
+            y_seq = attend(x_seq)
+            trace.average("value", y_seq)
+            return y_seq
+
+        def rate(self, layer, rate, trace):  # rate [B, ...]
+            return Exact.apply(attend(rate), trace.take("value"))
+
+    rbp.rate.register(AttendRule(), Attend)
 """
 
 from __future__ import annotations
@@ -12,68 +29,66 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils._pytree import tree_map
 
-from rbp.rate.pair import is_constant
-
-
-class Trace:
-    """What one call of one layer keeps over the T steps: time means by name, and state between steps."""
-
-    def __init__(self, steps: int) -> None:
-        self.steps = steps
-        self.means: dict[str, Tensor] = {}
-        self.state: Any = None
-
-    def average(self, name: str, x_seq: Tensor) -> None:
-        """Let the steps of x_seq [t, ...], some or all of the T, count in the time mean called name."""
-        low_precision = x_seq.dtype in (torch.bfloat16, torch.float16)
-        x_seq = x_seq[:1].float() if is_constant(x_seq) and low_precision else x_seq
-        share = x_seq.shape[0] / self.steps
-        if is_constant(x_seq):
-            part = x_seq[0]
-        else:
-            part = x_seq.mean(0, dtype=torch.float32 if low_precision else None)
-        self.add(name, part, share)
-
-    def add(self, name: str, part: Tensor, share: float = 1.0) -> None:
-        """Add a mean over a share of the steps."""
-        part = part if share == 1.0 else part * share
-        self.means[name] = part if name not in self.means else self.means[name].add_(part)
-
-    def take(self, name: str) -> Tensor:
-        """The time mean called name; it is forgotten here, so that only the graph keeps it."""
-        return self.means.pop(name)
+from rbp.rate.traces import Trace, is_constant
 
 
 class Rule(Protocol):
-    """A layer type's way of carrying a pair (see the module's text). x_seq is [t, B, ...], rate [B, ...]."""
+    """A layer type's way of carrying a pair (see the module's text)."""
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor: ...
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+        """The layer's output [t, B, ...] on t of the T steps, x_seq [t, B, ...]; called under no_grad."""
+        ...
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor: ...
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        """The rate of the layer's output, [B, ...], with a graph back to the rate [B, ...] of its input."""
+        ...
 
 
 _RULES: dict[type[nn.Module], Rule] = {}
 
+# A subclass that redefines any of these computes something else than the class its rule was written for.
+_COMPUTING = (
+    *("forward", "_conv_forward", "create_mask", "single_step_forward", "multi_step_forward"),
+    *("single_step_functional_forward", "multi_step_functional_forward"),
+    *("neuronal_charge", "neuronal_fire", "neuronal_reset"),
+)
+
 
 def register(rule: Rule, *layer_types: type[nn.Module]) -> None:
-    """Use rule for layers of these types, and of their subclasses that keep the type's own forward."""
+    """Use rule for layers of these types, and for their subclasses that compute the same."""
     for layer_type in layer_types:
         _RULES[layer_type] = rule
 
 
 def find_rule(layer: nn.Module) -> Rule | None:
-    """The rule for a layer; None where there is none, or where a subclass has a forward of its own."""
+    """The rule for a layer; None where there is none, or where the layer computes something of its own."""
+    if "forward" in layer.__dict__:
+        return None
     for layer_type in type(layer).__mro__:
         if layer_type in _RULES:
-            keeps_forward = type(layer).forward is layer_type.forward
-            return _RULES[layer_type] if keeps_forward else None
+            same = all(getattr(type(layer), f, None) is getattr(layer_type, f, None) for f in _COMPUTING)
+            return _RULES[layer_type] if same else None
     return None
 
 
-def fold_time(f: Any, x_seq: Tensor) -> Tensor:
-    """f, written for batches, on x_seq [T, B, ...] as one batch of T*B; once where nothing changes with time."""
+def fold_time(f: Any, x_seq: Tensor) -> Any:
+    """f, written for batches, on x_seq [T, B, ...] as one batch of T*B; once where time changes nothing."""
     if is_constant(x_seq):
-        y = f(x_seq[0])
-        return y.expand(x_seq.shape[0], *y.shape)
-    return f(x_seq.flatten(0, 1)).unflatten(0, x_seq.shape[:2])
+        return tree_map(lambda y: y.expand(x_seq.shape[0], *y.shape), f(x_seq[0]))
+    return tree_map(lambda y: y.unflatten(0, x_seq.shape[:2]), f(x_seq.flatten(0, 1)))
+
+
+class Exact(torch.autograd.Function):
+    """value, the exact time mean, with the graph of y, a function of the rates that only comes near it."""
+
+    @staticmethod
+    def forward(ctx, y, value):
+        return value.to(y.dtype).view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        return grad, None

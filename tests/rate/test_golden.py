@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-import rbp
+import rbp.rate
+from rbp.rate.batchnorm import BatchNormRule
 from tests.rate.golden_nets import NETS
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -28,8 +30,9 @@ def load(name: str):
     return net, arrays
 
 
-def step(name: str, grad_mode: str | None = None):
+def step(name: str, grad_mode: str | None = None, change=lambda net: None):
     net, arrays = load(name)
+    change(net)
     _, _, _, frames, step_mode, _, mode, _ = name.split("-")
     T = int(arrays["T"])
     x = arrays["x"]
@@ -49,18 +52,53 @@ def before_norm(name: str, net) -> bool:
     if not name.endswith("bias"):
         return False
     module = net.get_submodule(name.removesuffix(".bias"))
-    return isinstance(module, torch.nn.Conv2d)
+    return isinstance(module, nn.Conv2d)
 
 
 def tolerance(name: str) -> float:
-    """The published code adds eps twice in rate mode s."""
+    """The published code adds eps twice in rate mode s: hence "about" 2e-4 and so on there (next test)."""
     if "-s-" not in name or "rate" not in name:
         return 1e-4
-    return {"preact": 1e-2, "sew": 1e-3, "plain": 2e-4, "residual": 2e-4}[name.split("-")[0]]
+    return {"preact": 1e-2, "sew": 1e-3, "plain": 2.2e-4, "residual": 2.2e-4}[name.split("-")[0]]
 
 
 def test_all_48_files_are_here():
     assert len(FILES) == 48
+
+
+# Not preact at T > 1: its normalisations feed sums without a neuron between, where the published rate is not
+# the time mean of anything. Not sew: see golden/README.md.
+EPS_TWICE = [f for f in FILES if "static-s" in f and "rate" in f and not f.startswith(("sew", "preact"))]
+EPS_TWICE += [f for f in FILES if "static-s-T1-rate" in f and f.startswith("preact")]
+
+
+class EpsTwice(BatchNormRule):
+    """Batch normalisation as published: eps once before averaging over the steps, and once more after."""
+
+    def graph(self, layer, rate, value, mean, invstd):
+        return super().graph(layer, rate, value, mean, (invstd.pow(-2) + layer.eps).rsqrt())
+
+
+class PublishedBatchNorm(nn.BatchNorm2d):
+    pass
+
+
+rbp.rate.register(EpsTwice(), PublishedBatchNorm)
+
+
+@pytest.mark.parametrize(
+    "name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith(("sew", "preact"))]
+)
+def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(name):
+    def published(net):
+        for module in net.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.__class__ = PublishedBatchNorm
+
+    net, arrays, *_ = step(name, change=published)
+    for key, parameter in net.named_parameters():
+        if not before_norm(key, net):
+            assert relative(parameter.grad, arrays[f"grad/{key}"] * int(arrays["T"])) < 1e-4, key
 
 
 @pytest.mark.parametrize("name", FILES)

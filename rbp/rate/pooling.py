@@ -1,0 +1,111 @@
+"""Max pooling in rate mode.
+
+It does not commute with the time mean: the rate is the exact time mean of the pooled spikes, the gradient the
+mean over t of each step's own routing. What is kept is the share of the steps that each place of a window
+won, so the size does not depend on T.
+
+Distance of the convolution's gradient from BPTT's, conv - LIF - pool - linear on a static 8x8 image, where it
+is 0 without the pool (T=6, five seeds; tests/rate/test_distance.py): 1.4 to 1.9 %. Routing by the largest
+*rate*, as the published code does, is off by 37 to 46 %.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from spikingjelly.activation_based import layer as sj
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rbp.rate.errors import NoRuleError
+from rbp.rate.rules import register
+from rbp.rate.traces import Trace
+
+
+class _MaxPoolRate(torch.autograd.Function):
+    """value [B, C, h, w]; the gradient goes to each place of a window by the share of steps that it won."""
+
+    @staticmethod
+    def forward(ctx, rate, value, shares, window):
+        ctx.save_for_backward(shares)
+        ctx.size, ctx.window = rate.shape[-2:], window
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (shares,) = ctx.saved_tensors
+        columns = (grad.unsqueeze(2) * shares.to(grad.dtype)).flatten(3).flatten(1, 2)
+        size = _covered(grad.shape[-2:], ctx.window)
+        height, width = (max(a, b) for a, b in zip(ctx.size, size, strict=True))
+        dx = F.fold(columns, (height, width), **ctx.window)  # ceil_mode's last window may reach past the end
+        return dx[..., : ctx.size[0], : ctx.size[1]], None, None, None
+
+
+def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int]:
+    """The input size that this many windows cover, padding not counted."""
+    names = ("stride", "dilation", "kernel_size", "padding")
+    axes = zip(pooled, *(window[name] for name in names), strict=True)
+    return [(n - 1) * stride + dilation * (k - 1) + 1 - 2 * pad for n, stride, dilation, k, pad in axes]
+
+
+class MaxPoolRule:
+    """Max pooling over `places` = 1 or 2 axes (see the module's text)."""
+
+    def __init__(self, places: int) -> None:
+        self.places = places
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+        window = _window(layer)
+        if layer.return_indices:
+            raise NoRuleError("max pooling that returns indices has none for a rate")
+        x = self._as_image(x_seq.flatten(0, 1))
+        pooled, at = F.max_pool2d(x, **window, ceil_mode=layer.ceil_mode, return_indices=True)
+        winners = _place_in_window(at, x.shape[-1], window).unflatten(0, x_seq.shape[:2])
+        n_places = window["kernel_size"][0] * window["kernel_size"][1]
+        shares = torch.stack([(winners == k).float().mean(0) for k in range(n_places)], dim=2)
+        trace.add("shares", shares, x_seq.shape[0] / trace.steps)
+        y_seq = self._as_given(pooled).unflatten(0, x_seq.shape[:2])
+        trace.average("value", y_seq)
+        return y_seq
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        value = self._as_image(trace.take("value").to(rate.dtype))
+        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.take("shares"), _window(layer))
+        return self._as_given(y)
+
+    def _as_image(self, x: Tensor) -> Tensor:
+        return x.unsqueeze(-2) if self.places == 1 else x
+
+    def _as_given(self, x: Tensor) -> Tensor:
+        return x.squeeze(-2) if self.places == 1 else x
+
+
+def _window(layer: Any) -> dict[str, tuple[int, int]]:
+    """Kernel size, stride, padding and dilation of [height, width]; one row high for 1-d pooling."""
+    one_row = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
+
+    def two(name: str, n: Any) -> tuple[int, int]:
+        if isinstance(layer, nn.MaxPool1d):
+            return (one_row[name], n if isinstance(n, int) else n[0])
+        return (n, n) if isinstance(n, int) else tuple(n)
+
+    stride = layer.kernel_size if layer.stride is None else layer.stride
+    sizes = {"kernel_size": layer.kernel_size, "stride": stride, "padding": layer.padding}
+    return {name: two(name, n) for name, n in (sizes | {"dilation": layer.dilation}).items()}
+
+
+def _place_in_window(places: Tensor, width: int, window: dict[str, tuple[int, int]]) -> Tensor:
+    """From max_pool2d's flat indices into H*W to the number 0..kh*kw-1 of the place in its window."""
+    (_, kw), (sh, sw) = window["kernel_size"], window["stride"]
+    (ph, pw), (dh, dw) = window["padding"], window["dilation"]
+    top = torch.arange(places.shape[-2], device=places.device).unsqueeze(1) * sh - ph
+    left = torch.arange(places.shape[-1], device=places.device) * sw - pw
+    row, column = places // width, places % width
+    return (row - top) // dh * kw + (column - left) // dw
+
+
+register(MaxPoolRule(1), nn.MaxPool1d, sj.MaxPool1d)
+register(MaxPoolRule(2), nn.MaxPool2d, sj.MaxPool2d)

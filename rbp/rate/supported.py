@@ -1,0 +1,83 @@
+"""Which of SpikingJelly's neurons train in rate mode, and why the others do not.
+
+FAST has a scan of its own (rbp.rate.neurons). ELEMENTWISE and SEQUENCE get their eligibility by
+differentiating their own forward (rbp.rate.elementwise). REFUSED raise NoRuleError by name. A neuron that is
+in no list, a user's own, is one line away: `rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`, where
+MyNeuron treats each element by itself and emits 0 or 1.
+"""
+
+from __future__ import annotations
+
+from spikingjelly.activation_based import base, layer, neuron
+from torch import nn
+
+from rbp.rate.elementwise import ElementwiseNeuron, SequenceNeuron
+from rbp.rate.neurons import NeuronRule
+from rbp.rate.rules import find_rule, register
+
+FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
+ELEMENTWISE = (
+    *(
+        "SimpleIFNode",
+        "SimpleLIFNode",
+        "HalfThresholdIFNode",
+        "KLIFNode",
+        "ComplementaryLIFNode",
+        "CUBALIFNode",
+    ),
+    *("QIFNode", "EIFNode", "IzhikevichNode", "RAFNode"),
+)
+SEQUENCE = ("GatedLIFNode",)  # step mode m only, and its T must be the network's
+
+_PARALLEL = "a parallel neuron: it mixes the time steps by learnt weights, so it has no step to shift"
+_ONLINE = "an online-learning neuron: it cuts its own graph between steps, for a training method of its own"
+_TERNARY = "a ternary neuron: it emits -1, 0 and 1"
+_LEVELS = "it emits more levels than 0 and 1"
+_OWN_BACKWARD = "it brings a backward pass of its own over the whole sequence"
+_NOISY = "it draws noise, and emits it"
+_CONNECTED = "its neurons act on one another, not each element by itself"
+_NOT_SPIKING = "it emits membrane potentials, not spikes"
+_NORMALISED = (
+    "it normalises its membrane potential over the batch, so it does not treat each element by itself"
+)
+REFUSED: dict[str, str] = {
+    **dict.fromkeys(("PSN", "MaskedPSN", "SlidingPSN"), _PARALLEL),
+    **dict.fromkeys(("OTTTLIFNode", "SLTTLIFNode"), _ONLINE),
+    **dict.fromkeys(("TernaryIFNode", "TernaryLIFNode"), _TERNARY),
+    **dict.fromkeys(("ILIFNode", "LIAFNode", "STBIFNode", "ActivationAwareIFNode"), _LEVELS),
+    **dict.fromkeys(("FewSpikeNode", "OutlierAwareThresholdNode", "HGNode"), _LEVELS),
+    **dict.fromkeys(("DSRIFNode", "DSRLIFNode"), _OWN_BACKWARD),
+    **dict.fromkeys(("NoisyBaseNode", "NoisyNonSpikingBaseNode"), _NOISY),
+    **dict.fromkeys(("NoisyCUBALIFNode", "NoisyILCCUBALIFNode", "NoisyNonSpikingIFNode"), _NOISY),
+    **dict.fromkeys(("ILCBaseNode", "ILCIFNode", "ILCLIFNode", "ILCCUBALIFNode"), _CONNECTED),
+    **dict.fromkeys(("NonSpikingIFNode", "NonSpikingLIFNode"), _NOT_SPIKING),
+    **dict.fromkeys(("MPBNBaseNode", "MPBNLIFNode"), _NORMALISED),
+    "FlexSN": "its equations may be any function",
+}
+
+
+def is_neuron(module: nn.Module) -> bool:
+    """Whether it is a spiking neuron, with a rule or without."""
+    if isinstance(find_rule(module), NeuronRule) or refusal(module) is not None:
+        return True
+    return isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode)
+
+
+def refusal(module: nn.Module) -> str | None:
+    """Why a layer has no rule, for SpikingJelly's neurons and other layers that keep a state; else None."""
+    if find_rule(module) is not None:
+        return None
+    for kind in type(module).__mro__:
+        if kind.__module__.startswith("spikingjelly") and kind.__name__ in REFUSED:
+            return REFUSED[kind.__name__]
+    if isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode):
+        return "this neuron has no rule for its eligibility"
+    if isinstance(module, base.MemoryModule):
+        return "it keeps a state from step to step, and has no rule that carries it"
+    if isinstance(module, layer.TLastMultiStepContainer | layer.TLastSeqToANNContainer):
+        return "it has time as its last axis, where a pair has it first"
+    return None
+
+
+for _rule, _names in ((ElementwiseNeuron(), ELEMENTWISE), (SequenceNeuron(), SEQUENCE)):
+    register(_rule, *(getattr(neuron, name) for name in _names if hasattr(neuron, name)))

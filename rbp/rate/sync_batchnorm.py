@@ -1,0 +1,103 @@
+"""nn.SyncBatchNorm in both gradient modes: batch normalisation with the statistics of every process's share.
+
+The reduction is our own, since torch's SyncBatchNorm refuses the CPU and knows no time axis.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rbp.rate.batchnorm import BatchNormRule, normalise_by_running, update_running, uses_batch_statistics
+from rbp.rate.rules import register
+
+
+class _SyncNorm(torch.autograd.Function):
+    """value, with batch normalisation's backward by means over every process's share of the batch."""
+
+    @staticmethod
+    def forward(ctx, x, weight, bias, value, mean, invstd, group):
+        ctx.save_for_backward(x, weight, mean, invstd)
+        ctx.group = group
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, weight, mean, invstd = ctx.saved_tensors
+        others = [d for d in range(x.dim()) if d != 1]
+        wide = (-1, *(1,) * (x.dim() - 2))
+        grad = grad.to(mean.dtype)
+        xhat = (x.to(mean.dtype) - mean.view(wide)) * invstd.view(wide)
+        sums = torch.stack([grad.sum(others), (grad * xhat).sum(others)])
+        count = torch.full_like(sums[:1], x.numel() // x.shape[1])
+        totals = torch.cat([sums, count])
+        dist.all_reduce(totals, group=ctx.group)
+        mean_dy, mean_dy_xhat = (total.view(wide) for total in totals[:2] / totals[2])
+        scale = invstd if weight is None else invstd * weight
+        dx = scale.view(wide) * (grad - mean_dy - xhat * mean_dy_xhat)
+        d_weight = None if weight is None else sums[1].to(weight.dtype)
+        d_bias = None if weight is None else sums[0].to(weight.dtype)
+        return dx.to(x.dtype), d_weight, d_bias, None, None, None, None
+
+
+class SyncBatchNormRule(BatchNormRule):
+    """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
+
+    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
+        if not is_synchronised(layer):
+            return super().normalise(layer, x, n)
+        mean, var, n = _statistics_of_all(layer, x, n)
+        y = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
+        return y, mean, (var + layer.eps).rsqrt(), n
+
+    def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
+        if not is_synchronised(layer):
+            return super().graph(layer, rate, value, mean, invstd)
+        parameters = (layer.weight, layer.bias)
+        return _SyncNorm.apply(rate, *parameters, value, mean, invstd, layer.process_group)
+
+
+def is_synchronised(layer: Any) -> bool:
+    """Whether there are other processes to share statistics with."""
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
+
+
+def _statistics_of_all(layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
+    """Mean and biased variance a channel over every process's n values, and their number."""
+    var, mean = torch.var_mean(
+        x.float() if x.dtype != torch.float64 else x, _all_but_channels(x), correction=0
+    )
+    mine = torch.stack([mean, var, torch.full_like(mean, n)])
+    everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
+    dist.all_gather(everyone, mine, group=layer.process_group)
+    means, variances, counts = torch.stack(everyone).unbind(1)
+    shares = counts / counts.sum(0)
+    total_mean = (shares * means).sum(0)
+    total_var = (shares * (variances + (means - total_mean).square())).sum(0)
+    return total_mean, total_var, int(counts[:, 0].sum())
+
+
+def _all_but_channels(x: Tensor) -> list[int]:
+    return [d for d in range(x.dim()) if d != 1]
+
+
+def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
+    """nn.SyncBatchNorm for BPTT, x [N, C, ...]."""
+    if not uses_batch_statistics(layer):
+        return normalise_by_running(layer, x)
+    if not is_synchronised(layer):
+        return nn.modules.batchnorm._BatchNorm.forward(layer, x)
+    rule = SyncBatchNormRule()
+    with torch.no_grad():
+        value, mean, invstd, n = rule.normalise(layer, x, x.numel() // x.shape[1])
+    update_running(layer, mean, invstd, n)
+    return rule.graph(layer, x, value, mean, invstd)
+
+
+register(SyncBatchNormRule(), nn.SyncBatchNorm)

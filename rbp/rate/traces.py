@@ -1,0 +1,86 @@
+"""What one forward pass in rate mode remembers: the run, and a trace of every call of every layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def is_constant(x_seq: Tensor) -> bool:
+    """Whether [T, ...] is one step seen T times (stride 0 in time): then one step's work is enough."""
+    return x_seq.shape[0] > 1 and x_seq.stride(0) == 0
+
+
+class Drafts:
+    """Copies of buffers (running statistics) to write to during a pass: a pass that fails leaves the
+    buffers."""
+
+    def __init__(self) -> None:
+        self.copies: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def of(self, buffer: Tensor) -> Tensor:
+        """The copy that takes the buffer's place once the whole network has been through."""
+        return self.copies.setdefault(id(buffer), (buffer, buffer.clone()))[1]
+
+    def publish(self) -> None:
+        for buffer, copy in self.copies.values():
+            buffer.copy_(copy)
+
+
+class Trace:
+    """What one call of one layer keeps over the T steps: time means by name, and state between steps."""
+
+    def __init__(self, steps: int, drafts: Drafts | None = None) -> None:
+        self.steps = steps
+        self.means: dict[str, Tensor] = {}
+        self.state: Any = None
+        self.drafts = drafts or Drafts()
+
+    def average(self, name: str, x_seq: Tensor) -> None:
+        """Let the steps of x_seq [t, ...], some or all of the T, count in the time mean called name."""
+        share = x_seq.shape[0] / self.steps
+        low_precision = x_seq.dtype in (torch.bfloat16, torch.float16)
+        if is_constant(x_seq):
+            part = x_seq[0].float() if low_precision else x_seq[0]
+        else:
+            part = x_seq.mean(0, dtype=torch.float32 if low_precision else None)
+        self.add(name, part, share)
+
+    def add(self, name: str, part: Tensor, share: float = 1.0) -> None:
+        """Add a mean over a share of the steps."""
+        part = part if share == 1.0 else part * share
+        self.means[name] = part if name not in self.means else self.means[name].add_(part)
+
+    def take(self, name: str) -> Tensor:
+        """The time mean called name; it is forgotten here, so that only the graph keeps it."""
+        return self.means.pop(name)
+
+
+class Run:
+    """One forward pass over `steps` time steps.
+
+    In step mode s the network is called once a step and once more for the graph: its layers are called in the
+    same order each time, so a layer's n-th call of a pass finds the trace of its n-th call of the pass
+    before.
+
+    steps: T. rate: whether rates are carried. keep: whether traces last from pass to pass.
+    """
+
+    def __init__(self, steps: int, *, rate: bool, keep: bool = False) -> None:
+        self.steps, self.rate, self.keep = steps, rate, keep
+        self.kept: dict[tuple[Any, int], Trace] = {}
+        self.calls: dict[Any, int] = {}
+        self.drafts = Drafts()
+
+    def trace(self, caller: Any) -> tuple[Trace, int]:
+        """The trace of this call of caller (a layer or a function), and which call of this pass it is."""
+        number = self.calls.get(caller, 0)
+        self.calls[caller] = number + 1
+        if not self.keep:
+            return Trace(self.steps, self.drafts), number
+        return self.kept.setdefault((caller, number), Trace(self.steps, self.drafts)), number
+
+    def next_pass(self) -> None:
+        self.calls.clear()

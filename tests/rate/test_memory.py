@@ -1,0 +1,113 @@
+"""What is held: bytes kept for the backward pass, and the most bytes of tensors alive at once, counted."""
+
+import weakref
+
+import pytest
+import torch
+from spikingjelly.activation_based import neuron
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+import rbp
+from tests.rate.nets import lif
+
+
+class AliveBytes(TorchDispatchMode):
+    """Bytes of the storages made inside, as they come and go: `most` at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.seen: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {self.key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and self.key(tensor) not in self.seen | given:
+                self.count(tensor.untyped_storage())
+        return result
+
+    def key(self, tensor: torch.Tensor) -> int:
+        return tensor.untyped_storage()._cdata
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self.seen.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self.forget, key, size)
+
+    def forget(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.now -= size
+
+
+def network() -> nn.Module:
+    stem = [nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), lif(v_threshold=0.5), nn.MaxPool2d(2)]
+    body = [nn.Conv2d(8, 8, 3, padding=1), nn.GroupNorm(2, 8), neuron.KLIFNode(), nn.Dropout(0.2)]
+    return nn.Sequential(
+        *stem, *body, nn.AvgPool2d(2), neuron.ParametricLIFNode(), nn.Flatten(), nn.Linear(128, 5)
+    )
+
+
+class Kept:
+    """A tensor that the graph keeps, while it does."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+
+def kept_bytes(net: nn.Module, x: torch.Tensor, **how) -> int:
+    """Bytes of the storages that the graph keeps after the forward pass, parameters and the input not
+    counted."""
+    kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+
+    def pack(tensor):
+        kept.add(holder := Kept(tensor.detach()))  # with its graph it would keep itself
+        return holder
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+        y = rbp.forward(net, x, **how)
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in (k.tensor for k in kept)
+    }
+    for tensor in (*net.parameters(), x):
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    assert y.requires_grad
+    return sum(storages.values())
+
+
+def most_alive(net: nn.Module, x: torch.Tensor, **how) -> int:
+    with AliveBytes() as alive:
+        rbp.forward(net, x, **how).sum().backward()
+    return alive.most
+
+
+def inputs(T: int, kind: str) -> torch.Tensor:
+    torch.manual_seed(0)
+    return (
+        torch.rand(T, 4, 2, 16, 16) if kind == "frames" else torch.rand(4, 2, 16, 16).expand(T, 4, 2, 16, 16)
+    )
+
+
+@pytest.mark.parametrize("kind", ["frames", "static"])
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_bytes_kept_for_backward_do_not_depend_on_t(kind, step_mode):
+    net = network()
+    kept = [kept_bytes(net, inputs(T, kind), step_mode=step_mode) for T in (2, 5, 16)]
+    assert kept[0] == kept[1] == kept[2] > 0
+
+
+@pytest.mark.parametrize("kind", ["frames", "static"])
+def test_the_most_memory_in_mode_s_does_not_depend_on_t(kind):
+    net = network()
+    most = [most_alive(net, inputs(T, kind), step_mode="s") for T in (3, 6, 24)]
+    assert most[0] == most[1] == most[2]
+
+
+def test_the_counter_sees_memory_that_grows_with_t():
+    net = network()
+    alive = [most_alive(net, inputs(T, "frames"), step_mode="s", grad_mode="bptt") for T in (3, 24)]
+    assert alive[1] > 4 * alive[0]
