@@ -79,7 +79,6 @@ class Trainer:
     headline: str = MISSING  # one of HEADLINES: the epoch whose accuracy counts
     initial_weights: str = MISSING  # one of INITIAL_WEIGHTS; an arch may read it
     limit_batches: int | None = MISSING  # training and test batches an epoch; null: all
-    checkpoint_every: int = MISSING  # epochs
     deterministic: bool = MISSING  # the same bits again on the same machine
     threads: int | None = MISSING  # CPU threads; null: torch's choice
     log_every: int = MISSING  # batches between two lines of log

@@ -24,7 +24,6 @@ UNDECISIVE = (
     "trainer.device",
     "trainer.threads",
     "trainer.initial_weights",
-    "trainer.checkpoint_every",
     "trainer.log_every",
     "trainer.progress",
 )

@@ -119,7 +119,6 @@ RULES: dict[str, tuple[str, Check]] = {
     "trainer.headline": _one_of(HEADLINES),
     "trainer.initial_weights": _one_of(INITIAL_WEIGHTS),
     "trainer.limit_batches": _null_or_at_least(1),
-    "trainer.checkpoint_every": _at_least(1),
     "trainer.threads": _null_or_at_least(1),
     "trainer.log_every": _at_least(1),
     "trainer.progress": _one_of(PROGRESS),

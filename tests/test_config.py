@@ -132,7 +132,6 @@ def test_each_key_counts_for_the_identity_unless_it_is_listed_as_undecisive(plai
         "trainer.threads=1",
         "trainer.progress=none",
         "trainer.log_every=1",
-        "trainer.checkpoint_every=2",
         "runs_dir=/elsewhere",
         "dataset.root=/elsewhere",
         "dataset.download=true",

@@ -1,6 +1,5 @@
 """Cells of a grid: what each is, whether it is done, and running them one after another in this process."""
 
-import json
 import traceback
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,6 +10,7 @@ from omegaconf import DictConfig
 
 from rbp.errors import UserError
 from rbp.identity import folder_name, run_folder
+from rbp.runfolder import read_result
 from rbp.sweep.preflight import preflight
 from rbp.sweep.table import Row, print_table
 
@@ -33,15 +33,6 @@ class Cell:
     @property
     def label(self) -> str:
         return " ".join(f"{key}={value}" for key, value in self.choices.items()) or self.name
-
-
-def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run that is done; None where there is none, or not a whole one."""
-    try:
-        result = json.loads((folder / "result.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return result if isinstance(result, dict) and "test_acc" in result else None
 
 
 def run_cell(cfg: DictConfig) -> dict[str, Any]:

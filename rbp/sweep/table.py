@@ -34,8 +34,8 @@ COLUMNS = (
     Column("best acc", "best_test_acc", lambda v: f"{100 * v:.2f}%", max),
     Column("s/epoch", "seconds_per_epoch", lambda v: f"{v:.3g}", min),
     Column("img/s", "images_per_second", lambda v: f"{v:,.0f}", max),
-    Column("memory", "peak_memory_bytes", lambda v: f"{v / 2**20:,.1f} MiB", min),
-    Column("firing rate", "firing_rate", lambda v: f"{v:.3f}"),
+    Column("memory MiB", "peak_memory_bytes", lambda v: f"{v / 2**20:,.1f}", min),
+    Column("firing", "firing_rate", lambda v: f"{v:.3f}"),
 )
 
 

@@ -10,6 +10,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import DataError, TrainingError
+from rbp.runfolder import RESULT_KEYS
 from rbp.sweep import cells, places, preflight, sweepfile
 from rbp.sweep.launch import main
 
@@ -28,6 +29,7 @@ class Stub:
         folder.mkdir(parents=True)
         rate = cfg.grad_mode == "rate"
         result = {"test_acc": 0.98, "best_test_acc": 0.99, "seconds_per_epoch": 1.0 if rate else 2.0}
+        result |= {key: 0 for key in RESULT_KEYS if key not in result}
         result |= {"images_per_second": 900.0, "peak_memory_bytes": 2**20, "firing_rate": 0.1}
         (folder / "result.json").write_text(json.dumps(result))
         return result

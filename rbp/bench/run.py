@@ -1,0 +1,123 @@
+"""The benchmark as a whole: measure each T, print the table, write it as JSON and as a figure."""
+
+import argparse
+import statistics
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+from rich.console import Console
+
+from rbp import config
+from rbp.bench.contestants import BPTT, NAMES, RELU
+from rbp.bench.figure import draw
+from rbp.bench.measure import Timing, measure, ratio
+from rbp.code_version import code_version
+from rbp.errors import ConfigError
+from rbp.runfolder import write_json
+from rbp.sweep.compose import COMPOSITION_ERRORS, freeze
+from rbp.sweep.messages import explain
+from rbp.sweep.places import CONF
+from rbp.train.device import choose_device, describe_machine, prepare_torch
+
+HEADS = ("T", "contestant", "wall ms", "cpu ms", "x relu", "x floor", "x bptt", "kept MiB", "peak MiB")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `rbp bench` takes."""
+    parser.add_argument("--arch", default="resnet18", help="an option of the group arch (resnet18)")
+    parser.add_argument("--dataset", default="cifar10", help="whose image shape is used (cifar10)")
+    parser.add_argument("--T", default="1,2,4,8", help="time steps, comma-separated (1,2,4,8)")
+    parser.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
+    parser.add_argument("--step-mode", default="m", choices=("m", "s"))
+    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
+    parser.add_argument("--rounds", type=int, default=5, help="counted steps of each contestant (5)")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for JSON and figure")
+
+
+def bench(args: argparse.Namespace) -> int:
+    """Run the benchmark of the command line's arguments. Raises ConfigError for those that make no sense."""
+    if args.batch < 2 or args.rounds < 1:
+        raise ConfigError(f"--batch {args.batch} --rounds {args.rounds}: at least 2 images and 1 round")
+    cfgs = [_config(args, steps) for steps in _time_steps(args.T)]
+    device = choose_device(cfgs[0])
+    prepare_torch(cfgs[0])
+    torch.use_deterministic_algorithms(False)
+    table = []
+    for cfg in cfgs:
+        timings = measure(cfg, list(NAMES), args.batch, device, args.rounds)
+        table += rows(cfg.T, timings)
+        _print(table[-len(timings) :], first=cfg is cfgs[0])
+    args.out.mkdir(parents=True, exist_ok=True)
+    stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{device.type}"
+    what = {"arch": args.arch, "dataset": args.dataset, "batch": args.batch, "step_mode": args.step_mode}
+    machine = describe_machine(cfgs[0], device)
+    record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(), "rows": table}
+    write_json(args.out / f"{stem}.json", record)
+    draw(record, args.out / f"{stem}.svg")
+    print(f"on {machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+    print(f"Files: {args.out / stem}.json, .svg")
+    return 0
+
+
+def _time_steps(text: str) -> list[int]:
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = []
+    if not steps or min(steps) < 1:
+        raise ConfigError(f"--T {text}: must be whole numbers, 1 or more, such as 1,2,4,8")
+    return steps
+
+
+def _config(args: argparse.Namespace, steps: int) -> DictConfig:
+    overrides = [f"arch={args.arch}", f"dataset={args.dataset}", f"step_mode={args.step_mode}"]
+    overrides += [f"trainer.precision={args.precision}", f"trainer.device={args.device}"]
+    config.register()
+    try:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            cfg = compose("config", overrides)
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, overrides)) from error
+    cfg.T = steps
+    return freeze(cfg)
+
+
+def rows(steps: int, timings: dict[str, Timing]) -> list[dict[str, Any]]:
+    """The table's rows at one T. `times_floor`: the floor is T forwards and one backward, (T+2)/3 of the ReLU
+    network's step, as a backward pass costs about two forwards."""
+    relu, bptt = timings[RELU], timings[BPTT]
+    return [
+        {
+            "T": steps,
+            "contestant": name,
+            "wall_seconds": statistics.median(timing.wall),
+            "cpu_seconds": statistics.median(timing.cpu),
+            "times_relu": ratio(timing.wall, relu.wall),
+            "times_floor": ratio(timing.wall, relu.wall) * 3 / (steps + 2),
+            "times_floor_cpu": ratio(timing.cpu, relu.cpu) * 3 / (steps + 2),
+            "times_bptt": ratio(timing.wall, bptt.wall),
+            "kept_bytes": timing.kept_bytes,
+            "peak_bytes": timing.peak_bytes,
+        }
+        for name, timing in timings.items()
+    ]
+
+
+def _print(table: list[dict[str, Any]], first: bool) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    if first:
+        console.out(
+            "".join("  " + head.ljust(14) if head == "contestant" else head.rjust(9) for head in HEADS)
+        )
+    for row in table:
+        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.1f}"
+        figures = [f"{row['wall_seconds'] * 1e3:,.1f}", f"{row['cpu_seconds'] * 1e3:,.1f}"]
+        figures += [f"{row[key]:.2f}" for key in ("times_relu", "times_floor", "times_bptt")]
+        figures += [f"{row['kept_bytes'] / 2**20:,.1f}", peak]
+        console.out(
+            f"{row['T']:>9}  {row['contestant']:<14}" + "".join(figure.rjust(9) for figure in figures)
+        )

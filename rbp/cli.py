@@ -1,0 +1,25 @@
+"""The command `rbp`: what is done beside training (`launch.py` trains)."""
+
+import argparse
+import os
+import sys
+
+from rbp.errors import UserError
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code."""
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in rbp.sweep.launch; before torch is loaded
+    from rbp.bench import run
+
+    parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    bench = commands.add_parser("bench", help="time and memory of a training step, by gradient mode and T")
+    run.add_arguments(bench)
+    bench.set_defaults(run=run.bench)
+    args = parser.parse_args(argv)
+    try:
+        return args.run(args)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2

@@ -1,0 +1,88 @@
+"""AutoAugment (Cubuk et al. 2019) with the policy found for CIFAR-10, on a batch at once.
+
+The policy, the magnitudes and the operations are torchvision's. It applies them to one image at a time; here
+the images of a batch that need the same operation, magnitude and sign are changed together.
+"""
+
+from functools import lru_cache
+
+import torch
+from torch import Generator, Tensor
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
+
+# torchvision has no public way to its table and to one operation of it; tests hold us to what it computes.
+_TORCHVISION = AutoAugment(AutoAugmentPolicy.CIFAR10)
+_LEVELS = 10  # magnitudes per operation
+
+Operation = tuple[str, float]  # name, signed magnitude
+_NOTHING: Operation = ("Identity", 0.0)
+
+
+def autoaugment(pixels: Tensor, random: Generator) -> Tensor:
+    """uint8 [B, 3, H, W] to the same: each image by one of 25 sub-policies, two operations at most."""
+    B, _, H, W = pixels.shape
+    for wanted in choose(B, H, W, random):
+        pixels = _apply_grouped(pixels, wanted)
+    return pixels
+
+
+def choose(n: int, H: int, W: int, random: Generator) -> tuple[list[Operation], list[Operation]]:
+    """What to do to each of n images of H x W pixels, first and second.
+
+    Each operation happens with the probability its sub-policy gives it, and one with a direction (rotate,
+    brighten, ...) goes either way equally often.
+    """
+    table = _sub_policies(H, W)
+    policy = torch.randint(len(table), (n,), generator=random).tolist()
+    chance = torch.rand(2, n, generator=random).tolist()
+    way = torch.randint(2, (2, n), generator=random).tolist()
+
+    def operation(step: int, image: int) -> Operation:
+        probability, ways = table[policy[image]][step]
+        return ways[way[step][image]] if chance[step][image] < probability else _NOTHING
+
+    first, second = ([operation(step, image) for image in range(n)] for step in range(2))
+    return first, second
+
+
+@lru_cache
+def _sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Operation]], ...]]:
+    """For each sub-policy its two steps: (probability, (operation, operation in the other direction))."""
+    return [
+        tuple((probability, _both_ways(name, level, H, W)) for name, probability, level in steps)
+        for steps in _TORCHVISION._policies
+    ]
+
+
+def _both_ways(name: str, level: int | None, H: int, W: int) -> tuple[Operation, Operation]:
+    magnitudes_of, has_direction = _TORCHVISION._AUGMENTATION_SPACE[name]
+    magnitude = 0.0 if level is None else float(magnitudes_of(_LEVELS, H, W)[level])
+    return (name, magnitude), (name, -magnitude if has_direction else magnitude)
+
+
+def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
+    """Apply to each image [B, 3, H, W] the operation wanted for it."""
+    # Sorted by operation, each group is a slice: the batch is permuted twice, no group is copied by index.
+    order = sorted(range(len(wanted)), key=wanted.__getitem__)
+    by_group = torch.tensor(order, device=pixels.device)
+    grouped = pixels[by_group]
+    first = 0
+    while first < len(order):
+        operation = wanted[order[first]]
+        end = first + 1
+        while end < len(order) and wanted[order[end]] == operation:
+            end += 1
+        grouped[first:end] = apply(grouped[first:end], operation)
+        first = end
+    return torch.empty_like(grouped).index_copy_(0, by_group, grouped)
+
+
+def apply(pixels: Tensor, operation: Operation) -> Tensor:
+    """One operation on all images uint8 [B, 3, H, W]."""
+    if operation == _NOTHING:
+        return pixels
+    name, magnitude = operation
+    return _TORCHVISION._apply_image_or_video_transform(
+        pixels, name, magnitude, interpolation=InterpolationMode.NEAREST, fill=_TORCHVISION._fill
+    )

@@ -1,0 +1,51 @@
+"""Batches of normalised images, made on the device that the images are on.
+
+What a batch holds is a pure function of (seed, epoch, batch number): random numbers come from streams of
+their own on the CPU, a few per image, so that every device, step mode and gradient mode sees the same images,
+and a run that resumes in mid-epoch goes on with the batches it would have had.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from omegaconf import DictConfig
+from torch import Tensor
+
+from rbp.data.augment import augment, blank_squares
+from rbp.data.images import Images
+from rbp.seeds import stream
+
+Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W], y int64 [B]
+
+
+def n_train_batches(images: Images, batch_size: int) -> int:
+    """Batches in an epoch. A last smaller batch counts, unless it is one image left over: no variance."""
+    full, rest = divmod(len(images), batch_size)
+    return full + (rest > 1)
+
+
+def train_batches(
+    images: Images, dataset: DictConfig, *, batch_size: int, seed: int, epoch: int, start: int = 0
+) -> Iterator[Batch]:
+    """The batches of one epoch from number `start` on, shuffled and augmented as `dataset.augment` says.
+
+    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images.
+    """
+    order = torch.randperm(len(images), generator=stream(seed, "order", epoch))
+    for batch in range(start, n_train_batches(images, batch_size)):
+        chosen = images.take(order[batch * batch_size : (batch + 1) * batch_size])
+        random = stream(seed, "augment", epoch, batch)
+        x = _normalise(augment(chosen.pixels, dataset.augment, random), dataset)
+        yield blank_squares(x, dataset.augment.cutout, random), chosen.labels
+
+
+def eval_batches(images: Images, dataset: DictConfig, *, batch_size: int) -> Iterator[Batch]:
+    """Every image once, in the order of the files, as it is: (x float32 [B, C, H, W], y int64 [B])."""
+    for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
+        yield _normalise(pixels, dataset), labels.clone()  # a copy, as in training
+
+
+def _normalise(pixels: Tensor, dataset: DictConfig) -> Tensor:
+    mean = torch.tensor(list(dataset.mean), device=pixels.device)[:, None, None]
+    std = torch.tensor(list(dataset.std), device=pixels.device)[:, None, None]
+    return pixels.float().div_(255).sub_(mean).div_(std)

@@ -1,0 +1,36 @@
+"""Images in memory. A static image is stored once, whatever T is: repeating it is the network's business."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Images:
+    """N labelled images on one device. They are shared within a process: read them, never write to them."""
+
+    pixels: Tensor  # uint8 [N, C, H, W]
+    labels: Tensor  # int64 [N]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Images:
+        return Images(self.pixels.to(device), self.labels.to(device))
+
+    def take(self, indices: Tensor) -> Images:
+        """The images at these positions, int64 [n], in this order."""
+        indices = indices.to(self.labels.device)
+        return Images(self.pixels[indices], self.labels[indices])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """What is trained on, what is held out of it (if asked for), and what the files keep for testing."""
+
+    train: Images
+    val: Images | None
+    test: Images

@@ -1,0 +1,77 @@
+"""From a `dataset` config group to its images: read once a process, checked, the validation set held out."""
+
+import os
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from importlib import import_module
+
+from omegaconf import DictConfig
+
+from rbp.data.holdout import hold_out
+from rbp.data.images import Images, Splits
+from rbp.errors import ConfigError
+from rbp.seeds import stream
+
+Reader = Callable[[str, bool], tuple[Images, Images]]  # (root, download) -> (train, test)
+
+
+def load(dataset: DictConfig) -> Splits:
+    """The images of a data set, on the CPU.
+
+    The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
+    Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
+    """
+    root = os.path.abspath(dataset.root) if dataset.root else ""  # the cache must not depend on where we are
+    train, test = _read(dataset._target_, root, dataset.download)
+    _check_fit(dataset, train, test)
+    if dataset.val_split == 0:
+        return Splits(train, None, test)
+    n_val = round(dataset.val_split * len(train))
+    if not 0 < n_val < len(train):
+        raise ConfigError(
+            f"dataset.val_split={dataset.val_split}: holds out {n_val} of the {len(train)} training "
+            f"images of dataset={dataset.name}; must be 0 (no validation set) or leave images on both sides"
+        )
+    train, val = hold_out(train, n_val, stream(0, "validation"))
+    return Splits(train, val, test)
+
+
+@lru_cache(maxsize=4)  # as many data sets as a grid may mix; what failed is not kept
+def _read(target: str, root: str, download: bool) -> tuple[Images, Images]:
+    return _find_reader(target)(root, download)
+
+
+def _find_reader(target: str) -> Reader:
+    module, _, name = target.rpartition(".")
+    try:
+        reader = getattr(import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:  # ValueError: a name without a dot
+        raise ConfigError(
+            f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
+            f"rbp.data.digits.digits: {error}"
+        ) from error
+    return reader
+
+
+def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:
+    found = [*_misfits(dataset, "training", train)] or [*_misfits(dataset, "test", test)]
+    # The last class may be missing from a handful of images, but not by chance where ten a class are due.
+    n_classes = int(train.labels.max()) + 1
+    if n_classes < dataset.classes and len(train) >= 10 * dataset.classes:
+        found.append(
+            f"dataset.classes={dataset.classes}: the training images of dataset={dataset.name} have "
+            f"{n_classes} classes"
+        )
+    if found:
+        raise ConfigError("\n".join(found))
+
+
+def _misfits(dataset: DictConfig, part: str, images: Images) -> Iterator[str]:
+    channels, height, width = images.pixels.shape[1:]
+    these = f"the {part} images of dataset={dataset.name}"
+    if channels != dataset.channels:
+        yield f"dataset.channels={dataset.channels}: {these} have {channels}"
+    if (height, width) != (dataset.size, dataset.size):
+        yield f"dataset.size={dataset.size}: {these} are {height} x {width}"
+    if (label := int(images.labels.max())) >= dataset.classes:
+        yield f"dataset.classes={dataset.classes}: {these} have labels up to {label}, so {label + 1} or more"

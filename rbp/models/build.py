@@ -1,0 +1,47 @@
+"""From the groups `arch` and `neuron` of a config to a network with seeded initial weights."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from hydra.utils import get_method
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from rbp.errors import ConfigError
+from rbp.seeds import stream
+
+# What a group says about itself rather than to its function.
+_ARCH_LABELS = ("name", "_target_", "min_size", "channels")
+_NEURON_LABELS = ("name", "_target_")
+
+
+def build(cfg: DictConfig) -> nn.Module:
+    """The network of a config, on the CPU, with initial weights that depend on `seed` and the network alone.
+
+    The architecture's function is called as `f(neuron, in_channels, classes, **own keys of the group)`, where
+    `neuron()` makes one layer of neurons. Raises ConfigError if a group's `_target_` cannot be called so.
+    """
+    neuron = _target(cfg.neuron, "neuron", _NEURON_LABELS)
+    arch = _target(cfg.arch, "arch", _ARCH_LABELS, neuron, cfg.dataset.channels, cfg.dataset.classes)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(stream(cfg.seed, "weights").initial_seed())
+        return arch()
+
+
+def _target(group: DictConfig, key: str, labels: tuple[str, ...], *args: Any) -> Callable[[], nn.Module]:
+    """The group's function with its arguments, checked but not called."""
+    try:
+        function = get_method(group._target_)
+    except Exception as error:  # Hydra wraps what the import raised
+        raise ConfigError(f"{key}._target_={group._target_}: cannot be imported: {error}") from error
+    values = OmegaConf.to_container(group, resolve=True)
+    assert isinstance(values, dict)
+    own = {str(name): value for name, value in values.items() if name not in labels}
+    try:
+        inspect.signature(function).bind(*args, **own)
+    except TypeError as error:
+        raise ConfigError(f"{key}={group.name}: {group._target_} takes other keys: {error}") from error
+    return functools.partial(function, *args, **own)

@@ -1,0 +1,22 @@
+"""A small network for small images."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def digits_cnn(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    """conv 32, conv 64, average pool 2, conv 128, global average, linear: [B, C, H, W] -> [B, classes]."""
+
+    def conv(c_in: int, c_out: int) -> list[nn.Module]:
+        return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), neuron()]
+
+    return nn.Sequential(
+        *conv(in_channels, 32),
+        *conv(32, 64),
+        nn.AvgPool2d(2),
+        *conv(64, 128),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(128, classes),
+    )

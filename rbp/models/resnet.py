@@ -1,0 +1,59 @@
+"""The ResNets of the paper for 32 x 32 images (arXiv 2410.11488), with PyTorch's default initial weights."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+Neuron = Callable[[], nn.Module]
+
+
+class BasicBlock(nn.Module):
+    """conv bn neuron conv bn, + shortcut (1 x 1 conv and bn where the shape changes), neuron."""
+
+    def __init__(self, neuron: Neuron, c_in: int, c_out: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(c_out)
+        self.neuron1 = neuron()
+        self.conv2 = nn.Conv2d(c_out, c_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(c_out)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or c_in != c_out:
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
+            )
+        self.neuron2 = neuron()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.neuron1(self.bn1(self.conv1(x)))
+        return self.neuron2(self.bn2(self.conv2(out)) + self.shortcut(x))
+
+
+def _trunk(
+    neuron: Neuron, in_channels: int, first: int, stages: list[tuple[int, int, int]]
+) -> list[nn.Module]:
+    """conv bn neuron, stages of (blocks, width, stride of the first block), global average pool, flatten."""
+    layers: list[nn.Module] = [
+        nn.Conv2d(in_channels, first, 3, padding=1, bias=False),
+        nn.BatchNorm2d(first),
+        neuron(),
+    ]
+    c_in = first
+    for blocks, width, stride in stages:
+        layers.append(BasicBlock(neuron, c_in, width, stride))
+        layers += [BasicBlock(neuron, width, width, 1) for _ in range(blocks - 1)]
+        c_in = width
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+
+
+def resnet18(neuron: Neuron, in_channels: int, classes: int) -> nn.Module:
+    """conv 64, four stages of two blocks of widths 64 128 256 512, linear: [B, C, H, W] -> [B, classes]."""
+    stages = [(2, 64, 1), (2, 128, 2), (2, 256, 2), (2, 512, 2)]
+    return nn.Sequential(*_trunk(neuron, in_channels, 64, stages), nn.Linear(512, classes))
+
+
+def resnet19(neuron: Neuron, in_channels: int, classes: int) -> nn.Module:
+    """conv 128, stages of 3 3 2 blocks of widths 128 256 512, linear 256, neuron, linear."""
+    stages = [(3, 128, 1), (3, 256, 2), (2, 512, 2)]
+    head = [nn.Linear(512, 256), neuron(), nn.Linear(256, classes)]
+    return nn.Sequential(*_trunk(neuron, in_channels, 128, stages), *head)

@@ -1,0 +1,54 @@
+"""The VGGs of the paper (arXiv 2410.11488): convolutions, average pools (A), one linear layer.
+
+Initial weights are PyTorch's ("default") or the published code's ("published"): normal with deviation 0.5,
+biases 0. Under batch normalisation the scale of a weight does not change the function but divides the
+effective learning rate by its square, so "published" starts hundreds of times slower: for comparison only.
+"""
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+Neuron = Callable[[], nn.Module]
+Plan = Sequence[int | str]  # a width: conv 3x3, bn, neuron; "A": average pool 2
+
+
+def vgg11(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
+    """64 A 128 256 A 512 512 A 512 A 512 512, global average, linear: [B, C, H, W] -> [B, classes]."""
+    plan = (64, "A", 128, 256, "A", 512, 512, "A", 512, "A", 512, 512)
+    return _vgg(neuron, in_channels, classes, init, plan, pooled=1)
+
+
+def vgg13(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
+    """64 64 A 128 128 A 256 256 A 512 512 512 A 512, global average, linear."""
+    plan = (64, 64, "A", 128, 128, "A", 256, 256, "A", 512, 512, 512, "A", 512)
+    return _vgg(neuron, in_channels, classes, init, plan, pooled=1)
+
+
+def vggsnn_cifar(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
+    """64 128 A 256 256 A 512 512 A 512 512, adaptive average 3 x 3, linear."""
+    plan = (64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512)
+    return _vgg(neuron, in_channels, classes, init, plan, pooled=3)
+
+
+def _vgg(neuron: Neuron, in_channels: int, classes: int, init: str, plan: Plan, pooled: int) -> nn.Module:
+    layers: list[nn.Module] = []
+    channels = in_channels
+    for item in plan:
+        if isinstance(item, str):
+            layers.append(nn.AvgPool2d(2))
+            continue
+        layers += [nn.Conv2d(channels, item, 3, padding=1), nn.BatchNorm2d(item), neuron()]
+        channels = item
+    head = [nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), nn.Linear(channels * pooled**2, classes)]
+    net = nn.Sequential(*layers, *head)
+    if init == "published":
+        net.apply(_published_weights)
+    return net
+
+
+def _published_weights(module: nn.Module) -> None:
+    if isinstance(module, nn.Conv2d | nn.Linear):
+        nn.init.normal_(module.weight, std=0.5)
+    if isinstance(module, nn.Conv2d) and module.bias is not None:
+        nn.init.zeros_(module.bias)

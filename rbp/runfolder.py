@@ -1,0 +1,74 @@
+"""A run's folder on disk: where its files lie, and how to write them so that a kill leaves none by half."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+
+class RunFolder:
+    """The files of one run (names are a contract: scripts outside read them)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.status = path / "status.json"
+        self.metrics = path / "metrics.jsonl"
+        self.result = path / "result.json"
+        self.log = path / "log.txt"
+        self.lock = path / "lock"
+        self.checkpoints = path / "checkpoints"
+
+
+# What result.json holds at least; a file without one of these is not a result.
+RESULT_KEYS = ("name", "config", "params", "epochs", "train_loss", "test_acc", "best_test_acc", "seconds")
+
+
+def read_result(folder: Path) -> dict[str, Any] | None:
+    """The result of a run that is done; None where there is none, or not a whole one."""
+    result = read_json(RunFolder(folder).result)
+    return result if isinstance(result, dict) and all(key in result for key in RESULT_KEYS) else None
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file; None where it is missing or not whole."""
+    try:
+        return json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def write_json(file: Path, value: Any) -> None:
+    """Write value as JSON; at any instant the file is the old or the new one, whole."""
+    write_bytes(file, (json.dumps(value, indent=2) + "\n").encode())
+
+
+def write_bytes(file: Path, content: bytes) -> None:
+    """Write content; at any instant the file is the old or the new one, whole."""
+    unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    try:
+        with unfinished.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        unfinished.replace(file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def append_line(file: Path, value: dict[str, Any]) -> None:
+    """Add value as one line of JSON, on the disk when this returns."""
+    with file.open("a") as stream:
+        stream.write(json.dumps(value) + "\n")
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file; a last line that a kill cut short is left out."""
+    try:
+        content = file.read_text()
+    except FileNotFoundError:
+        return []
+    whole = content[: content.rfind("\n") + 1]
+    return [json.loads(line) for line in whole.splitlines()]

@@ -1,0 +1,53 @@
+"""The optimizer of a network, and its learning rate over the epochs."""
+
+import math
+from typing import Any
+
+import torch
+from hydra.utils import get_class
+from omegaconf import DictConfig, OmegaConf
+from spikingjelly.activation_based.base import MemoryModule
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
+
+from rbp.errors import ConfigError
+
+# What the group says besides the arguments of torch's optimizer.
+_OWN_KEYS = ("name", "_target_", "schedule", "warmup_epochs")
+
+
+def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    """The optimizer of config group `optimizer`, and its schedule, to be stepped once an epoch.
+
+    Weight decay is for the weights of convolutions and linear layers: not for norms, biases, nor what a
+    neuron learns (ParametricLIF's tau). Raises ConfigError for a key that the optimizer does not take.
+    """
+    values = OmegaConf.to_container(cfg.optimizer, resolve=True)
+    assert isinstance(values, dict)
+    keys: dict[str, Any] = {str(k): v for k, v in values.items() if k not in _OWN_KEYS}
+    try:
+        optimizer = get_class(cfg.optimizer._target_)(_groups(net, keys.pop("weight_decay", 0.0)), **keys)
+    except (TypeError, ValueError, ImportError) as error:
+        raise ConfigError(f"optimizer={cfg.optimizer.name}: {cfg.optimizer._target_}: {error}") from error
+    schedule, warmup, epochs = cfg.optimizer.schedule, cfg.optimizer.warmup_epochs, cfg.trainer.epochs
+    return optimizer, LambdaLR(optimizer, lambda epoch: share_of_lr(schedule, warmup, epochs, epoch))
+
+
+def share_of_lr(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
+    """The share of the full learning rate in an epoch (from 0): a linear rise, then cosine or flat."""
+    if epoch < warmup:
+        return (epoch + 1) / (warmup + 1)
+    if schedule == "constant":
+        return 1.0
+    return 0.5 * (1.0 + math.cos(math.pi * (epoch - warmup) / (epochs - warmup)))
+
+
+def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    decayed: dict[nn.Parameter, None] = {}  # a dict, since two layers may share a parameter
+    others: dict[nn.Parameter, None] = {}
+    for module in net.modules():
+        for name, parameter in module.named_parameters(recurse=False):
+            is_weight = name != "bias" and parameter.dim() > 1 and not isinstance(module, MemoryModule)
+            (decayed if is_weight else others)[parameter] = None
+    groups = ((decayed, weight_decay), (others, 0.0))
+    return [{"params": list(params), "weight_decay": decay} for params, decay in groups if params]

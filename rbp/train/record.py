@@ -1,0 +1,131 @@
+"""What a run writes into its folder while it works: status with a heartbeat, metrics, log, result."""
+
+import fcntl
+import json
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from types import TracebackType
+from typing import IO, Any, Self
+
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.errors import ConfigError, UserError
+from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
+
+HEARTBEAT_SECONDS = 5.0
+
+
+class Record:
+    """Holds a run's folder while a run works in it, and keeps its files true to what happens.
+
+    As a context: takes the folder's lock and says `running`; at the end says `done`, or what went wrong.
+    Raises ConfigError if the folder cannot be written, or if another process works in it.
+    """
+
+    def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
+        self.folder, self.cfg = folder, cfg
+        self.started = time.time()
+        self._stop = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.folder.path.mkdir(parents=True, exist_ok=True)
+            self._lock = _lock(self.folder)
+            write_bytes(self.folder.config, OmegaConf.to_yaml(self.cfg).encode())
+            self._say("running")
+        except OSError as error:
+            raise ConfigError(
+                f"runs_dir={self.cfg.runs_dir}: {self.folder.path} cannot be written: {error.strerror}; "
+                "choose another folder with runs_dir=PATH"
+            ) from error
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._heart.join()
+        try:
+            if error is None:
+                self._say("done")
+            elif isinstance(error, KeyboardInterrupt):
+                self._say("cancelled", error="interrupted")
+            else:
+                self._tell_failure(error)
+        except OSError as full:  # the disk may be what went wrong: the error itself must come through
+            print(f"{self.folder.path}: {full}", file=sys.stderr)
+        finally:
+            self._lock.close()
+
+    def _tell_failure(self, error: BaseException) -> None:
+        message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        self._say("failed", error=message)
+        self.log(f"failed: {message}")
+        if not isinstance(error, UserError):
+            self.log("".join(traceback.format_exception(error)))
+
+    def log(self, line: str) -> None:
+        """Add a line to log.txt, with the time."""
+        with self.folder.log.open("a") as stream:
+            stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """Add a line to metrics.jsonl."""
+        append_line(self.folder.metrics, values)
+
+    def cut_metrics(self, epochs: int) -> None:
+        """Keep the lines of the first `epochs` epochs: what a checkpoint goes on from."""
+        lines = read_lines(self.folder.metrics)
+        kept = [line for line in lines if line["epoch"] <= epochs]
+        text = "".join(json.dumps(line) + "\n" for line in kept)
+        if self.folder.metrics.exists() and self.folder.metrics.read_text() != text:
+            write_bytes(self.folder.metrics, text.encode())
+
+    def result(self, values: dict[str, Any]) -> None:
+        """Write result.json: with it, the run is done."""
+        write_json(self.folder.result, values)
+
+    def _beat(self) -> None:
+        while not self._stop.wait(HEARTBEAT_SECONDS):
+            try:
+                self._say("running")
+            except OSError as error:  # a full disk: training itself will tell when it has to write
+                print(f"{self.folder.status}: {error}", file=sys.stderr)
+
+    def _say(self, state: str, error: str | None = None) -> None:
+        now = time.time()
+        status = {
+            "state": state,
+            "heartbeat": now,
+            "started": self.started,
+            "ended": None if state == "running" else now,
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "job_id": os.environ.get("SLURM_JOB_ID"),
+            "error": error,
+        }
+        write_json(self.folder.status, status)
+
+
+def _lock(folder: RunFolder) -> IO[str]:
+    """Take the folder for this process; the system gives it back when the process ends, however it does."""
+    stream = folder.lock.open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.seek(0)
+        holder = stream.read().strip() or "unknown"
+        stream.close()
+        raise ConfigError(
+            f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
+        ) from None
+    stream.truncate(0)
+    stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
+    stream.flush()
+    return stream

@@ -1,0 +1,160 @@
+"""A run from its first epoch, or from its last checkpoint, to its result."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from rbp.code_version import code_version
+from rbp.errors import TrainingError
+from rbp.identity import folder_name
+from rbp.runfolder import RunFolder
+from rbp.train.checkpoint import load_latest, save_checkpoint
+from rbp.train.epoch import EpochResult, batches_per_epoch, train_epoch
+from rbp.train.evaluate import score
+from rbp.train.job import History, Job, restore, set_up, state_of
+from rbp.train.progress import Display, make_display
+from rbp.train.record import Record
+
+
+def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+    """Train a frozen config in its folder, from where its last checkpoint left off; returns the result.
+
+    Raises UserError for what a user can put right; status.json then says `failed` and why.
+    """
+    run = RunFolder(folder)
+    with Record(run, cfg) as record:
+        job = set_up(cfg)
+        history = _resume(job, run, record)
+        try:
+            _fit(job, history, run, record)
+        except OSError as error:
+            raise TrainingError(
+                f"{error.filename or folder}: cannot be written: {error.strerror}; "
+                "earlier checkpoints are kept"
+            ) from error
+        result = make_result(job, history)
+        record.result(result)
+    return result
+
+
+def _resume(job: Job, run: RunFolder, record: Record) -> History:
+    """The history to go on from: that of the newest whole checkpoint, or an empty one."""
+    state, problems = load_latest(run.checkpoints)
+    history = History() if state is None else restore(job, state, run.checkpoints)
+    for problem in problems:
+        record.log(problem)
+        print(f"{problem}\ngoing on from the checkpoint before it, epoch {history.epochs}", flush=True)
+    record.cut_metrics(history.epochs)
+    if not history.machines or history.machines[-1] != job.machine:
+        history.machines.append(job.machine)
+        if len(history.machines) > 1:
+            record.log(f"goes on with other hardware, software or kernels: {job.machine}")
+    record.log(
+        f"starts with epoch {history.epochs + 1} of {job.cfg.trainer.epochs} on {job.machine['device']}"
+    )
+    return history
+
+
+def _fit(job: Job, history: History, run: RunFolder, record: Record) -> None:
+    display = make_display(job.cfg, batches_per_epoch(job), history.epochs)
+    try:
+        while history.epochs < job.cfg.trainer.epochs:
+            metrics, best = _epoch(job, history, display)
+            record.metrics(metrics)
+            save_checkpoint(run.checkpoints, state_of(job, history), best)
+            line = _as_line(metrics, job.cfg.trainer.epochs)
+            record.log(line)
+            display.epoch(line)
+    finally:
+        display.close()
+
+
+def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any], bool]:
+    """Train and score once more, add it to history. Returns the metrics, and whether they are the best."""
+    start, number = time.perf_counter(), history.epochs + 1
+    learning_rate = job.optimizer.param_groups[0]["lr"]
+    trained = train_epoch(
+        job, history.epochs, history.costs, lambda batch, loss, acc: display.batch(number, batch, loss, acc)
+    )
+    train_seconds = time.perf_counter() - start
+    job.schedule.step()
+    metrics = {
+        "epoch": number,
+        "step": number * batches_per_epoch(job),
+        "images": number * trained.images,
+        "lr": learning_rate,
+        **_scores(job, trained),
+        "seconds": train_seconds,
+        "images_per_second": trained.images / train_seconds,
+    }
+    history.epochs = number
+    history.seconds += time.perf_counter() - start
+    history.epoch_seconds.append(train_seconds)
+    history.last = metrics
+    chosen_by = "val_acc" if job.splits.val is not None else "test_acc"
+    best = not history.best or metrics[chosen_by] > history.best[chosen_by]
+    if best:
+        history.best = metrics
+    return metrics, best
+
+
+def _scores(job: Job, trained: EpochResult) -> dict[str, Any]:
+    scores: dict[str, Any] = {"train_loss": trained.loss, "train_acc": trained.accuracy}
+    if job.splits.val is not None:
+        val = score(job, job.splits.val)
+        scores |= {f"val_{key}": val[key] for key in ("loss", "acc", "top5") if key in val}
+    test = score(job, job.splits.test)
+    scores |= {f"test_{key}": test[key] for key in ("loss", "acc", "top5") if key in test}
+    return scores | {key: test[key] for key in ("firing_rate", "firing_rates")}
+
+
+def make_result(job: Job, history: History) -> dict[str, Any]:
+    """The content of result.json: what the run reached, what it cost, and on what."""
+    cfg, last, best = job.cfg, history.last, history.best
+    step_seconds = history.costs.step_median()
+    return {
+        "name": folder_name(cfg),
+        "config": _choices(cfg),
+        "params": sum(p.numel() for p in job.net.parameters()),
+        "epochs": history.epochs,
+        "train_loss": last["train_loss"],
+        "test_acc": last["test_acc"],
+        "best_test_acc": best["test_acc"],
+        "best_epoch": best["epoch"],
+        "best_by": "val_acc" if job.splits.val is not None else "test_acc",
+        "headline": cfg.trainer.headline,
+        "headline_acc": (last if cfg.trainer.headline == "last" else best)["test_acc"],
+        **{key: last[key] for key in ("val_acc", "test_top5") if key in last},
+        "seconds_per_epoch": statistics.median(history.epoch_seconds),
+        "step_seconds": step_seconds,
+        "images_per_second": None if step_seconds is None else cfg.trainer.batch_size / step_seconds,
+        "peak_memory_bytes": history.costs.memory,
+        "firing_rate": last["firing_rate"],
+        "firing_rates": last["firing_rates"],
+        "seconds": history.seconds,
+        "machine": job.machine,
+        "machines_before": history.machines[:-1],
+        "code": code_version(),
+    }
+
+
+def _choices(cfg: DictConfig) -> dict[str, Any]:
+    named = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
+    return named | {key: cfg[key] for key in ("step_mode", "grad_mode", "T", "seed")}
+
+
+def _as_line(metrics: dict[str, Any], epochs: int) -> str:
+    parts = [
+        f"epoch {metrics['epoch']}/{epochs}",
+        f"loss {metrics['train_loss']:.4f}",
+        f"acc {100 * metrics['train_acc']:.2f}%",
+        f"val acc {100 * metrics['val_acc']:.2f}%" if "val_acc" in metrics else "",
+        f"test acc {100 * metrics['test_acc']:.2f}%",
+        f"lr {metrics['lr']:.4g}",
+        f"{metrics['seconds']:.2f} s",
+        f"{metrics['images_per_second']:,.0f} img/s",
+    ]
+    return "  ".join(part for part in parts if part)

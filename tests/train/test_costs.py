@@ -1,0 +1,74 @@
+"""Costs: bytes counted by hand, and no figure inherited from another run of the process."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rbp.train import train
+from rbp.train.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
+from tests.train.common import short
+
+CPU = torch.device("cpu")
+
+
+def test_bytes_kept_for_the_backward_pass_are_those_of_the_distinct_tensors() -> None:
+    net = nn.Sequential(nn.Linear(100, 50), nn.ReLU(), nn.Linear(50, 10))
+    x = torch.rand(8, 100)
+    kept: list[int] = []
+    with count_kept_bytes(net, kept):
+        net(x).sum().backward()
+    # The input of each linear layer; ReLU keeps its output, which is the second's input. No weights.
+    assert sum(kept) == 4 * (8 * 100 + 8 * 50)
+
+
+def test_resident_bytes_are_parameters_gradients_and_optimizer_state() -> None:
+    net = nn.Linear(10, 10)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    assert resident_bytes(net, optimizer) == 110 * 4
+    net(torch.rand(2, 10)).sum().backward()
+    optimizer.step()
+    assert resident_bytes(net, optimizer) == 3 * 110 * 4
+
+
+def test_steps_are_timed_after_the_warmup_and_only_with_full_batches() -> None:
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+    costs = Costs()
+    for n in range(WARMUP_STEPS + TIMED_STEPS + 20):
+        with costs.measure(CPU, net, optimizer, full=n % 2 == 0):
+            pass
+    full = (WARMUP_STEPS + TIMED_STEPS + 20 + 1) // 2
+    assert len(costs.warmup_seconds) == WARMUP_STEPS and len(costs.step_seconds) == full - WARMUP_STEPS
+    costs.step_seconds = [0.5] * TIMED_STEPS
+    with costs.measure(CPU, net, optimizer, full=True):
+        pass
+    assert costs.step_median() == 0.5 and len(costs.step_seconds) == TIMED_STEPS
+
+
+def test_a_run_too_short_for_steady_steps_tells_its_warmup() -> None:
+    assert Costs().step_median() is None
+    assert Costs(warmup_seconds=[3.0, 1.0]).step_median() == 2.0
+    assert Costs(warmup_seconds=[3.0, 1.0], step_seconds=[0.25]).step_median() == 0.25
+
+
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+def test_memory_does_not_depend_on_what_ran_before_in_the_process(tmp_path: Path, grad_mode: str) -> None:
+    small = short(tmp_path / "a", f"grad_mode={grad_mode}", "trainer.epochs=1")
+    large = short(tmp_path, "T=16", "grad_mode=bptt", "trainer.epochs=1", "trainer.limit_batches=1")
+    alone = train(small[0], small[1].path)["peak_memory_bytes"]
+    assert train(large[0], large[1].path)["peak_memory_bytes"] > 2 * alone
+    again = short(tmp_path / "b", f"grad_mode={grad_mode}", "trainer.epochs=1")
+    assert train(again[0], again[1].path)["peak_memory_bytes"] == alone
+
+
+def test_memory_grows_with_the_time_steps_in_bptt_alone(tmp_path: Path) -> None:
+    def memory(mode: str, steps: int) -> int:
+        cfg, run = short(
+            tmp_path, f"grad_mode={mode}", f"T={steps}", "trainer.epochs=1", "trainer.limit_batches=1"
+        )
+        return train(cfg, run.path)["peak_memory_bytes"]
+
+    assert memory("rate", 8) == pytest.approx(memory("rate", 2), rel=0.02)
+    assert memory("bptt", 8) > 2.5 * memory("bptt", 2)

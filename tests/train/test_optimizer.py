@@ -1,0 +1,61 @@
+"""The optimizer's groups and its learning rate, against torch's own schedule and the paper's recipe."""
+
+import pytest
+import torch
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from rbp.errors import ConfigError
+from rbp.models import build
+from rbp.train.optimizer import build_optimizer, share_of_lr
+from tests.test_config import make
+
+
+def test_the_recipe_of_the_paper() -> None:
+    cfg = make("dataset=cifar10", "arch=resnet18", "neuron=plif")
+    net = build(cfg)
+    optimizer, _ = build_optimizer(cfg, net)
+    assert isinstance(optimizer, torch.optim.SGD)
+    decayed, others = optimizer.param_groups
+    assert decayed["weight_decay"] == 5e-4 and others["weight_decay"] == 0.0
+    assert {decayed["lr"], others["lr"]} == {0.1} and {decayed["momentum"], others["momentum"]} == {0.9}
+    weights = {id(m.weight) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    assert {id(p) for p in decayed["params"]} == weights
+    assert len(decayed["params"]) + len(others["params"]) == len(list(net.parameters()))
+
+
+def test_the_cosine_is_torchs_own_to_zero() -> None:
+    net = nn.Linear(1, 1)
+    reference = CosineAnnealingLR(torch.optim.SGD(net.parameters(), lr=1.0), T_max=300)
+    for epoch in range(300):
+        assert share_of_lr("cosine", 0, 300, epoch) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
+        reference.optimizer.step()
+        reference.step()
+    assert share_of_lr("cosine", 0, 300, 300) == pytest.approx(0, abs=1e-12)
+
+
+def test_warmup_rises_in_equal_steps_to_the_full_rate() -> None:
+    assert [share_of_lr("cosine", 4, 10, e) for e in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [share_of_lr("constant", 1, 10, e) for e in range(3)] == pytest.approx([0.5, 1.0, 1.0])
+
+
+def test_adamw_has_a_rate_and_betas_of_its_own() -> None:
+    cfg = make("optimizer=adamw", "optimizer.betas=[0.8,0.9]")
+    optimizer, _ = build_optimizer(cfg, build(cfg))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    group = optimizer.param_groups[0]
+    assert (group["lr"], list(group["betas"]), group["weight_decay"]) == (1e-3, [0.8, 0.9], 0.01)
+
+
+def test_a_shared_weight_is_in_one_group_once() -> None:
+    one = nn.Linear(3, 3)
+    two = nn.Linear(3, 3)
+    two.weight = one.weight
+    optimizer, _ = build_optimizer(make(), nn.Sequential(one, two))
+    assert [len(group["params"]) for group in optimizer.param_groups] == [1, 2]
+
+
+def test_a_key_that_the_optimizer_does_not_take_is_refused() -> None:
+    cfg = make("+optimizer.nestrov=true")
+    with pytest.raises(ConfigError, match=r"optimizer=sgd: torch.optim.SGD: .*nestrov"):
+        build_optimizer(cfg, build(cfg))

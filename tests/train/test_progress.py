@@ -1,0 +1,76 @@
+"""What a person sees: plain lines without control characters in a file, a bar on a terminal."""
+
+import os
+import pty
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from rbp.sweep.places import ROOT
+from rbp.train import train
+from rbp.train.progress import make_display
+from tests.test_config import make
+from tests.train.common import SHORT, short
+
+SHOWN = [arg for arg in SHORT if "progress" not in arg]
+
+
+def test_a_log_file_gets_a_line_an_epoch_and_no_control_characters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.set_num_threads(1)
+    cfg, run = short(tmp_path, "trainer.progress=auto")
+    train(cfg, run.path)
+    shown = capsys.readouterr().out
+    assert [line.split("  ")[0] for line in shown.splitlines()] == ["epoch 1/3", "epoch 2/3", "epoch 3/3"]
+    assert all(char.isprintable() or char == "\n" for char in shown)
+
+
+def test_long_epochs_get_a_line_every_so_many_batches(capsys: pytest.CaptureFixture[str]) -> None:
+    display = make_display(make("trainer.progress=plain", "trainer.log_every=2", "trainer.epochs=2"), 5, 0)
+    for batch in range(1, 6):
+        display.batch(1, batch, 0.5, 0.25)
+    assert capsys.readouterr().out.splitlines() == [
+        "epoch 1/2 batch 2/5  loss 0.5000  acc 25.00%",
+        "epoch 1/2 batch 4/5  loss 0.5000  acc 25.00%",
+    ]
+
+
+def test_none_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cfg, run = short(tmp_path)
+    train(cfg, run.path)
+    assert capsys.readouterr().out == ""
+
+
+def on_a_terminal(*argv: str, **env: str) -> str:
+    """What launch.py writes to a terminal of its own."""
+    master, slave = pty.openpty()
+    command = [sys.executable, str(ROOT / "launch.py"), *argv]
+    process = subprocess.Popen(
+        command, stdout=slave, stderr=slave, env={**os.environ, "COLUMNS": "120", "TERM": "xterm", **env}
+    )
+    os.close(slave)
+    shown = b""
+    while True:
+        try:
+            part = os.read(master, 65536)
+        except OSError:  # the other end has closed
+            break
+        if not part:
+            break
+        shown += part
+    os.close(master)
+    assert process.wait(timeout=60) == 0, shown.decode()
+    return shown.decode()
+
+
+def test_a_terminal_gets_a_bar_with_epoch_loss_accuracy_and_speed(tmp_path: Path) -> None:
+    shown = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path}")
+    assert "\x1b[" in shown and "━" in shown
+    for part in ("epoch 3/3", "loss ", "acc ", "img/s", "test acc"):
+        assert part in shown
+    dumb = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path / 'b'}", TERM="dumb")
+    assert "epoch 3/3" in dumb and "\x1b" not in dumb

@@ -1,0 +1,205 @@
+"""A run that was stopped, however, ends with the same bits as one that never was."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from rbp.runfolder import RunFolder
+from rbp.sweep.places import ROOT
+from rbp.train import run as run_module
+from rbp.train import train
+from rbp.train.checkpoint import load_checkpoint
+from tests.train.common import SHORT, metrics, short, without_timings
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def same_end(a: RunFolder, b: RunFolder) -> None:
+    """Fails unless weights, optimizer, random states and every figure but timings are the same to a bit."""
+    one, two = (load_checkpoint(run.checkpoints / "last.pt") for run in (a, b))
+    for part in ("network", "random"):
+        assert all(torch.equal(one[part][key], two[part][key]) for key in one[part]), part
+    momentum = [[v["momentum_buffer"] for v in state["optimizer"]["state"].values()] for state in (one, two)]
+    assert all(torch.equal(x, y) for x, y in zip(*momentum, strict=True)) and momentum[0]
+    assert one["schedule"] == two["schedule"]
+    assert metrics(a) == metrics(b)
+    results = [json.loads(run.result.read_text()) for run in (a, b)]
+    assert without_timings(results[0]) == without_timings(results[1])
+
+
+def start(cfg_args: list[str]) -> subprocess.Popen[bytes]:
+    command = [sys.executable, str(ROOT / "launch.py"), *cfg_args, "trainer.threads=1"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+@pytest.mark.parametrize(("step_mode", "grad_mode"), [("m", "rate"), ("s", "bptt")])
+def test_killed_again_and_again_it_ends_as_if_undisturbed(
+    tmp_path: Path, step_mode: str, grad_mode: str
+) -> None:
+    overrides = [
+        "trainer.epochs=16",
+        "trainer.limit_batches=4",
+        f"step_mode={step_mode}",
+        f"grad_mode={grad_mode}",
+    ]
+    cfg, undisturbed = short(tmp_path / "a", *overrides)
+    train(cfg, undisturbed.path)
+    _, killed = short(tmp_path / "b", *overrides)
+    moment = random.Random(f"{step_mode}{grad_mode}")
+    for epochs in (1, 4, 7):
+        process = start([*SHORT, *overrides, f"runs_dir={tmp_path / 'b'}"])
+        wait_for(lambda n=epochs: lines(killed) >= n, process)
+        time.sleep(moment.uniform(0, 0.2))  # anywhere in an epoch, its evaluation or its checkpoint
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        assert not killed.result.exists()
+    process = start([*SHORT, *overrides, f"runs_dir={tmp_path / 'b'}"])
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors.decode()
+    same_end(undisturbed, killed)
+    begun = [line for line in killed.log.read_text().splitlines() if "starts with epoch" in line]
+    assert len(begun) == 4 and "starts with epoch 1 " not in begun[1]
+
+
+def lines(run: RunFolder) -> int:
+    return run.metrics.read_text().count("\n") if run.metrics.exists() else 0
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, process.stderr and process.stderr.read().decode()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def interrupted_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make training stop as if by Ctrl-C when it begins the epoch after so many."""
+    real, done = run_module.train_epoch, iter(range(100))
+
+    def train_epoch(*args: object) -> object:
+        if next(done) == epochs:
+            raise KeyboardInterrupt
+        return real(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(run_module, "train_epoch", train_epoch)
+
+
+def stop_and_go_on(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> RunFolder:
+    cfg, run = short(folder, *overrides)
+    with monkeypatch.context() as patch:
+        interrupted_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    train(cfg, run.path)
+    return run
+
+
+def with_dropout(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    """Draws from torch's global random state, as no network of ours does."""
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(in_channels * 64, 32), neuron(), nn.Dropout(0.5), nn.Linear(32, classes)
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["arch._target_=tests.train.test_resume.with_dropout"],
+        ["dataset.augment.crop=1", "dataset.augment.flip=true", "dataset.augment.cutout=3"],
+        ["optimizer=sgd", "optimizer.schedule=constant", "optimizer.warmup_epochs=2"],
+        ["neuron=plif", "dataset.val_split=0.1"],
+    ],
+)
+def test_whatever_is_random_or_scheduled_goes_on_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, overrides: list[str]
+) -> None:
+    overrides = [*overrides, "trainer.epochs=4"]
+    stopped = stop_and_go_on(tmp_path / "a", monkeypatch, *overrides)
+    cfg, undisturbed = short(tmp_path / "b", *overrides)
+    train(cfg, undisturbed.path)
+    same_end(undisturbed, stopped)
+
+
+def test_adamw_goes_on_with_its_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = stop_and_go_on(tmp_path / "a", monkeypatch, "optimizer=adamw")
+    cfg, undisturbed = short(tmp_path / "b", "optimizer=adamw")
+    train(cfg, undisturbed.path)
+    one, two = (
+        load_checkpoint(run.checkpoints / "last.pt")["optimizer"]["state"] for run in (stopped, undisturbed)
+    )
+    assert all(torch.equal(one[i][key], two[i][key]) for i in one for key in one[i]) and "exp_avg" in one[0]
+    assert metrics(stopped) == metrics(undisturbed)
+
+
+def test_a_run_stopped_between_its_last_checkpoint_and_its_result_only_writes_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, run = short(tmp_path)
+    expected = train(cfg, run.path)
+    run.result.unlink()
+    monkeypatch.setattr(run_module, "train_epoch", None)  # nothing is trained again
+    assert without_timings(train(cfg, run.path)) == without_timings(expected)
+
+
+def damage(file: Path) -> None:
+    """Turn one byte in the middle over."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    file.write_bytes(content)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cfg, run = short(tmp_path / "a", "trainer.epochs=4")
+    with monkeypatch.context() as patch:
+        interrupted_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    damage(run.checkpoints / "last.pt")
+    assert lines(run) == 3
+    with monkeypatch.context() as patch:
+        interrupted_after(0, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    assert lines(run) == 2  # as the checkpoint before it
+    told = capsys.readouterr().out
+    assert "last.pt: damaged" in told and "going on from the checkpoint before it, epoch 2" in told
+    train(cfg, run.path)
+    cfg, undisturbed = short(tmp_path / "b", "trainer.epochs=4")
+    train(cfg, undisturbed.path)
+    same_end(undisturbed, run)
+
+
+def test_a_change_of_machine_on_the_way_is_in_the_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, run = short(tmp_path)
+    with monkeypatch.context() as patch:
+        interrupted_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    real = run_module.set_up
+
+    def elsewhere(cfg: object) -> object:
+        job = real(cfg)  # type: ignore[arg-type]
+        job.machine = job.machine | {"device": "another"}
+        return job
+
+    monkeypatch.setattr(run_module, "set_up", elsewhere)
+    result = train(cfg, run.path)
+    assert result["machine"]["device"] == "another"
+    assert [m["device"] == "another" for m in result["machines_before"]] == [False]

@@ -1,0 +1,268 @@
+"""A run as a whole: the same bits again, paired cells, what its folder holds, and how it fails."""
+
+import json
+import math
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from omegaconf import OmegaConf
+
+from rbp.errors import ConfigError, TrainingError
+from rbp.identity import identity
+from rbp.runfolder import RunFolder, read_result
+from rbp.train import evaluate, record, train
+from rbp.train.checkpoint import load_checkpoint
+from rbp.train.epoch import training_step
+from rbp.train.job import set_up
+from tests.test_config import make
+from tests.train.common import metrics, short, without_timings
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def weights(run: RunFolder, name: str = "last.pt") -> dict[str, torch.Tensor]:
+    return load_checkpoint(run.checkpoints / name)["network"]
+
+
+def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+# --- what is computed ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["m rate", "s rate", "m bptt", "s bptt"])
+def test_two_runs_of_a_config_give_the_same_bits(tmp_path: Path, mode: str) -> None:
+    step_mode, grad_mode = mode.split()
+    runs = []
+    for place in ("a", "b"):
+        cfg, run = short(tmp_path / place, f"step_mode={step_mode}", f"grad_mode={grad_mode}")
+        train(cfg, run.path)
+        torch.rand(3)  # the global random state is no part of a run
+        runs.append(run)
+    assert equal(weights(runs[0]), weights(runs[1])) and metrics(runs[0]) == metrics(runs[1])
+
+
+def test_at_one_time_step_rate_and_bptt_are_one_run_so_cells_are_paired(tmp_path: Path) -> None:
+    """Same initial weights, images, order and loss scale: at T=1 nothing else differs."""
+    losses = []
+    for mode in ("rate", "bptt"):
+        cfg, run = short(
+            tmp_path, "T=1", f"grad_mode={mode}", "dataset.augment.crop=1", "dataset.augment.flip=true"
+        )
+        train(cfg, run.path)
+        losses.append([line["train_loss"] for line in metrics(run)])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def gradients(*overrides: str) -> list[torch.Tensor]:
+    job = set_up(make("trainer.device=cpu", *overrides))
+    x, y = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8)
+    training_step(job, x, y)
+    return [p.grad for p in job.net.parameters() if p.grad is not None]
+
+
+def test_the_loss_has_one_scale_in_both_modes_and_the_published_one_on_request() -> None:
+    ours, published = gradients("grad_mode=rate"), gradients("grad_mode=rate", "trainer=paper")
+    for a, b in zip(ours, published, strict=True):
+        torch.testing.assert_close(a, 4 * b)  # T is 4
+    for a, b in zip(gradients("grad_mode=bptt"), gradients("grad_mode=bptt", "trainer=paper"), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_time_mean_of_the_output() -> None:
+    job = set_up(make("trainer.device=cpu", "grad_mode=bptt", "step_mode=s", "T=3"))
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
+    job.net.train()
+    steps = []
+    with torch.no_grad():
+        for _ in range(3):  # the neurons keep their membrane potential from step to step
+            steps.append(job.net(x))
+    for module in job.net.modules():
+        if hasattr(module, "reset"):
+            module.reset()
+    loss, correct = training_step(job, x, y)
+    mean = torch.stack(steps).mean(0)
+    torch.testing.assert_close(loss, F.cross_entropy(mean, y), rtol=1e-4, atol=1e-5)
+    assert correct == (mean.argmax(1) == y).sum()
+
+
+def test_a_held_out_part_chooses_the_best_epoch(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "dataset.val_split=0.2", "trainer.epochs=5")
+    result = train(cfg, run.path)
+    lines = metrics(run)
+    best = max(lines, key=lambda line: line["val_acc"])  # the first of equals
+    assert (result["best_epoch"], result["best_test_acc"]) == (best["epoch"], best["test_acc"])
+    assert result["best_by"] == "val_acc" and result["test_acc"] == lines[-1]["test_acc"]
+    assert load_checkpoint(run.checkpoints / "best.pt")["history"]["epochs"] == best["epoch"]
+
+
+def test_mixed_precision_keeps_float32_weights_and_stays_near_float32(tmp_path: Path) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16"):
+        cfg, run = short(tmp_path, f"trainer.precision={precision}", "trainer.epochs=1")
+        assert train(cfg, run.path)["machine"]["precision"] == precision
+        assert all(w.dtype == torch.float32 for w in weights(run).values() if w.is_floating_point())
+        losses[precision] = metrics(run)[0]["train_loss"]
+    assert losses["bf16"] != losses["fp32"]
+    assert losses["bf16"] == pytest.approx(losses["fp32"], rel=0.05)
+
+
+def test_top_5_is_told_where_there_are_more_than_ten_classes() -> None:
+    from rbp.data import Images
+    from rbp.train.evaluate import score
+
+    job = set_up(make("trainer.device=cpu"))
+    labels = torch.arange(40) % 20
+    ranked = torch.randn(40, 20, generator=torch.Generator().manual_seed(1))
+    job.cfg = OmegaConf.merge(job.cfg, {"dataset": {"classes": 20}})
+    job.forward = lambda x: ranked[: len(x)]  # type: ignore[method-assign]
+    told = score(job, Images(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), labels))
+    order = ranked.argsort(1, descending=True)
+    assert told["top5"] == sum(int(y) in row[:5].tolist() for y, row in zip(labels, order, strict=True)) / 40
+    assert told["acc"] == sum(int(y) == row[0].item() for y, row in zip(labels, order, strict=True)) / 40
+
+
+# --- what the folder holds ----------------------------------------------------------------------------------
+
+
+def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path)
+    result = train(cfg, run.path)
+    assert json.loads(run.result.read_text()) == result == read_result(run.path)
+    assert OmegaConf.load(run.config) == cfg
+    status = json.loads(run.status.read_text())
+    assert status["state"] == "done" and status["error"] is None and status["started"] <= status["ended"]
+    lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
+    assert [(line["epoch"], line["step"], line["images"]) for line in lines] == [
+        (1, 3, 96),
+        (2, 6, 192),
+        (3, 9, 288),
+    ]
+    # cosine from lr to 0 over the epochs
+    assert [line["lr"] for line in lines] == pytest.approx(
+        [0.1 * (1 + math.cos(math.pi * e / 3)) / 2 for e in range(3)]
+    )
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.pt", "last.pt", "previous.pt"]
+    assert len(run.log.read_text().splitlines()) == 4
+    assert not list(run.path.rglob("*.tmp"))
+
+
+def test_the_result_has_the_keys_of_the_contract(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path)
+    result = train(cfg, run.path)
+    assert result["name"] == run.path.name and result["name"].endswith(identity(cfg))
+    assert result["config"] == {"dataset": "digits", "arch": "digits_cnn", "neuron": "lif"} | {
+        "step_mode": "m", "grad_mode": "rate", "T": 2, "seed": 0
+    }  # fmt: skip
+    assert (
+        result["params"] == 9 * 32 + 64 + 9 * 32 * 64 + 128 + 9 * 64 * 128 + 256 + 1290
+        and result["epochs"] == 3
+    )
+    last = metrics(run)[-1]
+    assert (result["train_loss"], result["test_acc"]) == (last["train_loss"], last["test_acc"])
+    assert result["best_test_acc"] == max(line["test_acc"] for line in metrics(run))
+    assert result["headline_acc"] == result["test_acc"]
+    assert result["images_per_second"] == pytest.approx(32 / result["step_seconds"])
+    assert 0 < result["firing_rate"] < 1 and set(result["firing_rates"]) == {"2", "5", "9"}
+    assert result["machine"]["torch"] == torch.__version__ and result["machine"]["spikingjelly"][0].isdigit()
+    assert len(result["code"]["hash"]) == 12
+
+
+def test_the_best_epoch_is_the_headline_of_the_published_protocol(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "trainer=paper", "trainer.epochs=4")
+    result = train(cfg, run.path)
+    assert result["headline"] == "best" and result["headline_acc"] == result["best_test_acc"]
+
+
+# --- how it fails -------------------------------------------------------------------------------------------
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_epoch_step_and_learning_rate(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "optimizer.lr=1e38")
+    with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1, step [23] of 3.*1e\+38"):
+        train(cfg, run.path)
+    status = json.loads(run.status.read_text())
+    assert status["state"] == "failed" and "epoch 1, step" in status["error"]
+    assert read_result(run.path) is None and "the loss is" in run.log.read_text()
+
+
+def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg, run = short(tmp_path)
+    monkeypatch.setattr("rbp.train.run.save_checkpoint", lambda *args: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        train(cfg, run.path)
+    assert json.loads(run.status.read_text())["error"].startswith("ZeroDivisionError")
+    assert "Traceback" in run.log.read_text()
+
+
+def test_an_interrupt_leaves_the_run_cancelled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    cfg, run = short(tmp_path)
+    monkeypatch.setattr("rbp.train.run.train_epoch", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(cfg, run.path)
+    assert json.loads(run.status.read_text())["state"] == "cancelled"
+
+
+def test_a_folder_below_a_file_is_refused_by_key_and_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cfg, run = short(tmp_path / "file")
+    with pytest.raises(ConfigError, match=r"runs_dir=.*/file.* cannot be written"):
+        train(cfg, run.path)
+
+
+def test_two_processes_never_work_in_one_folder(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path)
+    with record.Record(run, cfg):
+        with pytest.raises(ConfigError, match=r"another process works in this run folder \(pid \d+ on"):
+            train(cfg, run.path)
+        assert json.loads(run.status.read_text())["state"] == "running"  # the holder's word stands
+    train(cfg, run.path)
+
+
+def test_the_heart_beats_while_a_run_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "HEARTBEAT_SECONDS", 0.02)
+    cfg, run = short(tmp_path)
+    with record.Record(run, cfg):
+        first = json.loads(run.status.read_text())["heartbeat"]
+        deadline = time.monotonic() + 20
+        while json.loads(run.status.read_text())["heartbeat"] == first:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+    assert record.HEARTBEAT_SECONDS == 0.02 and json.loads(run.status.read_text())["state"] == "done"
+
+
+def test_the_contract_asks_for_a_heartbeat_every_ten_seconds() -> None:
+    assert record.HEARTBEAT_SECONDS <= 10
+
+
+# --- evaluation ---------------------------------------------------------------------------------------------
+
+
+def test_evaluation_gives_the_accuracy_of_the_checkpoint_and_writes_nothing(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "trainer.epochs=4")
+    result = train(cfg, run.path)
+    before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
+    only, _ = short(tmp_path, "trainer.epochs=4", "eval_only=true")
+    assert evaluate(only, run.path)["test_acc"] == result["test_acc"]
+    best, _ = short(tmp_path, "eval_only=true", f"checkpoint={run.checkpoints / 'best.pt'}")
+    assert evaluate(best, tmp_path / "nowhere")["test_acc"] == result["best_test_acc"]
+    assert {p: p.stat().st_mtime_ns for p in run.path.rglob("*")} == before
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_checkpoint_may_be_evaluated_with_another_number_of_time_steps(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path)
+    train(cfg, run.path)
+    longer, _ = short(tmp_path, "T=8", "eval_only=true", f"checkpoint={run.checkpoints / 'last.pt'}")
+    told = evaluate(longer, run.path)
+    assert 0 <= told["test_acc"] <= 1 and without_timings(told)["epochs"] == 3
