@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from rbp.rate import functions
 from rbp.rate.carry import by_rule
+from rbp.rate.currents import Currents
 from rbp.rate.errors import NoRuleError
 from rbp.rate.function_layers import AS_LAYER, DROPOUTS
 from rbp.rate.pair import Pair
@@ -58,6 +59,8 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
         return by_rule(rule, layer(*args[1:], **kwargs), first, first.run.trace(func)[0])
     if first.run.rate:
         _check(call)
+        if func is torch.add and not kwargs and len(call.pairs) == len(args) == 2 and _stays_open(call.pairs):
+            return _open_sum(*call.pairs)
     if first.shown and (mean := _over_time(call)) is not None:
         return mean
     return _on_both(call)
@@ -78,7 +81,7 @@ def _in_place(target: Any, result: Any) -> Any:
     """Let every name of the pair target see the result, as with a tensor."""
     if not isinstance(target, Pair):
         raise NoRuleError("a tensor without a time axis cannot take a spiking one in place")
-    target.spikes, target.rate = result.spikes, result.rate
+    target.given, target.rate = result.given, result.rate
     return target
 
 
@@ -93,13 +96,27 @@ def _check(call: Call) -> None:
     raise NoRuleError(f"{name}{of} does not commute with the time mean")
 
 
+def _stays_open(pairs: list[Pair]) -> bool:
+    """Whether the sum of two sequences, one of them a formula still, can be one as well."""
+    if any(pair.rate is None or pair.given is None or pair.shown for pair in pairs):
+        return False
+    a, b = (pair.looks.shape for pair in pairs)
+    return a == b and any(isinstance(pair.given, Currents) for pair in pairs)
+
+
+def _open_sum(a: Pair, b: Pair) -> Pair:
+    """The sum of two pairs (a residual block's, on its way to a neuron), its sequence a formula."""
+    assert a.rate is not None and b.rate is not None
+    return Pair(a.currents + b.currents, a.rate + b.rate, a.run)
+
+
 def _on_both(call: Call) -> Any:
     """On the spikes of every step, without a graph where there is a rate to carry it; and on the rate."""
     first = call.pairs[0]
     exact = first.run.rate and len(call.pairs) > 1 and call.func in functions.PRODUCTS
     trace = first.run.trace(call.func)[0] if exact else None
     spikes = rate = None
-    if first.spikes is not None:
+    if first.given is not None:
         with torch.no_grad() if first.run.rate else nullcontext():
             seqs = [p.spikes for p in call.pairs]
             spikes = call(*seqs) if first.shown else over_time(call, *seqs)  # type: ignore[arg-type]

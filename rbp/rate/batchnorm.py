@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.currents import Currents, Term
 from rbp.rate.errors import InputError
 from rbp.rate.rules import fold_time, register
 from rbp.rate.traces import Trace, is_constant
@@ -51,39 +52,62 @@ class _BatchNormRate(torch.autograd.Function):
 class BatchNormRule:
     """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor | Currents:
         if not uses_batch_statistics(layer):
             return fold_time(lambda x: normalise_by_running(layer, x), x_seq)
         if hasattr(layer, "_check_input_dim"):
             layer._check_input_dim(x_seq[0])
         x = x_seq[0] if is_constant(x_seq) else x_seq.flatten(0, 1)
-        y, mean, invstd, n = self.normalise(layer, x, x_seq.numel() // x_seq.shape[2])
-        update_running(layer, mean, invstd, n, trace.drafts.of)
-        y_seq = y.expand(len(x_seq), *y.shape) if is_constant(x_seq) else y.unflatten(0, x_seq.shape[:2])
+        mean, var, n = self.statistics(layer, x, x_seq.numel() // x_seq.shape[2])
+        update_running(layer, mean, var, n, trace.drafts.of)
+        precision = 1.0 / (var + layer.eps)
         share = x_seq.shape[0] / trace.steps
-        trace.average("value", y_seq)
         trace.add("mean", mean, share)
-        trace.add("precision", invstd.square(), share)
+        trace.add("precision", precision, share)
+        currents = Currents([Term(x_seq, *_scale_and_shift(layer, mean, precision.sqrt()))])
+        if x_seq.shape[0] == trace.steps:  # one scale for all steps: the rate says what their mean is
+            return currents
+        y_seq = currents.written_out()
+        trace.average("value", y_seq)
         return y_seq
 
-    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
-        """Output, mean, 1/sqrt(var + eps), and over how many values a channel (n of them in this process)."""
+    def statistics(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
+        """Mean, biased variance, and over how many values a channel (n of them in this process)."""
         if n == 1:
             raise InputError(
                 f"batch normalisation of shape {tuple(x.shape)}: one value a channel has no variance"
             )
-        settings = {"training": True, "momentum": 0.0, "eps": layer.eps}
-        return *torch.native_batch_norm(x, layer.weight, layer.bias, None, None, **settings), n
+        return *aten.batch_norm_update_stats(_wide(x), None, None, 0.0), n
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         if not uses_batch_statistics(layer):
             return normalise_by_running(layer, rate)
-        value, mean = trace.take("value").to(rate.dtype), trace.take("mean")
-        invstd = trace.take("precision").sqrt()
-        return self.graph(layer, rate, value, mean, invstd)
+        mean, invstd = trace.take("mean"), trace.take("precision").sqrt()
+        if "value" in trace.means:
+            value = trace.take("value")
+        else:
+            with torch.no_grad():
+                scale, shift = _scale_and_shift(layer, mean, invstd)
+                value = torch.addcmul(over_places(shift, rate), rate, over_places(scale, rate))
+        return self.graph(layer, rate, value.to(rate.dtype), mean, invstd)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         return _BatchNormRate.apply(rate, layer.weight, layer.bias, value, mean, invstd, layer.eps)
+
+
+def _wide(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def _scale_and_shift(layer: Any, mean: Tensor, invstd: Tensor) -> tuple[Tensor, Tensor]:
+    """Normalisation and affine part as one: y = scale*x + shift, [C] each."""
+    scale = invstd if layer.weight is None else invstd * layer.weight
+    return scale, -mean * scale if layer.bias is None else layer.bias - mean * scale
+
+
+def over_places(channels: Tensor, x: Tensor) -> Tensor:
+    """[C] as [C, 1, ...], to go with x [B, C, ...]."""
+    return channels.view(-1, *(1,) * (x.dim() - 2))
 
 
 def uses_batch_statistics(layer: Any) -> bool:
@@ -96,12 +120,10 @@ def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def update_running(
-    layer: Any, mean: Tensor, invstd: Tensor, n: int, of: Draft = lambda buffer: buffer
-) -> None:
-    """Running mean and (unbiased, over n values a channel) variance, as torch's own layers keep them.
+def update_running(layer: Any, mean: Tensor, var: Tensor, n: int, of: Draft = lambda buffer: buffer) -> None:
+    """Running mean and variance from a batch's mean and biased variance over n values a channel.
 
-    of: what to write to in a buffer's stead.
+    As torch's own layers keep them: the variance unbiased. of: what to write to in a buffer's stead.
     """
     if not layer.training or layer.running_mean is None:
         return
@@ -109,7 +131,7 @@ def update_running(
     if layer.num_batches_tracked is not None:
         batches = of(layer.num_batches_tracked).add_(1)
         momentum = 1.0 / float(batches) if momentum is None else momentum  # None: a cumulative average
-    variance = (invstd.pow(-2) - layer.eps).clamp_(min=0) * (n / max(n - 1, 1))
+    variance = var * (n / max(n - 1, 1))
     of(layer.running_mean).lerp_(mean.to(layer.running_mean.dtype), momentum)
     of(layer.running_var).lerp_(variance.to(layer.running_var.dtype), momentum)
 

@@ -43,9 +43,10 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     sequence = takes_sequence(layer, x.spikes) if x.shown else False
     hidden = hide(x, sequence)
     spikes = rate = None
-    if hidden.spikes is not None:
+    if hidden.given is not None:
         with torch.no_grad() if x.run.rate else nullcontext():
-            spikes = rule.spikes(layer, hidden.spikes, trace)
+            source = hidden.currents if getattr(rule, "takes_currents", False) else hidden.spikes
+            spikes = rule.spikes(layer, source, trace)
     if hidden.rate is not None:
         rate = rule.rate(layer, hidden.rate, trace)
     return show(Pair(spikes, rate, x.run), x, sequence)

@@ -1,8 +1,8 @@
 """Input currents that are not computed yet: sums of sequences, each scaled and shifted by channel.
 
 Batch normalisation and a residual sum stand between a convolution and a neuron. Written out, each is a pass
-over T x B x C x H x W numbers; kept as a formula, the neuron's scan computes them while it has the block in the
-processor's cache. Whatever else asks for the sequence gets it written out.
+over T x B x C x H x W numbers; kept as a formula, the neuron's scan computes them while it has the block in
+the processor's cache. Whatever else asks for the sequence gets it written out.
 """
 
 from __future__ import annotations
@@ -77,23 +77,23 @@ class Currents:
             yield rows, self._at_step([_cut(term, rows) for term in flat])
 
     def _at_step(self, terms: list[Term]) -> AtStep:
-        wide = torch.float64 if self.dtype == torch.float64 else torch.float32
         if self.constant:
-            only = _sum(terms, 0, wide)
+            only = _sum(terms, 0)
             return lambda t: only
-        return lambda t: _sum(terms, t, wide)
+        return lambda t: _sum(terms, t)
 
 
-def _sum(terms: list[Term], t: int, dtype: torch.dtype) -> Tensor:
+def _sum(terms: list[Term], t: int) -> Tensor:
+    """In float32 or wider, rounded on the way as layers of the terms' precision would."""
     total: Tensor | None = None
     for term in terms:
-        x = term.x_seq[t].to(dtype)
+        x = term.x_seq[t]
         if term.scale is not None:
             assert term.shift is not None
-            x = torch.addcmul(term.shift, x, term.scale)
+            x = torch.addcmul(term.shift, x.to(term.scale.dtype), term.scale).to(x.dtype)
         total = x if total is None else total + x
     assert total is not None
-    return total
+    return total if total.dtype == torch.float64 else total.float()
 
 
 def _whole(term: Term) -> Term:

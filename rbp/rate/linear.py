@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.compact import counts_of, rate_of
 from rbp.rate.rules import fold_time, register
 from rbp.rate.traces import Trace
 
@@ -32,10 +33,10 @@ class _ConvRate(torch.autograd.Function):
     """value [B, ...], with the backward of a convolution whose input was the rate."""
 
     @staticmethod
-    def forward(ctx, rate, weight, bias, value, stride, padding, dilation, groups):
-        ctx.dtype = working_dtype(rate, weight)
+    def forward(ctx, rate, weight, bias, value, counts, steps, stride, padding, dilation, groups):
+        ctx.dtype, ctx.steps = working_dtype(rate, weight), steps
         ctx.dtypes = rate.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.save_for_backward(rate.to(ctx.dtype), weight)
+        ctx.save_for_backward(rate.to(ctx.dtype) if counts is None else counts, weight)
         ctx.settings = (stride, padding, dilation, groups)
         ctx.bias_sizes = None if bias is None else bias.shape
         return value.view_as(value)
@@ -44,11 +45,12 @@ class _ConvRate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         rate, weight = ctx.saved_tensors
+        rate = rate_of(rate, ctx.steps, ctx.dtype)
         stride, padding, dilation, groups = ctx.settings
         settings = (stride, padding, dilation, False, [0] * len(stride), groups)
         operands = (grad.to(ctx.dtype), rate, weight.to(ctx.dtype), ctx.bias_sizes)
         grads = aten.convolution_backward(*operands, *settings, list(ctx.needs_input_grad[:3]))
-        return *cast(grads, ctx.dtypes), *(None,) * 5
+        return *cast(grads, ctx.dtypes), *(None,) * 7
 
 
 def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
@@ -67,7 +69,8 @@ class ConvRule:
         value = trace.take("value").to(rate.dtype)
         rate, padding = _pad(layer, rate)
         settings = (list(layer.stride), padding, list(layer.dilation), layer.groups)
-        return _ConvRate.apply(rate, layer.weight, layer.bias, value, *settings)
+        counts = (counts_of(rate), trace.steps)
+        return _ConvRate.apply(rate, layer.weight, layer.bias, value, *counts, *settings)
 
 
 def _pad(layer: Any, rate: Tensor) -> tuple[Tensor, list[int]]:
@@ -87,22 +90,22 @@ class _LinearRate(torch.autograd.Function):
     """value [..., K], with the backward of a linear layer whose input was the rate [..., D]."""
 
     @staticmethod
-    def forward(ctx, rate, weight, bias, value):
-        ctx.dtype = working_dtype(rate, weight)
+    def forward(ctx, rate, weight, bias, value, counts, steps):
+        ctx.dtype, ctx.steps = working_dtype(rate, weight), steps
         ctx.dtypes = rate.dtype, weight.dtype, None if bias is None else bias.dtype
-        ctx.save_for_backward(rate.to(ctx.dtype), weight)
+        ctx.save_for_backward(rate.to(ctx.dtype) if counts is None else counts, weight)
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         rate, weight = ctx.saved_tensors
-        grad = grad.to(ctx.dtype)
+        rate, grad = rate_of(rate, ctx.steps, ctx.dtype), grad.to(ctx.dtype)
         rows = grad.flatten(0, -2)
         d_rate = grad @ weight.to(ctx.dtype) if ctx.needs_input_grad[0] else None
         d_weight = rows.mT @ rate.flatten(0, -2) if ctx.needs_input_grad[1] else None
         d_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
-        return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None
+        return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
 
 
 class LinearRule:
@@ -114,7 +117,8 @@ class LinearRule:
         return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        return _LinearRate.apply(rate, layer.weight, layer.bias, trace.take("value").to(rate.dtype))
+        value, counts = trace.take("value").to(rate.dtype), (counts_of(rate), trace.steps)
+        return _LinearRate.apply(rate, layer.weight, layer.bias, value, *counts)
 
 
 class CommutingRule:

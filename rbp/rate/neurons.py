@@ -20,7 +20,7 @@ from rbp.rate.traces import Trace
 class NeuronRule:
     """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    def spikes(self, layer: Any, x_seq: Any, trace: Trace) -> Tensor:
         raise NotImplementedError
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
@@ -62,7 +62,7 @@ class IntegrateAndFireRule(NeuronRule):
 
     takes_currents = True
 
-    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:  # type: ignore[override]
+    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:
         leak = _leak(layer)
         learns = isinstance(leak, Tensor) and leak_needs_grad(layer)
         if trace.state is None:

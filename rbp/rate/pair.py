@@ -9,21 +9,21 @@ the rate: their time mean, which alone carries the graph.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from rbp.rate import functions
+from rbp.rate.currents import Currents, Term
 from rbp.rate.traces import Run
 
 
-@dataclass(eq=False)
 class Pair:
     """Spikes and their rate.
 
-    spikes: [T, B, ...]; None in the pass of step mode s that only builds the graph of the rates.
+    spikes: [T, B, ...]; None in the pass of step mode s that only builds the graph of the rates. Where they
+        are given as currents not computed yet, they are when they are asked for; `currents` hands them on.
     rate: [B, ...], the time mean of the spikes; None where none is wanted (BPTT, the steps of step mode s).
     run: the forward pass that it belongs to.
     shown: False where the pair looks like one step, [B, ...], to the network. True where it looks like all of
@@ -31,17 +31,32 @@ class Pair:
         [1, B, ...]), n = B for one folded into the batch, [T*B, ...].
     """
 
-    spikes: Tensor | None
-    rate: Tensor | None
-    run: Run
-    shown: bool = False
+    def __init__(
+        self, spikes: Tensor | Currents | None, rate: Tensor | None, run: Run, shown: bool = False
+    ) -> None:
+        self.given, self.rate, self.run, self.shown = spikes, rate, run, shown
+
+    @property
+    def spikes(self) -> Tensor | None:
+        if isinstance(self.given, Currents):
+            self.given = self.given.written_out()
+        return self.given
+
+    @property
+    def currents(self) -> Currents:
+        """The spikes as currents, computed or not; there must be some."""
+        assert self.given is not None
+        return self.given if isinstance(self.given, Currents) else Currents([Term(self.given)])
 
     @property
     def looks(self) -> Tensor:
         """A tensor of the shape, dtype and device that the network may ask for."""
-        if self.spikes is None:
+        if self.given is None:
             assert self.rate is not None
             return self.rate
+        if isinstance(self.given, Currents):
+            return self.given.terms[0].x_seq[0]
+        assert self.spikes is not None
         return self.spikes if self.shown else self.spikes[0]
 
     @classmethod

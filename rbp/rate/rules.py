@@ -32,14 +32,19 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_map
 
+from rbp.rate.currents import Currents
 from rbp.rate.traces import Trace, is_constant
 
 
 class Rule(Protocol):
     """A layer type's way of carrying a pair (see the module's text)."""
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        """The layer's output [t, B, ...] on t of the T steps, x_seq [t, B, ...]; called under no_grad."""
+    def spikes(self, layer: Any, x_seq: Any, trace: Trace) -> Tensor | Currents:
+        """The layer's output [t, B, ...] on t of the T steps, x_seq [t, B, ...]; called under no_grad.
+
+        The output may be a formula, see rbp.rate.currents. x_seq is a tensor; it may be a formula too for a
+        rule with `takes_currents = True`.
+        """
         ...
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:

@@ -38,7 +38,10 @@ class Sums:
 
     def rows(self, rows: slice | None) -> Sums:
         """The part of a block."""
-        return self if rows is None else Sums(*(x if x is None else _rows(x, rows) for x in vars(self).values()))
+        if rows is None:
+            return self
+        by_leak = None if self.by_leak is None else _rows(self.by_leak, rows)
+        return Sums(_rows(self.spikes, rows), _rows(self.by_current, rows), by_leak)
 
 
 def _rows(x: Tensor, rows: slice) -> Tensor:

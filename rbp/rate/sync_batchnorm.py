@@ -49,12 +49,10 @@ class _SyncNorm(torch.autograd.Function):
 class SyncBatchNormRule(BatchNormRule):
     """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
 
-    def normalise(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, Tensor, int]:
+    def statistics(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
         if not is_synchronised(layer):
-            return super().normalise(layer, x, n)
-        mean, var, n = _statistics_of_all(layer, x, n)
-        y = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
-        return y, mean, (var + layer.eps).rsqrt(), n
+            return super().statistics(layer, x, n)
+        return _statistics_of_all(layer, x, n)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         if not is_synchronised(layer):
@@ -95,9 +93,10 @@ def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
         return nn.modules.batchnorm._BatchNorm.forward(layer, x)
     rule = SyncBatchNormRule()
     with torch.no_grad():
-        value, mean, invstd, n = rule.normalise(layer, x, x.numel() // x.shape[1])
-    update_running(layer, mean, invstd, n)
-    return rule.graph(layer, x, value, mean, invstd)
+        mean, var, n = rule.statistics(layer, x, x.numel() // x.shape[1])
+        value = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
+    update_running(layer, mean, var, n)
+    return rule.graph(layer, x, value, mean, (var + layer.eps).rsqrt())
 
 
 register(SyncBatchNormRule(), nn.SyncBatchNorm)

@@ -41,12 +41,12 @@ def both(net: nn.Module, x: torch.Tensor, **how: Any):
 def check(net: nn.Module, step_mode: str, size: int, steps: int) -> None:
     """One step: BPTT's gradients. More: BPTT's outputs, and a gradient for every weight that has one
     there."""
-    x = torch.randn(1, 2, 3, size, size)
-    (y, gradients), (y_bptt, by_bptt) = both(net, x, step_mode=step_mode)
+    x = torch.randn(1, 2, 3, size, size, dtype=torch.float64)
+    (y, gradients), (y_bptt, by_bptt) = both(net.double(), x, step_mode=step_mode)
     torch.testing.assert_close(y, y_bptt, rtol=1e-4, atol=1e-5)
     assert distance(gradients, by_bptt) < 1e-4
     frames = torch.randn(steps, 2, 3, size, size)
-    (y, gradients), (y_bptt, by_bptt) = both(net, frames, step_mode=step_mode)
+    (y, gradients), (y_bptt, by_bptt) = both(net.float(), frames, step_mode=step_mode)
     torch.testing.assert_close(y, y_bptt, rtol=1e-4, atol=1e-5)
     assert all(g.isfinite().all() for g in gradients.values())
     assert all((gradients[k].abs().sum() > 0) == (g.abs().sum() > 0) for k, g in by_bptt.items())

@@ -64,8 +64,8 @@ def test_3_every_reset_and_surrogate_has_its_own_gradient(v_reset, detached, fun
     torch.manual_seed(0)
     node = neuron.LIFNode(1.5, False, 0.5, v_reset, function, detached)
     net = nn.Sequential(nn.Flatten(), nn.Linear(128, 16), node, nn.Linear(16, 5))
-    x = frames(1)[0].expand(5, 8, 2, 8, 8)
-    assert distance(step(net, x, **RATE)[1], step(net, x, **BPTT)[1]) < 1e-5
+    net, x = net.double(), frames(1)[0].double().expand(5, 8, 2, 8, 8)
+    assert distance(step(net, x, **RATE)[1], step(net, x, **BPTT)[1]) < 1e-10
     sigmoid = neuron.LIFNode(1.5, False, 0.5, None, surrogate.Sigmoid(4.0), True)
     other = nn.Sequential(*net[:2], sigmoid, net[3])
     assert distance(step(net, x)[1], step(other, x)[1]) > 0.01
