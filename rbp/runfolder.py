@@ -34,13 +34,13 @@ def read_json(file: Path) -> Any:
     """The content of a JSON file; None where it is missing or not whole."""
     try:
         return json.loads(file.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 
 def write_json(file: Path, value: Any) -> None:
     """Write value as JSON; at any instant the file is the old or the new one, whole."""
-    write_bytes(file, (json.dumps(value, indent=2) + "\n").encode())
+    write_bytes(file, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -59,16 +59,23 @@ def write_bytes(file: Path, content: bytes) -> None:
 def append_line(file: Path, value: dict[str, Any]) -> None:
     """Add value as one line of JSON, on the disk when this returns."""
     with file.open("a") as stream:
-        stream.write(json.dumps(value) + "\n")
+        stream.write(json.dumps(value, allow_nan=False) + "\n")
         stream.flush()
         os.fsync(stream.fileno())
 
 
 def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file; a last line that a kill cut short is left out."""
+    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out."""
     try:
-        content = file.read_text()
+        content = file.read_bytes()
     except FileNotFoundError:
         return []
-    whole = content[: content.rfind("\n") + 1]
-    return [json.loads(line) for line in whole.splitlines()]
+    found = [_read_line(line) for line in content.split(b"\n")[:-1]]
+    return [values for values in found if isinstance(values, dict)]
+
+
+def _read_line(line: bytes) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError):  # ValueError: also text that is not UTF-8
+        return None

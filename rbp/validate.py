@@ -74,6 +74,14 @@ _BETAS: tuple[str, Check] = (
     "must be two numbers from 0 to below 1, such as [0.9,0.999]",
     lambda v: isinstance(v, list) and len(v) == 2 and all(_number(b) and 0 <= b < 1 for b in v),
 )
+_MEAN: tuple[str, Check] = (
+    "must be a list of finite numbers, one per channel",
+    lambda v: isinstance(v, list) and all(map(_number, v)),
+)
+_STD: tuple[str, Check] = (
+    "must be a list of finite numbers, 1e-6 or more, one per channel",
+    lambda v: isinstance(v, list) and all(_number(s) and s >= 1e-6 for s in v),
+)
 _DEVICE: tuple[str, Check] = (
     "must be auto, cpu, cuda or one GPU by its number such as cuda:1",
     lambda v: re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v)) is not None,
@@ -93,6 +101,8 @@ RULES: dict[str, tuple[str, Check]] = {
     "dataset.channels": _at_least(1),
     "dataset.size": _at_least(1),
     "dataset.classes": _at_least(2),
+    "dataset.mean": _MEAN,
+    "dataset.std": _STD,
     "dataset.val_split": _share(),
     "dataset.augment.crop": _at_least(0),
     "dataset.augment.cutout": _at_least(0),

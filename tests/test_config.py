@@ -219,6 +219,8 @@ def test_all_problems_of_a_config_are_told_in_one_message() -> None:
         (["neuron.v_reset=1.5"], r"neuron.v_reset=1.5: must be null or below neuron.v_threshold=1.0"),
         (["neuron.surrogate=relu"], r"neuron.surrogate=relu: must be one of sigmoid, atan"),
         (["dataset.augment.autoaugment=true"], r"autoaugment=true with dataset=digits.* 3 colour"),
+        (["dataset.std=[0]"], r"dataset.std=\[0.0\]: must be a list of finite numbers, 1e-6 or more"),
+        (["dataset.mean=[nan]"], r"dataset.mean=\[nan\]: must be a list of finite numbers"),
         (["dataset.mean=[0,0]"], r"dataset.mean=\[0.0, 0.0\]: must have one number per channel, 1"),
         (["trainer.device=gpu"], r"trainer.device=gpu: must be auto, cpu, cuda"),
         (["arch=vgg11", "dataset=cifar10", "arch.init=kaiming"], r"arch.init=kaiming: .* default, published"),

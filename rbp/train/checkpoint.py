@@ -13,8 +13,13 @@ from torch import nn
 
 from rbp.errors import CheckpointError
 from rbp.runfolder import write_bytes
+from rbp.train.history import from_plain
 
 FORMAT = 1
+# What a checkpoint holds besides its format, and of which type.
+PARTS = {"identity": str, "made_with": str} | dict.fromkeys(
+    ("network", "optimizer", "schedule", "random", "history"), dict
+)
 LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
@@ -36,7 +41,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
     """The state in a checkpoint. Raises CheckpointError if it is missing, damaged or of another program."""
-    if not file.is_file():
+    if os.path.isdir(file):  # Path.is_dir raises for a name that is too long
+        raise CheckpointError(f"{file}: is a folder; name a file in it, such as checkpoints/{LAST} of a run")
+    if not os.path.isfile(file):
         raise CheckpointError(f"{file}: no such checkpoint")
     try:
         _check_sums(file)
@@ -50,7 +57,19 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         raise CheckpointError(f"{file}: damaged, or no checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
         raise CheckpointError(f"{file}: not a checkpoint of this program (format {FORMAT})")
+    try:
+        _check_parts(state)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not a whole checkpoint of this program: {error}") from error
     return state
+
+
+def _check_parts(state: dict[str, Any]) -> None:
+    if missing := [key for key in PARTS if key not in state]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if wrong := [key for key, kind in PARTS.items() if not isinstance(state[key], kind)]:
+        raise ValueError(f"{', '.join(wrong)}: of another type")
+    from_plain(state["history"])
 
 
 def _check_sums(file: Path) -> None:
@@ -61,8 +80,8 @@ def _check_sums(file: Path) -> None:
         raise ValueError(f"{damaged} has a wrong checksum")
 
 
-def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
-    """The newest whole checkpoint of a run (None: the run starts anew), and what was found damaged.
+def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint of a run: file and state (None: the run starts anew); what is damaged.
 
     Raises CheckpointError where checkpoints are there but none is whole.
     """
@@ -71,13 +90,13 @@ def load_latest(folder: Path) -> tuple[dict[str, Any] | None, list[str]]:
         if not (folder / name).exists():
             continue
         try:
-            return load_checkpoint(folder / name), problems
+            return folder / name, load_checkpoint(folder / name), problems
         except CheckpointError as error:
             problems.append(str(error))
     if problems:
         told = "\n".join(problems)
         raise CheckpointError(f"{told}\nno whole checkpoint is left; delete {folder.parent} to train anew")
-    return None, []
+    return folder / LAST, None, []
 
 
 def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:

@@ -21,19 +21,24 @@ class Costs:
 
     warmup_seconds, step_seconds: synchronised times of whole training steps (forward, backward, update) on
     full batches, the first few of each process apart.
-    memory: bytes. CUDA: the most that was allocated during training steps after the warm-up. CPU: bytes kept
-    for the backward pass, plus parameters, gradients and optimizer state.
+    memory: bytes. CUDA: the most that was allocated during a timed step after the warm-up (warmup_memory:
+    during it). CPU: bytes kept for the backward pass, plus parameters, gradients and optimizer state.
     """
 
     warmup_seconds: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     memory: int | None = None
-    warm: bool = False  # whether this process has done its warm-up
+    warmup_memory: int | None = None
+    warm_steps: int = 0  # of the warm-up of this process
 
     def step_median(self) -> float | None:
         """Seconds of a step; of the warm-up's where a run is too short for others."""
         times = self.step_seconds or self.warmup_seconds
         return statistics.median(times) if times else None
+
+    def peak_memory(self) -> int | None:
+        """Bytes; the warm-up's where a run is too short for others."""
+        return self.warmup_memory if self.memory is None else self.memory
 
     @contextlib.contextmanager
     def measure(
@@ -44,22 +49,26 @@ class Costs:
             yield
             return
         # On the CPU bytes are counted in one step of the warm-up, as counting takes time.
-        counting = device.type == "cpu" and not self.warm and self.memory is None
+        warm = self.warm_steps >= WARMUP_STEPS
+        counting = device.type == "cpu" and not warm and self.memory is None
         kept: list[int] = []
         with count_kept_bytes(net, kept) if counting else contextlib.nullcontext():
             synchronize(device)
+            if device.type == "cuda":  # so that neither evaluation counts nor what ran before
+                torch.cuda.reset_peak_memory_stats(device)
             start = time.perf_counter()
             yield
             synchronize(device)
-            (self.step_seconds if self.warm else self.warmup_seconds).append(time.perf_counter() - start)
+            (self.step_seconds if warm else self.warmup_seconds).append(time.perf_counter() - start)
         if counting:
             self.memory = sum(kept) + resident_bytes(net, optimizer)
         elif device.type == "cuda":
-            self.memory = torch.cuda.max_memory_allocated(device)
-        if not self.warm and len(self.warmup_seconds) >= WARMUP_STEPS:
-            self.warm = True
-            if device.type == "cuda":
-                torch.cuda.reset_peak_memory_stats(device)
+            peak = torch.cuda.max_memory_allocated(device)
+            if warm:
+                self.memory = max(self.memory or 0, peak)
+            else:
+                self.warmup_memory = max(self.warmup_memory or 0, peak)
+        self.warm_steps += not warm
 
 
 @contextlib.contextmanager

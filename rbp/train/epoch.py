@@ -1,8 +1,10 @@
 """One epoch of training."""
 
 import itertools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -88,6 +90,32 @@ class _Sums:
         losses = self.losses[: len(self.sizes)].tolist()
         loss = sum(a * n for a, n in zip(losses, self.sizes, strict=True)) / self.images
         return loss, self.correct.item() / self.images
+
+
+def refuse_broken(job: Job, epoch: int, scores: dict[str, Any]) -> None:
+    """Raise TrainingError if losses, weights or statistics are not finite after epoch (0 is the first).
+
+    Spikes hide it: a membrane potential that is no number never reaches the threshold, so that the network
+    falls silent and the loss stays finite.
+    """
+    broken = [f"{key} is {scores[key]}" for key in _LOSSES if not math.isfinite(scores.get(key, 0.0))]
+    broken += [name for name, p in job.net.named_parameters() if not bool(p.isfinite().all())]
+    # Of buffers the mask of an attention may hold -inf.
+    buffers = ((name, b) for name, b in job.net.named_buffers() if b.is_floating_point())
+    broken += [name for name, buffer in buffers if not bool((buffer < math.inf).all())]
+    if broken:
+        rate = job.optimizer.param_groups[0]["lr"]
+        raise TrainingError(
+            f"not finite after epoch {epoch + 1}, at learning rate {rate:g}: {_some(broken)}: try a smaller "
+            f"optimizer.lr (now {job.cfg.optimizer.lr:g}), and see that dataset.mean and dataset.std fit"
+        )
+
+
+_LOSSES = ("val_loss", "test_loss")
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _refuse_infinite(sums: _Sums, job: Job, epoch: int) -> None:

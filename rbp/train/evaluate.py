@@ -14,10 +14,12 @@ from torch import Tensor, nn
 
 from rbp.data import Images, eval_batches
 from rbp.errors import CheckpointError
+from rbp.output import say
 from rbp.rate import Pair
 from rbp.runfolder import RunFolder
 from rbp.train.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.job import Job, set_up
+from rbp.train.memory import memory_told
 
 TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
@@ -81,22 +83,26 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Nothing is written. Raises CheckpointError where there is none, or one of another network.
     """
     file, state = _find(cfg, RunFolder(folder))
-    job = set_up(cfg)
-    load_network(job.net, state, file)
-    result = {f"test_{key}": value for key, value in score(job, job.splits.test).items()}
-    if job.splits.val is not None:
-        result["val_acc"] = score(job, job.splits.val)["acc"]
+    with memory_told(cfg):
+        job = set_up(cfg)
+        load_network(job.net, state, file)
+        result = {f"test_{key}": value for key, value in score(job, job.splits.test).items()}
+        if job.splits.val is not None:
+            result["val_acc"] = score(job, job.splits.val)["acc"]
     result["firing_rate"] = result.pop("test_firing_rate")
-    return result | {"checkpoint": str(file), "epochs": state["history"]["epochs"]}
+    made = {"epochs": state["history"]["epochs"], "made_with": state["made_with"]}
+    return result | {"checkpoint": str(file)} | made
 
 
 def _find(cfg: DictConfig, run: RunFolder) -> tuple[Path, dict[str, Any]]:
     if cfg.checkpoint is not None:
         return Path(cfg.checkpoint), load_checkpoint(Path(cfg.checkpoint))
-    state, _ = load_latest(run.checkpoints)
+    file, state, problems = load_latest(run.checkpoints)
     if state is None:
         raise CheckpointError(
             f"{run.path}: this run has no checkpoint to evaluate; train it first, "
             "or name one with checkpoint=PATH"
         )
-    return run.checkpoints, state
+    for problem in problems:
+        say(problem)
+    return file, state

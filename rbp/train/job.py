@@ -1,7 +1,6 @@
 """What a run works with: device, data, network, optimizer; and what of it goes into a checkpoint."""
 
-import dataclasses
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from rbp.code_version import code_version
 from rbp.data import Splits, load
 from rbp.errors import CheckpointError
 from rbp.identity import folder_name, identity
@@ -19,24 +19,8 @@ from rbp.seeds import stream
 from rbp.train.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.costs import Costs
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
+from rbp.train.history import History, from_plain, to_plain
 from rbp.train.optimizer import build_optimizer
-
-
-@dataclass
-class History:
-    """What a run has behind it; all of it goes into its checkpoints.
-
-    last: the metrics of the last whole epoch. best: those of the epoch with the best validation accuracy
-    (test accuracy where nothing is held out); the earlier one of equals. machines: where it ran, in order.
-    """
-
-    epochs: int = 0
-    seconds: float = 0.0
-    epoch_seconds: list[float] = field(default_factory=list)
-    last: dict[str, Any] = field(default_factory=dict)
-    best: dict[str, Any] = field(default_factory=dict)
-    machines: list[dict[str, Any]] = field(default_factory=list)
-    costs: Costs = field(default_factory=Costs)
 
 
 @dataclass
@@ -50,6 +34,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     machine: dict[str, Any]
+    code: dict[str, str]
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step."""
@@ -61,6 +46,7 @@ class Job:
 
 def set_up(cfg: DictConfig) -> Job:
     """Everything of a run before its first step, from the config and its seed alone."""
+    code = code_version()  # first, since the files may be edited while the run works
     prepare_torch(cfg)
     device = choose_device(cfg)
     splits = load(cfg.dataset)
@@ -72,7 +58,7 @@ def set_up(cfg: DictConfig) -> Job:
     net = build(cfg).to(device)
     optimizer, schedule = build_optimizer(cfg, net)
     torch.manual_seed(stream(cfg.seed, "dropout").initial_seed())
-    return Job(cfg, device, on_device, net, optimizer, schedule, describe_machine(cfg, device))
+    return Job(cfg, device, on_device, net, optimizer, schedule, describe_machine(cfg, device), code)
 
 
 def state_of(job: Job, history: History) -> dict[str, Any]:
@@ -84,22 +70,27 @@ def state_of(job: Job, history: History) -> dict[str, Any]:
         "optimizer": job.optimizer.state_dict(),
         "schedule": job.schedule.state_dict(),
         "random": random_states(job.device),
-        "history": dataclasses.asdict(history),
+        "history": to_plain(history),
     }
 
 
 def restore(job: Job, state: dict[str, Any], file: Path) -> History:
-    """Make job go on from a checkpoint's state. Raises CheckpointError if it is that of another run."""
+    """Make job go on from a checkpoint's state. Raises CheckpointError if it does not fit."""
     load_network(job.net, state, file)
     if state["identity"] != identity(job.cfg):
         raise CheckpointError(
             f"{file}: the checkpoint of another run ({state['made_with']}); delete the folder to train anew"
         )
-    job.optimizer.load_state_dict(state["optimizer"])
-    job.schedule.load_state_dict(state["schedule"])
-    restore_random_states(state["random"], job.device)
-    values = dict(state["history"])
-    costs = Costs(**values.pop("costs"))
-    same_machine = values["machines"][-1] == job.machine
+    try:
+        job.optimizer.load_state_dict(state["optimizer"])
+        job.schedule.load_state_dict(state["schedule"])
+        restore_random_states(state["random"], job.device)
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CheckpointError(
+            f"{file}: optimizer, schedule or random states are not whole ({error}); "
+            "delete the folder to train anew"
+        ) from error
+    history = from_plain(state["history"])
+    comparable = history.machines[-1:] == [job.machine] and history.code[-1:] == [job.code]
     # Times and bytes of another machine say nothing of this one; warm-up is a process's own.
-    return History(**values, costs=dataclasses.replace(costs, warm=False) if same_machine else Costs())
+    return replace(history, costs=replace(history.costs, warm_steps=0) if comparable else Costs())

@@ -4,8 +4,9 @@ import time
 from typing import Protocol
 
 from omegaconf import DictConfig
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rbp.output import Screen, say
 
 
 class Display(Protocol):
@@ -24,7 +25,7 @@ def make_display(cfg: DictConfig, batches: int, epochs_done: int) -> Display:
     """The display of trainer.progress, for epochs of so many batches."""
     kind = cfg.trainer.progress
     if kind == "auto":
-        kind = "bar" if Console().is_terminal and not Console().is_dumb_terminal else "plain"
+        kind = "bar" if Screen().is_terminal and not Screen().is_dumb_terminal else "plain"
     if kind == "bar":
         return _Bar(cfg, batches, epochs_done)
     return _Plain(cfg, batches, quiet=kind == "none")
@@ -43,7 +44,7 @@ class _Bar:
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
         )
-        self.progress = Progress(*columns, console=Console(), transient=True, refresh_per_second=4)
+        self.progress = Progress(*columns, console=Screen(), transient=True, refresh_per_second=4)
         total = batches * cfg.trainer.epochs
         self.task = self.progress.add_task("", total=total, completed=self.done_before, figures="starting")
         self.progress.start()
@@ -84,7 +85,7 @@ class _Plain:
 
     def message(self, line: str) -> None:
         if not self.quiet:
-            print(line, flush=True)
+            say(line)
 
     def close(self) -> None:
         """Nothing to clear away."""

@@ -79,13 +79,17 @@ class Record:
         """Add a line to metrics.jsonl."""
         append_line(self.folder.metrics, values)
 
-    def cut_metrics(self, epochs: int) -> None:
-        """Keep the lines of the first `epochs` epochs: what a checkpoint goes on from."""
-        lines = read_lines(self.folder.metrics)
-        kept = [line for line in lines if line["epoch"] <= epochs]
-        text = "".join(json.dumps(line) + "\n" for line in kept)
-        if self.folder.metrics.exists() and self.folder.metrics.read_text() != text:
-            write_bytes(self.folder.metrics, text.encode())
+    def cut_metrics(self, epochs: int) -> list[int]:
+        """Keep the lines of the first `epochs` epochs: what a checkpoint goes on from.
+
+        Returns the epochs whose line is not there, or damaged.
+        """
+        lines = {n: line for line in read_lines(self.folder.metrics) if type(n := line.get("epoch")) is int}
+        wanted = range(1, epochs + 1)
+        content = "".join(json.dumps(lines[n]) + "\n" for n in wanted if n in lines).encode()
+        if self.folder.metrics.exists() and self.folder.metrics.read_bytes() != content:
+            write_bytes(self.folder.metrics, content)
+        return [n for n in wanted if n not in lines]
 
     def result(self, values: dict[str, Any]) -> None:
         """Write result.json: with it, the run is done."""

@@ -7,14 +7,16 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from rbp.code_version import code_version
 from rbp.errors import TrainingError
 from rbp.identity import folder_name
+from rbp.output import say
 from rbp.runfolder import RunFolder
 from rbp.train.checkpoint import load_latest, save_checkpoint
-from rbp.train.epoch import EpochResult, batches_per_epoch, train_epoch
+from rbp.train.epoch import EpochResult, batches_per_epoch, refuse_broken, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.job import History, Job, restore, set_up, state_of
+from rbp.train.history import History
+from rbp.train.job import Job, restore, set_up, state_of
+from rbp.train.memory import memory_told
 from rbp.train.progress import Display, make_display
 from rbp.train.record import Record
 
@@ -25,37 +27,49 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Raises UserError for what a user can put right; status.json then says `failed` and why.
     """
     run = RunFolder(folder)
-    with Record(run, cfg) as record:
+    with Record(run, cfg) as record, memory_told(cfg):
         job = set_up(cfg)
-        history = _resume(job, run, record)
         try:
+            history = _resume(job, run, record)
             _fit(job, history, run, record)
+            result = make_result(job, history)
+            record.result(result)
         except OSError as error:
             raise TrainingError(
-                f"{error.filename or folder}: cannot be written: {error.strerror}; "
+                f"{error.filename or folder}: cannot be read or written: {error.strerror or error}; "
                 "earlier checkpoints are kept"
             ) from error
-        result = make_result(job, history)
-        record.result(result)
     return result
 
 
 def _resume(job: Job, run: RunFolder, record: Record) -> History:
     """The history to go on from: that of the newest whole checkpoint, or an empty one."""
-    state, problems = load_latest(run.checkpoints)
-    history = History() if state is None else restore(job, state, run.checkpoints)
+    file, state, problems = load_latest(run.checkpoints)
+    history = History() if state is None else restore(job, state, file)
+    if problems:
+        problems.append(f"going on from the checkpoint before it, epoch {history.epochs}")
+    if lost := record.cut_metrics(history.epochs):
+        some = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if lost[5:] else "")
+        problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:
         record.log(problem)
-        print(f"{problem}\ngoing on from the checkpoint before it, epoch {history.epochs}", flush=True)
-    record.cut_metrics(history.epochs)
-    if not history.machines or history.machines[-1] != job.machine:
-        history.machines.append(job.machine)
-        if len(history.machines) > 1:
-            record.log(f"goes on with other hardware, software or kernels: {job.machine}")
+        say(problem)
+    if _noted(history.machines, job.machine):
+        record.log(f"goes on with other hardware, software or kernels: {job.machine}")
+    if _noted(history.code, job.code):
+        record.log(f"goes on with other code: {job.code}")
     record.log(
         f"starts with epoch {history.epochs + 1} of {job.cfg.trainer.epochs} on {job.machine['device']}"
     )
     return history
+
+
+def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
+    """Add now where it differs from what was last; whether there was another before it."""
+    if before[-1:] == [now]:
+        return False
+    before.append(now)
+    return len(before) > 1
 
 
 def _fit(job: Job, history: History, run: RunFolder, record: Record) -> None:
@@ -80,13 +94,15 @@ def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any]
         job, history.epochs, history.costs, lambda batch, loss, acc: display.batch(number, batch, loss, acc)
     )
     train_seconds = time.perf_counter() - start
+    scores = _scores(job, trained)
+    refuse_broken(job, history.epochs, scores)
     job.schedule.step()
     metrics = {
         "epoch": number,
         "step": number * batches_per_epoch(job),
         "images": number * trained.images,
         "lr": learning_rate,
-        **_scores(job, trained),
+        **scores,
         "seconds": train_seconds,
         "images_per_second": trained.images / train_seconds,
     }
@@ -131,13 +147,14 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
         "seconds_per_epoch": statistics.median(history.epoch_seconds),
         "step_seconds": step_seconds,
         "images_per_second": None if step_seconds is None else cfg.trainer.batch_size / step_seconds,
-        "peak_memory_bytes": history.costs.memory,
+        "peak_memory_bytes": history.costs.peak_memory(),
         "firing_rate": last["firing_rate"],
         "firing_rates": last["firing_rates"],
         "seconds": history.seconds,
         "machine": job.machine,
         "machines_before": history.machines[:-1],
-        "code": code_version(),
+        "code": job.code,
+        "code_before": history.code[:-1],
     }
 
 

@@ -1,17 +1,23 @@
 """Checkpoints: whole or refused, atomically written, and never another network's."""
 
+import copy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from rbp.errors import CheckpointError
-from rbp.train.checkpoint import load_checkpoint, load_latest, load_network, save_checkpoint
+from rbp.train.checkpoint import PARTS, load_checkpoint, load_latest, load_network, save_checkpoint
+from rbp.train.history import History, to_plain
+
+EMPTY: dict[str, Any] = {key: {} for key in ("network", "optimizer", "schedule", "random")}
+EMPTY |= {"identity": "", "made_with": "", "history": to_plain(History())}
 
 
 def save(folder: Path, value: int, best: bool = False) -> None:
-    save_checkpoint(folder, {"value": value, "tensor": torch.full((50,), float(value))}, best)
+    save_checkpoint(folder, EMPTY | {"value": value, "tensor": torch.full((50,), float(value))}, best)
 
 
 def values(folder: Path) -> dict[str, int]:
@@ -49,8 +55,13 @@ def test_a_kill_at_any_point_of_saving_leaves_a_last_checkpoint(
         save(tmp_path, 3, best=True)
     except MemoryError:
         assert calls < 4  # best, link, previous, last
-    state, problems = load_latest(tmp_path)
-    assert state is not None and not problems and state["value"] == (2 if calls < 4 else 3)
+    file, state, problems = load_latest(tmp_path)
+    assert (
+        file.name == "last.pt"
+        and state is not None
+        and not problems
+        and state["value"] == (2 if calls < 4 else 3)
+    )
 
 
 def test_any_changed_byte_of_a_tensor_is_noticed(tmp_path: Path) -> None:
@@ -78,13 +89,51 @@ def test_a_cut_file_is_refused_by_name(tmp_path: Path, length: int) -> None:
 
 
 def test_with_no_whole_checkpoint_left_it_is_said_what_to_do(tmp_path: Path) -> None:
-    assert load_latest(tmp_path / "none") == (None, [])
+    assert load_latest(tmp_path / "none")[1:] == (None, [])
     save(tmp_path, 1)
     save(tmp_path, 2)
     (tmp_path / "previous.pt").write_bytes(b"")
     (tmp_path / "last.pt").write_bytes(b"")
     with pytest.raises(CheckpointError, match=r"(?s)last.pt.*previous.pt.*delete .* to train anew"):
         load_latest(tmp_path)
+
+
+def without(state: dict[str, Any], key: str) -> dict[str, Any]:
+    """A copy that lacks key, a path with dots."""
+    state = copy.deepcopy(state)
+    *path, last = key.split(".")
+    part = state
+    for name in path:
+        part = part[name]
+    del part[last]
+    return state
+
+
+@pytest.mark.parametrize("key", [*PARTS, "history.best", "history.costs", "history.costs.memory"])
+def test_a_checkpoint_that_lacks_a_part_falls_back_to_the_one_before(tmp_path: Path, key: str) -> None:
+    save(tmp_path, 1)
+    save_checkpoint(tmp_path, without(EMPTY, key), best=False)
+    file, state, problems = load_latest(tmp_path)
+    assert file.name == "previous.pt" and state is not None and state["value"] == 1
+    assert len(problems) == 1 and "last.pt: not a whole checkpoint" in problems[0]
+    assert f"lacks {key.rpartition('.')[2]}" in problems[0]
+
+
+def test_a_checkpoint_with_a_part_of_another_kind_is_refused(tmp_path: Path) -> None:
+    for change, told in (
+        ({"network": 3}, "network: of another type"),
+        ({"history": EMPTY["history"] | {"more": 1}}, "history has unknown more"),
+        ({"history": EMPTY["history"] | {"epochs": "3"}}, "history.epochs is a str, not a int"),
+    ):
+        save_checkpoint(tmp_path, EMPTY | change, best=False)
+        with pytest.raises(CheckpointError, match=f"last.pt: not a whole checkpoint .*{told}"):
+            load_checkpoint(tmp_path / "last.pt")
+
+
+@pytest.mark.parametrize(("name", "told"), [("", "is a folder"), ("x" * 300, "no such checkpoint")])
+def test_what_is_no_file_is_refused_by_name(tmp_path: Path, name: str, told: str) -> None:
+    with pytest.raises(CheckpointError, match=told):
+        load_checkpoint(tmp_path / name)
 
 
 class Thing:

@@ -8,6 +8,9 @@ from torch import nn
 
 from rbp.train import train
 from rbp.train.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
+from rbp.train.epoch import train_epoch
+from rbp.train.history import History
+from rbp.train.job import restore, set_up, state_of
 from tests.train.common import short
 
 CPU = torch.device("cpu")
@@ -45,6 +48,58 @@ def test_steps_are_timed_after_the_warmup_and_only_with_full_batches() -> None:
     with costs.measure(CPU, net, optimizer, full=True):
         pass
     assert costs.step_median() == 0.5 and len(costs.step_seconds) == TIMED_STEPS
+
+
+class FakeCuda:
+    """Stands for torch.cuda's count of allocated bytes: `peak` is the most since it was last reset."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.peak = 0
+        monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
+        monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda device: self.peak)
+        monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", self.reset)
+
+    def reset(self, device: torch.device) -> None:
+        self.peak = 0
+
+    def allocate(self, n: int) -> None:
+        self.peak = max(self.peak, n)
+
+
+def test_on_a_gpu_only_what_steps_allocate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda, costs = FakeCuda(monkeypatch), Costs()
+    net = nn.Linear(2, 2)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
+
+    def step(n: int, full: bool = True) -> None:
+        with costs.measure(torch.device("cuda:0"), net, optimizer, full):
+            cuda.allocate(n)
+
+    cuda.allocate(10**9)  # an earlier cell
+    step(700)
+    assert costs.peak_memory() == 700
+    for n in [800] * (WARMUP_STEPS - 1):  # algorithms are tried
+        step(n)
+    assert costs.peak_memory() == 800
+    step(100)
+    step(300)
+    cuda.allocate(10**8)  # evaluation
+    step(200)
+    step(500, full=False)
+    assert costs.peak_memory() == 300
+
+
+def test_every_process_has_a_whole_warmup(tmp_path: Path) -> None:
+    """Three times three steps, each epoch by a process of its own: none of them is a steady one."""
+    cfg, _ = short(tmp_path)
+    history, state = History(), {}
+    for epoch in range(3):
+        job = set_up(cfg)
+        history = restore(job, state, Path("last.pt")) if state else history
+        history.machines, history.code = [job.machine], [job.code]
+        train_epoch(job, epoch, history.costs, lambda *args: None)
+        state = state_of(job, history)
+    assert len(history.costs.warmup_seconds) == 9 and history.costs.step_seconds == []
 
 
 def test_a_run_too_short_for_steady_steps_tells_its_warmup() -> None:

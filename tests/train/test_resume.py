@@ -184,6 +184,40 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
     same_end(undisturbed, run)
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{}\n" * 3, b"\xff\xfe\x00", b"no metrics\n[1]\n"])
+def test_damaged_metrics_are_told_and_the_run_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], damaged: bytes
+) -> None:
+    cfg, run = short(tmp_path)
+    with monkeypatch.context() as patch:
+        interrupted_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    second = run.metrics.read_bytes().split(b"\n")[1] + b"\n"
+    run.metrics.write_bytes(damaged if damaged == b"" else damaged + b"\n" + second)
+    train(cfg, run.path)
+    lost = "1, 2" if damaged == b"" else "1"
+    told = f"metrics.jsonl: damaged; the lines of these epochs are lost: {lost}\n"
+    assert told in capsys.readouterr().out and told in run.log.read_text()
+    assert [line["epoch"] for line in metrics(run)] == ([3] if damaged == b"" else [2, 3])
+
+
+def test_a_change_of_code_on_the_way_is_in_the_result_and_in_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, run = short(tmp_path)
+    old, new = {"version": "0", "hash": "old"}, {"version": "0", "hash": "new"}
+    with monkeypatch.context() as patch:
+        patch.setattr("rbp.train.job.code_version", lambda: old)
+        interrupted_after(1, patch)
+        with pytest.raises(KeyboardInterrupt):
+            train(cfg, run.path)
+    monkeypatch.setattr("rbp.train.job.code_version", lambda: new)
+    result = train(cfg, run.path)
+    assert (result["code"], result["code_before"]) == (new, [old])
+    assert run.log.read_text().count("goes on with other code") == 1
+
+
 def test_a_change_of_machine_on_the_way_is_in_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

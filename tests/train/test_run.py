@@ -4,6 +4,7 @@ import json
 import math
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from omegaconf import OmegaConf
 
 from rbp.errors import ConfigError, TrainingError
 from rbp.identity import identity
-from rbp.runfolder import RunFolder, read_result
+from rbp.runfolder import RunFolder, append_line, read_result, write_json
 from rbp.train import evaluate, record, train
+from rbp.train import run as run_module
 from rbp.train.checkpoint import load_checkpoint
-from rbp.train.epoch import training_step
-from rbp.train.job import set_up
+from rbp.train.epoch import EpochResult, training_step
+from rbp.train.job import Job, set_up
 from tests.test_config import make
 from tests.train.common import metrics, short, without_timings
 
@@ -191,6 +193,78 @@ def test_a_loss_that_is_no_number_stops_the_run_with_epoch_step_and_learning_rat
     status = json.loads(run.status.read_text())
     assert status["state"] == "failed" and "epoch 1, step" in status["error"]
     assert read_result(run.path) is None and "the loss is" in run.log.read_text()
+
+
+@pytest.mark.parametrize(("part", "value"), [("0.weight", math.nan), ("1.running_var", math.inf)])
+def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str, value: float
+) -> None:
+    """Neurons do not fire on NaN: every loss is finite."""
+    cfg, run = short(tmp_path)
+    real = run_module.train_epoch
+
+    def train_epoch(job: Job, epoch: int, *args: Any) -> EpochResult:
+        trained = real(job, epoch, *args)
+        if epoch == 1:
+            job.net.state_dict()[part].fill_(value)
+        return trained
+
+    monkeypatch.setattr(run_module, "train_epoch", train_epoch)
+    with pytest.raises(
+        TrainingError, match=rf"not finite after epoch 2, at learning rate 0.075: {part}: try"
+    ):
+        train(cfg, run.path)
+    assert json.loads(run.status.read_text())["state"] == "failed" and len(metrics(run)) == 1
+    assert load_checkpoint(run.checkpoints / "last.pt")["history"]["epochs"] == 1
+
+
+def test_a_test_loss_that_is_no_number_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {"loss": math.nan, "acc": 0.1, "firing_rate": 0.0, "firing_rates": {}}
+    monkeypatch.setattr("rbp.train.run.score", lambda *args: broken)
+    cfg, run = short(tmp_path)
+    with pytest.raises(TrainingError, match=r"after epoch 1, at learning rate 0.1: test_loss is nan"):
+        train(cfg, run.path)
+
+
+def test_what_is_no_number_is_never_written_as_json(tmp_path: Path) -> None:
+    for write, file in ((write_json, tmp_path / "x.json"), (append_line, tmp_path / "x.jsonl")):
+        write(file, {"a": 1})
+        with pytest.raises(ValueError):
+            write(file, {"a": math.nan})
+        assert json.loads(file.read_text()) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("X: can't allocate memory: you")]
+)
+def test_memory_that_runs_out_names_what_needs_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*args: object) -> None:
+        raise error
+
+    monkeypatch.setattr("rbp.train.epoch.training_step", fail)
+    cfg, run = short(tmp_path, "grad_mode=bptt")
+    with pytest.raises(TrainingError, match=r"memory.*batch_size \(now 32\).* T \(now 2\).*grad_mode=rate"):
+        train(cfg, run.path)
+
+
+@pytest.mark.parametrize("place", ["rbp.train.run.load_latest", "rbp.train.record.write_json"])
+def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    cfg, run = short(tmp_path)
+    real = record.write_json
+
+    def full(file: Path, *args: Any) -> None:
+        if file == run.status:
+            return real(file, *args)
+        raise OSError(28, "No space left on device", str(file))
+
+    monkeypatch.setattr(place, full)
+    with pytest.raises(TrainingError, match=r"/(checkpoints|result.json): cannot be .*: No space left"):
+        train(cfg, run.path)
+    assert json.loads(run.status.read_text())["state"] == "failed"
 
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

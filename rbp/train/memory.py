@@ -1,0 +1,31 @@
+"""Memory that runs out, told as what to change."""
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+from omegaconf import DictConfig
+
+from rbp.errors import TrainingError
+
+
+@contextlib.contextmanager
+def memory_told(cfg: DictConfig) -> Iterator[None]:
+    """While inside, an allocation that fails raises TrainingError."""
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise _told(cfg, error) from error
+    except RuntimeError as error:  # what torch raises on the CPU
+        if "can't allocate memory" not in str(error):
+            raise
+        raise _told(cfg, error) from error
+
+
+def _told(cfg: DictConfig, error: Exception) -> TrainingError:
+    less = [f"a smaller trainer.batch_size (now {cfg.trainer.batch_size})"]
+    less.append(f"trainer.eval_batch_size (now {cfg.trainer.eval_batch_size}) or T (now {cfg.T})")
+    if cfg.grad_mode == "bptt":
+        less.append("grad_mode=rate, whose memory does not grow with T")
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return TrainingError(f"out of memory: try {', or '.join(less)} ({reason})")
