@@ -1,6 +1,7 @@
 """A run's folder on disk: where its files lie, and how to write them so that a kill leaves none by half."""
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,32 @@ class RunFolder:
 
 
 # What result.json holds at least; a file without one of these is not a result.
-RESULT_KEYS = ("name", "config", "params", "epochs", "train_loss", "test_acc", "best_test_acc", "seconds")
+_NUMBERS = ("params", "epochs", "train_loss", "test_acc", "best_test_acc", "seconds")
+RESULT_KEYS = ("name", "config", *_NUMBERS)
+_NUMBERS_OR_NULL = (
+    "seconds_per_epoch",
+    "step_seconds",
+    "images_per_second",
+    "peak_memory_bytes",
+    "firing_rate",
+)
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run that is done; None where there is none, or not a whole one."""
+    """The result of a run that is done; None where there is none, or not a whole one, or another run's."""
     result = read_json(RunFolder(folder).result)
-    return result if isinstance(result, dict) and all(key in result for key in RESULT_KEYS) else None
+    whole = (
+        isinstance(result, dict)
+        and result.get("name") == folder.absolute().name
+        and isinstance(result.get("config"), dict)
+        and all(_is_number(result.get(key)) for key in _NUMBERS)
+        and all(result.get(key) is None or _is_number(result[key]) for key in _NUMBERS_OR_NULL)
+    )
+    return result if whole else None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
 def read_json(file: Path) -> Any:

@@ -2,16 +2,14 @@
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config import HEADLINES, INITIAL_WEIGHTS, PRECISIONS, PROGRESS, SCHEDULES, SURROGATES, Config
+from rbp.config import Config
 from rbp.errors import ConfigError
-
-Check = Callable[[Any], bool]
+from rbp.rules import LARGEST, REQUIRED, RULES
 
 
 def validate(cfg: DictConfig) -> None:
@@ -24,7 +22,9 @@ def problems(cfg: DictConfig) -> list[str]:
     """Every problem of a composed configuration, one line each; the machine is not looked at."""
     values = OmegaConf.to_container(cfg, resolve=True)
     found = [f"{key}: no such key; there are {known}" for key, known in _strangers(values, Config)]
-    broken = list(_broken_rules(values))
+    large = [(key, value, limit) for key, value in _leaves(values) if (limit := _too_large(value))]
+    tall = {key for key, _, _ in large}
+    broken = large + [rule for rule in _broken_rules(values) if rule[0] not in tall]
     found += [f"{key}={text(value)}: {allowed}" for key, value, allowed in broken]
     # Rules across groups read values that must be sound themselves.
     sound = _READ_BY_MISFITS.isdisjoint(key for key, _, _ in broken)
@@ -32,107 +32,9 @@ def problems(cfg: DictConfig) -> list[str]:
 
 
 def text(value: Any) -> str:
-    """A value as one writes it on the command line."""
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _at_least(low: int) -> tuple[str, Check]:
-    return f"must be a whole number, {low} or more", lambda v: _whole(v) and v >= low
-
-
-def _null_or_at_least(low: int) -> tuple[str, Check]:
-    return f"must be null or a whole number, {low} or more", lambda v: v is None or (_whole(v) and v >= low)
-
-
-def _above(low: float) -> tuple[str, Check]:
-    return f"must be a finite number above {low}", lambda v: _number(v) and v > low
-
-
-def _share(what: str = "must be a number from 0 to below 1") -> tuple[str, Check]:
-    return what, lambda v: _number(v) and 0 <= v < 1
-
-
-def _one_of(options: tuple[str, ...]) -> tuple[str, Check]:
-    return "must be one of " + ", ".join(options), lambda v: v in options
-
-
-_NOT_NEGATIVE: tuple[str, Check] = ("must be a finite number, 0 or more", lambda v: _number(v) and v >= 0)
-_YES_NO: tuple[str, Check] = ("must be true or false", lambda v: isinstance(v, bool))
-_NULL_OR_NUMBER: tuple[str, Check] = (
-    "must be null (soft reset) or a finite number",
-    lambda v: v is None or _number(v),
-)
-_BETAS: tuple[str, Check] = (
-    "must be two numbers from 0 to below 1, such as [0.9,0.999]",
-    lambda v: isinstance(v, list) and len(v) == 2 and all(_number(b) and 0 <= b < 1 for b in v),
-)
-_MEAN: tuple[str, Check] = (
-    "must be a list of finite numbers, one per channel",
-    lambda v: isinstance(v, list) and all(map(_number, v)),
-)
-_STD: tuple[str, Check] = (
-    "must be a list of finite numbers, 1e-6 or more, one per channel",
-    lambda v: isinstance(v, list) and all(_number(s) and s >= 1e-6 for s in v),
-)
-_DEVICE: tuple[str, Check] = (
-    "must be auto, cpu, cuda or one GPU by its number such as cuda:1",
-    lambda v: re.fullmatch(r"auto|cpu|cuda(:\d+)?", str(v)) is not None,
-)
-_FOLDER: tuple[str, Check] = (
-    "must be null or a folder name of letters, digits and . _ - (not first: .)",
-    lambda v: v is None or re.fullmatch(r"[\w-][\w.-]*", v) is not None,
-)
-
-# One line a key; a key that the chosen option does not have is passed over.
-RULES: dict[str, tuple[str, Check]] = {
-    "T": _at_least(1),
-    "step_mode": _one_of(("m", "s")),
-    "grad_mode": _one_of(("bptt", "rate")),
-    "seed": _at_least(0),
-    "sweep.name": _FOLDER,
-    "dataset.channels": _at_least(1),
-    "dataset.size": _at_least(1),
-    "dataset.classes": _at_least(2),
-    "dataset.mean": _MEAN,
-    "dataset.std": _STD,
-    "dataset.val_split": _share(),
-    "dataset.augment.crop": _at_least(0),
-    "dataset.augment.cutout": _at_least(0),
-    "neuron.tau": _above(1),
-    "neuron.init_tau": _above(1),
-    "neuron.decay_input": _YES_NO,
-    "neuron.v_threshold": _above(0),
-    "neuron.v_reset": _NULL_OR_NUMBER,
-    "neuron.detach_reset": _YES_NO,
-    "neuron.surrogate": _one_of(SURROGATES),
-    "neuron.alpha": _above(0),
-    "arch.init": _one_of(INITIAL_WEIGHTS),
-    "optimizer.lr": _above(0),
-    "optimizer.weight_decay": _NOT_NEGATIVE,
-    "optimizer.momentum": _share(),
-    "optimizer.betas": _BETAS,
-    "optimizer.schedule": _one_of(SCHEDULES),
-    "optimizer.warmup_epochs": _at_least(0),
-    "trainer.epochs": _at_least(1),
-    "trainer.batch_size": _at_least(1),
-    "trainer.eval_batch_size": _at_least(1),
-    "trainer.device": _DEVICE,
-    "trainer.precision": _one_of(PRECISIONS),
-    "trainer.headline": _one_of(HEADLINES),
-    "trainer.initial_weights": _one_of(INITIAL_WEIGHTS),
-    "trainer.limit_batches": _null_or_at_least(1),
-    "trainer.threads": _null_or_at_least(1),
-    "trainer.log_every": _at_least(1),
-    "trainer.progress": _one_of(PROGRESS),
-}
+    """A value as one writes it on the command line; a long one is cut."""
+    written = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return written if len(written) <= 60 else f"{written[:57]}..."
 
 
 def _strangers(values: Any, schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -146,6 +48,9 @@ def _strangers(values: Any, schema: type, prefix: str = "") -> Iterator[tuple[st
 
 
 _READ_BY_MISFITS = {
+    "arch.name",
+    "dataset.augment.crop",
+    "dataset.augment.cutout",
     "dataset.size",
     "dataset.channels",
     "neuron.v_threshold",
@@ -158,8 +63,27 @@ _READ_BY_MISFITS = {
 def _broken_rules(values: Any) -> Iterator[tuple[str, Any, str]]:
     for key, (allowed, holds) in RULES.items():
         present, value = _look_up(values, key)
-        if present and not holds(value):
+        if (present or key in REQUIRED) and not holds(value):
             yield key, value, allowed
+
+
+def _leaves(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every value that is no group, with its key; those of a list by their numbers."""
+    items = values.items() if isinstance(values, dict) else enumerate(values)
+    for name, value in items:
+        if isinstance(value, dict | list):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _too_large(value: Any) -> str:
+    """What is allowed, for a number that no tensor holds; "" for anything else."""
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return "must be below 2^63"
+    if isinstance(value, float) and LARGEST < abs(value) < math.inf:
+        return f"must be at most {LARGEST:g}"
+    return ""
 
 
 def _look_up(values: Any, key: str) -> tuple[bool, Any]:
@@ -191,11 +115,17 @@ def _misfits(cfg: DictConfig) -> Iterator[str]:
             f"dataset.augment.autoaugment=true with dataset={data.name}: AutoAugment works on 3 colour "
             f"channels, the images have {data.channels}"
         )
+    for key in ("crop", "cutout"):
+        if data.augment[key] > data.size:
+            yield f"dataset.augment.{key}={data.augment[key]}: must be at most dataset.size={data.size}"
     v_reset = neuron.get("v_reset")
     if v_reset is not None and v_reset >= neuron.v_threshold:
         yield f"neuron.v_reset={v_reset}: must be null or below neuron.v_threshold={neuron.v_threshold}"
     if optimizer.get("warmup_epochs", 0) >= trainer.epochs:
         warmup = optimizer.warmup_epochs
         yield f"optimizer.warmup_epochs={warmup}: must be below trainer.epochs={trainer.epochs}"
+    if cfg.tracker.get("name") == "none" and cfg.tracker.get("mode") != "disabled":
+        mode = text(cfg.tracker.get("mode"))
+        yield f"tracker.mode={mode}: must be disabled with tracker=none, which shows nothing"
     if cfg.checkpoint is not None and not cfg.eval_only:
         yield f"checkpoint={cfg.checkpoint}: is read with eval_only=true only; a run goes on by itself"

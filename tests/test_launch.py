@@ -1,5 +1,6 @@
 """The command line: bad input ends in one readable message and writes nothing; --help and --cfg job show."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,10 +58,45 @@ BAD = {
     "sweeps=a sweeps=b": ["sweeps=a,b", "one sweep"],
     "-m --cfg job": ["--cfg", "-m"],
     "-m seed=interval(0,1)": ["seed=interval(0,1)", "single values"],
+    "-m seed=glob(*)": ["seed=glob(*)", "list the values"],
+    "-m arch=glob(x*)": ["arch=glob(x*)", "resnet18"],
+    "--resolve": ["--resolve", "--cfg job"],
+    "=1": ["=1", "key=value"],
+    "+T=5": ["+T=5", "write T=5"],
+    "++T=4": ["++T=4", "write T=4"],
+    "runs_dir=": ["runs_dir=:", "path of a folder"],
+    "checkpoint= eval_only=true": ["checkpoint=:", "null or the path"],
+    "hydra/job_logging=default": ["hydra/job_logging=default", "hydra.searchpath"],
+    "hydra.output_subdir=.hydra": ["hydra.output_subdir=.hydra", "hydra.searchpath"],
+    "dataset.augment.flip=maybe": ["dataset.augment.flip=maybe", "true or false"],
+    "dataset.mean=0.5": ["dataset.mean=0.5", "must be a list"],
+    "tracker.mode=online": ["tracker.mode=online", "tracker=none"],
+    "+neuron.foo=1": ["neuron=lif", "foo"],
+    "neuron._target_=rbp.models.neurons.plif": ["neuron=lif", "rbp.models.neurons.plif", "init_tau"],
+    "arch._target_=os.path.join": ["os.path.join", "cannot be called"],
+    "arch._target_=functools.wraps": ["arch._target_=functools.wraps", "torch module"],
+    "arch._target_=os": ["arch._target_=os", "name a function"],
+    "dataset._target_=os.getcwd": ["dataset._target_=os.getcwd", "(root, download)"],
+    "dataset._target_=builtins.max dataset.root=x": ["dataset._target_=builtins.max", "(root, download)"],
+    "arch.name=../../x": ["arch.name=../../x", "letters, digits"],
+    "dataset.name=a/b": ["dataset.name=a/b", "letters, digits"],
+    "arch.name=null": ["arch.name=null", "letters, digits"],
+    "neuron.name=": ["neuron.name=:", "letters, digits"],
+    "trainer.threads=100000": ["trainer.threads=100000", "1 to 1024"],
+    "dataset.augment.cutout=9": ["dataset.augment.cutout=9", "at most dataset.size=8"],
+    "dataset.augment.crop=9": ["dataset.augment.crop=9", "at most dataset.size=8"],
+    f"trainer.eval_batch_size={10**23}": ["trainer.eval_batch_size=1000", "below 2^63"],
+    f"trainer.limit_batches={10**23}": ["trainer.limit_batches=1000", "below 2^63"],
+    f"seed={'9' * 400}": ["seed=999", "below 2^63"],
+    f"seed={'9' * 5000}": ["4300 digits"],
+    f"optimizer.lr=1{'0' * 70}": ["optimizer.lr=1000", "below 2^63"],
+    "optimizer.lr=1e70": ["optimizer.lr=1e+70", "at most 1e+38"],
+    f"sweep.name={'x' * 300}": ["xxx", "at most 255"],
+    f"runs_dir={'x/' * 2050}": ["runs_dir=x/x", "at most 4000"],
 }
 
 
-@pytest.mark.parametrize("line", BAD)
+@pytest.mark.parametrize("line", BAD, ids=lambda line: line[:60])
 def test_bad_input_ends_in_one_message_and_writes_nothing(
     line: str, here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +115,26 @@ def test_bad_input_as_a_process_has_an_exit_code_and_no_stack_trace(line: str, h
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and "Traceback" not in done.stderr
     assert done.stdout == "" and list(here.iterdir()) == []
+
+
+def test_a_runs_dir_that_is_a_link_to_nowhere_is_refused(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "runs").symlink_to(here / "nowhere")
+    assert main([]) == 2
+    assert "runs_dir=runs" in capsys.readouterr().err and not (here / "nowhere").exists()
+
+
+@pytest.mark.parametrize("line", ["--help", "trainer=debug trainer.device=cpu trainer.threads=1"])
+def test_a_reader_that_has_seen_enough_is_no_failure(line: str, here: Path) -> None:
+    """As with `| head -1`, for a reader that leaves at once."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, str(ROOT / "launch.py"), *line.split()]
+    done = subprocess.run(command, cwd=here, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=120)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert line == "--help" or list(here.rglob("result.json"))
 
 
 def test_cfg_job_shows_the_composed_config(here: Path) -> None:

@@ -5,7 +5,7 @@ import os
 import socket
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -83,11 +83,16 @@ def _state(top: Path) -> str:
 
 
 def _fetch(source: Source, top: Path) -> str:
-    """Download to a folder; what went wrong, if anything, in words."""
+    """Download to a folder; what went wrong, if anything, in words. Leaves no empty folders behind."""
+    paths = {path for name in source.folders for path in (top / name, *(top / name).parents)}
+    new = sorted((path for path in paths if not os.path.lexists(path)), reverse=True)  # innermost first
     try:
         with _network_patience():
             source.fetch(str(top))
     except (OSError, RuntimeError, HTTPException) as error:  # torchvision raises all three
+        for folder in new:
+            with suppress(OSError):  # not made, or not empty
+                folder.rmdir()
         return f"the download failed: {' '.join(str(error).split())}"
     return "the download brought other files"
 

@@ -38,7 +38,13 @@ def load(dataset: DictConfig) -> Splits:
 
 @lru_cache(maxsize=4)  # as many data sets as a grid may mix; what failed is not kept
 def _read(target: str, root: str, download: bool) -> tuple[Images, Images]:
-    return _find_reader(target)(root, download)
+    try:
+        found = _find_reader(target)(root, download)
+    except TypeError as error:
+        raise _no_reader(target, error) from error
+    if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Images) for part in found)):
+        raise _no_reader(target, f"it returns {found!r:.60}")
+    return found
 
 
 def _find_reader(target: str) -> Reader:
@@ -46,11 +52,15 @@ def _find_reader(target: str) -> Reader:
     try:
         reader = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:  # ValueError: a name without a dot
-        raise ConfigError(
-            f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
-            f"rbp.data.digits.digits: {error}"
-        ) from error
+        raise _no_reader(target, error) from error
     return reader
+
+
+def _no_reader(target: str, reason: object) -> ConfigError:
+    return ConfigError(
+        f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
+        f"rbp.data.digits.digits: {reason}"
+    )
 
 
 def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:

@@ -28,7 +28,16 @@ def build(cfg: DictConfig) -> nn.Module:
     arch = _target(cfg.arch, "arch", _ARCH_LABELS, neuron, cfg.dataset.channels, cfg.dataset.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(cfg.seed, "weights").initial_seed())
-        return arch()
+        try:
+            net = arch()
+        except TypeError as error:
+            raise ConfigError(
+                f"arch={cfg.arch.name} with neuron={cfg.neuron.name}: {cfg.arch._target_} cannot be called "
+                f"with (neuron, in_channels, classes): {error}"
+            ) from error
+    if not isinstance(net, nn.Module):
+        raise ConfigError(f"arch._target_={cfg.arch._target_}: must return a torch module, not {net!r:.60}")
+    return net
 
 
 def _target(group: DictConfig, key: str, labels: tuple[str, ...], *args: Any) -> Callable[[], nn.Module]:
@@ -42,6 +51,6 @@ def _target(group: DictConfig, key: str, labels: tuple[str, ...], *args: Any) ->
     own = {str(name): value for name, value in values.items() if name not in labels}
     try:
         inspect.signature(function).bind(*args, **own)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:  # ValueError: a function of C that does not tell its arguments
         raise ConfigError(f"{key}={group.name}: {group._target_} takes other keys: {error}") from error
     return functools.partial(function, *args, **own)

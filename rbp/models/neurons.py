@@ -1,7 +1,5 @@
 """SpikingJelly's neurons as the group `neuron` describes them: one call makes one layer of neurons."""
 
-from typing import Any
-
 from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
@@ -16,21 +14,36 @@ _SURROGATES = {
 }
 
 
-def lif(**keys: Any) -> nn.Module:
+def lif(
+    tau: float,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float | None,
+    detach_reset: bool,
+    surrogate: str,
+    alpha: float,
+) -> nn.Module:
     """Leaky integrate-and-fire, u[t] = (1 - 1/tau) u'[t-1] + c[t] where the input is not decayed."""
-    return neuron.LIFNode(**_with_surrogate(**keys))
+    shape = _SURROGATES[surrogate](alpha=alpha)
+    return neuron.LIFNode(tau, decay_input, v_threshold, v_reset, shape, detach_reset)
 
 
-def if_(**keys: Any) -> nn.Module:
+def if_(
+    v_threshold: float, v_reset: float | None, detach_reset: bool, surrogate: str, alpha: float
+) -> nn.Module:
     """Integrate-and-fire: u[t] = u'[t-1] + c[t]."""
-    return neuron.IFNode(**_with_surrogate(**keys))
+    return neuron.IFNode(v_threshold, v_reset, _SURROGATES[surrogate](alpha=alpha), detach_reset)
 
 
-def plif(**keys: Any) -> nn.Module:
+def plif(
+    init_tau: float,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float | None,
+    detach_reset: bool,
+    surrogate: str,
+    alpha: float,
+) -> nn.Module:
     """Leaky integrate-and-fire with a tau that is learnt, one a layer (Fang et al., ICCV 2021)."""
-    return neuron.ParametricLIFNode(**_with_surrogate(**keys))
-
-
-def _with_surrogate(surrogate: str, alpha: float, **keys: Any) -> dict[str, Any]:
-    """SpikingJelly's arguments: the surrogate by name, with its sharpness alpha."""
-    return {**keys, "surrogate_function": _SURROGATES[surrogate](alpha=alpha)}
+    shape = _SURROGATES[surrogate](alpha=alpha)
+    return neuron.ParametricLIFNode(init_tau, decay_input, v_threshold, v_reset, shape, detach_reset)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from rbp.errors import UserError
 from rbp.identity import folder_name, run_folder
+from rbp.output import say
 from rbp.runfolder import read_result
 from rbp.sweep.preflight import preflight
 from rbp.sweep.table import Row, print_table
@@ -47,13 +48,13 @@ def run_one(cfg: DictConfig) -> None:
     cell = Cell(cfg)
     result = _result_if_done(cell)
     if result is not None:
-        print(f"{cell.name} is done already.")
+        say(f"{cell.name} is done already.")
     else:
         preflight([cfg])
-        print(f"{_begins(cell)} {cell.folder}", flush=True)
+        say(_begins(cell))
         result = run_cell(cfg)
     print_table([Row(cell.choices, cell.name, result)])
-    print(f"Files: {cell.folder}")
+    say(_evaluated(cell, result) if cfg.eval_only else f"Files: {cell.folder}")
 
 
 def run_grid(cells: list[Cell]) -> int:
@@ -62,18 +63,19 @@ def run_grid(cells: list[Cell]) -> int:
     todo = [cell for cell, result in zip(cells, results, strict=True) if result is None]
     preflight([cell.cfg for cell in todo])
     if todo:
-        print(f"{len(cells)} cells, {len(cells) - len(todo)} done already.", flush=True)
+        say(f"{len(cells)} cells, {len(cells) - len(todo)} done already.")
     else:
-        print(f"All {len(cells)} cells are done.")
+        say(f"All {len(cells)} cells are done.")
     rows = []
     for number, (cell, result) in enumerate(zip(cells, results, strict=True), 1):
         if result is None:
-            print(f"[{number}/{len(cells)}] {cell.label}: {_begins(cell)} {cell.folder}", flush=True)
+            say(f"[{number}/{len(cells)}] {cell.label}: {_begins(cell)}")
             rows.append(_attempt(cell))
         else:
             rows.append(Row(cell.choices, cell.name, result))
     print_table(rows)
-    print(f"Files: {cells[0].folder.parent}")
+    if not cells[0].cfg.eval_only:
+        say(f"Files: {cells[0].folder.parent}")
     return int(any(row.error for row in rows))
 
 
@@ -83,18 +85,33 @@ def _result_if_done(cell: Cell) -> dict[str, Any] | None:
 
 def _begins(cell: Cell) -> str:
     if cell.cfg.eval_only:
-        return "evaluating"
-    return "going on with" if (cell.folder / "checkpoints").exists() else "training in"
+        return f"evaluating {cell.cfg.checkpoint or cell.folder}"
+    verb = "going on with" if (cell.folder / "checkpoints").exists() else "training in"
+    return f"{verb} {cell.folder}"
+
+
+def _evaluated(cell: Cell, result: dict[str, Any]) -> str:
+    """Which checkpoint a result is of, and whether it was made with another config than this one."""
+    told = f"Checkpoint: {result['checkpoint']}, epoch {result['epochs']}"
+    if "val_acc" in result:
+        told += f", val acc {100 * result['val_acc']:.2f}%"
+    if result["made_with"] != cell.name:
+        told += f"\nIt was made with another config, {result['made_with']}, and evaluated as {cell.name}"
+    return told
 
 
 def _attempt(cell: Cell) -> Row:
     """Run a cell of a grid; a failure is told and kept, so that it does not hide the others."""
     try:
-        return Row(cell.choices, cell.name, run_cell(cell.cfg))
+        result = run_cell(cell.cfg)
+        if cell.cfg.eval_only:
+            say(_evaluated(cell, result))
+        return Row(cell.choices, cell.name, result)
     except UserError as error:
         message = str(error)
     except Exception as error:
         traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
-    print(f"FAILED {cell.label}: {message}", flush=True)
-    return Row(cell.choices, cell.name, None, f"{message} (log: {cell.folder / 'log.txt'})")
+    say(f"FAILED {cell.label}: {message}")
+    where = "" if cell.cfg.eval_only else f" (log: {cell.folder / 'log.txt'})"
+    return Row(cell.choices, cell.name, None, message + where)

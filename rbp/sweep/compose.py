@@ -5,6 +5,7 @@ import itertools
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,10 +14,11 @@ from yaml import YAMLError
 from rbp.errors import ConfigError
 from rbp.sweep.cells import Cell
 from rbp.sweep.messages import explain
-from rbp.sweep.places import CONF, is_group
+from rbp.sweep.places import CONF, is_group, natural, options
 from rbp.validate import validate
 
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError)
+# Hydra lets errors of conversion through as they are: ValueError, OverflowError.
+COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)
 
 
 def freeze(cfg: DictConfig) -> DictConfig:
@@ -65,19 +67,30 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
     swept: dict[str, list[str]] = {}
     try:
         parsed = OverridesParser.create().parse_overrides(overrides)
-    except HydraException as error:
+    except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, overrides)) from error
     for override in parsed:
         key = override.get_key_element()
         fixed.pop(key, None)
         swept.pop(key, None)
-        if not override.is_sweep_override():
+        if isinstance(pattern := override.value(), Glob):
+            swept[key] = _matching(key, pattern, str(override.input_line))
+        elif not override.is_sweep_override():
             fixed[key] = str(override.input_line)
         elif override.is_discrete_sweep():
             swept[key] = list(override.sweep_string_iterator())
         else:
             raise ConfigError(f"{override.input_line}: a grid needs single values, such as {key}=1,2")
     return list(fixed.values()), swept
+
+
+def _matching(key: str, pattern: Glob, line: str) -> list[str]:
+    """The options of a group that a pattern picks, in quotes, since some are numbers."""
+    if not is_group(key):
+        raise ConfigError(f"{line}: a pattern picks options of a group; list the values, as in {key}=1,2")
+    if not (names := pattern.filter(options(key))):
+        raise ConfigError(f"{line}: matches no option of {key}; there are {', '.join(options(key))}")
+    return [f"'{name}'" for name in natural(names)]
 
 
 class _Composer:

@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 
 from rbp import config
 from rbp.errors import ConfigError, TrainingError, UserError
+from rbp.output import hush, say
 from rbp.sweep import help_text
 from rbp.sweep.cells import run_grid, run_one
 from rbp.sweep.compose import COMPOSITION_ERRORS, compose_grid, freeze
@@ -27,12 +28,17 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; returns the exit code. An exception of another kind than UserError is a bug."""
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()  # here, where a closed pipe can be told from other errors
+        return code
+    except BrokenPipeError:  # what Hydra shows (--help), where nobody reads on
+        hush(sys.stdout)
+        return DONE
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", sys.stderr)
         return FAILED if isinstance(error, TrainingError) else USAGE
     except KeyboardInterrupt:
-        print("\ninterrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        say("\ninterrupted; the same command goes on from the last checkpoint", sys.stderr)
         return INTERRUPTED
 
 

@@ -46,6 +46,10 @@ def explain(error: Exception, overrides: list[str]) -> str:
 def _wanted(reason: str) -> str:
     if found := re.search(r"could not be converted to (\w+)", reason):
         return f"must be {_KINDS.get(found[1], found[1])}"
+    if "not a valid bool" in reason:
+        return "must be true or false"
+    if "not a ListConfig" in reason:
+        return "must be a list, such as [0.5,0.5]"
     if "not Optional" in reason:
         return "must not be null"
     if "subclass" in reason or "Cannot assign" in reason:

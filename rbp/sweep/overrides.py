@@ -6,6 +6,8 @@ from rbp.errors import ConfigError
 from rbp.sweep.places import is_group
 from rbp.sweep.sweepfile import fixed_overrides, grid_overrides, load_sweep
 
+# Where more options of the groups lie. Other settings make Hydra write files and run things of its own.
+HYDRAS_OWN = ("hydra.searchpath",)
 # Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.
 _NOT_A_NAME = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
 
@@ -24,6 +26,8 @@ def expand(argv: list[str]) -> tuple[list[str], bool]:
         raise ConfigError(
             f"{flags[0]}: does not go with -m; it shows one run, with a single value for each key"
         )
+    if "--resolve" in flags and not {"--cfg", "-c", "--help", "-h"}.intersection(flags):
+        raise ConfigError("--resolve: goes with --cfg job")
     if len(names) > 1:
         raise ConfigError(f"sweeps={','.join(names)}: one sweep at a time")
     if names:
@@ -45,8 +49,14 @@ def _check(arg: str) -> str:
         raise ConfigError(f"{arg}: keys cannot be left out")
     if key == "hydra.mode":
         raise ConfigError(f"{arg}: for a grid add -m")
+    if key.lstrip("+").startswith(("hydra.", "hydra/")) and key not in HYDRAS_OWN:
+        raise ConfigError(f"{arg}: Hydra's own settings are fixed, but for {', '.join(HYDRAS_OWN)}")
+    if equals and not key.strip("+ "):
+        raise ConfigError(f"{arg}: cannot be read; write key=value")
     if not equals or not is_group(key):
         return arg
+    if key.startswith("+"):
+        raise ConfigError(f"{arg}: write {key.lstrip('+')}={value}; every group has one choice, and no +")
     if value.startswith(("[", "{")):
         raise ConfigError(f"{arg}: choose one option, or for a grid several with -m, as in -m T=2,4")
     parts = [part.strip() for part in value.split(",")]

@@ -1,11 +1,14 @@
 """What can be known about runs before any starts: folder, device, data, network. Nothing is written."""
 
 import os
-from pathlib import Path
 
 from omegaconf import DictConfig
 
 from rbp.errors import ConfigError, UserError
+from rbp.identity import run_folder
+
+# Linux's limits: of a name, and of a path less what lies in a run folder.
+LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
 def preflight(cfgs: list[DictConfig]) -> None:
@@ -14,7 +17,8 @@ def preflight(cfgs: list[DictConfig]) -> None:
     checked = set()
     for cfg in cfgs:
         for check, part in (
-            (_check_folder, cfg.runs_dir),
+            (_check_names, run_folder(cfg)),
+            (_check_folder, run_folder(cfg)),
             (_check_device, cfg.trainer.device),
             (_check_data, (cfg.dataset, cfg.trainer.batch_size)),
             (_check_network, (cfg.dataset, cfg.arch, cfg.neuron, cfg.optimizer)),
@@ -26,16 +30,35 @@ def preflight(cfgs: list[DictConfig]) -> None:
                 check(cfg)
             except UserError as error:
                 found[str(error)] = None
+                if check is _check_names:  # nothing else can be asked of such a path
+                    break
     if found:
         raise ConfigError("\n".join(found))
 
 
+def _check_names(cfg: DictConfig) -> None:
+    """Raise ConfigError if the run folder's path is longer than file systems take."""
+    folder = run_folder(cfg).absolute()
+    for part in folder.parts:
+        if (length := len(os.fsencode(part))) > LONGEST_NAME:
+            raise ConfigError(
+                f"run folder: the name {part[:40]}... is {length} bytes long; must be at most {LONGEST_NAME} "
+                "(it comes from runs_dir, sweep.name, dataset.name and arch.name)"
+            )
+    if len(os.fsencode(folder)) > LONGEST_PATH:
+        raise ConfigError(
+            f"runs_dir={cfg.runs_dir[:40]}...: a run folder's path must be at most {LONGEST_PATH} bytes long"
+        )
+
+
 def _check_folder(cfg: DictConfig) -> None:
-    """Raise ConfigError if run folders cannot be made below runs_dir."""
-    folder = Path(cfg.runs_dir).absolute()
-    while not folder.exists():
+    """Raise ConfigError if the run folder cannot be made or written; evaluation writes nothing."""
+    if cfg.eval_only:
+        return
+    folder = run_folder(cfg).absolute()
+    while not os.path.lexists(folder):  # a link to nowhere is there
         folder = folder.parent
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigError(
             f"runs_dir={cfg.runs_dir}: {folder} is not a folder; choose another with runs_dir=PATH"
         )
@@ -65,9 +88,10 @@ def _check_data(cfg: DictConfig) -> None:
 
     images = len(load(cfg.dataset).train)
     if cfg.trainer.batch_size > images:
+        left = f" that dataset.val_split={cfg.dataset.val_split} leaves" if cfg.dataset.val_split else ""
         raise ConfigError(
             f"trainer.batch_size={cfg.trainer.batch_size}: must be at most {images}, the number of training "
-            f"images of dataset={cfg.dataset.name}"
+            f"images of dataset={cfg.dataset.name}{left}"
         )
 
 

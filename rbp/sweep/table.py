@@ -8,6 +8,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from rbp.output import Screen
+
 
 @dataclass
 class Row:
@@ -41,7 +43,7 @@ COLUMNS = (
 
 def print_table(rows: list[Row], console: Console | None = None) -> None:
     """Print all rows; where bptt and rate differ in nothing else, the better figure of the two is marked."""
-    console = console or Console(highlight=False)
+    console = console or Screen(highlight=False)
     heads = list(rows[0].choices) or ["run"]
     lines = [_cells(row, rows) for row in rows]
     titles = heads + [column.title for column in COLUMNS]

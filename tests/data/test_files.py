@@ -78,14 +78,16 @@ def test_a_download_that_fails_is_one_message(
     tmp_path, monkeypatch, reader, write, fetcher, below, file, error
 ) -> None:
     def fetch(root: str, download: bool) -> None:
+        (Path(root) / below).mkdir(parents=True, exist_ok=True)  # as torchvision does
         raise error
 
     monkeypatch.setattr(datasets, fetcher, fetch)
     with pytest.raises(
         DataError, match=r"the download failed: .*(not known|corrupted).*Expected in"
     ) as caught:
-        reader(str(tmp_path), download=True)
+        reader(str(tmp_path / "a" / "b"), download=True)
     assert file in str(caught.value) and "try again where there is a network" in str(caught.value)
+    assert list(tmp_path.iterdir()) == []  # not even empty folders
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import math
 import sys
 import types
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.errors import DataError, TrainingError
-from rbp.runfolder import RESULT_KEYS
+from rbp.errors import CheckpointError, DataError, TrainingError
+from rbp.identity import folder_name
+from rbp.runfolder import RESULT_KEYS, read_result
 from rbp.sweep import cells, places, preflight, sweepfile
 from rbp.sweep.launch import main
 
@@ -20,6 +22,7 @@ class Stub:
 
     def __init__(self) -> None:
         self.ran: list[DictConfig] = []
+        self.made_with = "a-run"
         self.fails = lambda cfg: None
 
     def train(self, cfg: DictConfig, folder: Path) -> dict:
@@ -30,13 +33,15 @@ class Stub:
         rate = cfg.grad_mode == "rate"
         result = {"test_acc": 0.98, "best_test_acc": 0.99, "seconds_per_epoch": 1.0 if rate else 2.0}
         result |= {key: 0 for key in RESULT_KEYS if key not in result}
+        result |= {"name": folder.name, "config": {}}
         result |= {"images_per_second": 900.0, "peak_memory_bytes": 2**20, "firing_rate": 0.1}
         (folder / "result.json").write_text(json.dumps(result))
         return result
 
     def evaluate(self, cfg: DictConfig, folder: Path) -> dict:
         self.ran.append(cfg)
-        return {"test_acc": 0.5}
+        made = {"checkpoint": cfg.checkpoint or f"{folder}/checkpoints/last.pt", "made_with": self.made_with}
+        return {"test_acc": 0.5, "val_acc": 0.25, "epochs": 7} | made
 
     def choices(self) -> list[tuple]:
         return [(cfg.grad_mode, cfg.step_mode, cfg.T, cfg.seed) for cfg in self.ran]
@@ -89,7 +94,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
     assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
 
 
-@pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]"])
+@pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]", "[" * 10**5])
 def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> None:
     main(["-m", "seed=0,1"])
     (folder,) = (cells.run_folder(cfg) for cfg in stub.ran if cfg.seed == 1)
@@ -102,6 +107,40 @@ def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> N
     assert kept == content
     assert main(["-m", "seed=0,1"]) == 0
     assert [cfg.seed for cfg in stub.ran] == [1]
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("test_acc", "abc"),
+        ("test_acc", None),
+        ("test_acc", math.nan),
+        ("seconds", {}),
+        ("epochs", True),
+        ("firing_rate", []),
+        ("config", 3),
+        ("name", "another-run"),
+    ],
+)
+def test_a_result_with_a_value_of_another_kind_is_not_taken_for_one(
+    stub: Stub, key: str, value: object
+) -> None:
+    main([])
+    (file,) = Path("runs").rglob("result.json")
+    result = json.loads(file.read_text())
+    assert read_result(file.parent) == result
+    file.write_text(json.dumps(result | {key: value}))
+    assert read_result(file.parent) is None
+
+
+@pytest.mark.parametrize(
+    ("argument", "ran"),
+    [("arch=glob(resnet*)", ["resnet18", "resnet19"]), ("T=glob(1*)", [1, 10, 12, 16])],
+)
+def test_a_pattern_of_a_group_is_every_option_it_matches(stub: Stub, argument: str, ran: list) -> None:
+    assert main(["-m", argument]) == 0
+    key = argument.partition("=")[0]
+    assert [cfg.T if key == "T" else cfg.arch.name for cfg in stub.ran] == ran
 
 
 def test_a_grid_from_the_command_line_is_the_product_the_last_key_fastest(stub: Stub) -> None:
@@ -193,6 +232,15 @@ def test_a_failing_cell_does_not_hide_the_others(
     assert main(["-m", "seed=0,1,2"]) == 0 and [cfg.seed for cfg in stub.ran] == [1]
 
 
+def test_a_batch_larger_than_what_a_held_out_part_leaves_says_so(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["trainer.batch_size=1200", "dataset.val_split=0.5"]) == 2
+    told = "must be at most 719, the number of training images of dataset=digits that dataset.val_split=0.5"
+    assert told in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
 def test_two_cells_that_are_the_same_run_are_refused(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-m", "trainer.device=cpu,auto"]) == 2
     assert "trainer.device=cpu and trainer.device=auto are the same run" in capsys.readouterr().err
@@ -226,6 +274,32 @@ def test_evaluation_only_runs_on_a_done_run_too(stub: Stub, capsys: pytest.Captu
     main([])
     assert main(["eval_only=true"]) == 0
     assert len(stub.ran) == 2 and "50.00%" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [[], ["-m", "seed=0,1"]])
+def test_evaluation_tells_which_checkpoint_it_was_and_what_made_it(
+    stub: Stub, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["eval_only=true", "checkpoint=some/best.pt", *flags]) == 0
+    out = capsys.readouterr().out
+    assert "evaluating some/best.pt\n" in out and "runs/" not in out
+    assert "Checkpoint: some/best.pt, epoch 7, val acc 25.00%\n" in out
+    assert "made with another config, a-run, and evaluated as digits-digits_cnn-T4-m-rate-s0-" in out
+    stub.made_with = folder_name(stub.ran[0])
+    main(["eval_only=true"])
+    assert "another config" not in capsys.readouterr().out
+
+
+def test_a_failed_evaluation_names_no_log_since_there_is_none(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(cfg: DictConfig, folder: Path) -> dict:
+        raise CheckpointError("no checkpoint")
+
+    monkeypatch.setattr(sys.modules["rbp.train"], "evaluate", missing)
+    assert main(["-m", "eval_only=true", "seed=0,1"]) == 1
+    out = capsys.readouterr().out
+    assert out.count("no checkpoint") == 4 and "log.txt" not in out
 
 
 def test_a_bug_in_a_single_run_keeps_its_stack_trace_and_a_failed_training_exits_with_1(stub: Stub) -> None:
