@@ -1,7 +1,6 @@
 """The command `rbp`: what is done beside training (`launch.py` trains)."""
 
 import argparse
-import os
 import sys
 
 from rbp.errors import UserError
@@ -9,7 +8,6 @@ from rbp.errors import UserError
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as in rbp.sweep.launch; before torch is loaded
     from rbp.bench import run
 
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)

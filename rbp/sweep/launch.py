@@ -43,9 +43,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    # Threads that spin while they wait make two runs on the same cores ten times slower, not two.
-    # libgomp reads this when torch is loaded, which nothing has done yet.
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     config.register()
     help_text.register()
     arguments, grid = expand(argv)
