@@ -21,6 +21,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is `$(PYTHON) --version`: Python 3.11 or newer is needed, as in make PYTHON=python3.12"; exit 1; }
+	@echo "Installing some 6 GB of packages into .venv: a few minutes without a word."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
 	@touch $@

@@ -118,9 +118,9 @@ def _misfits(cfg: DictConfig) -> Iterator[str]:
     for key in ("crop", "cutout"):
         if data.augment[key] > data.size:
             yield f"dataset.augment.{key}={data.augment[key]}: must be at most dataset.size={data.size}"
-    v_reset = neuron.get("v_reset")
-    if v_reset is not None and v_reset >= neuron.v_threshold:
-        yield f"neuron.v_reset={v_reset}: must be null or below neuron.v_threshold={neuron.v_threshold}"
+    v_reset, v_threshold = neuron.get("v_reset"), neuron.get("v_threshold")
+    if v_reset is not None and v_threshold is not None and v_reset >= v_threshold:
+        yield f"neuron.v_reset={v_reset}: must be null or below neuron.v_threshold={v_threshold}"
     if optimizer.get("warmup_epochs", 0) >= trainer.epochs:
         warmup = optimizer.warmup_epochs
         yield f"optimizer.warmup_epochs={warmup}: must be below trainer.epochs={trainer.epochs}"

@@ -14,6 +14,7 @@ from rbp.identity import UNDECISIVE, folder_name, identity, run_folder
 from rbp.sweep.compose import freeze
 from rbp.sweep.overrides import expand
 from rbp.sweep.places import CONF, groups, options
+from rbp.validate import problems
 
 
 def make(*overrides: str) -> DictConfig:
@@ -235,6 +236,12 @@ def test_a_value_out_of_range_is_refused_by_key_value_and_what_is_allowed(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         make(*overrides)
+
+
+def test_a_neuron_of_ones_own_may_have_other_keys(plain: DictConfig) -> None:
+    other = OmegaConf.create(OmegaConf.to_container(plain))
+    other.neuron = {"name": "mine", "_target_": "some.where", "threshold": 0.5, "v_reset": 0.0}
+    assert problems(other) == []
 
 
 def test_a_group_with_keys_of_its_own_takes_new_ones_only_when_asked() -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from functools import lru_cache
 from importlib import import_module
 
+import torch
 from omegaconf import DictConfig
 
 from rbp.data.holdout import hold_out
@@ -77,8 +78,12 @@ def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:
 
 
 def _misfits(dataset: DictConfig, part: str, images: Images) -> Iterator[str]:
-    channels, height, width = images.pixels.shape[1:]
     these = f"the {part} images of dataset={dataset.name}"
+    if images.pixels.dtype != torch.uint8 or images.pixels.dim() != 4:
+        found = f"{images.pixels.dtype} of shape {tuple(images.pixels.shape)}"
+        yield f"dataset._target_={dataset._target_}: {these} must be torch.uint8 [N, C, H, W]; they are {found}"
+        return
+    channels, height, width = images.pixels.shape[1:]
     if channels != dataset.channels:
         yield f"dataset.channels={dataset.channels}: {these} have {channels}"
     if (height, width) != (dataset.size, dataset.size):

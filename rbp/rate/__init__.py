@@ -22,12 +22,13 @@ from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.forward import forward
 from rbp.rate.linear import CommutingRule
 from rbp.rate.pair import Pair
-from rbp.rate.rules import Rule, register
+from rbp.rate.rules import Exact, Rule, register
 from rbp.rate.traces import Trace
 
 __all__ = [
     "CommutingRule",
     "ElementwiseNeuron",
+    "Exact",
     "InputError",
     "NoRuleError",
     "Pair",

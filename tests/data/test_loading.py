@@ -107,3 +107,17 @@ def test_more_classes_than_the_files_have_is_refused_unless_chance_may_have_hidd
         load(dataset_config("digits", classes=11))
     write_cifar100(tmp_path, n_train=30, n_test=30)
     assert len(load(dataset_config("cifar100", root=tmp_path)).train) == 30
+
+
+def float_pixels(root: str, download: bool) -> tuple[Images, Images]:
+    """A reader that hands on what it should not."""
+    images = Images(torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3]))
+    return images, images
+
+
+def test_a_reader_must_give_bytes() -> None:
+    cfg = dataset_config("digits", _target_=f"{__name__}.float_pixels")
+    with pytest.raises(
+        ConfigError, match=r"training images of dataset=digits must be torch.uint8 \[N, C, H, W\]"
+    ):
+        load(cfg)
