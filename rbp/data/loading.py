@@ -81,7 +81,7 @@ def _misfits(dataset: DictConfig, part: str, images: Images) -> Iterator[str]:
     these = f"the {part} images of dataset={dataset.name}"
     if images.pixels.dtype != torch.uint8 or images.pixels.dim() != 4:
         found = f"{images.pixels.dtype} of shape {tuple(images.pixels.shape)}"
-        yield f"dataset._target_={dataset._target_}: {these} must be torch.uint8 [N, C, H, W]; they are {found}"
+        yield f"dataset._target_={dataset._target_}: {these} must be torch.uint8 [N, C, H, W], not {found}"
         return
     channels, height, width = images.pixels.shape[1:]
     if channels != dataset.channels:
