@@ -117,7 +117,5 @@ def float_pixels(root: str, download: bool) -> tuple[Images, Images]:
 
 def test_a_reader_must_give_bytes() -> None:
     cfg = dataset_config("digits", _target_=f"{__name__}.float_pixels")
-    with pytest.raises(
-        ConfigError, match=r"images of dataset=digits must be torch.uint8 \[N, C, H, W\]"
-    ):
+    with pytest.raises(ConfigError, match=r"images of dataset=digits must be torch.uint8 \[N, C, H, W\]"):
         load(cfg)
