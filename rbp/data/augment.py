@@ -8,8 +8,6 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Generator, Tensor
 
-from rbp.data.autoaugment import autoaugment
-
 
 def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
     """uint8 [B, C, H, W] to the same, changed as `dataset.augment` says."""
@@ -18,6 +16,8 @@ def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
     if how.flip:
         pixels = flip(pixels, random)
     if how.autoaugment:
+        from rbp.data.autoaugment import autoaugment  # loads torchvision: seconds that others need not wait
+
         pixels = autoaugment(pixels, random)
     return pixels
 

@@ -11,7 +11,7 @@ from rbp.runfolder import RunFolder
 from tests.test_config import make
 
 SHORT = ("trainer.epochs=3", "trainer.limit_batches=3", "trainer.batch_size=32", "trainer.device=cpu")
-SHORT += ("trainer.progress=none", "T=2")
+SHORT += ("trainer.eval_batch_size=32", "trainer.progress=none", "T=2")
 # Of a line of metrics.jsonl and of result.json: everything else is the same to the last bit.
 TIMINGS = {"seconds", "images_per_second", "seconds_per_epoch", "step_seconds"}
 
