@@ -94,10 +94,8 @@ class _Memory:
 
 def _zero_sums(currents: Currents, learns: bool) -> Sums:
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
-    spikes, by_current, by_leak = (
-        torch.zeros(currents.shape[1:], dtype=dtype, device=currents.device) for _ in range(3)
-    )
-    return Sums(spikes, by_current, by_leak if learns else None)
+    spikes = torch.zeros(currents.shape[1:], dtype=dtype, device=currents.device)
+    return Sums(spikes, torch.zeros_like(spikes), torch.zeros_like(spikes) if learns else None)
 
 
 def leak_needs_grad(layer: sj.ParametricLIFNode) -> bool:
