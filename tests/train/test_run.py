@@ -18,7 +18,8 @@ from rbp.runfolder import RunFolder, append_line, read_result, write_json
 from rbp.train import evaluate, record, train
 from rbp.train import run as run_module
 from rbp.train.checkpoint import load_checkpoint
-from rbp.train.epoch import EpochResult, training_step
+from rbp.train.epoch import training_step
+from rbp.train.history import History
 from rbp.train.job import Job, set_up
 from tests.test_config import make
 from tests.train.common import metrics, short, without_timings
@@ -200,11 +201,10 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
     cfg, run = short(tmp_path)
     real = run_module.train_epoch
 
-    def train_epoch(job: Job, epoch: int, *args: Any) -> EpochResult:
-        trained = real(job, epoch, *args)
-        if epoch == 1:
+    def train_epoch(job: Job, history: History, *args: Any) -> None:
+        real(job, history, *args)
+        if history.epochs == 1:
             job.net.state_dict()[part].fill_(value)
-        return trained
 
     monkeypatch.setattr(run_module, "train_epoch", train_epoch)
     with pytest.raises(
@@ -266,7 +266,7 @@ def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, run = short(tmp_path)
-    monkeypatch.setattr("rbp.train.run.save_checkpoint", lambda *args: 1 // 0)
+    monkeypatch.setattr("rbp.train.boundary.save_checkpoint", lambda *args: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg, run.path)
     assert json.loads(run.status.read_text())["error"].startswith("ZeroDivisionError")
