@@ -80,6 +80,7 @@ class Trainer:
     initial_weights: str = MISSING  # one of INITIAL_WEIGHTS; an arch may read it
     limit_batches: int | None = MISSING  # training and test batches an epoch; null: all
     deterministic: bool = MISSING  # the same bits again on the same machine
+    checkpoint_minutes: float | None = 10.0  # between checkpoints in mid-epoch; null: none
     threads: int | None = MISSING  # CPU threads; null: torch's choice
     log_every: int = MISSING  # batches between two lines of log
     progress: str = MISSING  # one of PROGRESS

@@ -26,6 +26,7 @@ UNDECISIVE = (
     "arch.min_size",
     "arch.channels",
     "trainer.name",
+    "trainer.checkpoint_minutes",
     "trainer.device",
     "trainer.threads",
     "trainer.initial_weights",

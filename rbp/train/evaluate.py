@@ -2,20 +2,20 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
-from spikingjelly.activation_based.base import MemoryModule
 from torch import Tensor, nn
 
 from rbp.data import Images, eval_batches
 from rbp.errors import CheckpointError
 from rbp.output import say
 from rbp.rate import Pair
+from rbp.rate.supported import is_neuron
 from rbp.runfolder import RunFolder
 from rbp.train.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.job import Job, set_up
@@ -25,9 +25,11 @@ TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
 
 @torch.no_grad()
-def score(job: Job, images: Images) -> dict[str, Any]:
+def score(job: Job, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Over images: `loss` (mean cross-entropy), `acc`, `top5` (with more than ten classes), both in [0, 1],
     `firing_rate` (spikes per neuron and time step, over all neurons) and `firing_rates` by layer.
+
+    between: called before every batch; it stops the evaluation by raising.
     """
     job.net.eval()
     loss = torch.zeros((), dtype=torch.float64, device=job.device)
@@ -36,6 +38,7 @@ def score(job: Job, images: Images) -> dict[str, Any]:
     batches = eval_batches(images, cfg.dataset, batch_size=cfg.trainer.eval_batch_size)
     with count_spikes(job.net) as counts:
         for x, y in itertools.islice(batches, cfg.trainer.limit_batches):
+            between()
             logits = job.forward(x)
             loss += F.cross_entropy(logits, y, reduction="sum")
             ranked = logits.topk(min(5, logits.shape[1])).indices == y.unsqueeze(1)
@@ -54,7 +57,7 @@ def count_spikes(net: nn.Module) -> Iterator[dict[str, tuple[Tensor, int]]]:
     counts: dict[str, tuple[Tensor, int]] = {}
     with contextlib.ExitStack() as stack:
         for name, module in net.named_modules():
-            if isinstance(module, MemoryModule):
+            if is_neuron(module):
                 hook = module.register_forward_hook(_counter(counts, name))
                 stack.callback(hook.remove)
         yield counts
@@ -80,7 +83,10 @@ def _firing_rates(counts: dict[str, tuple[Tensor, int]]) -> dict[str, Any]:
 def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Score a checkpoint on the test images (and the held out): cfg.checkpoint, or the last of run `folder`.
 
-    Nothing is written. Raises CheckpointError where there is none, or one of another network.
+    One that was saved in mid-epoch is scored as it is, and `part` says where: {"batches": ...} of the epoch
+    after `epochs` whole ones. Nothing is written.
+
+    Raises CheckpointError where there is none, or one of another network.
     """
     file, state = _find(cfg, RunFolder(folder))
     with memory_told(cfg):
@@ -90,7 +96,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if job.splits.val is not None:
             result["val_acc"] = score(job, job.splits.val)["acc"]
     result["firing_rate"] = result.pop("test_firing_rate")
-    made = {"epochs": state["history"]["epochs"], "made_with": state["made_with"]}
+    history = state["history"]
+    made = {"epochs": history["epochs"], "made_with": state["made_with"]}
+    if batches := history["part"]["batches"]:
+        made["part"] = {"batches": batches}
+        say(f"{file}: saved in mid-epoch, {batches} batches after epoch {history['epochs']}")
     return result | {"checkpoint": str(file)} | made
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.code_version import code_version
-from rbp.data import Splits, load
+from rbp.data import Splits, load, n_train_batches
 from rbp.errors import CheckpointError
 from rbp.identity import folder_name, identity
 from rbp.models import build
@@ -59,6 +59,12 @@ def set_up(cfg: DictConfig) -> Job:
     optimizer, schedule = build_optimizer(cfg, net)
     torch.manual_seed(stream(cfg.seed, "dropout").initial_seed())
     return Job(cfg, device, on_device, net, optimizer, schedule, describe_machine(cfg, device), code)
+
+
+def batches_per_epoch(job: Job) -> int:
+    """Training batches an epoch, trainer.limit_batches considered."""
+    n = n_train_batches(job.splits.train, job.cfg.trainer.batch_size)
+    return min(n, job.cfg.trainer.limit_batches or n)
 
 
 def state_of(job: Job, history: History) -> dict[str, Any]:

@@ -13,8 +13,9 @@ from typing import IO, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.errors import ConfigError, UserError
+from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
+from rbp.train.standing import Standing, job_id
 
 HEARTBEAT_SECONDS = 5.0
 
@@ -23,12 +24,13 @@ class Record:
     """Holds a run's folder while a run works in it, and keeps its files true to what happens.
 
     As a context: takes the folder's lock and says `running`; at the end says `done`, or what went wrong.
-    Raises ConfigError if the folder cannot be written, or if another process works in it.
+    Raises ConfigError if the folder cannot be written, FolderBusy if another process works in it.
     """
 
     def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
         self.folder, self.cfg = folder, cfg
         self.started = time.time()
+        self.standing = Standing(cfg.trainer.epochs)
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -56,6 +58,9 @@ class Record:
                 self._say("done")
             elif isinstance(error, KeyboardInterrupt):
                 self._say("cancelled", error="interrupted")
+            elif isinstance(error, Preempted):
+                self._say("preempted")
+                self.log(str(error))
             else:
                 self._tell_failure(error)
         except OSError as full:  # the disk may be what went wrong: the error itself must come through
@@ -111,8 +116,9 @@ class Record:
             "ended": None if state == "running" else now,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "job_id": os.environ.get("SLURM_JOB_ID"),
+            "job_id": job_id(),
             "error": error,
+            **self.standing.as_values(),
         }
         write_json(self.folder.status, status)
 
@@ -126,7 +132,7 @@ def _lock(folder: RunFolder) -> IO[str]:
         stream.seek(0)
         holder = stream.read().strip() or "unknown"
         stream.close()
-        raise ConfigError(
+        raise FolderBusy(
             f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
         ) from None
     stream.truncate(0)
