@@ -1,10 +1,10 @@
-"""A private, real Slurm cluster on this machine: several virtual nodes, pretended GPUs, no trace outside its folder.
+"""A private, real Slurm cluster on this machine: virtual nodes, pretended GPUs, one folder.
 
     with Cluster() as cluster:
         job = cluster.sbatch("hostname")
         cluster.wait_for_state(job, "COMPLETED")
 
-Everything is started without systemd and stopped by its pid. Needs root and the packages of install.sh.
+Started without systemd and /etc, and stopped by pid. It needs the packages of install.sh, and no root.
 """
 
 import os
@@ -18,17 +18,18 @@ from tests.slurm import processes
 from tests.slurm.configuration import Size, write_configuration
 
 NEEDED = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "scontrol", "scancel", "sinfo")
-# A daemon's path must be in PATH too, and Debian puts daemons where only root looks.
-SYSTEM_PATH = os.pathsep.join(("/usr/sbin", "/sbin"))
+# Where Debian puts daemons, and only root looks.
+SYSTEM_PATH = "/usr/sbin"
 
 
 def missing() -> list[str]:
     """The programs of Slurm that this machine lacks."""
-    return [name for name in NEEDED if not shutil.which(name, path=f"{os.environ['PATH']}:{SYSTEM_PATH}")]
+    path = os.pathsep.join((os.environ["PATH"], SYSTEM_PATH))
+    return [name for name in NEEDED if not shutil.which(name, path=path)]
 
 
 def folder_of(name: str) -> Path:
-    """Where a cluster keeps everything: short, as munge refuses sockets whose path has more than 107 bytes."""
+    """Where a cluster keeps everything: short, for munge refuses a socket whose path has over 107 bytes."""
     return Path(f"/tmp/rbp-slurm-{os.getuid()}-{name}")
 
 
@@ -75,7 +76,7 @@ class Cluster:
         """Kill all jobs and daemons and remove the folder. Does nothing if there is none."""
         for record in (self.root / "run").glob("*.pid"):
             processes.end(record, at_once=True)
-        processes.kill(processes.descendants(self._stepds()))
+        processes.kill(self.processes())
         shutil.rmtree(self.root, ignore_errors=True)
 
     @property
@@ -85,8 +86,8 @@ class Cluster:
         path = os.pathsep.join((str(self.root / "bin"), outer["PATH"], SYSTEM_PATH))
         return {**outer, "SLURM_CONF": str(self.root / "etc" / "slurm.conf"), "PATH": path}
 
-    def answers(self) -> bool:
-        return (self.root / "etc" / "slurm.conf").exists() and processes.running(self._record("slurmctld")) is not None
+    def runs(self) -> bool:
+        return processes.running(self._record("slurmctld")) is not None
 
     # -- its parts
 
@@ -107,12 +108,10 @@ class Cluster:
 
     def kill_node(self, name: str) -> None:
         """Kill a node's slurmd and all that runs on it at once, as if the power had failed."""
-        pid = processes.running(self._record(name))
-        processes.kill(processes.descendants([*self._stepds(name), *([pid] if pid else [])]))
-        self._record(name).unlink(missing_ok=True)
+        processes.kill(self.processes(name))
 
     def nodes(self) -> dict[str, str]:
-        """Each node's state as sinfo says it: idle, mixed, allocated, down ..., with `*` if it does not answer."""
+        """Each node's state, as sinfo says it: idle, mixed, allocated, down; `*`: it does not answer."""
         lines = self.run("sinfo", "--noheader", "--Node", "--partition=debug", "--format=%N %T").splitlines()
         return dict(line.split() for line in lines)
 
@@ -125,15 +124,15 @@ class Cluster:
         return done.stdout
 
     def sbatch(self, script: str, *options: str) -> str:
-        """Submit a line of shell; the job's id. Its output goes to log/jobID.out below the cluster's folder."""
-        output = f"--output={self.root}/log/job%A_%a.out" if "--array" in " ".join(options) else self.output("%j")
-        return self.run("sbatch", "--parsable", f"--output={output}", *options, f"--wrap={script}").strip()
+        """Submit a line of shell; the job's id. What it prints, in all its runs, is in output(job)."""
+        common = ("--parsable", "--open-mode=append", f"--output={self.output('%j')}")
+        return self.run("sbatch", *common, *options, f"--wrap={script}").strip()
 
     def output(self, job: str) -> Path:
         return self.root / "log" / f"job{job}.out"
 
     def jobs(self, columns: str = "%T") -> dict[str, str]:
-        """Of every job and array task there was: what squeue says about it, its state unless told otherwise."""
+        """What squeue says of every job and array task there was: its state, unless told otherwise."""
         listing = ("squeue", "--noheader", "--array", "--states=all", f"--format=%i {columns}")
         return dict(line.split(maxsplit=1) for line in self.run(*listing).splitlines())
 
@@ -141,12 +140,12 @@ class Cluster:
         return self.jobs()[job]
 
     def tasks(self, job: str) -> list[int]:
-        """The pids of the tasks of a job (`12`, or `12_3` in an array) that srun started, the first rank first."""
+        """The pids of the tasks that srun started for a job (`12`, or `12_3` in an array), by rank."""
         raw = self.jobs("%A")[job]
         found = []
-        for stepd in self._stepds():
-            if processes.command_line(stepd).split()[-1].strip("[]") == f"{raw}.0":
-                children = [pid for pid in processes.all_pids() if processes.parent(pid) == stepd]
+        for above in self._watchers():
+            if processes.command_line(above).strip() == f"slurmstepd: [{raw}.0]":
+                children = [pid for pid in processes.all_pids() if processes.parent(pid) == above]
                 found += [pid for pid in children if "SLURM_PROCID" in processes.environment(pid)]
         return sorted(found, key=lambda pid: int(processes.environment(pid)["SLURM_PROCID"]))
 
@@ -169,8 +168,8 @@ class Cluster:
         """What to look at when a test fails: nodes, jobs, the last lines of the daemons' logs."""
         commands = (("sinfo", "--Node", "--long"), ("squeue", "--array", "--states=all"))
         said = [subprocess.run(c, capture_output=True, text=True, env=self.env).stdout for c in commands]
-        logs = sorted((self.root / "log").glob("*.log"))
-        tails = [f"== {log.name}\n" + "\n".join(log.read_text().splitlines()[-8:]) for log in logs]
+        logs = sorted((self.root / "log").glob("*.err"))
+        tails = [f"== {log.stem}\n" + "\n".join(log.read_text().splitlines()[-8:]) for log in logs]
         return "\n".join([*said, *tails])
 
     # -- its processes
@@ -194,8 +193,12 @@ class Cluster:
             f"--log-file={log}/munged.log",
         ]
 
-    def _stepds(self, name: str | None = None) -> list[int]:
-        """The processes that watch over jobs (on one node): they survive their slurmd, in the folder it was started in."""
+    def processes(self, node: str | None = None) -> list[int]:
+        """All that runs on one node, or on all: slurmd, and the jobs with those that watch over them."""
+        return processes.descendants(self._watchers(node))
+
+    def _watchers(self, node: str | None = None) -> list[int]:
+        """Each slurmd, and the slurmstepd that it started, which outlive it: they work in its folder."""
         spool = self.root / "spool"
-        folders = {spool / name} if name else {spool / node for node in os.listdir(spool)} if spool.exists() else set()
+        folders = [spool / node] if node else list(spool.glob("*"))
         return [pid for pid in processes.all_pids() if processes.working_folder(pid) in folders]

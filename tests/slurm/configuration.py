@@ -1,4 +1,4 @@
-"""What a private Slurm cluster is configured with: all its files below one folder, all its ports on loopback."""
+"""The configuration of a private Slurm cluster: all files below one folder, all ports on loopback."""
 
 import os
 import pwd
@@ -26,7 +26,7 @@ class Size:
     nodes: int = 4
     cpus: int = 2
     gpus: int = 1
-    # Names that resolve without /etc/hosts: torch.distributed connects to the first node of a job by its name.
+    # Names that resolve without /etc/hosts: torch.distributed finds the first node of a job by its name.
     names: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -40,7 +40,7 @@ def write_configuration(root: Path, size: Size) -> None:
     key = root / "etc" / "munge.key"
     key.touch(mode=0o600)
     key.write_bytes(secrets.token_bytes(1024))
-    # slurmd loads a cgroup plugin even if nothing uses one, and finding one out by itself fails in a container.
+    # slurmd loads a cgroup plugin even if nothing uses one, and fails in a container to find out which.
     plugin = "cgroup/v1" if slurm_version() < (23, 11) else "disabled"
     (root / "etc" / "cgroup.conf").write_text(f"CgroupPlugin={plugin}\n")
     (root / "etc" / "gres.conf").write_text(_pretended_gpus(root / "gpu", size.gpus))
@@ -57,10 +57,9 @@ def slurm_version() -> tuple[int, int]:
 
 
 def free_ports(count: int) -> list[int]:
-    """TCP ports that are free on loopback, below those that the kernel gives to outgoing connections: a daemon
-    that is stopped and started again finds its port free."""
+    """TCP ports that are free on loopback, and no outgoing connection takes while a daemon is stopped."""
     ports: list[int] = []
-    for port in random.SystemRandom().sample(range(10_000, 20_000), 1_000):
+    for port in random.SystemRandom().sample(range(10_000, 20_000), 1_000):  # outgoing ones: from 32768 on
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
@@ -73,7 +72,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def _pretended_gpus(folder: Path, gpus: int) -> str:
-    """gres.conf: devices whose names end in digits, so that Slurm sets CUDA_VISIBLE_DEVICES; none of them works."""
+    """gres.conf: devices whose names end in digits, as Slurm wants them; it sets CUDA_VISIBLE_DEVICES."""
     for i in range(gpus):
         device = folder / f"nvidia{i}"
         device.unlink(missing_ok=True)
@@ -143,8 +142,8 @@ PartitionName=high Nodes=ALL PriorityTier=10 PreemptMode=OFF
 """
 
 
-# submitit asks sacct alone, and sacct alone needs a data base. This one knows what the controller remembers of
-# its jobs, which is all of them here (MinJobAge): sacct -o JobID,State,NodeList --parsable2 -j ID [-j ID]...
+# submitit asks sacct, and sacct needs a data base. This one asks the controller, which here forgets no job
+# (MinJobAge), and knows one question: sacct -o JobID,State,NodeList --parsable2 -j ID [-j ID]...
 SACCT = """\
 #!/bin/sh
 echo "JobID|State|NodeList"

@@ -1,5 +1,6 @@
-"""Processes that outlive the one that started them, and are ended exactly: a pid alone may be someone else's."""
+"""Processes that outlive who started them, and are ended exactly: a pid alone may be someone else's."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -39,14 +40,14 @@ def end(record: Path, seconds: float = 10, at_once: bool = False) -> None:
         deadline = time.monotonic() + seconds
         while running(record) and time.monotonic() < deadline:
             time.sleep(0.02)
-    if running(record):
+    if pid is not None and running(record):
         kill([pid])
     record.unlink(missing_ok=True)
 
 
-def kill(pids: Sequence[int | None]) -> None:
+def kill(pids: Sequence[int]) -> None:
     """SIGKILL, all stopped first so that none of them sees another one die, and wait until they are gone."""
-    known = [(pid, _started(pid)) for pid in pids if pid is not None]
+    known = [(pid, _started(pid)) for pid in pids]
     for number in (signal.SIGSTOP, signal.SIGKILL):
         for pid, _ in known:
             _signal(pid, number)
@@ -111,7 +112,5 @@ def _stat(pid: int) -> list[str]:
 
 
 def _signal(pid: int, number: int) -> None:
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
