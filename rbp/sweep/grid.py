@@ -18,7 +18,9 @@ def combinations(swept: Mapping[str, Sequence[str]], pairs: Sequence[Any]) -> li
     if twice := [key for key in swept if any(key in pair[0] for pair in rows)]:
         raise ConfigError(f"{', '.join(twice)}: both in the grid and in pairs; leave it out of one of them")
     axes = [[{key: value} for value in values] for key, values in swept.items()] + rows
-    return [{key: value for part in parts for key, value in part.items()} for parts in itertools.product(*axes)]
+    return [
+        {key: value for part in parts for key, value in part.items()} for parts in itertools.product(*axes)
+    ]
 
 
 def _rows(pair: Any) -> list[Choices]:
@@ -56,12 +58,17 @@ class Exclusions:
         """A rule that fits no cell is a slip of the pen: raises ConfigError."""
         for rule, used in zip(self.rules, self.used, strict=True):
             if not used:
-                raise ConfigError(f"hydra.sweeper.exclude={as_text(rule)}: fits no cell; see its keys and values")
+                raise ConfigError(
+                    f"hydra.sweeper.exclude={as_text(rule)}: fits no cell; see its keys and values"
+                )
 
 
 def _fits(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
     return all(
-        any(_same(_value(values, str(key)), allowed) for allowed in (wanted if isinstance(wanted, list) else [wanted]))
+        any(
+            _same(_value(values, str(key)), allowed)
+            for allowed in (wanted if isinstance(wanted, list) else [wanted])
+        )
         for key, wanted in rule.items()
     )
 

@@ -77,4 +77,7 @@ def _as_told(state: str, reason: str) -> tuple[str, str]:
         return GONE, _ENDED[state]
     if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"):
         return RUNNING, ""
-    return PENDING, reason  # also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again
+    return (
+        PENDING,
+        "" if reason == "None" else reason,
+    )  # also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again

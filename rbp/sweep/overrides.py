@@ -58,7 +58,9 @@ def check(argument: str) -> str:
     if not equals or not is_group(key):
         return argument
     if key.startswith("+"):
-        raise ConfigError(f"{argument}: write {key.lstrip('+')}={value}; every group has one choice, and no +")
+        raise ConfigError(
+            f"{argument}: write {key.lstrip('+')}={value}; every group has one choice, and no +"
+        )
     if value.startswith(("[", "{")):
         raise ConfigError(f"{argument}: choose one option, or for a grid several with -m, as in -m T=2,4")
     parts = [part.strip() for part in value.split(",")]

@@ -1,5 +1,7 @@
 """Jobs on a Slurm cluster, by submitit: one array for all cells of a submission."""
 
+import contextlib
+import io
 import math
 import re
 import shlex
@@ -79,7 +81,8 @@ def submit(
         ids: list[str] = []
         largest = _largest_array()
         for start in range(0, len(workers), largest):
-            ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
+            with contextlib.redirect_stderr(io.StringIO()):  # what Slurm says is in the error
+                ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
     except submitit.core.utils.FailedJobError as error:
         raise ConfigError(_told(str(error), settings)) from error
     return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
@@ -120,7 +123,9 @@ def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any
 def _largest_array() -> int:
     """How many jobs an array may have here."""
     try:
-        told = subprocess.run(["scontrol", "show", "config"], capture_output=True, text=True, timeout=20).stdout
+        told = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+        ).stdout
     except (OSError, subprocess.SubprocessError):
         told = ""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)

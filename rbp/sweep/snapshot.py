@@ -28,7 +28,9 @@ def take_snapshot(folder: Path, root: Path = ROOT) -> Path:
         if not copy.exists():
             _write(copy, contents)
     except OSError as error:
-        raise ConfigError(f"{error.filename}: the code cannot be copied for the jobs: {error.strerror}") from error
+        raise ConfigError(
+            f"{error.filename}: the code cannot be copied for the jobs: {error.strerror}"
+        ) from error
     return copy
 
 
@@ -45,7 +47,9 @@ def _files(root: Path) -> list[str]:
     """Names relative to root, sorted."""
     git = ["git", "-C", str(root), "ls-files", "-z"]
     try:
-        names = _names(git) + [n for n in _names([*git, "--others", "--exclude-standard"]) if n.endswith(_SOURCES)]
+        names = _names(git) + [
+            n for n in _names([*git, "--others", "--exclude-standard"]) if n.endswith(_SOURCES)
+        ]
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         names = []
     if "rbp/__init__.py" not in names:  # an installed package, perhaps below somebody else's repository

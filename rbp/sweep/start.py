@@ -36,7 +36,9 @@ def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> No
 
 def _evaluate(cells: list[Cell], launcher: Elsewhere | None) -> None:
     if launcher is not None:
-        raise ConfigError(f"hydra/launcher={launcher.name}: evaluation runs here; leave it out with eval_only")
+        raise ConfigError(
+            f"hydra/launcher={launcher.name}: evaluation runs here; leave it out with eval_only"
+        )
     preflight(cells)
     rows = []
     for number, cell in enumerate(cells, 1):

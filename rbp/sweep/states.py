@@ -38,7 +38,9 @@ def observe(folders: Iterable[Path], code: str | None = None) -> list[State]:
     folders = list(folders)
     # Jobs first: one that ends between the two questions leaves its result.
     before = [_status(folder) for folder in folders]
-    jobs = Jobs(_job(status) for status in before if status.get("state") in ("queued", "running", "preempted"))
+    jobs = Jobs(
+        _job(status) for status in before if status.get("state") in ("queued", "running", "preempted")
+    )
     return [_state(folder, jobs, code) for folder in folders]
 
 

@@ -40,7 +40,9 @@ class SweepFolder:
 
     def runs(self) -> list[Path]:
         """The folders of its runs, in the order in which they were first submitted."""
-        found = [p for p in self.path.iterdir() if RunFolder(p).status.exists() or RunFolder(p).config.exists()]
+        found = [
+            p for p in self.path.iterdir() if RunFolder(p).status.exists() or RunFolder(p).config.exists()
+        ]
         order = {name: number for number, name in enumerate(self.read().get("cells") or {})}
         return sorted(found, key=lambda p: (order.get(p.name, len(order)), p.name))
 

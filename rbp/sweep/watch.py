@@ -100,21 +100,12 @@ def _progress(state: State) -> str:
     status = state.status
     parts = []
     if status.get("epochs"):
-        parts.append(f"epoch {min(status.get('epoch', 0) + 1, status['epochs'])}/{status['epochs']}")
+        parts.append(f"epoch {min((status.get('epoch') or 0) + 1, status['epochs'])}/{status['epochs']}")
     if status.get("test_acc") is not None:
         parts.append(f"test acc {100 * status['test_acc']:.2f}%")
-    if (left := _seconds_left(state)) is not None:
-        parts.append(f"{tell_seconds(left)} left")
+    if state.name == "running" and status.get("seconds_left") is not None:
+        parts.append(f"{tell_seconds(status['seconds_left'])} left")
     return "  ".join(parts)
-
-
-def _seconds_left(state: State) -> float | None:
-    """From how much of the run this process has done since it began."""
-    status = state.status
-    progress, began, first = status.get("progress"), status.get("started"), status.get("progress_at_start") or 0.0
-    if state.name != "running" or not progress or not began or progress <= first:
-        return None
-    return (status["heartbeat"] - began) * (1 - progress) / (progress - first)
 
 
 def tell_seconds(seconds: float) -> str:
