@@ -24,8 +24,8 @@ def again(path: Path, folders: list[Path], stale: bool, wait: bool) -> None:
         cell.values["runs_dir"], cell.values["sweep"]["name"] = str(sweep.path.parent), sweep.path.name
         if cell.name != folder.name:
             raise ConfigError(
-                f"{RunFolder(folder).config}: is the config of {cell.name}; another version of the program made "
-                "it: start the sweep anew by launch.py"
+                f"{RunFolder(folder).config}: is the config of {cell.name}; another version of the program "
+                "made it: start the sweep anew by launch.py"
             )
     start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
 

@@ -34,9 +34,7 @@ def add_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]
     cancel = commands.add_parser("cancel", help="stop the jobs of a sweep, or of one run")
     cancel.set_defaults(run=_cancel)
     for command in (status, retry, cancel):
-        command.add_argument(
-            "path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP or runs/SWEEP/RUN"
-        )
+        command.add_argument("path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP, runs/SWEEP/RUN")
     logs.add_argument("path", type=Path, nargs=1, metavar="RUN", help="runs/SWEEP/RUN")
 
 

@@ -48,6 +48,7 @@ class GridSweeper(Sweeper):
             if not isinstance(lines, list):
                 raise ConfigError(f"hydra.sweeper.{key}={as_text(lines)}: must be a list")
         if not isinstance(self.launcher, CellLauncher):
+            assert self.config is not None
             name = self.config.hydra.runtime.choices["hydra/launcher"]
             raise ConfigError(f"hydra/launcher={name}: choose one of {', '.join(['inline', *LAUNCHERS])}")
         cells = compose_grid(arguments, self.pairs, self.exclude)
@@ -72,7 +73,7 @@ class CellLauncher(Launcher):
         return elsewhere(type(self).__name__.lower(), self.values)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """For sweepers that are not ours, such as Optuna's: run to the end, return the last test accuracies."""
+        """For other sweepers than ours, such as Optuna's: run to the end, return the test accuracies."""
         from rbp.runfolder import read_result
 
         cells = [cell for overrides in job_overrides for cell in compose_grid(list(overrides))]

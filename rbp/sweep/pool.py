@@ -33,7 +33,7 @@ class LocalSettings:
 
 @dataclass(frozen=True)
 class Slots:
-    """devices: what each process sees as CUDA_VISIBLE_DEVICES; None: as it is. threads: of each on the CPU."""
+    """devices: each process's CUDA_VISIBLE_DEVICES; None: as it is. threads: of each on the CPU."""
 
     devices: tuple[str | None, ...]
     threads: int | None

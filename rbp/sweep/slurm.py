@@ -53,8 +53,8 @@ def check_settings(settings: SlurmSettings) -> None:
             raise ConfigError(f"hydra.launcher.{key}={value}: must be {smallest} or more")
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
-            f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the {60 * settings.time} "
-            "seconds of hydra.launcher.time"
+            f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "
+            f"{60 * settings.time} seconds of hydra.launcher.time"
         )
     for command in ("sbatch", "srun"):
         if not shutil.which(command):

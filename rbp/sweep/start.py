@@ -7,6 +7,7 @@ from rbp.output import say
 from rbp.sweep.cells import Cell
 from rbp.sweep.inline import attempt, begins
 from rbp.sweep.launchers import Elsewhere, note_start, submit_cells
+from rbp.sweep.marks import put_aside
 from rbp.sweep.plan import Options, Plan, make_plan
 from rbp.sweep.preflight import preflight
 from rbp.sweep.states import State, observe
@@ -18,11 +19,13 @@ from rbp.sweep.watch import watch
 def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> None:
     """Run a sweep; launcher None: in this process. Raises SweepFailed if a cell has failed or is lost."""
     if cells[0].values["eval_only"]:
-        return _evaluate(cells, launcher)
+        _evaluate(cells, launcher)
+        return
     sweep = SweepFolder(cells[0].folder.parent)
     plan = make_plan(cells, options)
     if options.dry_run:
-        return _show(plan)
+        _show(plan)
+        return
     if launcher:
         launcher.check()
     preflight(plan.todo, devices=launcher is None or launcher.here)
@@ -63,18 +66,23 @@ def _run_here(sweep: SweepFolder, plan: Plan, options: Options) -> list[State]:
     if plan.todo:
         with sweep.locked():
             note_start(sweep, plan.cells, "inline", {})
+    errors = {}
     for number, cell in enumerate(plan.cells, 1):
         if cell not in plan.todo or not make_plan([cell], options).todo:
             continue
         _make_room(cell)
         say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
-        attempt(cell)
-    return make_plan(plan.cells, options).states
+        errors[cell.name] = attempt(cell).error
+    states = make_plan(plan.cells, options).states
+    # A run that could not even begin has written nothing.
+    return [
+        State("failed", reason=error) if state.name == "new" and (error := errors.get(cell.name)) else state
+        for cell, state in zip(plan.cells, states, strict=True)
+    ]
 
 
 def _make_room(cell: Cell) -> None:
-    from rbp.sweep.marks import put_aside
-
+    """Put a stale result aside."""
     (state,) = observe([cell.folder])
     if state.result:
         put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))

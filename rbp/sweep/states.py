@@ -13,6 +13,8 @@ LOST_AFTER = 60.0  # seconds without a heartbeat; runs write one every 5
 # In the order of a run's life; new: never begun.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
 
+_HAVE_JOBS = ("queued", "running", "preempted")
+
 
 @dataclass(frozen=True)
 class State:
@@ -64,7 +66,7 @@ def _state(folder: Path, jobs: Jobs, code: str | None) -> State:
     name = status.get("state")
     if name in ("failed", "cancelled"):
         return State(name, reason=str(status.get("error") or ""), status=status)
-    if name not in ("queued", "running", "preempted"):
+    if name not in _HAVE_JOBS:
         return State("new", status=status)
     return _of_job(str(name), status, jobs)
 

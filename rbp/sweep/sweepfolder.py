@@ -70,7 +70,8 @@ class SweepFolder:
             stream = (self.control / "lock").open("a")
         except OSError as error:
             raise ConfigError(
-                f"{self.control}: cannot be written: {error.strerror}; choose another folder with runs_dir=PATH"
+                f"{self.control}: cannot be written: {error.strerror}; choose another folder with "
+                "runs_dir=PATH"
             ) from error
         with stream:
             end = time.monotonic() + LOCK_WAIT
@@ -81,8 +82,8 @@ class SweepFolder:
                 except BlockingIOError:
                     if time.monotonic() > end:
                         raise ConfigError(
-                            f"{self.path}: another process has been submitting this sweep for {LOCK_WAIT:.0f} s; "
-                            "wait for it or stop it"
+                            f"{self.path}: another process has been submitting this sweep for "
+                            f"{LOCK_WAIT:.0f} s; wait for it or stop it"
                         ) from None
                     time.sleep(0.1)
             yield
