@@ -37,7 +37,8 @@ def expand(argv: list[str]) -> Arguments:
         given = {key.lstrip("+"): value for key, _, value in (arg.partition("=") for arg in rest)}
         rest = sweep_overrides(load_sweep(names[0]), given, fixed_only=bool(flags)) + rest
     checked = [check(arg) for arg in rest]
-    elsewhere = any(arg.startswith(("hydra/launcher", "hydra.launcher", "hydra.sweeper")) for arg in checked)
+    of_grids = ("hydra/launcher", "hydra.launcher", "hydra.sweeper")
+    elsewhere = any(arg.lstrip("+").startswith(of_grids) for arg in checked)
     return Arguments(checked, (multirun or bool(names) or elsewhere) and not flags)
 
 

@@ -59,7 +59,7 @@ def _wanted(reason: str) -> str:
 
 def _unknown_key(key: str, overrides: list[str]) -> str:
     """The keys most like a misspelt one: the same name elsewhere, or much the same name."""
-    known = _known_keys(overrides)
+    known = _hydras_keys(key, overrides) or _known_keys(overrides)
     parent, _, last = key.rpartition(".")
     while parent and parent not in known:
         parent = parent.rpartition(".")[0]
@@ -71,6 +71,19 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
         near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
         return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
     return f"{key}: no such key; {parent or 'the config'} has {', '.join(siblings)}"
+
+
+def _hydras_keys(key: str, overrides: list[str]) -> list[str]:
+    """What may be set beside key, where that is of the launcher or the sweeper."""
+    if not (found := re.match(r"hydra\.(launcher|sweeper)\.", key)):
+        return []
+    chosen = dict(line.partition("=")[::2] for line in overrides)
+    option = chosen.get(f"hydra/{found[1]}", {"launcher": "inline", "sweeper": "rbp"}[found[1]])
+    file = CONF / "hydra" / found[1] / f"{option}.yaml"
+    if not file.exists():  # a user's own, elsewhere
+        return []
+    names = [str(name) for name in OmegaConf.load(file) if name != "_target_"]
+    return [found[0].rstrip("."), *(f"{found[0]}{name}" for name in names)]
 
 
 def _known_keys(overrides: list[str]) -> list[str]:

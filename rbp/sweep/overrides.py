@@ -12,6 +12,8 @@ from rbp.sweep.places import is_group
 HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")
 # What is said of a grid as a whole, not of its cells; on the command line without hydra.sweeper.
 OF_THE_GRID = ("wait", "retry", "rerun_stale", "dry_run")
+# Takes keys that are not in its file: any option of sbatch.
+OPEN = "hydra.launcher.sbatch"
 # Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.
 _NOT_A_NAME = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
 
@@ -44,6 +46,8 @@ def check(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if key in OF_THE_GRID and equals:
         return f"hydra.sweeper.{argument}"
+    if key.lstrip("+").startswith(OPEN):
+        return f"++{argument.lstrip('+')}"
     if key.startswith("~"):
         raise ConfigError(f"{argument}: keys cannot be left out")
     if key == "hydra.mode":
