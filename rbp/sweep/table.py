@@ -46,7 +46,8 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
     """Print all rows; where bptt and rate differ in nothing else, the better figure of the two is marked."""
     console = console or Screen(highlight=False)
     heads = list(rows[0].choices) or ["run"]
-    lines = [_cells(row, rows) for row in rows]
+    rivals = _rivals(rows)
+    lines = [_cells(row, rivals[_rest(row)]) for row in rows]
     titles = heads + [column.title for column in COLUMNS]
     if console.is_terminal:
         _print_rich(titles, lines, len(heads), console)
@@ -59,10 +60,10 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
             console.print(f"{row.state.upper()} {row.name}: {row.error}", markup=False, soft_wrap=True)
 
 
-def _cells(row: Row, rows: list[Row]) -> list[tuple[str, bool]]:
+def _cells(row: Row, rivals: list[Row]) -> list[tuple[str, bool]]:
     """The texts of a row and whether each is marked."""
     start = [(value, False) for value in row.choices.values()] or [(row.name, False)]
-    figures = [(_figure(row, column), _wins(row, rows, column)) for column in COLUMNS]
+    figures = [(_figure(row, column), _wins(row, rivals, column)) for column in COLUMNS]
     if row.result is None:
         figures[0] = (row.state, False)
     return start + figures
@@ -73,12 +74,11 @@ def _figure(row: Row, column: Column) -> str:
     return "-" if value is None else column.show(value)
 
 
-def _wins(row: Row, rows: list[Row], column: Column) -> bool:
+def _wins(row: Row, rivals: list[Row], column: Column) -> bool:
     """Whether this row is strictly better than the same run in the other gradient mode."""
     if column.better is None or "grad_mode" not in row.choices:
         return False
-    others = [r for r in rows if _without_mode(r) == _without_mode(row) and r is not row]
-    theirs = [_value(other, column) for other in others]
+    theirs = [_value(other, column) for other in rivals if other is not row]
     mine = _value(row, column)
     if mine is None or not theirs:
         return False
@@ -89,8 +89,16 @@ def _value(row: Row, column: Column) -> float | None:
     return (row.result or {}).get(column.key)
 
 
-def _without_mode(row: Row) -> dict[str, str]:
-    return {key: value for key, value in row.choices.items() if key != "grad_mode"}
+def _rivals(rows: list[Row]) -> dict[tuple[tuple[str, str], ...], list[Row]]:
+    """Rows that differ in nothing but the gradient mode, by all else."""
+    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+    for row in rows:
+        found.setdefault(_rest(row), []).append(row)
+    return found
+
+
+def _rest(row: Row) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, value) for key, value in row.choices.items() if key != "grad_mode"))
 
 
 def _print_rich(titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console) -> None:

@@ -134,8 +134,8 @@ class Cluster:
 
     def jobs(self, columns: str = "%T") -> dict[str, str]:
         """What squeue says of every job and array task there was: its state, unless told otherwise."""
-        listing = ("squeue", "--noheader", "--array", "--states=all", f"--format=%i {columns}")
-        return dict(line.split(maxsplit=1) for line in self.run(*listing).splitlines())
+        listing = ("squeue", "--noheader", "--array", "--states=all", f"--format=%i|{columns}")
+        return dict(line.split("|", 1) for line in self.run(*listing).splitlines())
 
     def state(self, job: str) -> str:
         return self.jobs()[job]

@@ -4,6 +4,7 @@ import subprocess
 
 import pytest
 
+from rbp.cli import main as rbp
 from tests.slurm.cluster import Cluster
 from tests.slurm.project import ON_SLURM, Project, assert_as_undisturbed, job_of
 
@@ -33,15 +34,20 @@ def test_what_waits_is_submitted_once_outlives_its_parents_and_runs_as_it_was_su
 
 
 def test_a_cancelled_sweep_ends_its_jobs_and_goes_on_when_it_is_started_again(
-    project: Project, cluster: Cluster
+    project: Project,
+    cluster: Cluster,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     project.write_sweep("ended", {"seed": [0, 1]})
     parent = project.start("sweeps=ended", *ON_SLURM, "hydra.launcher.parallel=1")
     first, second = (project.cell("ended", f"m-rate-s{seed}") for seed in (0, 1))
     project.wait_for_epoch(first, 1)
     jobs = [job_of(first), job_of(second)]
-    cancelled = project.rbp("cancel", "runs/ended")
-    assert cancelled.returncode == 0 and "2 cancelled" in cancelled.stdout, cancelled.stdout + cancelled.stderr
+    for key in ("PATH", "SLURM_CONF"):
+        monkeypatch.setenv(key, cluster.env[key])
+    assert rbp(["cancel", str(project.runs("ended"))]) == 0  # in this process: before the cell is done
+    assert "2 cancelled" in capsys.readouterr().out
     assert project.states("ended") == ["cancelled", "cancelled"] and not second.metrics.exists()
     assert first.checkpoints.exists()
     out, err = parent.communicate(timeout=120)
