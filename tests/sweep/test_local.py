@@ -133,7 +133,7 @@ def test_every_process_has_a_device_or_a_share_of_the_cores(
         ("hydra/launcher=basic", "hydra/launcher=basic: choose one of inline, local, slurm"),
         ("hydra/launcher=slurm", "there is no sbatch on this machine"),
         ("hydra.sweeper.pairs=3", "hydra.sweeper.pairs=3: must be a list"),
-        ("eval_only=true", "hydra/launcher=local: leave it out with eval_only"),
+        ("eval_only=true", "hydra/launcher=local: evaluation runs here"),
     ],
 )
 def test_what_cannot_be_is_refused_and_nothing_is_written(
