@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
+from rbp.train.ranks import Ranks
 from rbp.train.standing import Standing, job_id
 
 HEARTBEAT_SECONDS = 5.0
@@ -121,6 +122,36 @@ class Record:
             **self.standing.as_values(),
         }
         write_json(self.folder.status, status)
+
+
+class Bystander(Record):
+    """The record of a rank that is not the first: writes nothing; an error goes to stderr, its task's log."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Preempted):
+            traceback.print_exception(error)
+
+    def log(self, line: str) -> None:
+        """The first rank's."""
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """The first rank's."""
+
+    def cut_metrics(self, epochs: int) -> list[int]:
+        return []
+
+    def result(self, values: dict[str, Any]) -> None:
+        """The first rank's."""
+
+
+def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
+    """Of a run that one process trains, or several together."""
+    return Record(folder, cfg) if ranks.first else Bystander(folder, cfg)
 
 
 def _lock(folder: RunFolder) -> IO[str]:
