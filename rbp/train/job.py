@@ -12,6 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.code_version import code_version
 from rbp.data import Splits, load, n_train_batches
+from rbp.data.stage import staged
 from rbp.errors import CheckpointError, ConfigError
 from rbp.identity import folder_name, identity
 from rbp.models import build
@@ -55,7 +56,7 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     code = code_version()  # first, since the files may be edited while the run works
     prepare_torch(cfg)
     device = choose_device(cfg, ranks)
-    splits = load(cfg.dataset)
+    splits = load(staged(cfg.dataset))
     on_device = Splits(
         train=splits.train.to(device),
         val=None if splits.val is None else splits.val.to(device),
