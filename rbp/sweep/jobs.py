@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 PENDING, RUNNING, GONE = "pending", "running", "gone"
+UNKNOWN = "unknown"  # Slurm is here and gives no answer now
 LOCAL = "local-"  # then the process id of the pool that runs a local sweep, and its host
 _ENDED = {
     "COMPLETED": "has ended",
@@ -30,7 +31,7 @@ class Jobs:
         self._told |= _slurm({i for i in known if re.fullmatch(r"\d+(_\d+)?", i)})
 
     def state(self, job_id: str | None) -> str | None:
-        """PENDING, RUNNING, GONE, or None where that cannot be said."""
+        """PENDING, RUNNING, GONE, UNKNOWN, or None where that cannot be said."""
         return self._told.get(job_id or "", (None, ""))[0]
 
     def reason(self, job_id: str | None) -> str:
@@ -62,8 +63,8 @@ def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
     command = ["squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r"]
     try:
         answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (subprocess.SubprocessError, OSError):  # the controller is away: nothing is known
-        return {}
+    except (subprocess.SubprocessError, OSError):  # the controller is away: the jobs go on
+        return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     told = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
     for line in answer.splitlines():
         job_id, state, reason = line.split("|", 2)
@@ -77,7 +78,5 @@ def _as_told(state: str, reason: str) -> tuple[str, str]:
         return GONE, _ENDED[state]
     if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"):
         return RUNNING, ""
-    return (
-        PENDING,
-        "" if reason == "None" else reason,
-    )  # also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again
+    # Also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again.
+    return PENDING, "" if reason == "None" else reason

@@ -112,6 +112,16 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], options:
     if stale:
         say(f"{stale} computed by other code than this; rerun_stale=true computes them again.")
     _raise_for([cell.name for cell, state in zip(cells, states, strict=True) if state.went_wrong], sweep.path)
+    unfinished = [
+        f"{cell.name} ({state.name})"
+        for cell, state in zip(cells, states, strict=True)
+        if not (state.is_done or state.at_work)
+    ]
+    if unfinished and options.wait:
+        raise SweepFailed(
+            f"{len(unfinished)} of the cells did not end: {', '.join(unfinished[:5])}; "
+            "the same command goes on with them"
+        )
 
 
 def _row(cell: Cell, state: State) -> Row:

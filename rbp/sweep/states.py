@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rbp.runfolder import RunFolder, read_json, read_result
-from rbp.sweep.jobs import GONE, PENDING, RUNNING, Jobs
+from rbp.sweep.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs
 
 LOST_AFTER = 60.0  # seconds without a heartbeat; runs write one every 5
 # In the order of a run's life; new: never begun.
@@ -82,13 +82,14 @@ def _of_job(name: str, status: dict[str, Any], jobs: Jobs) -> State:
         return State("preempted" if name == "preempted" else "queued", True, told, status)
     if name == "running":
         why = f"job {job_id} {told}" if job == GONE else f"no sign of life for {silent:.0f} s"
-        return State("lost", at_work=job == RUNNING, reason=why, status=status)
+        return State("lost", at_work=job in (RUNNING, UNKNOWN), reason=why, status=status)
     if name == "queued" and job == GONE:
         return State("lost", reason=f"job {job_id} {told}", status=status)
     if name == "queued" and job_id is None:
         return State("lost", reason="was never submitted", status=status)
     # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
-    return State(name, at_work=name == "queued" or job == RUNNING, status=status)
+    at_work = name == "queued" or job in (RUNNING, UNKNOWN)
+    return State(name, at_work, told if job == UNKNOWN or not at_work else "", status)
 
 
 def _number(value: Any) -> float:

@@ -7,11 +7,12 @@
 Started without systemd and /etc, and stopped by pid. It needs the packages of install.sh, and no root.
 """
 
+import contextlib
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tests.slurm import processes
@@ -139,6 +140,11 @@ class Cluster:
     def state(self, job: str) -> str:
         return self.jobs()[job]
 
+    def restarts(self, job: str) -> int:
+        """How often a job was requeued."""
+        fields = self.run("scontrol", "show", "job", job).split()
+        return next(int(field.partition("=")[2]) for field in fields if field.startswith("Restarts="))
+
     def tasks(self, job: str) -> list[int]:
         """The pids of the tasks that srun started for a job (`12`, or `12_3` in an array), by rank."""
         raw = self.jobs("%A")[job]
@@ -171,6 +177,15 @@ class Cluster:
         logs = sorted((self.root / "log").glob("*.err"))
         tails = [f"== {log.stem}\n" + "\n".join(log.read_text().splitlines()[-8:]) for log in logs]
         return "\n".join([*said, *tails])
+
+    @contextlib.contextmanager
+    def holding_jobs(self) -> Iterator[None]:
+        """While inside, jobs of partition debug are queued and none starts."""
+        self.run("scontrol", "update", "PartitionName=debug", "State=DOWN")
+        try:
+            yield
+        finally:
+            self.run("scontrol", "update", "PartitionName=debug", "State=UP")
 
     # -- its processes
 

@@ -2,10 +2,12 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.slurm.cluster import Cluster, missing
+from tests.slurm.project import Project
 
 
 @pytest.fixture(scope="session")
@@ -16,3 +18,9 @@ def cluster() -> Iterator[Cluster]:
         (pytest.fail if os.environ.get("RBP_REQUIRE_SLURM") == "1" else pytest.skip)(reason)
     with Cluster() as running:
         yield running
+
+
+@pytest.fixture
+def project(cluster: Cluster, tmp_path: Path) -> Project:
+    """A clone of the project, whose sweeps run on the cluster."""
+    return Project(tmp_path, cluster)
