@@ -55,6 +55,7 @@ class Dataset:
     _target_: str = MISSING  # a function (root, download) -> (train, test)
     root: str = MISSING  # the folder with the files
     download: bool = MISSING  # fetch missing files
+    stage: str | None = None  # a folder on the node's own disk, to copy root to and read from; null: none
     channels: int = MISSING
     size: int = MISSING  # side of the square images
     classes: int = MISSING

@@ -22,6 +22,7 @@ UNDECISIVE = (
     "tracker",
     "dataset.root",
     "dataset.download",
+    "dataset.stage",
     "dataset.recipe",
     "arch.min_size",
     "arch.channels",

@@ -79,6 +79,10 @@ _NULL_OR_FOLDER: tuple[str, Check] = (
     lambda v: v is None or _NAME[1](v),
 )
 _PATH: tuple[str, Check] = ("must be the path of a folder", lambda v: bool(v and v.strip()))
+_NULL_OR_PATH: tuple[str, Check] = (
+    "must be null or the path of a folder",
+    lambda v: v is None or bool(v.strip()),
+)
 _NULL_OR_FILE: tuple[str, Check] = (
     "must be null or the path of a checkpoint",
     lambda v: v is None or bool(v),
@@ -104,6 +108,7 @@ RULES: dict[str, tuple[str, Check]] = {
     "neuron._target_": _FUNCTION,
     "optimizer.name": _NAME,
     "optimizer._target_": _FUNCTION,
+    "dataset.stage": _NULL_OR_PATH,
     "dataset.channels": _at_least(1),
     "dataset.size": _at_least(1),
     "dataset.classes": _at_least(2),

@@ -1,6 +1,7 @@
 """From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
 
 import contextlib
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -50,8 +51,7 @@ def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Seque
         points = combinations(swept, pairs)
         for choices in points:
             try:
-                cfg = composer(choices)
-                values = _resolved(cfg)
+                cfg, values = composer(choices)
                 if not excluded(values):
                     validate(cfg, values)
                     cells.append(Cell(values, _shown(choices)))
@@ -132,26 +132,26 @@ class _Composer:
     def __init__(self, fixed: list[str]) -> None:
         self.fixed = fixed
         self.parser = OverridesParser.create()
-        self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
 
-    def __call__(self, choices: Mapping[str, str]) -> DictConfig:
+    def __call__(self, choices: Mapping[str, str]) -> tuple[DictConfig, dict[str, Any]]:
+        """The config of one point, and its resolved values. Raises ConfigError."""
         lines = [f"{key}={value}" for key, value in choices.items()]
         structural = tuple(line for line in lines if is_group(line.partition("=")[0]) or line.startswith("+"))
         plain = [line for line in lines if line not in structural]
         try:
             overrides = [self._parse(line) for line in plain]
             if any(isinstance(override.value(), dict) for override in overrides):  # would be merged
-                return compose("config", [*self.fixed, *lines])
+                cfg = compose("config", [*self.fixed, *lines])
+                return cfg, _resolved(cfg)
             if structural not in self.bases:
-                self.bases[structural] = compose("config", [*self.fixed, *structural])
-            cfg = self.bases[structural]
+                self.bases[structural] = _Base(compose("config", [*self.fixed, *structural]))
             try:
-                for override in overrides:
-                    OmegaConf.update(cfg, override.key_or_group, override.value())
+                return self.bases[structural].with_values(overrides)
             except OmegaConfBaseException:
-                return compose("config", [*self.fixed, *lines])  # raises Hydra's own error, which says more
-            return cfg
+                cfg = compose("config", [*self.fixed, *lines])  # raises Hydra's own error, which says more
+                return cfg, _resolved(cfg)
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error, [*self.fixed, *lines])) from error
 
@@ -159,6 +159,49 @@ class _Composer:
         if line not in self.parsed:
             self.parsed[line] = self.parser.parse_override(line)
         return self.parsed[line]
+
+
+class _Base:
+    """A composed config on which plain values are set.
+
+    Its references are resolved anew only where they may read what is set: to parse them takes most of the
+    time of a cell.
+    """
+
+    def __init__(self, cfg: DictConfig) -> None:
+        self.cfg = cfg
+        self.references = " ".join(text for text in _texts(OmegaConf.to_container(cfg)) if "${" in text)
+        self.values: dict[str, Any] | None = None
+
+    def with_values(self, overrides: list[Override]) -> tuple[DictConfig, dict[str, Any]]:
+        for override in overrides:
+            OmegaConf.update(self.cfg, override.key_or_group, override.value())
+        keys = [str(override.key_or_group) for override in overrides]
+        if any(key.rpartition(".")[2] in self.references for key in keys):
+            return self.cfg, _resolved(self.cfg)
+        if self.values is None:
+            self.values = _resolved(self.cfg)
+        values = copy.deepcopy(self.values)
+        for key in keys:
+            value = OmegaConf.select(self.cfg, key)  # as the schema's type
+            _set(values, key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        return self.cfg, values
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Every text in plain values."""
+    if isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)
+    elif isinstance(value, str):
+        yield value
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for part in parents:
+        values = values[part]
+    values[last] = value
 
 
 def _in_how_many(problem: str, count: int, total: int) -> str:

@@ -23,6 +23,7 @@ from rbp.sweep.launchers import LAUNCHERS, Elsewhere, elsewhere
 from rbp.sweep.overrides import as_text
 from rbp.sweep.plan import Options
 from rbp.sweep.start import start
+from rbp.validate import text
 
 _PACKAGE = "hydra_plugins.rbp"
 
@@ -43,7 +44,7 @@ class GridSweeper(Sweeper):
         """Raises SweepFailed if a cell failed, ConfigError if one cannot be."""
         for key, value in self.options.items():
             if not isinstance(value, bool):
-                raise ConfigError(f"{key}={as_text(value)}: must be true or false")
+                raise ConfigError(f"{key}={text(value)}: must be true or false")
         for key, lines in (("pairs", self.pairs), ("exclude", self.exclude)):
             if not isinstance(lines, list):
                 raise ConfigError(f"hydra.sweeper.{key}={as_text(lines)}: must be a list")

@@ -33,7 +33,10 @@ class Boundary:
         self._note_saved()
 
     def wish(self) -> Wish:
-        """What is asked for now."""
+        """What is asked for now, of any rank; all ranks get the same answer."""
+        return Wish(self.job.ranks.agree(self._own_wish()))
+
+    def _own_wish(self) -> Wish:
         if self.interruption.reason is not None:
             return Wish.STOP
         minutes = self.job.cfg.trainer.checkpoint_minutes
@@ -63,7 +66,9 @@ class Boundary:
 
     def save(self, best: bool) -> None:
         """Write a checkpoint of this moment."""
-        save_checkpoint(self.run.checkpoints, state_of(self.job, self.history), best)
+        state = state_of(self.job, self.history)
+        if self.job.ranks.first:
+            save_checkpoint(self.run.checkpoints, state, best)
         self._note_saved()
 
     def _note_saved(self) -> None:

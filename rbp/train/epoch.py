@@ -15,6 +15,7 @@ from rbp.errors import TrainingError
 from rbp.train.boundary import Boundary
 from rbp.train.history import History, Part
 from rbp.train.job import Job, batches_per_epoch
+from rbp.train.ranks import Ranks
 
 # Reading a loss waits for the GPU: there it is looked at every so many batches.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
@@ -29,12 +30,13 @@ def train_epoch(
     """
     cfg, part, n_batches = job.cfg, history.part, batches_per_epoch(job)
     job.net.train()
-    sums = Sums(part)
+    sums = Sums(part, job.ranks)
     boundary.fulfil(boundary.wish())
     for x, y in _batches(job, history.epochs, part.batches, n_batches):
-        full = len(y) == cfg.trainer.batch_size
-        with history.costs.measure(job.device, job.net, job.optimizer, full):
-            loss, correct = training_step(job, x, y)
+        n, x, y = len(y), job.ranks.share(x), job.ranks.share(y)
+        with history.costs.measure(job.device, job.net, job.optimizer, full=n == cfg.trainer.batch_size):
+            # Gradients are averaged over ranks, whose shares of a last smaller batch may differ.
+            loss, correct = training_step(job, x, y, len(y) * job.ranks.world / n)
         sums.add(loss, correct, len(y))
         wish, number = boundary.wish(), part.batches + len(sums.waiting)
         if wish or number % LOOK_EVERY.get(job.device.type, 1) == 0 or number == n_batches:
@@ -57,17 +59,18 @@ def _batches(job: Job, epoch: int, start: int, stop: int) -> Iterator[tuple[Tens
     return itertools.islice(batches, stop - start)
 
 
-def training_step(job: Job, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward, backward, update on images x [B, C, H, W] and labels y [B].
+def training_step(job: Job, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Forward, backward, update on images x [B, C, H, W] and labels y [B], whose loss counts `weight` times.
 
     Returns the mean cross-entropy and the number of right answers, both of no dimension. The published code
     divides the loss by T in rate mode alone (trainer.loss_over_T); what is returned is undivided.
     """
     logits = job.forward(x)
     loss = F.cross_entropy(logits, y)
-    divided = job.cfg.trainer.loss_over_T and job.cfg.grad_mode == "rate"
+    if job.cfg.trainer.loss_over_T and job.cfg.grad_mode == "rate":
+        weight = weight / job.cfg.T
     job.optimizer.zero_grad(set_to_none=True)
-    (loss / job.cfg.T if divided else loss).backward()
+    (loss if weight == 1.0 else loss * weight).backward()
     job.optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == y).sum()
 
@@ -76,8 +79,8 @@ class Sums:
     """Adds batches to a part of an epoch. Figures wait on the device until `settle`, in their order: sums are
     the same to the last bit however often somebody looks."""
 
-    def __init__(self, part: Part) -> None:
-        self.part = part
+    def __init__(self, part: Part, ranks: Ranks) -> None:
+        self.part, self.ranks = part, ranks
         self.waiting: list[tuple[Tensor, Tensor, int]] = []
         self.clock = time.perf_counter()
         self.infinite: tuple[int, float] | None = (
@@ -85,21 +88,22 @@ class Sums:
         )
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """Of one batch: its mean loss, right answers, and images."""
+        """Of this rank's share of one batch: its mean loss, right answers, and images."""
         self.waiting.append((loss, correct, size))
 
     def settle(self) -> None:
-        """Bring the part up to date; waits for the device."""
+        """Bring the part up to date with all ranks' shares; waits for the device and the ranks."""
         part, now = self.part, time.perf_counter()
         part.seconds += now - self.clock
         self.clock = now
         losses = torch.stack([loss.double() for loss, _, _ in self.waiting]).tolist()
         correct = torch.stack([right for _, right, _ in self.waiting]).tolist()
-        for loss, right, (_, _, size) in zip(losses, correct, self.waiting, strict=True):
+        own = [[a * n, c, n] for a, c, (_, _, n) in zip(losses, correct, self.waiting, strict=True)]
+        for loss, right, size in self.ranks.add(own) if own else []:
             part.batches += 1
-            part.images += size
-            part.loss += loss * size
-            part.correct += right
+            part.images += int(size)
+            part.loss += loss
+            part.correct += int(right)
             if self.infinite is None and not math.isfinite(loss):
                 self.infinite = part.batches, loss
         self.waiting.clear()

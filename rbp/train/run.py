@@ -1,12 +1,14 @@
 """A run from its first epoch, or from its last checkpoint, to its result."""
 
+import contextlib
 import statistics
 import time
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import TrainingError
 from rbp.identity import folder_name
@@ -14,6 +16,7 @@ from rbp.output import say
 from rbp.runfolder import RunFolder
 from rbp.train.boundary import Boundary, Wish
 from rbp.train.checkpoint import load_latest
+from rbp.train.device import choose_device
 from rbp.train.epoch import refuse_broken, train_epoch
 from rbp.train.evaluate import score
 from rbp.train.history import History, Part
@@ -21,7 +24,8 @@ from rbp.train.interrupt import Interruption
 from rbp.train.job import Job, batches_per_epoch, restore, set_up
 from rbp.train.memory import memory_told
 from rbp.train.progress import Display, make_display
-from rbp.train.record import Record
+from rbp.train.ranks import joined, loss_of_a_rank_told, ranks_here, refuse_uneven
+from rbp.train.record import Record, make_record
 
 
 def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:
@@ -31,25 +35,38 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     Raises Preempted for that (status `preempted`); UserError for what a user can put right: status.json then
     says `failed` and why, but for FolderBusy, where the folder is another process's.
     """
-    run = RunFolder(folder)
-    with Record(run, cfg) as record, memory_told(cfg):
-        job = set_up(cfg)
-        try:
-            history = _resume(job, run, record)
-            _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
-            result = make_result(job, history)
-            record.result(result)
-        except OSError as error:
-            raise TrainingError(
-                f"{error.filename or folder}: cannot be read or written: {error.strerror or error}; "
-                "earlier checkpoints are kept"
-            ) from error
+    run, here = RunFolder(folder), ranks_here()
+    refuse_uneven(cfg.trainer.batch_size, here)
+    with (
+        joined(here, choose_device(cfg, here)) as ranks,
+        make_record(run, cfg, ranks) as record,
+        loss_of_a_rank_told(ranks),
+        memory_told(cfg),
+        _disk_told(run),
+    ):
+        job = set_up(cfg, ranks)
+        history = _resume(job, run, record)
+        _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
+        result = ranks.from_first(lambda: make_result(job, history))
+        record.result(result)
     return result
+
+
+@contextlib.contextmanager
+def _disk_told(run: RunFolder) -> Iterator[None]:
+    """While inside, a file that cannot be read or written raises TrainingError."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or run.path}: cannot be read or written: {error.strerror or error}; "
+            "earlier checkpoints are kept"
+        ) from error
 
 
 def _resume(job: Job, run: RunFolder, record: Record) -> History:
     """The history to go on from: that of the newest whole checkpoint, or an empty one."""
-    file, state, problems = load_latest(run.checkpoints)
+    file, state, problems = job.ranks.from_first(lambda: load_latest(run.checkpoints))
     history = History() if state is None else restore(job, state, file)
     if problems:
         problems.append(f"going on from the checkpoint before it, {_place(history)}")
@@ -58,7 +75,8 @@ def _resume(job: Job, run: RunFolder, record: Record) -> History:
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:
         record.log(problem)
-        say(problem)
+        if job.ranks.first:
+            say(problem)
     if _noted(history.machines, job.machine):
         record.log(f"goes on with other hardware, software or kernels: {job.machine}")
     if _noted(history.code, job.code):
@@ -84,7 +102,9 @@ def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
 
 
 def _fit(job: Job, history: History, boundary: Boundary) -> None:
-    display = make_display(job.cfg, batches_per_epoch(job), history.epochs)
+    shown = job.cfg if job.ranks.first else OmegaConf.merge(job.cfg, {"trainer": {"progress": "none"}})
+    assert isinstance(shown, DictConfig)
+    display = make_display(shown, batches_per_epoch(job), history.epochs)
     record = boundary.record
     try:
         while history.epochs < job.cfg.trainer.epochs:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,11 +21,21 @@ from tests.train.common import in_a_process, metrics, short, without_timings
 Undisturbed = Callable[..., RunFolder]
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
+    """Tensors by their path."""
+    found: dict[str, torch.Tensor] = {}
+    for key, value in values.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return found
+
+
 def same_end(a: RunFolder, b: RunFolder) -> None:
     """Fails unless weights, optimizer, random states and every figure but timings are the same to a bit."""
     one, two = (load_checkpoint(run.checkpoints / "last.pt") for run in (a, b))
     for part in ("network", "random"):
-        assert all(torch.equal(one[part][key], two[part][key]) for key in one[part]), part
+        a_part, b_part = flat(one[part]), flat(two[part])
+        assert a_part.keys() == b_part.keys()
+        assert all(torch.equal(a_part[key], b_part[key]) for key in a_part), part
     momentum = [[v["momentum_buffer"] for v in state["optimizer"]["state"].values()] for state in (one, two)]
     assert all(torch.equal(x, y) for x, y in zip(*momentum, strict=True)) and momentum[0]
     assert one["schedule"] == two["schedule"]
