@@ -9,12 +9,16 @@ from rbp.errors import UserError
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     from rbp.bench import run
+    from rbp.report import write
 
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     bench = commands.add_parser("bench", help="time and memory of a training step, by gradient mode and T")
     run.add_arguments(bench)
     bench.set_defaults(run=run.bench)
+    report = commands.add_parser("report", help="runs side by side: a page, tables and figures")
+    write.add_arguments(report)
+    report.set_defaults(run=write.command)
     args = parser.parse_args(argv)
     try:
         return args.run(args)

@@ -1,0 +1,173 @@
+"""Run folders, as they are at this moment, read into plain values."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rbp.errors import UserError
+from rbp.identity import UNDECISIVE
+from rbp.runfolder import RunFolder, is_number, read_lines, read_result, read_state
+
+# libyaml reads a thousand configs in two seconds, the loader in Python in twenty.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
+AXES = ("T", "step_mode", "grad_mode", "seed")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. `others`: all that decides its result but data set, architecture and AXES, flat.
+
+    `result` is None unless it is done. `epoch`: the last whole one; `epochs`: those planned, None where
+    nothing tells. `curve`: test accuracy by epoch. `firing_rates`: by layer, of the last epoch. `config`:
+    what config.yaml holds.
+    """
+
+    folder: Path
+    sweep: str
+    state: str
+    error: str | None
+    status: dict[str, Any]
+    dataset: str
+    arch: str
+    T: int
+    step_mode: str
+    grad_mode: str
+    seed: int
+    others: dict[str, Any]
+    result: dict[str, Any] | None
+    epoch: int
+    epochs: int | None
+    curve: dict[int, float] = field(default_factory=dict)
+    firing_rates: dict[str, float] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy that counts, in [0, 1]: the last epoch's unless trainer.headline says otherwise."""
+        result = self.result or {}
+        value = result.get("headline_acc", result.get("test_acc"))
+        return float(value) if is_number(value) else None
+
+    def figure(self, key: str) -> float | None:
+        """A number of result.json; None where there is none."""
+        value = (self.result or {}).get(key)
+        return float(value) if is_number(value) else None
+
+
+def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
+    """Every run below paths, and what could not be read, in words. Raises UserError where there is none."""
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; name a sweep's folder such as runs/quickstart")
+    folders = {folder.resolve(): None for path in paths for folder in _run_folders(path)}
+    if not folders:
+        raise UserError(f"{', '.join(map(str, paths))}: there are no runs in it")
+    runs, problems = [], []
+    for folder in folders:
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            problems.append(f"{folder}: {error}")
+    return runs, problems
+
+
+def _run_folders(path: Path) -> Iterator[Path]:
+    files = {"config.yaml", "status.json", "result.json"}
+    for parent, inside, names in os.walk(path):
+        if files.intersection(names):
+            inside.clear()
+            yield Path(parent)
+        else:
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
+
+
+def read_run(folder: Path) -> Run:
+    """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is."""
+    result, status, config = read_result(folder), read_state(folder), _read_config(folder)
+    state, error = status["state"], status["error"]
+    made_of = _choices(config) if config else dict((result or {}).get("config", {}))
+    lines = read_lines(RunFolder(folder).metrics)
+    try:
+        return Run(
+            folder=folder,
+            sweep=folder.parent.name,
+            state=state,
+            error=None if error is None else str(error),
+            status=status,
+            others=_others(config) if config else {"config.yaml": "missing"},
+            result=result,
+            epoch=status["epoch"],
+            epochs=_planned(config, result),
+            curve={line["epoch"]: line["test_acc"] for line in lines if _has(line, "epoch", "test_acc")},
+            firing_rates=_firing_rates(result, lines),
+            config=config,
+            dataset=str(made_of["dataset"]),
+            arch=str(made_of["arch"]),
+            T=int(made_of["T"]),
+            step_mode=str(made_of["step_mode"]),
+            grad_mode=str(made_of["grad_mode"]),
+            seed=int(made_of["seed"]),
+        )
+    except (KeyError, TypeError, ValueError) as missing:
+        raise ValueError(f"neither config.yaml nor result.json says what run it is ({missing})") from missing
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The content of config.yaml; empty where it is missing or not whole."""
+    try:
+        values = yaml.load(RunFolder(folder).config.read_bytes(), _Loader)
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
+    return values if whole and all(isinstance(values[key], dict) for key in ("dataset", "arch")) else {}
+
+
+def _choices(config: dict[str, Any]) -> dict[str, Any]:
+    named = {group: config[group].get("name") for group in ("dataset", "arch")}
+    return named | {key: config[key] for key in AXES}
+
+
+def _others(config: dict[str, Any]) -> dict[str, Any]:
+    """Every further key that decides the result (rbp.identity), flat; lists as text."""
+    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name"}
+    return {key: value for key, value in flat(config).items() if not _below(key, apart)}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested values, by their dotted keys; lists as text."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return found
+
+
+def _below(key: str, parents: set[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:n]) in parents for n in range(1, len(parts) + 1))
+
+
+def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | None:
+    trainer = config.get("trainer")
+    planned = trainer.get("epochs") if isinstance(trainer, dict) else (result or {}).get("epochs")
+    return planned if isinstance(planned, int) else None
+
+
+def _has(line: dict[str, Any], *keys: str) -> bool:
+    return all(is_number(line.get(key)) for key in keys)
+
+
+def _firing_rates(result: dict[str, Any] | None, lines: list[dict[str, Any]]) -> dict[str, float]:
+    found = (result or (lines[-1] if lines else {})).get("firing_rates")
+    return {k: v for k, v in found.items() if is_number(v)} if isinstance(found, dict) else {}
