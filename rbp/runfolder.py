@@ -4,6 +4,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -138,13 +139,17 @@ def append_line(file: Path, value: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out."""
+def read_lines(file: Path, wanted: Callable[[int, int], bool] | None = None) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out.
+
+    wanted: tells by a line's number, from 1, and how many there are whether to read it at all.
+    """
     try:
-        content = file.read_bytes()
+        lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    found = [_read_line(line) for line in content.split(b"\n")[:-1]]
+    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(n, len(lines))]
+    found = [_read_line(line) for line in chosen]
     return [values for values in found if isinstance(values, dict)]
 
 

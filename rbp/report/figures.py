@@ -1,6 +1,5 @@
 """What the figures show, as plain series that plotly (interactive.py) and matplotlib (svg.py) draw alike."""
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -9,9 +8,8 @@ from typing import Any
 from rbp.report.compare import MODES, Comparison
 from rbp.report.costs import kind, kind_label
 from rbp.report.read import Run
+from rbp.report.statistics import summary
 from rbp.report.style import name
-
-MOST_POINTS = 150  # of a curve: more epochs are thinned out, the last one kept
 
 
 @dataclass(frozen=True)
@@ -50,22 +48,17 @@ def over_epochs(comparison: Comparison) -> Figure:
     for mode in MODES:
         runs = [run for run in comparison.of(mode) if run.curve]
         for run in runs:
-            epochs = _thin(sorted(run.curve))
+            epochs = sorted(run.curve)
             told = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
             series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), told=told))
         # Runs on their way would make the mean jump where they end.
         pooled = [run for run in runs if run.result] or runs
-        epochs = _thin(sorted(set.intersection(*(set(run.curve) for run in pooled)))) if pooled else []
+        epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
         by_epoch = [[100 * run.curve[epoch] for run in pooled] for epoch in epochs]
         label = f"{name(mode)} (n={len(pooled)})"
         series += [_mean(mode, label, epochs, by_epoch)] if epochs else []
     about = "Mean over seeds with a band of one standard deviation; thin: single runs."
     return Figure("epochs", "Accuracy over epochs", "epoch", "test accuracy (%)", about, series)
-
-
-def _thin(epochs: list[int]) -> list[int]:
-    step = -(-len(epochs) // MOST_POINTS) if epochs else 1
-    return epochs[::-1][::step][::-1]
 
 
 def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
@@ -74,8 +67,8 @@ def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
 
 def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
     """Means of values at each x, with a standard deviation to both sides where there are several."""
-    means = [statistics.fmean(found) for found in values]
-    spreads = [statistics.stdev(found) if len(found) > 1 else 0.0 for found in values]
+    pooled = [s for found in values if (s := summary(found)) is not None]
+    means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
     low = [m - s for m, s in zip(means, spreads, strict=True)]
     high = [m + s for m, s in zip(means, spreads, strict=True)]
     told = [f"n={len(found)}" for found in values]

@@ -1,6 +1,8 @@
 """Run folders, as they are at this moment, read into plain values."""
 
+import functools
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,10 +14,11 @@ from rbp.errors import UserError
 from rbp.identity import UNDECISIVE
 from rbp.runfolder import RunFolder, is_number, read_lines, read_result, read_state
 
-# libyaml reads a thousand configs in two seconds, the loader in Python in twenty.
+# libyaml, where PyYAML has it: ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
+MOST_POINTS = 100  # of a curve, or a few more
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,8 @@ def read_run(folder: Path) -> Run:
     result, status, config = read_result(folder), read_state(folder), _read_config(folder)
     state, error = status["state"], status["error"]
     made_of = _choices(config) if config else dict((result or {}).get("config", {}))
-    lines = read_lines(RunFolder(folder).metrics)
+    epochs = _planned(config, result)
+    lines = _some_lines(RunFolder(folder).metrics, epochs)
     try:
         return Run(
             folder=folder,
@@ -106,7 +110,7 @@ def read_run(folder: Path) -> Run:
             others=_others(config) if config else {"config.yaml": "missing"},
             result=result,
             epoch=status["epoch"],
-            epochs=_planned(config, result),
+            epochs=epochs,
             curve={line["epoch"]: line["test_acc"] for line in lines if _has(line, "epoch", "test_acc")},
             firing_rates=_firing_rates(result, lines),
             config=config,
@@ -122,13 +126,29 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """The content of config.yaml; empty where it is missing or not whole."""
+    """The content of config.yaml, not to be changed; empty where it is missing or not whole."""
     try:
-        values = yaml.load(RunFolder(folder).config.read_bytes(), _Loader)
+        values = _load(RunFolder(folder).config.read_text())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
     whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
     return values if whole and all(isinstance(values[key], dict) for key in ("dataset", "arch")) else {}
+
+
+def _load(text: str) -> Any:
+    """What YAML holds. The configs of a sweep differ in few of their top-level keys: each is parsed once."""
+    parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
+    if all(isinstance(part, dict) for part in parts):
+        return {key: value for part in parts for key, value in part.items()}
+    return yaml.load(text, _Loader)
+
+
+@functools.lru_cache(maxsize=4096)
+def _load_part(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:  # no key of its own, or a reference to another part
+        return None
 
 
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
@@ -162,6 +182,12 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
     trainer = config.get("trainer")
     planned = trainer.get("epochs") if isinstance(trainer, dict) else (result or {}).get("epochs")
     return planned if isinstance(planned, int) else None
+
+
+def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; of a long run evenly spaced ones and the last, the same ones in all seeds."""
+    step = max(1, (epochs or 1) // MOST_POINTS)
+    return read_lines(metrics, lambda number, count: number % step == 0 or number in (1, count))
 
 
 def _has(line: dict[str, Any], *keys: str) -> bool:

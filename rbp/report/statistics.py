@@ -35,7 +35,10 @@ def summary(values: Iterable[float]) -> Summary | None:
     found = list(values)
     if not found:
         return None
-    return Summary(statistics.fmean(found), statistics.stdev(found) if len(found) > 1 else None, len(found))
+    mean, n = statistics.fmean(found), len(found)
+    # statistics.stdev computes with fractions, a hundred times as long.
+    std = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (n - 1)) if n > 1 else None
+    return Summary(mean, std, n)
 
 
 def paired(base: Mapping[int, float], other: Mapping[int, float]) -> Paired | None:

@@ -51,12 +51,25 @@ def write_run(
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
     now = time.time() - age
-    status = {"state": state, "heartbeat": now, "started": now - 100, "ended": None, "host": "node7", "pid": 1}
+    status = {
+        "state": state,
+        "heartbeat": now,
+        "started": now - 100,
+        "ended": None,
+        "host": "node7",
+        "pid": 1,
+    }
     (folder / "status.json").write_text(json.dumps(status | {"job_id": None, "error": error}))
     if accuracy is not None:
         curve = (*curve, accuracy)
     lines = [
-        {"epoch": n, "step": 10 * n, "test_acc": acc, "train_loss": 1 / n, "firing_rates": {"2": 0.1, "5": 0.2}}
+        {
+            "epoch": n,
+            "step": 10 * n,
+            "test_acc": acc,
+            "train_loss": 1 / n,
+            "firing_rates": {"2": 0.1, "5": 0.2},
+        }
         for n, acc in enumerate(curve, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

@@ -107,13 +107,17 @@ def test_unfinished_cells_are_told_with_their_reason(tmp_path: Path) -> None:
     write_run(tmp_path, grad_mode="bptt", seed=1)
     write_run(tmp_path, grad_mode="rate", seed=0, accuracy=None, state="running")
     write_run(tmp_path, grad_mode="rate", seed=1)
-    write_run(tmp_path, grad_mode="rate", seed=2, accuracy=None, state="failed", error="out of memory:\ntry less")
+    write_run(
+        tmp_path, grad_mode="rate", seed=2, accuracy=None, state="failed", error="out of memory:\ntry less"
+    )
     write_run(tmp_path, grad_mode="rate", seed=3, accuracy=None, state="running", age=3600)
     write_run(tmp_path, grad_mode="rate", seed=4, accuracy=None, state="queued", curve=())
     (line,) = lines(tmp_path)
     assert figures(line)[1] == "90.00 (n=1)"
     rate, pairs = line.notes
-    assert rate.startswith("rate: 1 running (epoch 2), 1 failed (out of memory: try less), 1 lost (no sign of")
+    assert rate.startswith(
+        "rate: 1 running (epoch 2), 1 failed (out of memory: try less), 1 lost (no sign of"
+    )
     assert rate.endswith("1 queued") and pairs == "difference over 1 common seed"
 
 

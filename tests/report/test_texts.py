@@ -32,7 +32,9 @@ def test_csv_has_a_row_a_run_with_the_numbers_of_result_json(tmp_path: Path) -> 
     assert {row["folder"] for row in rows} == {str(folder.resolve()) for folder in folders}
     for row in rows:
         if row["state"] != "done":
-            assert row["state"] == "failed" and row["error"] == f"{ODD} is no number" and row["test_acc"] == ""
+            assert (
+                row["state"] == "failed" and row["error"] == f"{ODD} is no number" and row["test_acc"] == ""
+            )
             continue
         result = json.loads((Path(row["folder"]) / "result.json").read_text())
         for key in ("test_acc", "best_test_acc", "step_seconds", "peak_memory_bytes", "seconds"):
