@@ -10,6 +10,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     from rbp.bench import run
     from rbp.report import write
+    from rbp.track import dashboard, sync
 
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -19,6 +20,12 @@ def main(argv: list[str] | None = None) -> int:
     report = commands.add_parser("report", help="runs side by side: a page, tables and figures")
     write.add_arguments(report)
     report.set_defaults(run=write.command)
+    upload = commands.add_parser("sync", help="upload the offline wandb runs of finished runs")
+    sync.add_arguments(upload)
+    upload.set_defaults(run=sync.command)
+    workspace = commands.add_parser("dashboard", help="make the comparison's workspace in wandb")
+    dashboard.add_arguments(workspace)
+    workspace.set_defaults(run=dashboard.command)
     args = parser.parse_args(argv)
     try:
         return args.run(args)

@@ -4,9 +4,11 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
+
+from rbp.errors import UserError
 
 
 class RunFolder:
@@ -21,6 +23,27 @@ class RunFolder:
         self.log = path / "log.txt"
         self.lock = path / "lock"
         self.checkpoints = path / "checkpoints"
+
+
+def find_runs(paths: list[Path]) -> list[Path]:
+    """Every run's folder below paths, resolved, each once. Raises UserError where there is none."""
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; name a sweep's folder such as runs/quickstart")
+    found = {folder.resolve(): None for path in paths for folder in _below(path)}
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: there are no runs in it")
+    return list(found)
+
+
+def _below(path: Path) -> Iterator[Path]:
+    files = {"config.yaml", "status.json", "result.json"}
+    for parent, inside, names in os.walk(path):
+        if files.intersection(names):
+            inside.clear()
+            yield Path(parent)
+        else:
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
 
 
 # What result.json holds at least; a file without one of these is not a result.

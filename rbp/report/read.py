@@ -1,18 +1,15 @@
 """Run folders, as they are at this moment, read into plain values."""
 
 import functools
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rbp.errors import UserError
 from rbp.identity import UNDECISIVE
-from rbp.runfolder import RunFolder, is_number, read_lines, read_result, read_state
+from rbp.runfolder import RunFolder, find_runs, is_number, read_lines, read_result, read_state
 
 # libyaml, where PyYAML has it: ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -68,29 +65,13 @@ class Run:
 
 def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
     """Every run below paths, and what could not be read, in words. Raises UserError where there is none."""
-    for path in paths:
-        if not path.is_dir():
-            raise UserError(f"{path}: no such folder; name a sweep's folder such as runs/quickstart")
-    folders = {folder.resolve(): None for path in paths for folder in _run_folders(path)}
-    if not folders:
-        raise UserError(f"{', '.join(map(str, paths))}: there are no runs in it")
     runs, problems = [], []
-    for folder in folders:
+    for folder in find_runs(paths):
         try:
             runs.append(read_run(folder))
         except ValueError as error:
             problems.append(f"{folder}: {error}")
     return runs, problems
-
-
-def _run_folders(path: Path) -> Iterator[Path]:
-    files = {"config.yaml", "status.json", "result.json"}
-    for parent, inside, names in os.walk(path):
-        if files.intersection(names):
-            inside.clear()
-            yield Path(parent)
-        else:
-            inside[:] = sorted(name for name in inside if not name.startswith("."))
 
 
 def read_run(folder: Path) -> Run:
@@ -185,7 +166,7 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; of a long run evenly spaced ones and the last, the same ones in all seeds."""
+    """The lines of metrics.jsonl; of a long run some at even distances and the last, the same in all seeds."""
     step = max(1, (epochs or 1) // MOST_POINTS)
     return read_lines(metrics, lambda number, count: number % step == 0 or number in (1, count))
 

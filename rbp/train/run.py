@@ -11,6 +11,7 @@ from rbp.errors import TrainingError
 from rbp.identity import folder_name
 from rbp.output import say
 from rbp.runfolder import RunFolder
+from rbp.track import Tracker
 from rbp.train.checkpoint import load_latest, save_checkpoint
 from rbp.train.epoch import EpochResult, batches_per_epoch, refuse_broken, train_epoch
 from rbp.train.evaluate import score
@@ -27,10 +28,11 @@ def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Raises UserError for what a user can put right; status.json then says `failed` and why.
     """
     run = RunFolder(folder)
-    with Record(run, cfg) as record, memory_told(cfg):
+    with Tracker(cfg, folder) as tracker, Record(run, cfg) as record, memory_told(cfg):
         job = set_up(cfg)
         try:
             history = _resume(job, run, record)
+            tracker.start()
             _fit(job, history, run, record)
             result = make_result(job, history)
             record.result(result)
