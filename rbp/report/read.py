@@ -166,7 +166,7 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; of a long run some at even distances and the last, the same in all seeds."""
+    """The lines of metrics.jsonl; of a long run some at even distances and the last, for all seeds alike."""
     step = max(1, (epochs or 1) // MOST_POINTS)
     return read_lines(metrics, lambda number, count: number % step == 0 or number in (1, count))
 

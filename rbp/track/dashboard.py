@@ -33,7 +33,7 @@ def workspace(paths: list[Path], entity: str | None, project: str | None) -> Any
         raise UserError("wandb-workspaces is not here: pip install 'rbp[dashboard]'") from error
     runs, _ = read_runs(paths)
     sweeps = sorted({run.sweep for run in runs})
-    tracker = next((run.config["tracker"] for run in runs if run.config.get("tracker")), {})
+    tracker: dict[str, Any] = next((run.config["tracker"] for run in runs if run.config.get("tracker")), {})
     settings = ws.RunsetSettings(
         filters=[ws.Config("sweep").isin(sweeps)],
         groupby=[ws.Config(key) for key in GROUPS],

@@ -3,6 +3,7 @@
 It ends when its standard input does: the run is over then, or its process is dead.
 """
 
+import fcntl
 import os
 import select
 import signal
@@ -16,6 +17,7 @@ import yaml
 
 from rbp.runfolder import RunFolder, read_lines, read_result, read_state
 
+LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
 GIVE_UP_AFTER = 300.0  # seconds after the run's end, for whatever hangs
 
@@ -35,6 +37,8 @@ class Sink(Protocol):
 
 def follow(folder: Path) -> int:
     """Feed the tracker of the run's config until the run is over; returns the exit code."""
+    alone = (folder / LOCK).open("a")
+    fcntl.flock(alone, fcntl.LOCK_EX)  # an earlier start's may still be finishing
     config = yaml.safe_load(RunFolder(folder).config.read_text())
     sink = open_sink(config, folder)
     step, epochs, over = sink.last_step, config["trainer"]["epochs"], False

@@ -9,7 +9,7 @@ INSPECT_SECONDS = 60.0
 
 
 def segments(folder: Path) -> list[Path]:
-    """The .wandb files below a run's wandb/, the earliest first: folder names begin with the time."""
+    """The .wandb files in a run's wandb/, the earliest first: folder names begin with the time."""
     return sorted(folder.glob("*run-*/*.wandb"), key=lambda file: file.parent.name.partition("run-")[2])
 
 
@@ -22,7 +22,7 @@ def last_step(folder: Path) -> int:
 
 
 def steps(file: Path) -> list[int]:
-    """The steps logged in a file, as wandb's own tool reads them; of a damaged file those before the damage."""
+    """The steps logged in a file, as wandb's own tool reads them; of a damaged one those before the damage."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout

@@ -19,7 +19,7 @@ from rbp.runfolder import read_state
 
 LOG = "tracker.log"
 # Seconds that a run waits at its end for the tracker; a preempted one has to be gone soon.
-PATIENCE, PATIENCE_PREEMPTED = 30.0, 5.0
+PATIENCE, PATIENCE_PREEMPTED = 30.0, 10.0
 # Of the environment: what would make wandb take another run for this one.
 _NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_RESUME", "WANDB_RUN_GROUP")
 

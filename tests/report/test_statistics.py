@@ -16,7 +16,7 @@ def test_mean_and_sample_deviation() -> None:
 
 
 def test_the_interval_of_a_paired_difference_is_that_of_students_t() -> None:
-    """Differences 0.1, 0.2, 0.6 on seeds 0 to 2: mean 0.3, s = 0.26458; by the tables t(0.975, 2) = 4.30265."""
+    """Differences 0.1, 0.2, 0.6 on seeds 0 to 2: mean 0.3, s = 0.26458; t(0.975, 2) = 4.30265 in tables."""
     bptt, rate = {0: 0.5, 1: 0.6, 2: 0.3, 3: 0.9}, {0: 0.6, 1: 0.8, 2: 0.9, 4: 0.1}
     found = paired(bptt, rate)
     assert found is not None and found.n == 3 and found.mean == pytest.approx(0.3)

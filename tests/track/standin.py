@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Service(ThreadingHTTPServer):
-    """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs, as given."""
+    """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs as given."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

@@ -18,11 +18,6 @@ def meet(server: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
 
 
-@pytest.fixture(autouse=True)
-def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
-
-
 def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,8 +18,7 @@ KEY = "0123456789abcdef" * 2 + "deadbeef"
 
 
 @pytest.fixture(autouse=True)
-def tracked(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WANDB_MODE", raising=False)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
