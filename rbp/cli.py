@@ -3,13 +3,15 @@
 import argparse
 import sys
 
-from rbp.errors import UserError
+from rbp.errors import SweepFailed, UserError
+from rbp.output import say
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     from rbp.bench import run
     from rbp.report import write
+    from rbp.sweep import commands as of_sweeps
     from rbp.track import dashboard, sync
 
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
@@ -17,6 +19,7 @@ def main(argv: list[str] | None = None) -> int:
     bench = commands.add_parser("bench", help="time and memory of a training step, by gradient mode and T")
     run.add_arguments(bench)
     bench.set_defaults(run=run.bench)
+    of_sweeps.add_arguments(commands)
     report = commands.add_parser("report", help="runs side by side: a page, tables and figures")
     write.add_arguments(report)
     report.set_defaults(run=write.command)
@@ -30,5 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return args.run(args)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        say(f"error: {error}", sys.stderr)
+        return 1 if isinstance(error, SweepFailed) else 2
+    except KeyboardInterrupt:
+        return 130

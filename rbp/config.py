@@ -57,6 +57,7 @@ class Dataset:
     _target_: str = MISSING  # a function (root, download) -> (train, test)
     root: str = MISSING  # the folder with the files
     download: bool = MISSING  # fetch missing files
+    stage: str | None = None  # a folder on the node's own disk, to copy root to and read from; null: none
     channels: int = MISSING
     size: int = MISSING  # side of the square images
     classes: int = MISSING
@@ -82,6 +83,7 @@ class Trainer:
     initial_weights: str = MISSING  # one of INITIAL_WEIGHTS; an arch may read it
     limit_batches: int | None = MISSING  # training and test batches an epoch; null: all
     deterministic: bool = MISSING  # the same bits again on the same machine
+    checkpoint_minutes: float | None = 10.0  # between checkpoints in mid-epoch; null: none
     threads: int | None = MISSING  # CPU threads; null: torch's choice
     log_every: int = MISSING  # batches between two lines of log
     progress: str = MISSING  # one of PROGRESS

@@ -9,6 +9,10 @@ class ConfigError(UserError):
     """A configuration that cannot be run; raised before anything is written."""
 
 
+class FolderBusy(ConfigError):
+    """Another process works in the run's folder, which is left as it is."""
+
+
 class DataError(UserError):
     """A data set that is missing, truncated or wrong."""
 
@@ -19,3 +23,11 @@ class CheckpointError(UserError):
 
 class TrainingError(UserError):
     """Training cannot go on: the loss is no number, the disk is full."""
+
+
+class SweepFailed(UserError):
+    """Cells of a sweep failed or were lost; the others' results are there."""
+
+
+class Preempted(Exception):
+    """No failure: a run was asked to stop, saved everything, and goes on when it is started again."""

@@ -1,11 +1,16 @@
 """Which run a configuration is: a hash of what decides its result, and the folder that follows from it."""
 
+import copy
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+
+# A run's configuration, frozen: as OmegaConf holds it or as plain values.
+Settled = DictConfig | Mapping[str, Any]
 
 # What does not decide a run's result: where it runs and writes, what it shows, labels, checks made before it.
 # `trainer.initial_weights` acts through the keys that read it (arch.init), which count themselves.
@@ -17,10 +22,12 @@ UNDECISIVE = (
     "tracker",
     "dataset.root",
     "dataset.download",
+    "dataset.stage",
     "dataset.recipe",
     "arch.min_size",
     "arch.channels",
     "trainer.name",
+    "trainer.checkpoint_minutes",
     "trainer.device",
     "trainer.threads",
     "trainer.initial_weights",
@@ -29,23 +36,30 @@ UNDECISIVE = (
 )
 
 
-def identity(cfg: DictConfig) -> str:
+def identity(cfg: Settled) -> str:
     """Eight hexadecimal digits: the same for two configurations that must give the same result."""
-    values = OmegaConf.to_container(cfg, resolve=True)
+    plain = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
+    values = copy.deepcopy(plain)
     for key in UNDECISIVE:
         _drop(values, key)
     return hashlib.sha256(json.dumps(_canonical(values), sort_keys=True).encode()).hexdigest()[:8]
 
 
-def folder_name(cfg: DictConfig) -> str:
+def folder_name(cfg: Settled) -> str:
     """Readable and unique, for instance cifar10-resnet18-T4-m-rate-s0-1a2b3c4d."""
-    parts = [cfg.dataset.name, cfg.arch.name, f"T{cfg.T}", cfg.step_mode, cfg.grad_mode, f"s{cfg.seed}"]
+    parts = [cfg["dataset"]["name"], cfg["arch"]["name"], f"T{cfg['T']}"]
+    parts += [cfg["step_mode"], cfg["grad_mode"], f"s{cfg['seed']}"]
     return "-".join([*parts, identity(cfg)])
 
 
-def run_folder(cfg: DictConfig) -> Path:
+def run_folder(cfg: Settled) -> Path:
     """The folder of this run: within a sweep, the same identity is the same folder."""
-    return Path(cfg.runs_dir) / (cfg.sweep.name or "single") / folder_name(cfg)
+    return sweep_folder(cfg) / folder_name(cfg)
+
+
+def sweep_folder(cfg: Settled) -> Path:
+    """The folder with the folders of all runs of a sweep; runs_dir/single for single runs."""
+    return Path(cfg["runs_dir"]) / (cfg["sweep"]["name"] or "single")
 
 
 def _drop(values: Any, key: str) -> None:

@@ -59,6 +59,10 @@ _NULL_OR_NUMBER: tuple[str, Check] = (
     "must be null (soft reset) or a finite number",
     lambda v: v is None or _number(v),
 )
+_NULL_OR_POSITIVE: tuple[str, Check] = (
+    "must be null (never) or a finite number above 0",
+    lambda v: v is None or (_number(v) and v > 0),
+)
 _BETAS: tuple[str, Check] = (
     "must be two numbers from 0 to below 1, such as [0.9,0.999]",
     lambda v: isinstance(v, list) and len(v) == 2 and all(_number(b) and 0 <= b < 1 for b in v),
@@ -84,6 +88,10 @@ _NULL_OR_FOLDER: tuple[str, Check] = (
     lambda v: v is None or _NAME[1](v),
 )
 _PATH: tuple[str, Check] = ("must be the path of a folder", lambda v: bool(v and v.strip()))
+_NULL_OR_PATH: tuple[str, Check] = (
+    "must be null or the path of a folder",
+    lambda v: v is None or bool(v.strip()),
+)
 _NULL_OR_FILE: tuple[str, Check] = (
     "must be null or the path of a checkpoint",
     lambda v: v is None or bool(v),
@@ -109,6 +117,7 @@ RULES: dict[str, tuple[str, Check]] = {
     "neuron._target_": _FUNCTION,
     "optimizer.name": _NAME,
     "optimizer._target_": _FUNCTION,
+    "dataset.stage": _NULL_OR_PATH,
     "dataset.channels": _at_least(1),
     "dataset.size": _at_least(1),
     "dataset.classes": _at_least(2),
@@ -141,6 +150,7 @@ RULES: dict[str, tuple[str, Check]] = {
     "trainer.initial_weights": _one_of(INITIAL_WEIGHTS),
     "trainer.limit_batches": _null_or_at_least(1),
     "trainer.threads": _null_or_between(1, MOST_THREADS),
+    "trainer.checkpoint_minutes": _NULL_OR_POSITIVE,
     "trainer.log_every": _at_least(1),
     "trainer.progress": _one_of(PROGRESS),
     "tracker.name": _one_of(TRACKERS),

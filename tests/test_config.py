@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from rbp import config
 from rbp.errors import ConfigError
 from rbp.identity import UNDECISIVE, folder_name, identity, run_folder
+from rbp.sweep.arguments import Arguments, expand
 from rbp.sweep.compose import freeze
-from rbp.sweep.overrides import expand
 from rbp.sweep.places import CONF, groups, options
 from rbp.validate import problems
 
@@ -21,7 +21,7 @@ def make(*overrides: str) -> DictConfig:
     """The frozen config of a command line."""
     config.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", expand(list(overrides))[0]))
+        return freeze(compose("config", expand(list(overrides)).hydra))
 
 
 @pytest.fixture(scope="module")
@@ -111,8 +111,8 @@ def test_a_frozen_config_is_settled_and_cannot_be_changed(plain: DictConfig) -> 
 
 
 def test_a_bare_number_of_a_group_is_an_option_of_it() -> None:
-    assert expand(["-m", "T=2,4", "seed=1,2"]) == (["T='2','4'", "seed=1,2"], True)
-    assert expand(["T=4"]) == (["T='4'"], False)
+    assert expand(["-m", "T=2,4", "seed=1,2"]) == Arguments(["T='2','4'", "seed=1,2"], grid=True)
+    assert expand(["T=4"]) == Arguments(["T='4'"], grid=False)
 
 
 # --- identity -----------------------------------------------------------------------------------------------

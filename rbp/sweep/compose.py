@@ -1,11 +1,13 @@
 """From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
 
-import copy
-import itertools
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
+from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -13,6 +15,7 @@ from yaml import YAMLError
 
 from rbp.errors import ConfigError
 from rbp.sweep.cells import Cell
+from rbp.sweep.grid import Choices, Exclusions, combinations
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF, is_group, natural, options
 from rbp.validate import validate
@@ -23,42 +26,69 @@ COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueEr
 
 def freeze(cfg: DictConfig) -> DictConfig:
     """A checked copy with every value settled: no interpolations, no Hydra, read-only. Raises ConfigError."""
+    return settle(cfg).cfg
+
+
+def settle(cfg: DictConfig) -> Cell:
+    """A composed config as a cell of its own, checked. Raises ConfigError."""
+    values = _resolved(cfg)
+    validate(cfg, values)
+    return Cell(values)
+
+
+def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Sequence[Any] = ()) -> list[Cell]:
+    """The cells of the product of all swept values and pairs, in the order written, the last key fastest.
+
+    Raises one ConfigError that lists every problem of every cell.
+    """
+    cells: list[Cell] = []
+    problems: dict[str, int] = {}  # message -> the number of cells that have it
+    excluded = Exclusions(exclude)
+    with _hydra():
+        fixed, swept = _split(overrides)
+        composer = _Composer(fixed)
+        points = combinations(swept, pairs)
+        for choices in points:
+            try:
+                cfg = composer(choices)
+                values = _resolved(cfg)
+                if not excluded(values):
+                    validate(cfg, values)
+                    cells.append(Cell(values, _shown(choices)))
+            except ConfigError as error:
+                for line in str(error).splitlines():
+                    problems[line] = problems.get(line, 0) + 1
+    if problems:
+        raise ConfigError("\n".join(_in_how_many(line, n, len(points)) for line, n in problems.items()))
+    excluded.refuse_unused()
+    if not cells:
+        raise ConfigError("hydra.sweeper.exclude: leaves no cell of the grid")
+    _refuse_doubles(cells)
+    return cells
+
+
+def _resolved(cfg: DictConfig) -> dict[str, Any]:
     try:
         values = OmegaConf.to_container(cfg, resolve=True)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, [])) from error
     assert isinstance(values, dict)
     values.pop("hydra", None)
-    frozen = OmegaConf.create(values)
-    validate(frozen)
-    OmegaConf.set_struct(frozen, True)
-    OmegaConf.set_readonly(frozen, True)
-    return frozen
+    return {str(key): value for key, value in values.items()}
 
 
-def compose_grid(overrides: list[str]) -> list[Cell]:
-    """The cells of the product of all swept values, in the order written, the last key fastest.
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra with our conf/: as hydra.main has set it up, or for this grid alone."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
 
-    Raises one ConfigError that lists every problem of every cell.
-    """
-    cells: list[Cell] = []
-    problems: dict[str, int] = {}  # message -> the number of cells that have it
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        fixed, swept = _split(overrides)
-        composer = _Composer(fixed)
-        combinations = list(itertools.product(*swept.values()))
-        for values in combinations:
-            choices = dict(zip(swept, values, strict=True))
-            try:
-                cfg = freeze(composer([f"{key}={value}" for key, value in choices.items()]))
-                cells.append(Cell(cfg, {key: value.strip("'\"") for key, value in choices.items()}))
-            except ConfigError as error:
-                for line in str(error).splitlines():
-                    problems[line] = problems.get(line, 0) + 1
-    if problems:
-        raise ConfigError("\n".join(_in_how_many(line, n, len(combinations)) for line, n in problems.items()))
-    _refuse_doubles(cells)
-    return cells
+
+def _shown(choices: Choices) -> Choices:
+    return {key: value.strip("'\"") for key, value in choices.items()}
 
 
 def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
@@ -94,28 +124,41 @@ def _matching(key: str, pattern: Glob, line: str) -> list[str]:
 
 
 class _Composer:
-    """Composes once per choice of groups, at 76 ms each, and sets plain values on copies of that."""
+    """Composes once per choice of groups, at 76 ms each, and sets plain values on that.
+
+    The same keys are set for every point of a grid, so that nothing of the point before is left.
+    """
 
     def __init__(self, fixed: list[str]) -> None:
         self.fixed = fixed
         self.parser = OverridesParser.create()
         self.bases: dict[tuple[str, ...], DictConfig] = {}
+        self.parsed: dict[str, Override] = {}
 
-    def __call__(self, lines: list[str]) -> DictConfig:
+    def __call__(self, choices: Mapping[str, str]) -> DictConfig:
+        lines = [f"{key}={value}" for key, value in choices.items()]
         structural = tuple(line for line in lines if is_group(line.partition("=")[0]) or line.startswith("+"))
         plain = [line for line in lines if line not in structural]
         try:
+            overrides = [self._parse(line) for line in plain]
+            if any(isinstance(override.value(), dict) for override in overrides):  # would be merged
+                return compose("config", [*self.fixed, *lines])
             if structural not in self.bases:
                 self.bases[structural] = compose("config", [*self.fixed, *structural])
-            cfg = copy.deepcopy(self.bases[structural])
+            cfg = self.bases[structural]
             try:
-                for override in self.parser.parse_overrides(plain):
+                for override in overrides:
                     OmegaConf.update(cfg, override.key_or_group, override.value())
             except OmegaConfBaseException:
                 return compose("config", [*self.fixed, *lines])  # raises Hydra's own error, which says more
             return cfg
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error, [*self.fixed, *lines])) from error
+
+    def _parse(self, line: str) -> Override:
+        if line not in self.parsed:
+            self.parsed[line] = self.parser.parse_override(line)
+        return self.parsed[line]
 
 
 def _in_how_many(problem: str, count: int, total: int) -> str:

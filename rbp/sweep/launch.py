@@ -1,8 +1,4 @@
-"""The one entrypoint: composes the config, then runs one cell or a grid; tells errors in one message.
-
-A grid is composed with Hydra's compose API rather than by a Sweeper plugin: Hydra 1.3 takes plugins from a
-package `hydra_plugins` only, runs nothing until a cell is composed, and hides why a cell failed.
-"""
+"""The one entrypoint: Hydra composes one run, or hands a grid to our sweeper; errors in one message."""
 
 import contextlib
 import os
@@ -13,13 +9,13 @@ import hydra
 from omegaconf import DictConfig
 
 from rbp import config
-from rbp.errors import ConfigError, TrainingError, UserError
+from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import hush, say
-from rbp.sweep import help_text
-from rbp.sweep.cells import run_grid, run_one
-from rbp.sweep.compose import COMPOSITION_ERRORS, compose_grid, freeze
+from rbp.sweep import help_text, plugins
+from rbp.sweep.arguments import expand
+from rbp.sweep.compose import COMPOSITION_ERRORS, settle
+from rbp.sweep.inline import run_one
 from rbp.sweep.messages import explain
-from rbp.sweep.overrides import expand
 from rbp.sweep.places import CONF
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -36,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
         return DONE
     except UserError as error:
         say(f"error: {error}", sys.stderr)
-        return FAILED if isinstance(error, TrainingError) else USAGE
+        return FAILED if isinstance(error, TrainingError | SweepFailed) else USAGE
     except KeyboardInterrupt:
         say("\ninterrupted; the same command goes on from the last checkpoint", sys.stderr)
         return INTERRUPTED
@@ -45,22 +41,21 @@ def main(argv: list[str] | None = None) -> int:
 def _run(argv: list[str]) -> int:
     config.register()
     help_text.register()
-    arguments, grid = expand(argv)
-    if grid:
-        return run_grid(compose_grid(arguments))
-    composed = _compose_one(arguments)
+    plugins.register()
+    arguments = expand(argv)
+    composed = _hydra(arguments.hydra, ["-m"] if arguments.grid else [])
     if composed is not None:
-        run_one(freeze(composed))
+        run_one(settle(composed))
     return DONE
 
 
-def _compose_one(arguments: list[str]) -> DictConfig | None:
-    """The config of a single run; None if something was to be shown instead (--help, --cfg job)."""
+def _hydra(arguments: list[str], flags: list[str]) -> DictConfig | None:
+    """The config of a single run; None if a grid ran, or something was to be shown (--help, --cfg job)."""
     composed: list[DictConfig] = []
     # Hydra only composes: an error inside its task function it would report in its own way.
     compose = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(composed.append)
     try:
-        with _hydra_raises(), _argv(arguments):
+        with _hydra_raises(), _argv([*flags, *arguments]):
             compose()
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, arguments)) from error

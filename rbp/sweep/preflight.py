@@ -1,39 +1,50 @@
 """What can be known about runs before any starts: folder, device, data, network. Nothing is written."""
 
 import os
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from omegaconf import DictConfig
 
 from rbp.errors import ConfigError, UserError
 from rbp.identity import run_folder
+from rbp.sweep.cells import Cell
 
 # Linux's limits: of a name, and of a path less what lies in a run folder.
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
-def preflight(cfgs: list[DictConfig]) -> None:
-    """See that folder, device, data and network of every run are there and fit; one error lists all."""
+def preflight(cells: list[Cell], devices: bool = True) -> None:
+    """See that folder, device, data and network of every run are there and fit; one error lists all.
+
+    devices: they run on this machine, so that its devices can be checked.
+    """
     found: dict[str, None] = {}
     checked = set()
-    for cfg in cfgs:
-        for check, part in (
-            (_check_names, run_folder(cfg)),
-            (_check_folder, run_folder(cfg)),
-            (_check_device, cfg.trainer.device),
-            (_check_data, (cfg.dataset, cfg.trainer.batch_size)),
-            (_check_network, (cfg.dataset, cfg.arch, cfg.neuron, cfg.optimizer)),
-        ):
-            if (seen := f"{check.__name__} {part}") in checked:
+    for cell in cells:
+        for check, parts in _checks(cell.values, devices):
+            if (seen := f"{check.__name__} {parts}") in checked:
                 continue
             checked.add(seen)
             try:
-                check(cfg)
+                check(cell.cfg)
             except UserError as error:
                 found[str(error)] = None
                 if check is _check_names:  # nothing else can be asked of such a path
                     break
     if found:
         raise ConfigError("\n".join(found))
+
+
+def _checks(values: dict[str, Any], devices: bool) -> Iterator[tuple[Callable[[DictConfig], None], Any]]:
+    """What to check, each with all that it depends on: a thousand cells need few checks."""
+    place = (values["runs_dir"], values["sweep"]["name"], values["eval_only"])
+    yield _check_names, (place, values["dataset"]["name"], values["arch"]["name"])
+    yield _check_folder, (place, run_folder(values) if os.path.lexists(run_folder(values)) else None)
+    if devices:
+        yield _check_device, values["trainer"]["device"]
+    yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
+    yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
 
 
 def _check_names(cfg: DictConfig) -> None:

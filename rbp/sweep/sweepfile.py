@@ -2,14 +2,15 @@
 
 import difflib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import OmegaConf
 from yaml import YAMLError
 
 from rbp.errors import ConfigError
-from rbp.sweep.places import SWEEPS, is_group, sweep_names
+from rbp.sweep.overrides import as_text, override_of
+from rbp.sweep.places import SWEEPS, sweep_names
 
 
 @dataclass
@@ -20,6 +21,8 @@ class SweepFile:
     about: str = ""  # what the grid is to show
     fixed: dict[str, Any] = field(default_factory=dict)  # key: value, the same in all cells
     grid: dict[str, list[Any]] = field(default_factory=dict)  # key: values; every combination is a cell
+    pairs: list[dict[str, list[Any]]] = field(default_factory=list)  # keys that change together
+    exclude: list[dict[str, Any]] = field(default_factory=list)  # cells left out: key: value or values
 
 
 def load_sweep(name: str) -> SweepFile:
@@ -42,41 +45,49 @@ def load_sweep(name: str) -> SweepFile:
         raise ConfigError(f"{file}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
     found = {str(key): value for key, value in content.items() if value is not None}
     sweep = SweepFile(**{"name": name, **found})
+    _check(sweep, file)
+    return sweep
+
+
+def _check(sweep: SweepFile, file: Path) -> None:
     for part, keys in (("fixed", sweep.fixed), ("grid", sweep.grid)):
         if not isinstance(keys, dict):
             raise ConfigError(f"{file}: {part} must hold keys, such as T: in a line of its own")
     for key, values in sweep.grid.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(f"{file}: grid.{key}={values}: must be a list of values, such as [bptt, rate]")
-    return sweep
+    for part, lines in (("pairs", sweep.pairs), ("exclude", sweep.exclude)):
+        if not isinstance(lines, list):
+            raise ConfigError(f"{file}: {part} must be a list: lines that begin with - and hold keys")
 
 
-def fixed_overrides(sweep: SweepFile) -> dict[str, str]:
-    """Key -> override, for what all cells share."""
+def sweep_overrides(sweep: SweepFile, given: dict[str, str], fixed_only: bool) -> list[str]:
+    """The sweep as overrides, but for the keys that the command line gives (key -> value); it wins.
+
+    fixed_only: what all cells share, for showing a config.
+    """
     wanted = {"sweep.name": sweep.name, "sweep.about": sweep.about, **sweep.fixed}
-    return {key: f"{key}={_as_text(value)}" for key, value in wanted.items()}
+    found = [override_of(key, value) for key, value in wanted.items() if key not in given]
+    if fixed_only:
+        return found
+    found += [override_of(key, *values) for key, values in sweep.grid.items() if key not in given]
+    lists = {"pairs": [_without(pair, given) for pair in sweep.pairs], "exclude": sweep.exclude}
+    return found + [
+        f"hydra.sweeper.{part}={as_text([line for line in lines if line])}"
+        for part, lines in lists.items()
+        if lines and f"hydra.sweeper.{part}" not in given
+    ]
 
 
-def grid_overrides(sweep: SweepFile) -> dict[str, str]:
-    """Key -> override, for what differs between cells."""
-    return {
-        key: f"{key}={','.join(_quoted(v) if is_group(key) else _as_text(v) for v in values)}"
-        for key, values in sweep.grid.items()
-    }
-
-
-def _as_text(value: Any) -> str:
-    """A value of a YAML file as an override says it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(_as_text(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{_as_text(item)}" for key, item in value.items()) + "}"
-    return _quoted(value)
-
-
-def _quoted(value: Any) -> str:
-    return QuotedString(str(value), Quote.single).with_quotes()
+def _without(pair: Any, given: dict[str, str]) -> Any:
+    """A pair less the keys that the command line gives; of its rows those with the given values, if any."""
+    if not isinstance(pair, dict) or not all(isinstance(values, list) for values in pair.values()):
+        return pair  # the sweeper tells what is wrong with it
+    rows = [dict(zip(pair, row, strict=False)) for row in zip(*pair.values(), strict=False)]
+    known = {key: value.strip("'\"") for key, value in given.items() if key in pair}
+    if not known:
+        return pair
+    fitting = [row for row in rows if all(as_text(row[key]).strip("'") == known[key] for key in known)]
+    kept = [{key: value for key, value in row.items() if key not in known} for row in fitting or rows]
+    distinct = [row for index, row in enumerate(kept) if row not in kept[:index]]
+    return {key: [row[key] for row in distinct] for key in distinct[0]} if distinct[0] else {}

@@ -19,6 +19,7 @@ class Row:
     name: str
     result: dict[str, Any] | None
     error: str | None = None
+    state: str = "failed"  # told where there is no result
 
 
 @dataclass(frozen=True)
@@ -55,15 +56,15 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
         console.print("* the better of bptt and rate, all else equal", style="dim", markup=False)
     for row in rows:
         if row.error:
-            console.print(f"FAILED {row.name}: {row.error}", markup=False, soft_wrap=True)
+            console.print(f"{row.state.upper()} {row.name}: {row.error}", markup=False, soft_wrap=True)
 
 
 def _cells(row: Row, rows: list[Row]) -> list[tuple[str, bool]]:
     """The texts of a row and whether each is marked."""
     start = [(value, False) for value in row.choices.values()] or [(row.name, False)]
     figures = [(_figure(row, column), _wins(row, rows, column)) for column in COLUMNS]
-    if row.error:
-        figures[0] = ("failed", False)
+    if row.result is None:
+        figures[0] = (row.state, False)
     return start + figures
 
 

@@ -22,7 +22,7 @@ def last_step(folder: Path) -> int:
 
 
 def steps(file: Path) -> list[int]:
-    """The steps logged in a file, as wandb's own tool reads them; of a damaged one those before the damage."""
+    """The steps logged in a file, as wandb's own tool reads them; of a damaged one those before that."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
         told = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout

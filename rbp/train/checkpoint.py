@@ -15,7 +15,7 @@ from rbp.errors import CheckpointError
 from rbp.runfolder import write_bytes
 from rbp.train.history import from_plain
 
-FORMAT = 1
+FORMAT = 2  # 2: with the part of an epoch
 # What a checkpoint holds besides its format, and of which type.
 PARTS = {"identity": str, "made_with": str} | dict.fromkeys(
     ("network", "optimizer", "schedule", "random", "history"), dict

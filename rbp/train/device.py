@@ -8,13 +8,24 @@ import spikingjelly
 import torch
 from omegaconf import DictConfig
 
+from rbp.errors import ConfigError
+from rbp.train.ranks import ALONE, Ranks
 
-def choose_device(cfg: DictConfig) -> torch.device:
-    """trainer.device, with auto as the first GPU where there is one."""
+
+def choose_device(cfg: DictConfig, ranks: Ranks = ALONE) -> torch.device:
+    """trainer.device, with auto as the first GPU where there is one; each rank of a node takes its own."""
     wanted = cfg.trainer.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device("cuda:0" if wanted == "cuda" else wanted)
+    if ":" in wanted and ranks.world > 1:
+        raise ConfigError(
+            f"trainer.device={wanted}: must be auto, cpu or cuda for a cell of {ranks.world} tasks, "
+            "each of which takes a GPU of its own"
+        )
+    if wanted != "cuda":
+        return torch.device(wanted)
+    # A launcher may show each task all GPUs of its node, or its own alone.
+    return torch.device("cuda", ranks.local_rank % max(torch.cuda.device_count(), 1))
 
 
 def prepare_torch(cfg: DictConfig) -> None:
@@ -40,7 +51,7 @@ def synchronize(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def describe_machine(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
+def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
     """What decides whether two runs' costs (and bits) can be compared."""
     cuda = device.type == "cuda"
     return {
@@ -48,6 +59,7 @@ def describe_machine(cfg: DictConfig, device: torch.device) -> dict[str, Any]:
         "device_type": device.type,
         "driver": _driver() if cuda else None,
         "threads": torch.get_num_threads(),
+        "ranks": ranks.world,
         "torch": str(torch.__version__),  # a class of its own, which weights_only refuses
         "cuda": torch.version.cuda if cuda else None,
         "spikingjelly": getattr(spikingjelly, "__version__", None) or _version("spikingjelly"),

@@ -2,94 +2,111 @@
 
 import itertools
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rbp.data import n_train_batches, train_batches
+from rbp.data import train_batches
 from rbp.errors import TrainingError
-from rbp.train.costs import Costs
-from rbp.train.job import Job
+from rbp.train.boundary import Boundary
+from rbp.train.history import History, Part
+from rbp.train.job import Job, batches_per_epoch
+from rbp.train.ranks import Ranks
 
 # Reading a loss waits for the GPU: there it is looked at every so many batches.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
 
 
-@dataclass
-class EpochResult:
-    """Means over the epoch's images, and how many there were."""
+def train_epoch(
+    job: Job, history: History, boundary: Boundary, show: Callable[[int, float, float], None]
+) -> None:
+    """Train on what is left of the epoch, so that history.part is all of it.
 
-    loss: float
-    accuracy: float
-    images: int
-
-
-def batches_per_epoch(job: Job) -> int:
-    """Training batches an epoch, trainer.limit_batches considered."""
-    n = n_train_batches(job.splits.train, job.cfg.trainer.batch_size)
-    return min(n, job.cfg.trainer.limit_batches or n)
-
-
-def train_epoch(job: Job, epoch: int, costs: Costs, show: Callable[[int, float, float], None]) -> EpochResult:
-    """Train on every batch of epoch (0 is the first). Raises TrainingError if a loss is not finite."""
-    cfg, n_batches = job.cfg, batches_per_epoch(job)
+    Raises TrainingError if a loss is not finite, Preempted if the boundary between two steps says so.
+    """
+    cfg, part, n_batches = job.cfg, history.part, batches_per_epoch(job)
     job.net.train()
-    sums = _Sums(n_batches, job.device)
-    batches = train_batches(
-        job.splits.train, cfg.dataset, batch_size=cfg.trainer.batch_size, seed=cfg.seed, epoch=epoch
-    )
-    for number, (x, y) in enumerate(itertools.islice(batches, n_batches), 1):
-        full = len(y) == cfg.trainer.batch_size
-        with costs.measure(job.device, job.net, job.optimizer, full):
-            loss, correct = training_step(job, x, y)
+    sums = Sums(part, job.ranks)
+    boundary.fulfil(boundary.wish())
+    for x, y in _batches(job, history.epochs, part.batches, n_batches):
+        n, x, y = len(y), job.ranks.share(x), job.ranks.share(y)
+        with history.costs.measure(job.device, job.net, job.optimizer, full=n == cfg.trainer.batch_size):
+            # Gradients are averaged over ranks, whose shares of a last smaller batch may differ.
+            loss, correct = training_step(job, x, y, len(y) * job.ranks.world / n)
         sums.add(loss, correct, len(y))
-        if number % LOOK_EVERY.get(job.device.type, 1) == 0 or number == n_batches:
-            _refuse_infinite(sums, job, epoch)
-            show(number, *sums.means())
-    return EpochResult(*sums.means(), sums.images)
+        wish, number = boundary.wish(), part.batches + len(sums.waiting)
+        if wish or number % LOOK_EVERY.get(job.device.type, 1) == 0 or number == n_batches:
+            sums.settle()
+            _refuse_infinite(sums, job, history.epochs, n_batches)
+            show(number, part.loss / part.images, part.correct / part.images)
+        boundary.fulfil(wish)
 
 
-def training_step(job: Job, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Forward, backward, update on images x [B, C, H, W] and labels y [B].
+def _batches(job: Job, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    cfg = job.cfg
+    batches = train_batches(
+        job.splits.train,
+        cfg.dataset,
+        batch_size=cfg.trainer.batch_size,
+        seed=cfg.seed,
+        epoch=epoch,
+        start=start,
+    )
+    return itertools.islice(batches, stop - start)
+
+
+def training_step(job: Job, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Forward, backward, update on images x [B, C, H, W] and labels y [B], whose loss counts `weight` times.
 
     Returns the mean cross-entropy and the number of right answers, both of no dimension. The published code
     divides the loss by T in rate mode alone (trainer.loss_over_T); what is returned is undivided.
     """
     logits = job.forward(x)
     loss = F.cross_entropy(logits, y)
-    divided = job.cfg.trainer.loss_over_T and job.cfg.grad_mode == "rate"
+    if job.cfg.trainer.loss_over_T and job.cfg.grad_mode == "rate":
+        weight = weight / job.cfg.T
     job.optimizer.zero_grad(set_to_none=True)
-    (loss / job.cfg.T if divided else loss).backward()
+    (loss if weight == 1.0 else loss * weight).backward()
     job.optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == y).sum()
 
 
-class _Sums:
-    """Losses of each batch and right answers so far, kept on the device until they are looked at."""
+class Sums:
+    """Adds batches to a part of an epoch. Figures wait on the device until `settle`, in their order: sums are
+    the same to the last bit however often somebody looks."""
 
-    def __init__(self, n_batches: int, device: torch.device) -> None:
-        self.losses = torch.zeros(n_batches, dtype=torch.float64, device=device)
-        self.correct = torch.zeros((), dtype=torch.int64, device=device)
-        self.sizes: list[int] = []
+    def __init__(self, part: Part, ranks: Ranks) -> None:
+        self.part, self.ranks = part, ranks
+        self.waiting: list[tuple[Tensor, Tensor, int]] = []
+        self.clock = time.perf_counter()
+        self.infinite: tuple[int, float] | None = (
+            None  # the first batch with such a loss, from 1, and the loss
+        )
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        self.losses[len(self.sizes)] = loss
-        self.correct += correct
-        self.sizes.append(size)
+        """Of this rank's share of one batch: its mean loss, right answers, and images."""
+        self.waiting.append((loss, correct, size))
 
-    @property
-    def images(self) -> int:
-        return sum(self.sizes)
-
-    def means(self) -> tuple[float, float]:
-        """Loss and accuracy over the images so far."""
-        losses = self.losses[: len(self.sizes)].tolist()
-        loss = sum(a * n for a, n in zip(losses, self.sizes, strict=True)) / self.images
-        return loss, self.correct.item() / self.images
+    def settle(self) -> None:
+        """Bring the part up to date with all ranks' shares; waits for the device and the ranks."""
+        part, now = self.part, time.perf_counter()
+        part.seconds += now - self.clock
+        self.clock = now
+        losses = torch.stack([loss.double() for loss, _, _ in self.waiting]).tolist()
+        correct = torch.stack([right for _, right, _ in self.waiting]).tolist()
+        own = [[a * n, c, n] for a, c, (_, _, n) in zip(losses, correct, self.waiting, strict=True)]
+        for loss, right, size in self.ranks.add(own) if own else []:
+            part.batches += 1
+            part.images += int(size)
+            part.loss += loss
+            part.correct += int(right)
+            if self.infinite is None and not math.isfinite(loss):
+                self.infinite = part.batches, loss
+        self.waiting.clear()
 
 
 def refuse_broken(job: Job, epoch: int, scores: dict[str, Any]) -> None:
@@ -118,14 +135,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _refuse_infinite(sums: _Sums, job: Job, epoch: int) -> None:
-    done = len(sums.sizes)
-    bad = (~torch.isfinite(sums.losses[:done])).nonzero().flatten().tolist()
-    if not bad:
+def _refuse_infinite(sums: Sums, job: Job, epoch: int, n_batches: int) -> None:
+    if sums.infinite is None:
         return
+    batch, loss = sums.infinite
     rate = job.optimizer.param_groups[0]["lr"]
     raise TrainingError(
-        f"the loss is {sums.losses[bad[0]].item()} in epoch {epoch + 1}, step {bad[0] + 1} of "
-        f"{len(sums.losses)}, at learning rate {rate:g}: try a smaller optimizer.lr "
-        f"(now {job.cfg.optimizer.lr:g}) or optimizer.warmup_epochs=5"
+        f"the loss is {loss} in epoch {epoch + 1}, step {batch} of {n_batches}, at learning rate {rate:g}: "
+        f"try a smaller optimizer.lr (now {job.cfg.optimizer.lr:g}) or optimizer.warmup_epochs=5"
     )

@@ -2,20 +2,21 @@
 
 import contextlib
 import itertools
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from omegaconf import DictConfig
-from spikingjelly.activation_based.base import MemoryModule
 from torch import Tensor, nn
 
 from rbp.data import Images, eval_batches
 from rbp.errors import CheckpointError
 from rbp.output import say
 from rbp.rate import Pair
+from rbp.rate.supported import is_neuron
 from rbp.runfolder import RunFolder
 from rbp.train.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.job import Job, set_up
@@ -25,27 +26,44 @@ TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
 
 @torch.no_grad()
-def score(job: Job, images: Images) -> dict[str, Any]:
+def score(job: Job, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Over images: `loss` (mean cross-entropy), `acc`, `top5` (with more than ten classes), both in [0, 1],
     `firing_rate` (spikes per neuron and time step, over all neurons) and `firing_rates` by layer.
+
+    between: called before every batch; it stops the evaluation by raising. Of several ranks each takes every
+    so many-th batch, and all return the same.
     """
     job.net.eval()
     loss = torch.zeros((), dtype=torch.float64, device=job.device)
     hits = torch.zeros(5, dtype=torch.int64, device=job.device)
-    seen, cfg = 0, job.cfg
-    batches = eval_batches(images, cfg.dataset, batch_size=cfg.trainer.eval_batch_size)
+    seen = 0
     with count_spikes(job.net) as counts:
-        for x, y in itertools.islice(batches, cfg.trainer.limit_batches):
+        for batch in _own_batches(job, images):
+            between()
+            if batch is None:  # others have one more
+                continue
+            x, y = batch
             logits = job.forward(x)
             loss += F.cross_entropy(logits, y, reduction="sum")
             ranked = logits.topk(min(5, logits.shape[1])).indices == y.unsqueeze(1)
             hits[: ranked.shape[1]] += ranked.sum(0)
             seen += len(y)
-    right = hits.cumsum(0).tolist()
-    scores = {"loss": loss.item() / seen, "acc": right[0] / seen}
-    if cfg.dataset.classes > TOP5_ABOVE:
-        scores["top5"] = right[4] / seen
-    return scores | _firing_rates(counts)
+    own = [[loss.item(), seen, *hits.tolist()], *_plain(job.net, counts)]
+    width = max(map(len, own))
+    (total, n, *right), *spikes = job.ranks.add([row + [0.0] * (width - len(row)) for row in own])
+    scores = {"loss": total / n, "acc": right[0] / n}
+    if job.cfg.dataset.classes > TOP5_ABOVE:
+        scores["top5"] = sum(right[:5]) / n
+    return scores | _firing_rates(job.net, spikes)
+
+
+def _own_batches(job: Job, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
+    """This rank's batches; as many on every rank, the last one None where they do not come out even."""
+    cfg, ranks = job.cfg.trainer, job.ranks
+    n = min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
+    batches = eval_batches(images, job.cfg.dataset, batch_size=cfg.eval_batch_size)
+    own = itertools.islice(batches, ranks.rank, n, ranks.world)
+    return (next(own, None) for _ in range(-(-n // ranks.world)))
 
 
 @contextlib.contextmanager
@@ -53,10 +71,9 @@ def count_spikes(net: nn.Module) -> Iterator[dict[str, tuple[Tensor, int]]]:
     """While inside: every layer of neurons -> its spikes so far, and how many there could have been."""
     counts: dict[str, tuple[Tensor, int]] = {}
     with contextlib.ExitStack() as stack:
-        for name, module in net.named_modules():
-            if isinstance(module, MemoryModule):
-                hook = module.register_forward_hook(_counter(counts, name))
-                stack.callback(hook.remove)
+        for name in _neurons(net):
+            hook = net.get_submodule(name).register_forward_hook(_counter(counts, name))
+            stack.callback(hook.remove)
         yield counts
 
 
@@ -70,17 +87,29 @@ def _counter(counts: dict[str, tuple[Tensor, int]], name: str) -> Any:
     return count
 
 
-def _firing_rates(counts: dict[str, tuple[Tensor, int]]) -> dict[str, Any]:
-    by_layer = {name: fired.item() / possible for name, (fired, possible) in counts.items()}
-    possible = sum(n for _, n in counts.values())
-    fired = sum(by_layer[name] * n for name, (_, n) in counts.items())
+def _neurons(net: nn.Module) -> list[str]:
+    return [name for name, module in net.named_modules() if is_neuron(module)]
+
+
+def _plain(net: nn.Module, counts: dict[str, tuple[Tensor, int]]) -> list[list[float]]:
+    """Of every layer of neurons, called or not: spikes, and how many there could have been."""
+    found = [counts.get(name, (torch.zeros(()), 0)) for name in _neurons(net)]
+    return [[fired.item(), possible] for fired, possible in found]
+
+
+def _firing_rates(net: nn.Module, spikes: list[list[float]]) -> dict[str, Any]:
+    by_layer = {name: s[0] / s[1] for name, s in zip(_neurons(net), spikes, strict=True) if s[1]}
+    fired, possible = (sum(s[i] for s in spikes) for i in (0, 1))
     return {"firing_rate": fired / possible if possible else None, "firing_rates": by_layer}
 
 
 def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """Score a checkpoint on the test images (and the held out): cfg.checkpoint, or the last of run `folder`.
 
-    Nothing is written. Raises CheckpointError where there is none, or one of another network.
+    One that was saved in mid-epoch is scored as it is, and `part` says where: {"batches": ...} of the epoch
+    after `epochs` whole ones. Nothing is written.
+
+    Raises CheckpointError where there is none, or one of another network.
     """
     file, state = _find(cfg, RunFolder(folder))
     with memory_told(cfg):
@@ -90,7 +119,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
         if job.splits.val is not None:
             result["val_acc"] = score(job, job.splits.val)["acc"]
     result["firing_rate"] = result.pop("test_firing_rate")
-    made = {"epochs": state["history"]["epochs"], "made_with": state["made_with"]}
+    history = state["history"]
+    made = {"epochs": history["epochs"], "made_with": state["made_with"]}
+    if batches := history["part"]["batches"]:
+        made["part"] = {"batches": batches}
+        say(f"{file}: saved in mid-epoch, {batches} batches after epoch {history['epochs']}")
     return result | {"checkpoint": str(file)} | made
 
 

@@ -8,15 +8,28 @@ from rbp.train.costs import Costs
 
 
 @dataclass
+class Part:
+    """An epoch of which so many batches are done: sums over their images, in the order of training."""
+
+    batches: int = 0
+    images: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
 class History:
     """All of it goes into the run's checkpoints.
 
+    epochs: whole ones. part: what there is of the next one.
     last: the metrics of the last whole epoch. best: those of the epoch with the best validation accuracy
     (test accuracy where nothing is held out); the earlier one of equals. machines, code: what it ran on, and
     the versions of this package that it ran with, in order.
     """
 
     epochs: int = 0
+    part: Part = field(default_factory=Part)
     seconds: float = 0.0
     epoch_seconds: list[float] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +47,7 @@ def to_plain(history: History) -> dict[str, Any]:
 def from_plain(values: Any) -> History:
     """Raises ValueError, in words, where values are not those of a history."""
     _compare(values, to_plain(History()), "history")
-    return History(**{**values, "costs": Costs(**values["costs"])})
+    return History(**{**values, "part": Part(**values["part"]), "costs": Costs(**values["costs"])})
 
 
 def _compare(values: Any, model: Any, name: str) -> None:

@@ -7,20 +7,23 @@ from typing import Any
 import torch
 from omegaconf import DictConfig
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.code_version import code_version
-from rbp.data import Splits, load
-from rbp.errors import CheckpointError
+from rbp.data import Splits, load, n_train_batches
+from rbp.data.stage import staged
+from rbp.errors import CheckpointError, ConfigError
 from rbp.identity import folder_name, identity
 from rbp.models import build
-from rbp.rate import forward
+from rbp.rate import data_parallel, forward
 from rbp.seeds import stream
 from rbp.train.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.costs import Costs
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
 from rbp.train.history import History, from_plain, to_plain
 from rbp.train.optimizer import build_optimizer
+from rbp.train.ranks import ALONE, Ranks
 
 
 @dataclass
@@ -35,41 +38,68 @@ class Job:
     schedule: LambdaLR
     machine: dict[str, Any]
     code: dict[str, str]
+    ranks: Ranks = ALONE
+    parallel: DistributedDataParallel | None = None  # net, wrapped, where several ranks train it
 
     def forward(self, x: Tensor) -> Tensor:
         """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step."""
-        cfg = self.cfg
+        together = self.parallel is not None and torch.is_grad_enabled()
+        net, cfg = self.parallel if together else self.net, self.cfg
+        assert net is not None
         with autocast(cfg, self.device):
             x_seq = x.expand(cfg.T, *x.shape)
-            return forward(self.net, x_seq, step_mode=cfg.step_mode, grad_mode=cfg.grad_mode).float()
+            return forward(net, x_seq, step_mode=cfg.step_mode, grad_mode=cfg.grad_mode).float()
 
 
-def set_up(cfg: DictConfig) -> Job:
+def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     """Everything of a run before its first step, from the config and its seed alone."""
     code = code_version()  # first, since the files may be edited while the run works
     prepare_torch(cfg)
-    device = choose_device(cfg)
-    splits = load(cfg.dataset)
+    device = choose_device(cfg, ranks)
+    splits = load(staged(cfg.dataset))
     on_device = Splits(
         train=splits.train.to(device),
         val=None if splits.val is None else splits.val.to(device),
         test=splits.test.to(device),
     )
+    _refuse_small_last(cfg, splits, ranks)
     net = build(cfg).to(device)
+    parallel = data_parallel(net) if ranks.world > 1 else None
+    net = net if parallel is None else parallel.module  # its batch normalisation is another layer now
     optimizer, schedule = build_optimizer(cfg, net)
-    torch.manual_seed(stream(cfg.seed, "dropout").initial_seed())
-    return Job(cfg, device, on_device, net, optimizer, schedule, describe_machine(cfg, device), code)
+    own = (ranks.rank,) if ranks.rank else ()  # every rank has other images: other masks as well
+    torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
+    machine = describe_machine(cfg, device, ranks)
+    return Job(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
+
+
+def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:
+    """Raise ConfigError if the last batch of an epoch leaves a rank without an image."""
+    size, n = cfg.trainer.batch_size, len(splits.train)
+    last = n % size
+    if 1 < last < ranks.world and (cfg.trainer.limit_batches or n) > n // size:
+        raise ConfigError(
+            f"trainer.batch_size={size}: the last batch of the {n} training images has {last}, fewer than "
+            f"this cell's {ranks.world} tasks; choose another batch size or fewer tasks"
+        )
+
+
+def batches_per_epoch(job: Job) -> int:
+    """Training batches an epoch, trainer.limit_batches considered."""
+    n = n_train_batches(job.splits.train, job.cfg.trainer.batch_size)
+    return min(n, job.cfg.trainer.limit_batches or n)
 
 
 def state_of(job: Job, history: History) -> dict[str, Any]:
-    """Plain values and tensors from which `restore` makes the run go on bit for bit."""
+    """Plain values and tensors from which `restore` makes the run go on bit for bit; asks every rank."""
+    random = job.ranks.gather(random_states(job.device))
     return {
         "identity": identity(job.cfg),
         "made_with": folder_name(job.cfg),
         "network": job.net.state_dict(),
         "optimizer": job.optimizer.state_dict(),
         "schedule": job.schedule.state_dict(),
-        "random": random_states(job.device),
+        "random": {str(rank): states for rank, states in enumerate(random)},
         "history": to_plain(history),
     }
 
@@ -84,7 +114,8 @@ def restore(job: Job, state: dict[str, Any], file: Path) -> History:
     try:
         job.optimizer.load_state_dict(state["optimizer"])
         job.schedule.load_state_dict(state["schedule"])
-        restore_random_states(state["random"], job.device)
+        if (own := str(job.ranks.rank)) in state["random"]:  # else it was saved by fewer ranks
+            restore_random_states(state["random"][own], job.device)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{file}: optimizer, schedule or random states are not whole ({error}); "

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf
-from spikingjelly.activation_based.base import MemoryModule
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.errors import ConfigError
+from rbp.rate.supported import is_neuron
 
 # What the group says besides the arguments of torch's optimizer.
 _OWN_KEYS = ("name", "_target_", "schedule", "warmup_epochs")
@@ -47,7 +47,7 @@ def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     others: dict[nn.Parameter, None] = {}
     for module in net.modules():
         for name, parameter in module.named_parameters(recurse=False):
-            is_weight = name != "bias" and parameter.dim() > 1 and not isinstance(module, MemoryModule)
+            is_weight = name != "bias" and parameter.dim() > 1 and not is_neuron(module)
             (decayed if is_weight else others)[parameter] = None
     groups = ((decayed, weight_decay), (others, 0.0))
     return [{"params": list(params), "weight_decay": decay} for params, decay in groups if params]

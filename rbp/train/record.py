@@ -13,22 +13,27 @@ from typing import IO, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.errors import ConfigError, UserError
+from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
+from rbp.train.ranks import Ranks
+from rbp.train.standing import Standing, job_id
 
 HEARTBEAT_SECONDS = 5.0
+ROOM = 64 * 1024  # bytes
 
 
 class Record:
     """Holds a run's folder while a run works in it, and keeps its files true to what happens.
 
     As a context: takes the folder's lock and says `running`; at the end says `done`, or what went wrong.
-    Raises ConfigError if the folder cannot be written, or if another process works in it.
+    Raises ConfigError if the folder cannot be written, FolderBusy if another process works in it.
     """
 
     def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
         self.folder, self.cfg = folder, cfg
         self.started = time.time()
+        self.standing = Standing(cfg.trainer.epochs)
+        self._room = folder.path / ".room"  # kept free for the last words of a run that fills the disk
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -36,6 +41,7 @@ class Record:
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.folder)
+            self._room.write_bytes(bytes(ROOM))
             write_bytes(self.folder.config, OmegaConf.to_yaml(self.cfg).encode())
             self._say("running")
         except OSError as error:
@@ -52,16 +58,27 @@ class Record:
         self._stop.set()
         self._heart.join()
         try:
-            if error is None:
-                self._say("done")
-            elif isinstance(error, KeyboardInterrupt):
-                self._say("cancelled", error="interrupted")
-            else:
-                self._tell_failure(error)
-        except OSError as full:  # the disk may be what went wrong: the error itself must come through
+            try:
+                self._tell_end(error)
+            except OSError:  # a full disk may be what went wrong
+                self._room.unlink(missing_ok=True)
+                self._tell_end(error)
+            self._room.unlink(missing_ok=True)
+        except OSError as full:  # the error itself must come through
             print(f"{self.folder.path}: {full}", file=sys.stderr)
         finally:
             self._lock.close()
+
+    def _tell_end(self, error: BaseException | None) -> None:
+        if error is None:
+            self._say("done")
+        elif isinstance(error, KeyboardInterrupt):
+            self._say("cancelled", error="interrupted")
+        elif isinstance(error, Preempted):
+            self._say("preempted")
+            self.log(str(error))
+        else:
+            self._tell_failure(error)
 
     def _tell_failure(self, error: BaseException) -> None:
         message = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -111,10 +128,41 @@ class Record:
             "ended": None if state == "running" else now,
             "host": socket.gethostname(),
             "pid": os.getpid(),
-            "job_id": os.environ.get("SLURM_JOB_ID"),
+            "job_id": job_id(),
             "error": error,
+            **self.standing.as_values(),
         }
         write_json(self.folder.status, status)
+
+
+class Bystander(Record):
+    """The record of a rank that is not the first: writes nothing; an error goes to stderr, its task's log."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None and not isinstance(error, Preempted):
+            traceback.print_exception(error)
+
+    def log(self, line: str) -> None:
+        """The first rank's."""
+
+    def metrics(self, values: dict[str, Any]) -> None:
+        """The first rank's."""
+
+    def cut_metrics(self, epochs: int) -> list[int]:
+        return []
+
+    def result(self, values: dict[str, Any]) -> None:
+        """The first rank's."""
+
+
+def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
+    """Of a run that one process trains, or several together."""
+    return Record(folder, cfg) if ranks.first else Bystander(folder, cfg)
 
 
 def _lock(folder: RunFolder) -> IO[str]:
@@ -126,7 +174,7 @@ def _lock(folder: RunFolder) -> IO[str]:
         stream.seek(0)
         holder = stream.read().strip() or "unknown"
         stream.close()
-        raise ConfigError(
+        raise FolderBusy(
             f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
         ) from None
     stream.truncate(0)

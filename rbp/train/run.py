@@ -1,69 +1,100 @@
 """A run from its first epoch, or from its last checkpoint, to its result."""
 
+import contextlib
 import statistics
 import time
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import TrainingError
 from rbp.identity import folder_name
 from rbp.output import say
 from rbp.runfolder import RunFolder
 from rbp.track import Tracker
-from rbp.train.checkpoint import load_latest, save_checkpoint
-from rbp.train.epoch import EpochResult, batches_per_epoch, refuse_broken, train_epoch
+from rbp.train.boundary import Boundary, Wish
+from rbp.train.checkpoint import load_latest
+from rbp.train.device import choose_device
+from rbp.train.epoch import refuse_broken, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.history import History
-from rbp.train.job import Job, restore, set_up, state_of
+from rbp.train.history import History, Part
+from rbp.train.interrupt import Interruption
+from rbp.train.job import Job, batches_per_epoch, restore, set_up
 from rbp.train.memory import memory_told
 from rbp.train.progress import Display, make_display
-from rbp.train.record import Record
+from rbp.train.ranks import joined, loss_of_a_rank_told, ranks_here, refuse_uneven
+from rbp.train.record import Record, make_record
 
 
-def train(cfg: DictConfig, folder: Path) -> dict[str, Any]:
+def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:
     """Train a frozen config in its folder, from where its last checkpoint left off; returns the result.
 
-    Raises UserError for what a user can put right; status.json then says `failed` and why.
+    interruption: may be requested at any time; the run then saves all at the next boundary between two steps.
+    Raises Preempted for that (status `preempted`); UserError for what a user can put right: status.json then
+    says `failed` and why, but for FolderBusy, where the folder is another process's.
     """
-    run = RunFolder(folder)
-    with Tracker(cfg, folder) as tracker, Record(run, cfg) as record, memory_told(cfg):
-        job = set_up(cfg)
-        try:
-            history = _resume(job, run, record)
+    run, here = RunFolder(folder), ranks_here()
+    refuse_uneven(cfg.trainer.batch_size, here)
+    with (
+        Tracker(cfg, folder) as tracker,
+        joined(here, choose_device(cfg, here)) as ranks,
+        make_record(run, cfg, ranks) as record,
+        loss_of_a_rank_told(ranks),
+        memory_told(cfg),
+        _disk_told(run),
+    ):
+        job = set_up(cfg, ranks)
+        history = _resume(job, run, record)
+        if ranks.first:
             tracker.start()
-            _fit(job, history, run, record)
-            result = make_result(job, history)
-            record.result(result)
-        except OSError as error:
-            raise TrainingError(
-                f"{error.filename or folder}: cannot be read or written: {error.strerror or error}; "
-                "earlier checkpoints are kept"
-            ) from error
+        _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
+        result = ranks.from_first(lambda: make_result(job, history))
+        record.result(result)
     return result
+
+
+@contextlib.contextmanager
+def _disk_told(run: RunFolder) -> Iterator[None]:
+    """While inside, a file that cannot be read or written raises TrainingError."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(
+            f"{error.filename or run.path}: cannot be read or written: {error.strerror or error}; "
+            "earlier checkpoints are kept"
+        ) from error
 
 
 def _resume(job: Job, run: RunFolder, record: Record) -> History:
     """The history to go on from: that of the newest whole checkpoint, or an empty one."""
-    file, state, problems = load_latest(run.checkpoints)
+    file, state, problems = job.ranks.from_first(lambda: load_latest(run.checkpoints))
     history = History() if state is None else restore(job, state, file)
     if problems:
-        problems.append(f"going on from the checkpoint before it, epoch {history.epochs}")
+        problems.append(f"going on from the checkpoint before it, {_place(history)}")
     if lost := record.cut_metrics(history.epochs):
         some = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if lost[5:] else "")
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:
         record.log(problem)
-        say(problem)
+        if job.ranks.first:
+            say(problem)
     if _noted(history.machines, job.machine):
         record.log(f"goes on with other hardware, software or kernels: {job.machine}")
     if _noted(history.code, job.code):
         record.log(f"goes on with other code: {job.code}")
+    some = f", after {history.part.batches} of its batches," if history.part.batches else ""
     record.log(
-        f"starts with epoch {history.epochs + 1} of {job.cfg.trainer.epochs} on {job.machine['device']}"
+        f"starts with epoch {history.epochs + 1}{some} of {job.cfg.trainer.epochs} on {job.machine['device']}"
     )
     return history
+
+
+def _place(history: History) -> str:
+    some = f" and {history.part.batches} batches" if history.part.batches else ""
+    return f"epoch {history.epochs}{some}"
 
 
 def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
@@ -74,43 +105,46 @@ def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
     return len(before) > 1
 
 
-def _fit(job: Job, history: History, run: RunFolder, record: Record) -> None:
-    display = make_display(job.cfg, batches_per_epoch(job), history.epochs)
+def _fit(job: Job, history: History, boundary: Boundary) -> None:
+    shown = job.cfg if job.ranks.first else OmegaConf.merge(job.cfg, {"trainer": {"progress": "none"}})
+    assert isinstance(shown, DictConfig)
+    display = make_display(shown, batches_per_epoch(job), history.epochs)
+    record = boundary.record
     try:
         while history.epochs < job.cfg.trainer.epochs:
-            metrics, best = _epoch(job, history, display)
+            metrics, best = _epoch(job, history, boundary, display)
             record.metrics(metrics)
-            save_checkpoint(run.checkpoints, state_of(job, history), best)
+            boundary.save(best)
             line = _as_line(metrics, job.cfg.trainer.epochs)
             record.log(line)
             display.epoch(line)
     finally:
         display.close()
+    boundary.fulfil(Wish.NOTHING)
 
 
-def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any], bool]:
-    """Train and score once more, add it to history. Returns the metrics, and whether they are the best."""
-    start, number = time.perf_counter(), history.epochs + 1
+def _epoch(job: Job, history: History, boundary: Boundary, display: Display) -> tuple[dict[str, Any], bool]:
+    """Train what is left of an epoch and score, add it to history. Returns the metrics, and whether they are
+    the best."""
+    number, part = history.epochs + 1, history.part
     learning_rate = job.optimizer.param_groups[0]["lr"]
-    trained = train_epoch(
-        job, history.epochs, history.costs, lambda batch, loss, acc: display.batch(number, batch, loss, acc)
-    )
-    train_seconds = time.perf_counter() - start
-    scores = _scores(job, trained)
+    train_epoch(job, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
+    start = time.perf_counter()
+    scores = _scores(job, part, boundary)
     refuse_broken(job, history.epochs, scores)
-    job.schedule.step()
+    _next_learning_rate(job)
     metrics = {
         "epoch": number,
         "step": number * batches_per_epoch(job),
-        "images": number * trained.images,
+        "images": number * part.images,
         "lr": learning_rate,
         **scores,
-        "seconds": train_seconds,
-        "images_per_second": trained.images / train_seconds,
+        "seconds": part.seconds,
+        "images_per_second": part.images / part.seconds,
     }
-    history.epochs = number
-    history.seconds += time.perf_counter() - start
-    history.epoch_seconds.append(train_seconds)
+    history.epochs, history.part = number, Part()
+    history.seconds += part.seconds + time.perf_counter() - start
+    history.epoch_seconds.append(part.seconds)
     history.last = metrics
     chosen_by = "val_acc" if job.splits.val is not None else "test_acc"
     best = not history.best or metrics[chosen_by] > history.best[chosen_by]
@@ -119,12 +153,19 @@ def _epoch(job: Job, history: History, display: Display) -> tuple[dict[str, Any]
     return metrics, best
 
 
-def _scores(job: Job, trained: EpochResult) -> dict[str, Any]:
-    scores: dict[str, Any] = {"train_loss": trained.loss, "train_acc": trained.accuracy}
+def _next_learning_rate(job: Job) -> None:
+    with warnings.catch_warnings():  # torch misses a step of the optimizer, where another process made them
+        warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
+        job.schedule.step()
+
+
+def _scores(job: Job, part: Part, boundary: Boundary) -> dict[str, Any]:
+    scores: dict[str, Any] = {"train_loss": part.loss / part.images, "train_acc": part.correct / part.images}
+    boundary.before_evaluation()
     if job.splits.val is not None:
-        val = score(job, job.splits.val)
+        val = score(job, job.splits.val, boundary.in_evaluation)
         scores |= {f"val_{key}": val[key] for key in ("loss", "acc", "top5") if key in val}
-    test = score(job, job.splits.test)
+    test = score(job, job.splits.test, boundary.in_evaluation)
     scores |= {f"test_{key}": test[key] for key in ("loss", "acc", "top5") if key in test}
     return scores | {key: test[key] for key in ("firing_rate", "firing_rates")}
 

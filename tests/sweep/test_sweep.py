@@ -11,9 +11,9 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import CheckpointError, DataError, TrainingError
-from rbp.identity import folder_name
+from rbp.identity import folder_name, run_folder
 from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import cells, places, preflight, sweepfile
+from rbp.sweep import places, preflight, sweepfile
 from rbp.sweep.launch import main
 
 
@@ -78,7 +78,7 @@ def test_the_quickstart_is_four_cells_in_the_order_written(stub: Stub) -> None:
         ("rate", "s", 4, 0),
     ]
     assert {cfg.dataset.name for cfg in stub.ran} == {"digits"}
-    assert len(list(Path("runs/quickstart").iterdir())) == 4
+    assert len(list(Path("runs/quickstart").glob("digits-*"))) == 4
 
 
 def test_a_grid_run_again_is_done_and_shows_the_same_table(
@@ -89,7 +89,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
     stub.ran.clear()
     assert main(["sweeps=quickstart"]) == 0
     again = capsys.readouterr().out
-    assert stub.ran == [] and again.startswith("All 4 cells are done.\n")
+    assert stub.ran == [] and again.startswith("4 cells: 4 done.\n")
     table = again.partition("\n")[2]
     assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
 
@@ -97,7 +97,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
 @pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]", "[" * 10**5])
 def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> None:
     main(["-m", "seed=0,1"])
-    (folder,) = (cells.run_folder(cfg) for cfg in stub.ran if cfg.seed == 1)
+    (folder,) = (run_folder(cfg) for cfg in stub.ran if cfg.seed == 1)
     stub.ran.clear()
     (folder / "result.json").write_text(content)
     for path in folder.iterdir():  # the stub makes its folder anew
@@ -360,7 +360,7 @@ def test_bare_numbers_of_a_group_and_lists_are_values_of_a_grid(stub: Stub, swee
         (10, [0.1]),
         (10, [0.2]),
     ]
-    assert len(list(Path("runs/other").iterdir())) == 4
+    assert len(list(Path("runs/other").glob("digits-*"))) == 4
 
 
 @pytest.mark.parametrize(

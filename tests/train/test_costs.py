@@ -1,5 +1,6 @@
 """Costs: bytes counted by hand, and no figure inherited from another run of the process."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,13 @@ import torch
 from torch import nn
 
 from rbp.train import train
+from rbp.train.boundary import Boundary
 from rbp.train.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
 from rbp.train.epoch import train_epoch
-from rbp.train.history import History
+from rbp.train.history import History, Part
+from rbp.train.interrupt import Interruption
 from rbp.train.job import restore, set_up, state_of
+from rbp.train.record import Record
 from tests.train.common import short
 
 CPU = torch.device("cpu")
@@ -91,13 +95,15 @@ def test_on_a_gpu_only_what_steps_allocate_counts(monkeypatch: pytest.MonkeyPatc
 
 def test_every_process_has_a_whole_warmup(tmp_path: Path) -> None:
     """Three times three steps, each epoch by a process of its own: none of them is a steady one."""
-    cfg, _ = short(tmp_path)
+    cfg, run = short(tmp_path)
     history, state = History(), {}
     for epoch in range(3):
         job = set_up(cfg)
         history = restore(job, state, Path("last.pt")) if state else history
         history.machines, history.code = [job.machine], [job.code]
-        train_epoch(job, epoch, history.costs, lambda *args: None)
+        record = Record(run, cfg)
+        train_epoch(job, history, Boundary(job, history, run, record, Interruption()), lambda *args: None)
+        history = replace(history, epochs=epoch + 1, part=Part())
         state = state_of(job, history)
     assert len(history.costs.warmup_seconds) == 9 and history.costs.step_seconds == []
 

@@ -2,18 +2,17 @@
 
 import os
 import pty
-import subprocess
+import select
 import sys
 from pathlib import Path
 
 import pytest
-import torch
 
-from rbp.sweep.places import ROOT
+from rbp.sweep.launch import main
 from rbp.train import train
 from rbp.train.progress import make_display
 from tests.test_config import make
-from tests.train.common import SHORT, short
+from tests.train.common import PROCESSES, SHORT, short
 
 SHOWN = [arg for arg in SHORT if "progress" not in arg]
 
@@ -21,7 +20,6 @@ SHOWN = [arg for arg in SHORT if "progress" not in arg]
 def test_a_log_file_gets_a_line_an_epoch_and_no_control_characters(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.set_num_threads(1)
     cfg, run = short(tmp_path, "trainer.progress=auto")
     train(cfg, run.path)
     shown = capsys.readouterr().out
@@ -45,25 +43,26 @@ def test_none_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == ""
 
 
+def launched(terminal: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
+    """launch.py in this process, with a terminal for its input and output."""
+    for stream in range(3):
+        os.dup2(os.open(terminal, os.O_RDWR), stream)
+    os.environ.update({"COLUMNS": "120", "TERM": "xterm", **env})
+    sys.exit(main(list(argv)))
+
+
 def on_a_terminal(*argv: str, **env: str) -> str:
     """What launch.py writes to a terminal of its own."""
     master, slave = pty.openpty()
-    command = [sys.executable, str(ROOT / "launch.py"), *argv]
-    process = subprocess.Popen(
-        command, stdout=slave, stderr=slave, env={**os.environ, "COLUMNS": "120", "TERM": "xterm", **env}
-    )
-    os.close(slave)
+    process = PROCESSES.Process(target=launched, args=(os.ttyname(slave), argv, env), daemon=True)
+    process.start()
     shown = b""
-    while True:
-        try:
-            part = os.read(master, 65536)
-        except OSError:  # the other end has closed
-            break
-        if not part:
-            break
-        shown += part
-    os.close(master)
-    assert process.wait(timeout=60) == 0, shown.decode()
+    while process.is_alive() or select.select([master], [], [], 0)[0]:
+        if select.select([master], [], [], 0.05)[0]:
+            shown += os.read(master, 65536)
+    for end in (master, slave):
+        os.close(end)
+    assert process.exitcode == 0, shown.decode()
     return shown.decode()
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +18,13 @@ from rbp.runfolder import RunFolder, append_line, read_result, write_json
 from rbp.train import evaluate, record, train
 from rbp.train import run as run_module
 from rbp.train.checkpoint import load_checkpoint
-from rbp.train.epoch import EpochResult, training_step
+from rbp.train.epoch import training_step
+from rbp.train.history import History
 from rbp.train.job import Job, set_up
 from tests.test_config import make
 from tests.train.common import metrics, short, without_timings
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+Undisturbed = Callable[..., RunFolder]
 
 
 def weights(run: RunFolder, name: str = "last.pt") -> dict[str, torch.Tensor]:
@@ -40,15 +39,14 @@ def equal(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize("mode", ["m rate", "s rate", "m bptt", "s bptt"])
-def test_two_runs_of_a_config_give_the_same_bits(tmp_path: Path, mode: str) -> None:
+def test_two_runs_of_a_config_give_the_same_bits(tmp_path: Path, undisturbed: Undisturbed, mode: str) -> None:
     step_mode, grad_mode = mode.split()
-    runs = []
-    for place in ("a", "b"):
-        cfg, run = short(tmp_path / place, f"step_mode={step_mode}", f"grad_mode={grad_mode}")
-        train(cfg, run.path)
-        torch.rand(3)  # the global random state is no part of a run
-        runs.append(run)
-    assert equal(weights(runs[0]), weights(runs[1])) and metrics(runs[0]) == metrics(runs[1])
+    overrides = [] if mode == "m rate" else [f"step_mode={step_mode}", f"grad_mode={grad_mode}"]
+    other = undisturbed(*overrides)
+    torch.rand(3)  # the global random state is no part of a run
+    cfg, run = short(tmp_path, *overrides)
+    train(cfg, run.path)
+    assert equal(weights(run), weights(other)) and metrics(run) == metrics(other)
 
 
 def test_at_one_time_step_rate_and_bptt_are_one_run_so_cells_are_paired(tmp_path: Path) -> None:
@@ -156,10 +154,10 @@ def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     assert not list(run.path.rglob("*.tmp"))
 
 
-def test_the_result_has_the_keys_of_the_contract(tmp_path: Path) -> None:
-    cfg, run = short(tmp_path)
-    result = train(cfg, run.path)
-    assert result["name"] == run.path.name and result["name"].endswith(identity(cfg))
+def test_the_result_has_the_keys_of_the_contract(undisturbed: Undisturbed) -> None:
+    run = undisturbed()
+    result = json.loads(run.result.read_text())
+    assert result["name"] == run.path.name and result["name"].endswith(identity(OmegaConf.load(run.config)))
     assert result["config"] == {"dataset": "digits", "arch": "digits_cnn", "neuron": "lif"} | {
         "step_mode": "m", "grad_mode": "rate", "T": 2, "seed": 0
     }  # fmt: skip
@@ -203,11 +201,10 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
     cfg, run = short(tmp_path)
     real = run_module.train_epoch
 
-    def train_epoch(job: Job, epoch: int, *args: Any) -> EpochResult:
-        trained = real(job, epoch, *args)
-        if epoch == 1:
+    def train_epoch(job: Job, history: History, *args: Any) -> None:
+        real(job, history, *args)
+        if history.epochs == 1:
             job.net.state_dict()[part].fill_(value)
-        return trained
 
     monkeypatch.setattr(run_module, "train_epoch", train_epoch)
     with pytest.raises(
@@ -269,7 +266,7 @@ def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, run = short(tmp_path)
-    monkeypatch.setattr("rbp.train.run.save_checkpoint", lambda *args: 1 // 0)
+    monkeypatch.setattr("rbp.train.boundary.save_checkpoint", lambda *args: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg, run.path)
     assert json.loads(run.status.read_text())["error"].startswith("ZeroDivisionError")
@@ -334,9 +331,10 @@ def test_evaluation_gives_the_accuracy_of_the_checkpoint_and_writes_nothing(tmp_
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_a_checkpoint_may_be_evaluated_with_another_number_of_time_steps(tmp_path: Path) -> None:
-    cfg, run = short(tmp_path)
-    train(cfg, run.path)
+def test_a_checkpoint_may_be_evaluated_with_another_number_of_time_steps(
+    tmp_path: Path, undisturbed: Undisturbed
+) -> None:
+    run = undisturbed()
     longer, _ = short(tmp_path, "T=8", "eval_only=true", f"checkpoint={run.checkpoints / 'last.pt'}")
     told = evaluate(longer, run.path)
     assert 0 <= told["test_acc"] <= 1 and without_timings(told)["epochs"] == 3

@@ -1,0 +1,103 @@
+"""A copy of a data set on the node's own disk, made once and shared by all cells that run there."""
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.errors import DataError
+
+Listing = dict[str, tuple[int, int]]  # path below the root -> size in bytes, modification time in seconds
+
+
+def staged(dataset: DictConfig) -> DictConfig:
+    """The data set with its root copied to dataset.stage, if that is given and there is a root to copy.
+
+    The copy is there whole or not at all, and made anew where sizes or times no longer are those of root.
+    Raises DataError if root cannot be read or the copy not be written.
+    """
+    if not dataset.get("stage") or not dataset.root:
+        return dataset
+    source = Path(dataset.root).expanduser().absolute()
+    place = _place(dataset.stage)
+    if place.is_relative_to(source):
+        raise DataError(f"dataset.stage={dataset.stage}: must not lie in dataset.root={dataset.root}")
+    name = f"{dataset.name}-{hashlib.sha256(os.fsencode(source)).hexdigest()[:8]}"
+    wanted = _listing(source)
+    if not wanted:
+        raise DataError(
+            f"dataset.root={dataset.root}: {source} has no files on {socket.gethostname()}, to be copied to "
+            f"dataset.stage={dataset.stage}"
+        )
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with _alone(place / f".{name}.lock"):
+            if _listing(place / name) != wanted:
+                _copy(source, place / name)
+    except (OSError, shutil.Error) as error:
+        raise DataError(_cannot(dataset, place, wanted, error)) from error
+    copy = OmegaConf.create(OmegaConf.to_container(dataset))
+    assert isinstance(copy, DictConfig)
+    copy.root = str(place / name)
+    return copy
+
+
+def _place(stage: str) -> Path:
+    """The folder, by this node's environment."""
+    expanded = os.path.expanduser(os.path.expandvars(stage))
+    if unset := re.findall(r"\$\{?\w+\}?", expanded):
+        raise DataError(
+            f"dataset.stage={stage}: {', '.join(unset)} is not set on {socket.gethostname()}; "
+            "name a folder that is there, or stage=null"
+        )
+    return Path(expanded).absolute()
+
+
+def _listing(root: Path) -> Listing:
+    """All files below root; none where there is no such folder. Links count as what they lead to."""
+    found: Listing = {}
+    for folder, _, files in os.walk(root, followlinks=True):
+        for name in files:
+            path = Path(folder, name)
+            if not path.exists():  # a link to nowhere, which readers pass over as well
+                continue
+            stat = path.stat()
+            found[str(path.relative_to(root))] = (stat.st_size, int(stat.st_mtime))
+    return found
+
+
+@contextmanager
+def _alone(lock: Path) -> Iterator[None]:
+    """While inside, no other process of this node is; one that is killed gives its place up."""
+    with lock.open("a") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
+
+
+def _copy(source: Path, target: Path) -> None:
+    unfinished = target.with_name(f".{target.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    try:
+        shutil.copytree(source, unfinished, ignore_dangling_symlinks=True)
+        shutil.rmtree(target, ignore_errors=True)
+        unfinished.rename(target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _cannot(dataset: DictConfig, place: Path, wanted: Listing, error: Exception) -> str:
+    reason = getattr(error, "strerror", None)
+    if reason is None and error.args and isinstance(error.args[0], list):  # shutil.Error: one for each file
+        reason = re.sub(r"^\[Errno \d+\] ([^:]*):.*", r"\1", error.args[0][0][2])
+    size = sum(size for size, _ in wanted.values()) / 2**20
+    return (
+        f"dataset.stage={dataset.stage}: {dataset.root} ({size:,.1f} MiB) cannot be copied to {place} on "
+        f"{socket.gethostname()}: {reason or error}; choose another folder, or stage=null to read from root"
+    )

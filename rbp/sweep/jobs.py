@@ -1,0 +1,82 @@
+"""What has become of jobs, asked in one call: a job's id tells whether Slurm or this machine runs it."""
+
+import contextlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from pathlib import Path
+
+PENDING, RUNNING, GONE = "pending", "running", "gone"
+UNKNOWN = "unknown"  # Slurm is here and gives no answer now
+LOCAL = "local-"  # then the process id of the pool that runs a local sweep, and its host
+_ENDED = {
+    "COMPLETED": "has ended",
+    "FAILED": "ended with an error",
+    "CANCELLED": "was cancelled",
+    "TIMEOUT": "reached its time limit",
+    "OUT_OF_MEMORY": "was killed: out of memory",
+    "DEADLINE": "reached its deadline",
+    "BOOT_FAIL": "was lost: its node did not start",
+}
+
+
+class Jobs:
+    """The states of jobs at one moment. An id that nobody here can tell of is in none of them."""
+
+    def __init__(self, ids: Iterable[str | None]) -> None:
+        known = {i for i in ids if i}
+        self._told = _local({i for i in known if i.startswith(LOCAL)})
+        self._told |= _slurm({i for i in known if re.fullmatch(r"\d+(_\d+)?", i)})
+
+    def state(self, job_id: str | None) -> str | None:
+        """PENDING, RUNNING, GONE, UNKNOWN, or None where that cannot be said."""
+        return self._told.get(job_id or "", (None, ""))[0]
+
+    def reason(self, job_id: str | None) -> str:
+        """Why a job is gone or waits, in words."""
+        return self._told.get(job_id or "", (None, ""))[1]
+
+
+def _local(ids: set[str]) -> dict[str, tuple[str, str]]:
+    here = os.uname().nodename
+    told = {}
+    for job_id in ids:
+        pid, _, host = job_id.removeprefix(LOCAL).partition("@")
+        if host == here:
+            told[job_id] = (RUNNING, "") if _is_pool(pid) else (GONE, "its processes are gone")
+    return told
+
+
+def _is_pool(pid: str) -> bool:
+    """Whether this process is a pool of ours: numbers are given again to others."""
+    with contextlib.suppress(OSError):
+        return b"rbp.sweep.pool" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
+
+
+def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
+    """One question for all jobs of this user, as long as Slurm remembers them."""
+    if not ids or not shutil.which("squeue"):
+        return {}
+    command = ["squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (subprocess.SubprocessError, OSError):  # the controller is away: the jobs go on
+        return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
+    told = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
+    for line in answer.splitlines():
+        job_id, state, reason = line.split("|", 2)
+        if job_id in told:
+            told[job_id] = _as_told(state, reason)
+    return told
+
+
+def _as_told(state: str, reason: str) -> tuple[str, str]:
+    if state in _ENDED:
+        return GONE, _ENDED[state]
+    if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"):
+        return RUNNING, ""
+    # Also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again.
+    return PENDING, "" if reason == "None" else reason

@@ -1,0 +1,143 @@
+"""Where the cells of a grid run: in this process, in others of this machine, on a Slurm cluster."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from rbp.code_version import code_version
+from rbp.errors import ConfigError
+from rbp.sweep import pool, slurm
+from rbp.sweep.cells import Cell
+from rbp.sweep.marks import freeze_in, mark_queued, put_aside
+from rbp.sweep.snapshot import take_snapshot
+from rbp.sweep.states import observe
+from rbp.sweep.sweepfolder import SweepFolder
+
+
+class Elsewhere(Protocol):
+    """Runs cells in processes that go on without this one."""
+
+    name: str
+    here: bool  # on this machine, so that its devices can be checked
+
+    def check(self) -> None:
+        """Raise ConfigError where nothing can be submitted."""
+
+    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+        """Start or queue the runs in these folders; returns the job id of each."""
+
+    def settings(self) -> dict[str, Any]:
+        """Plain values, from which `elsewhere` makes the same again."""
+
+
+class Local:
+    """Processes side by side on this machine."""
+
+    name, here = "local", True
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = _read(pool.LocalSettings, values)
+
+    def check(self) -> None:
+        for key in ("processes", "threads"):
+            if (value := getattr(self.values, key)) is not None and value < 1:
+                raise ConfigError(f"hydra.launcher.{key}={value}: must be 1 or more, or null")
+
+    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+        slots = pool.share_out(self.values, _gpus(), len(os.sched_getaffinity(0)))
+        log = sweep.jobs / f"local-{time.strftime('%Y%m%d-%H%M%S')}.log"
+        return [pool.start_pool(folders, slots, log, code, submitted)] * len(folders)
+
+    def settings(self) -> dict[str, Any]:
+        return vars(self.values)
+
+
+class Slurm:
+    """Jobs on a cluster."""
+
+    name, here = "slurm", False
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.values = _read(slurm.SlurmSettings, values)
+
+    def check(self) -> None:
+        slurm.check_settings(self.values)
+
+    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+        return slurm.submit(self.values, folders, sweep.jobs, sweep.path.name, code, submitted)
+
+    def settings(self) -> dict[str, Any]:
+        return vars(self.values)
+
+
+LAUNCHERS: dict[str, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
+
+
+def elsewhere(name: str, values: Mapping[str, Any]) -> Elsewhere:
+    """The launcher of this name with these settings. Raises ConfigError for a wrong one."""
+    return LAUNCHERS[name](values)
+
+
+def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> None:
+    """Freeze the cells in their folders, copy the code, and hand both to the launcher.
+
+    Call it with the sweep's lock held. Raises ConfigError where the launcher refuses; nothing runs then.
+    """
+    submitted = time.time()
+    sweep.jobs.mkdir(parents=True, exist_ok=True)
+    code = take_snapshot(sweep.code.absolute())
+    for cell, state in zip(cells, observe([cell.folder for cell in cells]), strict=True):
+        if state.result:
+            put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
+        # Data was looked at, and fetched, here: not by a hundred jobs at once.
+        freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
+    folders = [cell.folder.absolute() for cell in cells]
+    ids = launcher.submit(folders, sweep, code, submitted)
+    for folder, job_id in zip(folders, ids, strict=True):
+        mark_queued(folder, job_id, submitted)
+
+
+def note_start(sweep: SweepFolder, cells: list[Cell], launcher: str, settings: dict[str, Any]) -> None:
+    """Write down what was started, for those who look at the folder later."""
+    first = cells[0].values["sweep"]
+    sweep.note(
+        {
+            "name": sweep.path.name,
+            "about": first["about"],
+            "started": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "working_directory": os.getcwd(),
+            "launcher": {"name": launcher, **settings},
+            "code": code_version(),
+        },
+        {cell.name: cell.choices for cell in cells},
+    )
+
+
+def _read(kind: type, values: Mapping[str, Any]) -> Any:
+    """Settings of a launcher. Raises ConfigError that names the key, its value and what is allowed."""
+    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
+    base = OmegaConf.structured(kind)
+    for key, value in values.items():
+        if key not in fields:
+            raise ConfigError(f"hydra.launcher.{key}: no such key; there are {', '.join(fields)}")
+        try:
+            base[key] = value
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"hydra.launcher.{key}={value}: {reason}") from error
+    settings = OmegaConf.to_object(base if isinstance(base, DictConfig) else OmegaConf.create())
+    return settings
+
+
+def _gpus() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    if (told := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [part for part in told.split(",") if part.strip()]
+    import torch
+
+    return [str(index) for index in range(torch.cuda.device_count())]

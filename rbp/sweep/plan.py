@@ -1,0 +1,52 @@
+"""What a start of a sweep is to do: which of its cells run, which are left alone, and why."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+from rbp.code_version import code_version
+from rbp.sweep.cells import Cell
+from rbp.sweep.states import STATES, State, observe
+
+
+@dataclass(frozen=True)
+class Options:
+    """hydra.sweeper.*: what a start of a sweep is to do."""
+
+    dry_run: bool = False  # show the cells; run nothing
+    retry: bool = False  # also what failed
+    rerun_stale: bool = False  # also what other code computed
+    wait: bool = True  # stay until all cells have ended
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells in their order with their states; todo: those to run now."""
+
+    cells: list[Cell]
+    states: list[State]
+    todo: list[Cell]
+
+    def told(self) -> str:
+        """How many cells there are in each state."""
+        return f"{len(self.cells)} cells: {tell_counts(self.states)}."
+
+
+def make_plan(cells: list[Cell], options: Options) -> Plan:
+    """Look at the run folders as they are now."""
+    states = observe([cell.folder for cell in cells], code_version()["hash"])
+    todo = [cell for cell, state in zip(cells, states, strict=True) if _is_wanted(state, options)]
+    return Plan(cells, states, todo)
+
+
+def _is_wanted(state: State, options: Options) -> bool:
+    if state.at_work or state.name == "done":
+        return False
+    if state.name == "stale":
+        return options.rerun_stale
+    return state.name != "failed" or options.retry
+
+
+def tell_counts(states: list[State]) -> str:
+    """Such as "3 done, 1 failed"."""
+    counts = Counter(state.name for state in states)
+    return ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])

@@ -1,0 +1,145 @@
+"""Real processes side by side: what is killed, cancelled, started again, and what comes of it."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rbp import cli
+from rbp.runfolder import RunFolder, read_json
+from rbp.sweep.launch import main
+from rbp.sweep.pool import LocalSettings, share_out
+from rbp.sweep.states import observe
+from rbp.sweep.sweepfolder import SweepFolder
+from tests.train.common import metrics, without_timings
+
+SHORT = ["T=2", "trainer.epochs=2", "trainer.limit_batches=4", "trainer.batch_size=32", "trainer.threads=1"]
+SHORT += ["trainer.eval_batch_size=32", "trainer.device=cpu", "tracker=none"]
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def wait_for(holds: Callable[[], Any], seconds: float = 120) -> Any:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if found := holds():
+            return found
+        time.sleep(0.05)
+    logs = [file.read_text() for file in Path("runs").glob("*/.sweep/jobs/*")]
+    raise AssertionError(f"waited {seconds} s; " + "\n".join(logs))
+
+
+def at_work(sweep: Path) -> list[Path]:
+    """The folders of runs that train now."""
+    states = [(folder, read_json(folder / "status.json")) for folder in SweepFolder(sweep).runs()]
+    return [folder for folder, s in states if s and s["state"] == "running" and s.get("step")]
+
+
+def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """What a run came to, to the last bit: metrics, result, weights."""
+    run = RunFolder(folder)
+    weights = torch.load(run.checkpoints / "last.pt", weights_only=True)["network"]
+    result = without_timings(json.loads(run.result.read_text()))
+    return (
+        metrics(run),
+        {key: result[key] for key in ("name", "test_acc", "train_loss", "firing_rate")},
+        weights,
+    )
+
+
+def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pytest.CaptureFixture) -> None:
+    grid = ["-m", "seed=0,1,2", *SHORT, "trainer.epochs=6", "sweep.name=killed"]
+    launcher = ["hydra/launcher=local", "hydra.launcher.processes=2"]
+    assert main([*grid, *launcher, "wait=false"]) == 0
+    sweep = Path("runs/killed")
+    assert len(SweepFolder(sweep).runs()) == 3
+    (victim, *_) = wait_for(lambda: at_work(sweep))
+    os.kill(read_json(victim / "status.json")["pid"], signal.SIGKILL)
+    capsys.readouterr()
+    assert main([*grid, *launcher]) == 1  # comes back to the jobs, and starts none
+    told = capsys.readouterr()
+    assert (
+        "submitted" not in told.out
+        and "killed by SIGKILL" in told.out
+        and "1 of the cells failed" in told.err
+    )
+    states = dict(zip(SweepFolder(sweep).runs(), observe(SweepFolder(sweep).runs()), strict=True))
+    assert states.pop(victim).name == "failed" and {s.name for s in states.values()} == {"done"}
+
+    assert cli.main(["status", str(sweep)]) == 1
+    assert "2 done, 1 failed" in capsys.readouterr().out
+    assert main([*grid, *launcher, "wait=false"]) == 1  # a failed one is not begun again unasked
+    assert cli.main(["retry", str(sweep)]) == 0
+    assert main([*grid, "runs_dir=undisturbed"]) == 0
+    for folder in SweepFolder(sweep).runs():
+        mine, theirs = final(folder), final(Path("undisturbed/killed") / folder.name)
+        assert mine[:2] == theirs[:2]
+        assert all(torch.equal(mine[2][key], value) for key, value in theirs[2].items())
+
+
+def test_cancelled_runs_save_and_go_on_when_the_sweep_is_started_again(capsys: pytest.CaptureFixture) -> None:
+    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=40", "sweep.name=cancelled"]
+    launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]
+    assert main([*grid, *launcher, "wait=false"]) == 0
+    sweep = Path("runs/cancelled")
+    (first, *_) = wait_for(lambda: at_work(sweep))
+    capsys.readouterr()
+    assert cli.main(["cancel", str(sweep)]) == 0
+    assert "2 cancelled" in capsys.readouterr().out
+    runs = SweepFolder(sweep).runs()
+    assert [state.name for state in observe(runs)] == ["cancelled", "cancelled"]
+    assert (first / "checkpoints" / "last.pt").exists()
+    assert cli.main(["cancel", str(sweep)]) == 0 and "nothing to cancel" in capsys.readouterr().out
+    # The dry run tells what a start would do, and does nothing.
+    assert main([*grid, "--dry-run"]) == 0
+    assert "2 to run; nothing was started" in capsys.readouterr().out
+    assert [state.name for state in observe(runs)] == ["cancelled", "cancelled"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "gpus", "cores", "devices", "threads"),
+    [
+        (LocalSettings(), ["0", "1", "3"], 16, ("0", "1", "3"), None),
+        (LocalSettings(processes=4), ["0", "1"], 16, ("0", "1", "0", "1"), None),
+        (LocalSettings(), [], 8, (None,) * 4, 2),
+        (LocalSettings(), [], 1, (None,), 1),
+        (LocalSettings(processes=3), [], 8, (None,) * 3, 2),
+        (LocalSettings(processes=2, threads=5), [], 8, (None,) * 2, 5),
+    ],
+)
+def test_every_process_has_a_device_or_a_share_of_the_cores(
+    settings: LocalSettings, gpus: list[str], cores: int, devices: tuple, threads: int | None
+) -> None:
+    slots = share_out(settings, gpus, cores)
+    assert (slots.devices, slots.threads) == (devices, threads)
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("hydra.launcher.processes=0", "hydra.launcher.processes=0: must be 1 or more"),
+        ("hydra.launcher.processes=abc", "hydra.launcher.processes=abc"),
+        ("hydra.launcher.foo=1", "hydra.launcher.foo: no such key"),
+        ("wait=perhaps", "wait=perhaps: must be true or false"),
+        ("hydra/launcher=basic", "hydra/launcher=basic: choose one of inline, local, slurm"),
+        ("hydra/launcher=slurm", "there is no sbatch on this machine"),
+        ("hydra.sweeper.pairs=3", "hydra.sweeper.pairs=3: must be a list"),
+        ("eval_only=true", "hydra/launcher=local: evaluation runs here"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_is_written(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, override: str, told: str
+) -> None:
+    if "slurm" in override:
+        monkeypatch.setenv("PATH", "/nowhere")
+    assert main(["-m", "seed=0,1", "hydra/launcher=local", override]) == 2
+    assert told in capsys.readouterr().err and list(Path().iterdir()) == []

@@ -1,0 +1,264 @@
+"""A cell that two processes train together: one process's numbers, one folder, one end."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from omegaconf import DictConfig
+from torch import nn
+
+from rbp.errors import ConfigError
+from rbp.runfolder import RunFolder
+from rbp.train import epoch as epoch_module
+from rbp.train import evaluate, train
+from rbp.train.checkpoint import load_checkpoint
+from rbp.train.device import choose_device
+from rbp.train.epoch import training_step
+from rbp.train.interrupt import Interruption
+from rbp.train.job import set_up
+from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
+from rbp.train.record import Record
+from tests.train.common import metrics, short
+from tests.train.test_interrupt import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled
+from tests.train.test_resume import same_end
+from tests.train.two import attempt, outcome, outcomes, started
+
+MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
+
+
+# --- numbers ------------------------------------------------------------------------------------------------
+
+
+def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Tensor]:
+    """Of one training step on so many images; in float64, where no rounding makes another spike."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        job = set_up(cfg, ranks)
+        x = torch.rand(images, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        y = torch.arange(images) % 10
+        mine = ranks.share(y)
+        training_step(job, ranks.share(x), mine, len(mine) * ranks.world / images)
+        return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def gradients_of_all(rank: int, cases: list[tuple[DictConfig, int]]) -> list[dict[str, torch.Tensor]]:
+    with joined(ranks_here(), torch.device("cpu")) as ranks:
+        return [gradients(ranks, cfg, images) for cfg, images in cases]
+
+
+def small(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    body = [nn.Conv2d(in_channels, 8, 3), nn.BatchNorm2d(8), neuron(), nn.AvgPool2d(2), nn.Flatten()]
+    return nn.Sequential(*body, nn.Linear(72, 16), nn.BatchNorm1d(16), neuron(), nn.Linear(16, classes))
+
+
+def test_gradients_are_those_of_one_process_on_the_whole_batch(tmp_path: Path) -> None:
+    """Shares of 8 and 8, and of 8 and 7: the last batch of an epoch."""
+    cases = []
+    for mode in MODES:
+        step_mode, grad_mode = mode.split()
+        arch = "arch._target_=tests.train.test_ranks.small"
+        cfg, _ = short(tmp_path, arch, "neuron=plif", f"step_mode={step_mode}", f"grad_mode={grad_mode}")
+        cases += [(cfg, 16), (cfg, 15)]
+    one, two = outcomes(tmp_path, gradients_of_all, cases)
+    for case, a, b in zip(cases, one, two, strict=True):
+        alone = gradients(Ranks(), *case)
+        assert alone.keys() == a.keys() == b.keys() and len(alone) > 10
+        for name, expected in alone.items():
+            assert torch.equal(a[name], b[name])
+            torch.testing.assert_close(a[name], expected, rtol=1e-5, atol=1e-8, msg=name)
+
+
+def trained(rank: int, cfg: DictConfig, folder: Path, places: list[int | None]) -> list[Any]:
+    """Train again and again, this rank stopped after so many looks of each start; what each start gave."""
+    return [
+        attempt(train, cfg, folder, Interruption() if place is None else Scheduled(place)) for place in places
+    ]
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, list[dict[str, Any]]]:
+    """An undisturbed run of two ranks, and what they returned."""
+    folder = tmp_path_factory.mktemp("together")
+    cfg, run = short(folder, *EVERYTHING)
+    return run, [results[0] for results in outcomes(folder, trained, cfg, run.path, [None])]
+
+
+def test_both_return_the_result_and_the_first_alone_writes(
+    together: tuple[RunFolder, list[dict[str, Any]]],
+) -> None:
+    run, (one, two) = together
+    assert one == two == json.loads(run.result.read_text())
+    assert one["machine"]["ranks"] == 2 and one["name"] == run.path.name
+    assert one["images_per_second"] == pytest.approx(16 / one["step_seconds"])  # of the whole batch
+    assert [line["epoch"] for line in metrics(run)] == [1, 2, 3]
+    assert [line["images"] for line in metrics(run)] == [80, 160, 240]
+    assert len(run.log.read_text().splitlines()) == 4
+
+
+def test_evaluation_in_shares_gives_the_numbers_of_one_process(
+    together: tuple[RunFolder, list[dict[str, Any]]],
+) -> None:
+    run, (result, _) = together
+    cfg, _ = short(run.path.parents[1], *EVERYTHING)
+    alone = evaluate(cfg, run.path)
+    last = metrics(run)[-1]
+    assert (alone["test_acc"], alone["val_acc"]) == (result["test_acc"], last["val_acc"])
+    assert alone["test_loss"] == pytest.approx(last["test_loss"], rel=1e-6)
+    assert alone["test_firing_rates"] == pytest.approx(last["firing_rates"], rel=1e-9)
+
+
+@pytest.mark.parametrize(("stopped", "places"), [(0, [2, STEPS]), (1, [1, STEPS + 2, LOOKS])])
+def test_a_stop_asked_of_either_rank_stops_both_at_one_step_and_they_go_on_bit_for_bit(
+    tmp_path: Path, together: tuple[RunFolder, list[dict[str, Any]]], stopped: int, places: list[int]
+) -> None:
+    """In training, in evaluation, at an epoch's edge; with masks of dropout that differ between ranks."""
+    cfg, run = short(tmp_path, *EVERYTHING)
+    found = outcomes(tmp_path, stop_one, stopped, cfg, run.path, [*places, None])
+    for one, two in zip(*found, strict=True):
+        assert one == two or {one[0], two[0]} == {"Preempted"}
+    assert [results[-1] == found[0][-1] for results in found] == [True, True]
+    same_end(together[0], run)
+    random = load_checkpoint(run.checkpoints / "last.pt")["random"]
+    assert not torch.equal(random["0"]["cpu"], random["1"]["cpu"])
+
+
+def stop_one(rank: int, stopped: int, cfg: DictConfig, folder: Path, places: list[int | None]) -> list[Any]:
+    return trained(rank, cfg, folder, places if rank == stopped else [None] * len(places))
+
+
+def test_a_run_of_two_goes_on_alone_and_says_so(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, *SMALL)
+    outcomes(tmp_path, stop_one, 1, cfg, run.path, [LOOKS + 1])
+    result = train(cfg, run.path)
+    assert result["machine"]["ranks"] == 1 and [m["ranks"] for m in result["machines_before"]] == [2]
+    assert "goes on with other hardware" in run.log.read_text()
+
+
+# --- how it fails -------------------------------------------------------------------------------------------
+
+
+def lasting(tmp_path: Path) -> tuple[DictConfig, RunFolder]:
+    """A cell that would train for hours."""
+    return short(tmp_path, "trainer.epochs=100000")
+
+
+def plainly(rank: int, cfg: DictConfig, folder: Path) -> Any:
+    return train(cfg, folder)
+
+
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_rank_that_is_killed_fails_the_cell_at_once(tmp_path: Path, killed: int) -> None:
+    cfg, run = lasting(tmp_path)
+    with started(tmp_path, plainly, cfg, run.path) as processes:
+        deadline = time.monotonic() + 120
+        while not (run.checkpoints / "last.pt").exists():
+            assert time.monotonic() < deadline and processes[0].is_alive()
+            time.sleep(0.01)
+        processes[killed].kill()
+        told = outcome(tmp_path, 1 - killed, processes[1 - killed])
+    assert told[0] == "TrainingError" and "one of the 2 ranks is gone" in told[1] and "log" in told[1]
+    if killed == 1:
+        status = json.loads(run.status.read_text())
+        assert status["state"] == "failed" and "one of the 2 ranks is gone" in status["error"]
+        assert load_checkpoint(run.checkpoints / "last.pt")["history"]["epochs"] >= 1
+
+
+def failing(rank: int, bad: int, cfg: DictConfig, folder: Path, then: DictConfig, next_folder: Path) -> Any:
+    """Train two cells one after the other; in the first, one rank has a bug in its fourth step."""
+    real, calls = epoch_module.training_step, []
+
+    def step(*args: Any) -> Any:
+        calls.append(1)
+        return 1 // 0 if rank == bad and len(calls) == 4 else real(*args)
+
+    epoch_module.training_step = step
+    first = attempt(train, cfg, folder)
+    epoch_module.training_step = real
+    return first, attempt(train, then, next_folder)
+
+
+@pytest.mark.parametrize("bad", [0, 1])
+def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
+    tmp_path: Path, bad: int
+) -> None:
+    cfg, run = lasting(tmp_path / "a")
+    then, next_run = short(tmp_path / "b", *SMALL, "trainer.epochs=1")
+    found = outcomes(tmp_path, failing, bad, cfg, run.path, then, next_run.path)
+    kind, message = found[1 - bad][0]
+    assert kind == "TrainingError" and f"rank {bad} of 2 failed: ZeroDivisionError" in message
+    assert found[bad][0][0] == "ZeroDivisionError"
+    status = json.loads(run.status.read_text())
+    assert status["state"] == "failed" and "ZeroDivisionError" in status["error"]
+    if bad == 1:  # the first rank's trace is in log.txt
+        assert "Traceback" in (tmp_path / "1.err").read_text()
+    assert found[0][1] == found[1][1] and found[0][1]["epochs"] == 1
+
+
+def test_a_loss_that_is_no_number_is_told_by_all_alike(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "optimizer.lr=1e38")
+    one, two = outcomes(tmp_path, plainly, cfg, run.path)
+    assert one == two and one[0] == "TrainingError" and "the loss is nan" in one[1].replace("inf", "nan")
+
+
+def test_a_folder_at_work_is_busy_for_the_first_and_the_other_hears_of_it(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path)
+    with Record(run, cfg):
+        one, two = outcomes(tmp_path, plainly, cfg, run.path)
+    assert one[0] == "FolderBusy" and two[0] == "TrainingError" and "rank 0 of 2 failed: FolderBusy" in two[1]
+
+
+# --- bad input ----------------------------------------------------------------------------------------------
+
+
+def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"RANK": 0, "WORLD_SIZE": 3, "MASTER_ADDR": "x", "MASTER_PORT": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    cfg, run = short(tmp_path)
+    with pytest.raises(ConfigError, match=r"trainer.batch_size=32: .* multiple of its 3 tasks"):
+        train(cfg, run.path)
+    assert not run.path.exists()
+    refuse_uneven(33, Ranks(0, 3))
+
+
+def test_a_last_batch_with_fewer_images_than_ranks_is_refused(tmp_path: Path) -> None:
+    cfg, _ = short(tmp_path, "trainer.batch_size=5", "trainer.limit_batches=null")  # 1437 = 287 * 5 + 2
+    with pytest.raises(ConfigError, match=r"batch_size=5: the last batch of the 1437 .* has 2, fewer than"):
+        set_up(cfg, Ranks(0, 5))
+
+
+@pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        ({"WORLD_SIZE": "2"}, "not RANK, MASTER_ADDR, MASTER_PORT"),
+        ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "RANK=2: must be from 0"),
+        ({"WORLD_SIZE": "two"}, "must be whole numbers"),
+    ],
+)
+def test_an_environment_that_is_not_whole_is_refused(
+    monkeypatch: pytest.MonkeyPatch, env: dict[str, str], told: str
+) -> None:
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigError, match=told):
+        ranks_here()
+
+
+def test_every_task_takes_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cfg, _ = short(tmp_path, "trainer.device=cuda:1")
+    with pytest.raises(ConfigError, match=r"trainer.device=cuda:1: must be .* for a cell of 2 tasks"):
+        choose_device(cfg, Ranks(0, 2, 0))
+    cfg, _ = short(tmp_path, "trainer.device=cuda")
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [choose_device(cfg, Ranks(r, 4, r % 2)).index for r in range(4)] == [0, 1, 0, 1]
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)  # the launcher shows each task its own
+    assert [choose_device(cfg, Ranks(r, 2, r)).index for r in range(2)] == [0, 0]

@@ -1,0 +1,72 @@
+"""Two gloo processes that train one cell, for the tests."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.train.common import PROCESSES
+
+WORLD = 2
+Target = Callable[..., Any]  # (rank, *args) -> what `outcomes` returns
+
+
+@contextlib.contextmanager
+def started(
+    folder: Path, target: Target, *args: Any, world: int = WORLD
+) -> Iterator[list[ForkServerProcess]]:
+    """The processes, in the order of their ranks; each leaves what target returns or raises in folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    processes = [
+        PROCESSES.Process(target=_rank, args=(rank, world, port, folder, target, args), daemon=True)
+        for rank in range(world)
+    ]
+    try:
+        for process in processes:
+            process.start()
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+
+
+def outcomes(folder: Path, target: Target, *args: Any, world: int = WORLD) -> list[Any]:
+    """What target returned in each rank; of an error, (its type's name, its message)."""
+    with started(folder, target, *args, world=world) as processes:
+        return [outcome(folder, rank, process) for rank, process in enumerate(processes)]
+
+
+def outcome(folder: Path, rank: int, process: ForkServerProcess) -> Any:
+    process.join(timeout=120)
+    assert process.exitcode == 0, process
+    return torch.load(folder / f"{rank}.pt", weights_only=False)
+
+
+def _rank(rank: int, world: int, port: int, folder: Path, target: Target, args: tuple[Any, ...]) -> None:
+    os.environ.update(
+        RANK=str(rank),
+        WORLD_SIZE=str(world),
+        LOCAL_RANK=str(rank),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    stderr = os.open(folder / f"{rank}.err", os.O_WRONLY | os.O_CREAT)
+    os.dup2(stderr, 2)
+    torch.set_num_threads(1)
+    torch.save(attempt(target, rank, *args), folder / f"{rank}.pt")
+
+
+def attempt(target: Target, *args: Any) -> Any:
+    """What target returns; of an error, (its type's name, its message)."""
+    try:
+        return target(*args)
+    except Exception as error:
+        return type(error).__name__, str(error)
