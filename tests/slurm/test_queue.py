@@ -41,9 +41,7 @@ def test_a_cancelled_sweep_ends_its_jobs_and_goes_on_when_it_is_started_again(
     project.wait_for_epoch(first, 1)
     jobs = [job_of(first), job_of(second)]
     cancelled = project.rbp("cancel", "runs/ended")
-    assert cancelled.returncode == 0 and "2 cancelled" in cancelled.stdout, (
-        cancelled.stdout + cancelled.stderr
-    )
+    assert cancelled.returncode == 0 and "2 cancelled" in cancelled.stdout, cancelled.stdout + cancelled.stderr
     assert project.states("ended") == ["cancelled", "cancelled"] and not second.metrics.exists()
     assert first.checkpoints.exists()
     out, err = parent.communicate(timeout=120)

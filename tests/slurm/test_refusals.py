@@ -16,14 +16,8 @@ CELLS = ("-m", "seed=0,1", *(f"{key}={value}" for key, value in SHORT.items()))
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
-        (
-            "hydra.launcher.partition=nosuch",
-            "invalid partition specified: nosuch; change hydra.launcher.part",
-        ),
-        (
-            "hydra.launcher.gpus=9",
-            "Requested node configuration is not available; change hydra.launcher.gpus",
-        ),
+        ("hydra.launcher.partition=nosuch", "invalid partition specified: nosuch; change hydra.launcher.part"),
+        ("hydra.launcher.gpus=9", "Requested node configuration is not available; change hydra.launcher.gpus"),
         ("hydra.launcher.constraint=a100", "feature specification; change hydra.launcher.constraint (now a1"),
         ("hydra.launcher.sbatch={nosuch: 1}", "unrecognized option '--nosuch=1'; change"),
         ("hydra.launcher.nosuch=1", "hydra.launcher.nosuch: no such key"),
