@@ -4,6 +4,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def summary(values: Iterable[float]) -> Summary | None:
     return Summary(mean, std, n)
 
 
-def paired(base: Mapping[int, float], other: Mapping[int, float]) -> Paired | None:
+def paired(base: Mapping[Any, float], other: Mapping[Any, float]) -> Paired | None:
     """other - base over the seeds that both have; the interval is Student's t, mean ± t(n-1) s/√n.
 
     A seed fixes initial weights, data order and augmentation for both, so that pairing takes their part of
