@@ -1,8 +1,10 @@
 """A sweep from its cells to its table: what is done is skipped, the rest runs here or elsewhere."""
 
+import sys
+import traceback
 from pathlib import Path
 
-from rbp.errors import ConfigError, SweepFailed
+from rbp.errors import ConfigError, SweepFailed, UserError
 from rbp.output import say
 from rbp.sweep.cells import Cell
 from rbp.sweep.inline import attempt, begins
@@ -106,6 +108,8 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], options:
     """The table of all cells, and where to look further."""
     print_table([_row(cell, state) for cell, state in zip(cells, states, strict=True)])
     say(f"Files: {sweep.path}")
+    if any(state.is_done for state in states) and not any(state.at_work for state in states):
+        _report(sweep)
     if any(state.at_work for state in states):
         say(f"Jobs go on by themselves. To look: rbp status {sweep.path}; to stop: rbp cancel {sweep.path}")
     stale = sum(state.name == "stale" for state in states)
@@ -122,6 +126,18 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], options:
             f"{len(unfinished)} of the cells did not end: {', '.join(unfinished[:5])}; "
             "the same command goes on with them"
         )
+
+
+def _report(sweep: SweepFolder) -> None:
+    """Write the comparison; what goes wrong with it takes nothing from the results."""
+    from rbp.report import write_report
+
+    try:
+        say(f"Report: {write_report([sweep.path])}")
+    except UserError as error:
+        say(f"no report: {error}", sys.stderr)
+    except Exception:
+        traceback.print_exc()
 
 
 def _row(cell: Cell, state: State) -> Row:

@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rbp.runfolder import RunFolder, read_json, read_result
+from rbp.runfolder import LOST_AFTER, RunFolder, read_json, read_result
 from rbp.sweep.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs
 
-LOST_AFTER = 60.0  # seconds without a heartbeat; runs write one every 5
 # In the order of a run's life; new: never begun.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
 
