@@ -64,7 +64,9 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     )
     _refuse_small_last(cfg, splits, ranks)
     net = build(cfg).to(device)
-    parallel = data_parallel(net) if ranks.world > 1 else None
+    # Otherwise DDP sorts its buckets anew after a process's first step, and with them the order of sums over
+    # three ranks or more: a run that goes on would have other bits. (torch warns that it costs a little.)
+    parallel = data_parallel(net, find_unused_parameters=True) if ranks.world > 1 else None
     net = net if parallel is None else parallel.module  # its batch normalisation is another layer now
     optimizer, schedule = build_optimizer(cfg, net)
     own = (ranks.rank,) if ranks.rank else ()  # every rank has other images: other masks as well

@@ -132,6 +132,17 @@ def stop_one(rank: int, stopped: int, cfg: DictConfig, folder: Path, places: lis
     return trained(rank, cfg, folder, places if rank == stopped else [None] * len(places))
 
 
+def test_three_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:
+    """Sums over three depend on their order, and it on how a reduction is laid out."""
+    runs = []
+    for name, places in (("a", [None]), ("b", [3, 2, None])):
+        cfg, run = short(tmp_path / name, *EVERYTHING, "trainer.batch_size=18")
+        outcomes(tmp_path / name, trained, cfg, run.path, places, world=3)
+        runs.append(run)
+    assert "stopped in epoch 1, after 3 batches" in runs[1].log.read_text()
+    same_end(*runs)
+
+
 def test_a_run_of_two_goes_on_alone_and_says_so(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, *SMALL)
     outcomes(tmp_path, stop_one, 1, cfg, run.path, [LOOKS + 1])

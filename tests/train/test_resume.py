@@ -219,8 +219,8 @@ def test_a_change_of_machine_on_the_way_is_in_the_result(
             train(cfg, run.path)
     real = run_module.set_up
 
-    def elsewhere(cfg: object) -> object:
-        job = real(cfg)  # type: ignore[arg-type]
+    def elsewhere(*args: object) -> object:
+        job = real(*args)  # type: ignore[arg-type]
         job.machine = job.machine | {"device": "another"}
         return job
 
