@@ -10,7 +10,9 @@ from rbp.output import say
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
     from rbp.bench import run
+    from rbp.report import write
     from rbp.sweep import commands as of_sweeps
+    from rbp.track import dashboard, sync
 
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -18,6 +20,15 @@ def main(argv: list[str] | None = None) -> int:
     run.add_arguments(bench)
     bench.set_defaults(run=run.bench)
     of_sweeps.add_arguments(commands)
+    report = commands.add_parser("report", help="runs side by side: a page, tables and figures")
+    write.add_arguments(report)
+    report.set_defaults(run=write.command)
+    upload = commands.add_parser("sync", help="upload the offline wandb runs of finished runs")
+    sync.add_arguments(upload)
+    upload.set_defaults(run=sync.command)
+    workspace = commands.add_parser("dashboard", help="make the comparison's workspace in wandb")
+    dashboard.add_arguments(workspace)
+    workspace.set_defaults(run=dashboard.command)
     args = parser.parse_args(argv)
     try:
         return args.run(args)

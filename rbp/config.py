@@ -13,6 +13,8 @@ from omegaconf import MISSING
 
 PRECISIONS = ("fp32", "bf16")
 HEADLINES = ("last", "best")
+TRACKERS = ("wandb", "tensorboard", "none")
+TRACKER_MODES = ("offline", "online", "disabled")
 PROGRESS = ("auto", "bar", "plain", "none")
 SCHEDULES = ("cosine", "constant")
 INITIAL_WEIGHTS = ("default", "published")
@@ -88,6 +90,17 @@ class Trainer:
 
 
 @dataclass
+class Tracker:
+    """The dashboard beside the run folder; its key is never in a config."""
+
+    name: str = MISSING  # one of TRACKERS
+    mode: str = MISSING  # one of TRACKER_MODES
+    project: str = MISSING
+    entity: str | None = MISSING  # account or team; null: the account's own
+    tags: list[str] = MISSING
+
+
+@dataclass
 class Sweep:
     """The grid that a run belongs to."""
 
@@ -111,7 +124,7 @@ class Config:
     neuron: dict[str, Any] = field(default_factory=dict)  # name, _target_, own keys
     optimizer: dict[str, Any] = field(default_factory=dict)  # name, _target_, schedule, own keys
     trainer: Trainer = field(default_factory=Trainer)
-    tracker: dict[str, Any] = field(default_factory=dict)  # name, mode
+    tracker: Tracker = field(default_factory=Tracker)
     sweep: Sweep = field(default_factory=Sweep)
 
 

@@ -4,7 +4,16 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from rbp.config import HEADLINES, INITIAL_WEIGHTS, PRECISIONS, PROGRESS, SCHEDULES, SURROGATES
+from rbp.config import (
+    HEADLINES,
+    INITIAL_WEIGHTS,
+    PRECISIONS,
+    PROGRESS,
+    SCHEDULES,
+    SURROGATES,
+    TRACKER_MODES,
+    TRACKERS,
+)
 
 Check = Callable[[Any], bool]
 LARGEST = 1e38  # of float32
@@ -144,5 +153,8 @@ RULES: dict[str, tuple[str, Check]] = {
     "trainer.checkpoint_minutes": _NULL_OR_POSITIVE,
     "trainer.log_every": _at_least(1),
     "trainer.progress": _one_of(PROGRESS),
+    "tracker.name": _one_of(TRACKERS),
+    "tracker.mode": _one_of(TRACKER_MODES),
+    "tracker.project": _NAME,
 }
 REQUIRED = {key for key, rule in RULES.items() if rule in (_NAME, _FUNCTION)}

@@ -3,8 +3,12 @@
 import json
 import math
 import os
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
+
+from rbp.errors import UserError
 
 
 class RunFolder:
@@ -19,6 +23,27 @@ class RunFolder:
         self.log = path / "log.txt"
         self.lock = path / "lock"
         self.checkpoints = path / "checkpoints"
+
+
+def find_runs(paths: list[Path]) -> list[Path]:
+    """Every run's folder below paths, resolved, each once. Raises UserError where there is none."""
+    for path in paths:
+        if not path.is_dir():
+            raise UserError(f"{path}: no such folder; name a sweep's folder such as runs/quickstart")
+    found = {folder.resolve(): None for path in paths for folder in _below(path)}
+    if not found:
+        raise UserError(f"{', '.join(map(str, paths))}: there are no runs in it")
+    return list(found)
+
+
+def _below(path: Path) -> Iterator[Path]:
+    files = {"config.yaml", "status.json", "result.json"}
+    for parent, inside, names in os.walk(path):
+        if files.intersection(names):
+            inside.clear()
+            yield Path(parent)
+        else:
+            inside[:] = sorted(name for name in inside if not name.startswith("."))
 
 
 # What result.json holds at least; a file without one of these is not a result.
@@ -40,13 +65,66 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         isinstance(result, dict)
         and result.get("name") == folder.absolute().name
         and isinstance(result.get("config"), dict)
-        and all(_is_number(result.get(key)) for key in _NUMBERS)
-        and all(result.get(key) is None or _is_number(result[key]) for key in _NUMBERS_OR_NULL)
+        and all(is_number(result.get(key)) for key in _NUMBERS)
+        and all(result.get(key) is None or is_number(result[key]) for key in _NUMBERS_OR_NULL)
     )
     return result if whole else None
 
 
-def _is_number(value: Any) -> bool:
+STATES = ("queued", "running", "done", "failed", "preempted", "cancelled", "lost")
+LOST_AFTER = 60.0  # seconds without a heartbeat
+
+
+def read_state(folder: Path, now: float | None = None) -> dict[str, Any]:
+    """What a run is at, from its folder alone: the content of status.json with what it means made certain.
+
+    `state` is one of STATES: done if and only if there is a whole result, lost where a running run has shown
+    no heartbeat for LOST_AFTER seconds before `now` (the present). `error` says why it is not done, or is
+    None; `epoch` is the last whole epoch, 0 before the first.
+    """
+    run = RunFolder(folder)
+    status = read_json(run.status)
+    told = status if isinstance(status, dict) else {}
+    state, error = told.get("state", "queued"), told.get("error")
+    if (result := read_result(folder)) is not None:
+        return told | {"state": "done", "error": None, "epoch": result["epochs"]}
+    age = (time.time() if now is None else now) - _or_zero(told.get("heartbeat"))
+    if state == "done":
+        state, error = "failed", f"{run.result} is missing or not whole"
+    elif state not in STATES:
+        state, error = "failed", f"{run.status}: state {state!r} is none of {', '.join(STATES)}"
+    elif state == "running" and age > LOST_AFTER:
+        state, error = "lost", f"no sign of life for {age:.0f} s: killed, or its machine is gone"
+    return told | {"state": state, "error": error, "epoch": _last_epoch(run.metrics)}
+
+
+def _or_zero(value: Any) -> float:
+    return value if is_number(value) else 0.0
+
+
+def _last_epoch(metrics: Path) -> int:
+    """The epoch of the last whole line, from the file's end alone."""
+    for size in (1 << 16, None):  # in case one line is longer than the part that was read
+        for line in reversed(_tail(metrics, size)):
+            values = _read_line(line)
+            if isinstance(values, dict) and isinstance(epoch := values.get("epoch"), int):
+                return epoch
+    return 0
+
+
+def _tail(file: Path, size: int | None) -> list[bytes]:
+    """The lines that end in the last `size` bytes, each whole but perhaps the first; all for None."""
+    try:
+        with file.open("rb") as stream:
+            if size is not None:
+                stream.seek(max(0, stream.seek(0, os.SEEK_END) - size))
+            return stream.read().split(b"\n")[:-1]
+    except OSError:
+        return []
+
+
+def is_number(value: Any) -> TypeGuard[float]:
+    """Whether a value read from JSON is a finite number."""
     return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
 
 
@@ -84,13 +162,17 @@ def append_line(file: Path, value: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out."""
+def read_lines(file: Path, wanted: Callable[[int, int], bool] | None = None) -> list[dict[str, Any]]:
+    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out.
+
+    wanted: tells by a line's number, from 1, and how many there are whether to read it at all.
+    """
     try:
-        content = file.read_bytes()
+        lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    found = [_read_line(line) for line in content.split(b"\n")[:-1]]
+    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(n, len(lines))]
+    found = [_read_line(line) for line in chosen]
     return [values for values in found if isinstance(values, dict)]
 
 

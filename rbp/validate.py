@@ -128,8 +128,10 @@ def _misfits(cfg: DictConfig) -> Iterator[str]:
     if optimizer.get("warmup_epochs", 0) >= trainer.epochs:
         warmup = optimizer.warmup_epochs
         yield f"optimizer.warmup_epochs={warmup}: must be below trainer.epochs={trainer.epochs}"
-    if cfg.tracker.get("name") == "none" and cfg.tracker.get("mode") != "disabled":
-        mode = text(cfg.tracker.get("mode"))
-        yield f"tracker.mode={mode}: must be disabled with tracker=none, which shows nothing"
+    tracker = cfg.tracker
+    if tracker.name == "none" and tracker.mode != "disabled":
+        yield f"tracker.mode={text(tracker.mode)}: must be disabled with tracker=none, which shows nothing"
+    if tracker.name == "tensorboard" and tracker.mode == "online":
+        yield "tracker.mode=online: must be offline or disabled with tracker=tensorboard, which writes files"
     if cfg.checkpoint is not None and not cfg.eval_only:
         yield f"checkpoint={cfg.checkpoint}: is read with eval_only=true only; a run goes on by itself"

@@ -9,6 +9,7 @@ from rbp.runfolder import read_result
 from rbp.sweep.cells import Cell
 from rbp.sweep.preflight import preflight
 from rbp.sweep.table import Row, print_table
+from rbp.sweep.tree import print_tree
 
 
 def train_cell(cell: Cell) -> dict[str, Any]:
@@ -26,6 +27,7 @@ def run_one(cell: Cell) -> None:
         say(f"{cell.name} is done already.")
     else:
         preflight([cell])
+        print_tree(cell.cfg)
         say(begins(cell))
         result = train_cell(cell)
     print_table([Row(cell.choices, cell.name, result)])

@@ -1,5 +1,7 @@
 """The side-by-side table of runs: rich on a terminal, plain aligned lines elsewhere."""
 
+import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -9,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rbp.output import Screen
+from rbp.report.statistics import paired
 
 
 @dataclass
@@ -24,81 +27,121 @@ class Row:
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of result.json."""
+    """A figure of result.json. `noise`: the share by which single runs differ for no reason."""
 
     title: str
     key: str
     show: Callable[[float], str]
     better: Callable[[list[float]], float] | None = None  # max, min, or None: neither is better
+    noise: float = math.inf
 
 
 COLUMNS = (
     Column("test acc", "test_acc", lambda v: f"{100 * v:.2f}%", max),
     Column("best acc", "best_test_acc", lambda v: f"{100 * v:.2f}%", max),
-    Column("s/epoch", "seconds_per_epoch", lambda v: f"{v:.3g}", min),
-    Column("img/s", "images_per_second", lambda v: f"{v:,.0f}", max),
-    Column("memory MiB", "peak_memory_bytes", lambda v: f"{v / 2**20:,.1f}", min),
+    Column("s/epoch", "seconds_per_epoch", lambda v: f"{v:.3g}", min, noise=0.1),
+    Column("img/s", "images_per_second", lambda v: f"{v:,.0f}", max, noise=0.1),
+    Column("memory MiB", "peak_memory_bytes", lambda v: f"{v / 2**20:,.1f}", min, noise=0.0),
     Column("firing", "firing_rate", lambda v: f"{v:.3f}"),
 )
 
 
+@dataclass
+class Pool:
+    """The runs that differ in their seed alone: a line of the table."""
+
+    choices: dict[str, str]
+    rows: list[Row]
+
+    def values(self, column: Column) -> dict[str, float]:
+        """The figure by seed, of the runs that have one."""
+        found = ((row.choices.get("seed", ""), (row.result or {}).get(column.key)) for row in self.rows)
+        return {seed: value for seed, value in found if value is not None}
+
+
 def print_table(rows: list[Row], console: Console | None = None) -> None:
-    """Print all rows; where bptt and rate differ in nothing else, the better figure of the two is marked."""
+    """Print all runs, means over seeds where there are several; where bptt and rate differ in nothing else,
+    the better figure of the two is marked if it is so beyond the spread."""
     console = console or Screen(highlight=False)
-    heads = list(rows[0].choices) or ["run"]
-    rivals = _rivals(rows)
-    lines = [_cells(row, rivals[_rest(row)]) for row in rows]
+    pools = _pools(rows)
+    several = len(pools) < len(rows)
+    heads = [*(list(pools[0].choices) or ["run"]), *(["seeds"] if several else [])]
+    rivals = _rivals(pools)
+    lines = [_cells(pool, rivals[_rest(pool)], several) for pool in pools]
     titles = heads + [column.title for column in COLUMNS]
-    if console.is_terminal:
+    if console.is_terminal and not console.is_dumb_terminal:
         _print_rich(titles, lines, len(heads), console)
     else:
         _print_plain(titles, lines, len(heads), console)
     if any(marked for line in lines for _, marked in line):
-        console.print("* the better of bptt and rate, all else equal", style="dim", markup=False)
+        console.print(_legend(several), style="dim", markup=False, soft_wrap=True)
     for row in rows:
         if row.error:
             console.print(f"{row.state.upper()} {row.name}: {row.error}", markup=False, soft_wrap=True)
 
 
-def _cells(row: Row, rivals: list[Row]) -> list[tuple[str, bool]]:
-    """The texts of a row and whether each is marked."""
-    start = [(value, False) for value in row.choices.values()] or [(row.name, False)]
-    figures = [(_figure(row, column), _wins(row, rivals, column)) for column in COLUMNS]
-    if row.result is None:
-        figures[0] = (row.state, False)
-    return start + figures
+def _legend(several: bool) -> str:
+    sure = "beyond the spread over seeds (95 %)" if several else "times by more than 10 %"
+    return f"* the better of bptt and rate, all else equal: {sure}"
 
 
-def _figure(row: Row, column: Column) -> str:
-    value = _value(row, column)
-    return "-" if value is None else column.show(value)
-
-
-def _wins(row: Row, rivals: list[Row], column: Column) -> bool:
-    """Whether this row is strictly better than the same run in the other gradient mode."""
-    if column.better is None or "grad_mode" not in row.choices:
-        return False
-    theirs = [_value(other, column) for other in rivals if other is not row]
-    mine = _value(row, column)
-    if mine is None or not theirs:
-        return False
-    return all(v is not None and v != mine and column.better([v, mine]) == mine for v in theirs)
-
-
-def _value(row: Row, column: Column) -> float | None:
-    return (row.result or {}).get(column.key)
-
-
-def _rivals(rows: list[Row]) -> dict[tuple[tuple[str, str], ...], list[Row]]:
-    """Rows that differ in nothing but the gradient mode, by all else."""
-    found: dict[tuple[tuple[str, str], ...], list[Row]] = {}
+def _pools(rows: list[Row]) -> list[Pool]:
+    """Rows by all but their seed, if that makes fewer lines and leaves something to tell them by."""
+    found: dict[str, Pool] = {}
     for row in rows:
-        found.setdefault(_rest(row), []).append(row)
+        choices = {key: value for key, value in row.choices.items() if key != "seed"}
+        found.setdefault(str(choices), Pool(choices, [])).rows.append(row)
+    if len(found) == len(rows) or not next(iter(found.values())).choices:
+        return [Pool(row.choices, [row]) for row in rows]
+    return list(found.values())
+
+
+def _cells(pool: Pool, rivals: list[Pool], several: bool) -> list[tuple[str, bool]]:
+    """The texts of a line and whether each is marked."""
+    start = [(value, False) for value in pool.choices.values()] or [(pool.rows[0].name, False)]
+    done = sum(row.result is not None for row in pool.rows)
+    count = [(f"{done}" if done == len(pool.rows) else f"{done} of {len(pool.rows)}", False)]
+    figures = [(_figure(pool, column), _wins(pool, rivals, column)) for column in COLUMNS]
+    if done == 0:
+        figures[0] = (pool.rows[0].state, False)
+    return start + (count if several else []) + figures
+
+
+def _figure(pool: Pool, column: Column) -> str:
+    values = list(pool.values(column).values())
+    return column.show(statistics.fmean(values)) if values else "-"
+
+
+def _wins(pool: Pool, rivals: list[Pool], column: Column) -> bool:
+    """Whether this line is better than the same in the other gradient mode, beyond what chance makes."""
+    if column.better is None or "grad_mode" not in pool.choices:
+        return False
+    others = [rival for rival in rivals if rival is not pool]
+    return bool(others) and all(_beats(pool.values(column), o.values(column), column) for o in others)
+
+
+def _beats(mine: dict[str, float], theirs: dict[str, float], column: Column) -> bool:
+    difference = paired(theirs, mine)
+    if difference is None or difference.mean == 0:
+        return False
+    if difference.n > 1:
+        sure = difference.beyond_spread
+    else:
+        (base,) = (theirs[seed] for seed in mine if seed in theirs)
+        sure = abs(difference.mean) > column.noise * abs(base)
+    return sure and (difference.mean > 0) == (column.better is max)
+
+
+def _rivals(pools: list[Pool]) -> dict[tuple[tuple[str, str], ...], list[Pool]]:
+    """Lines that differ in nothing but the gradient mode, by all else."""
+    found: dict[tuple[tuple[str, str], ...], list[Pool]] = {}
+    for pool in pools:
+        found.setdefault(_rest(pool), []).append(pool)
     return found
 
 
-def _rest(row: Row) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, value) for key, value in row.choices.items() if key != "grad_mode"))
+def _rest(pool: Pool) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted((key, value) for key, value in pool.choices.items() if key != "grad_mode"))
 
 
 def _print_rich(titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console) -> None:

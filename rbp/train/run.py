@@ -14,6 +14,7 @@ from rbp.errors import TrainingError
 from rbp.identity import folder_name
 from rbp.output import say
 from rbp.runfolder import RunFolder
+from rbp.track import Tracker
 from rbp.train.boundary import Boundary, Wish
 from rbp.train.checkpoint import load_latest
 from rbp.train.device import choose_device
@@ -38,6 +39,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     run, here = RunFolder(folder), ranks_here()
     refuse_uneven(cfg.trainer.batch_size, here)
     with (
+        Tracker(cfg, folder) as tracker,
         joined(here, choose_device(cfg, here)) as ranks,
         make_record(run, cfg, ranks) as record,
         loss_of_a_rank_told(ranks),
@@ -46,6 +48,8 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     ):
         job = set_up(cfg, ranks)
         history = _resume(job, run, record)
+        if ranks.first:
+            tracker.start()
         _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
         result = ranks.from_first(lambda: make_result(job, history))
         record.result(result)

@@ -27,10 +27,43 @@ def test_the_better_of_the_two_gradient_modes_is_marked_within_its_pair() -> Non
             row("rate", "4", 0.99),
         ]
     )
-    assert "97.00%*" in lines[1] and "4.0*" not in lines[1]  # more is better, less is better
-    assert "1.0*" in lines[3] and "96.00%*" not in lines[3]
+    assert "4.0*" not in lines[1] and "1.0*" in lines[3]  # less is better
+    assert "97.00%*" not in lines[1]  # of one seed each, accuracies say nothing
     assert "*" not in lines[2] and "*" not in lines[4]  # equal in all
     assert "0.200*" not in lines[3]  # no firing rate is better than another
+
+
+def test_times_of_single_runs_are_marked_only_where_they_differ_clearly() -> None:
+    for seconds, marked in ((0.95, False), (0.85, True)):
+        rows = [row("bptt", "2", 0.9), row("rate", "2", 0.9)]
+        rows[0].result |= {"seconds_per_epoch": 1.0}  # type: ignore[operator]
+        rows[1].result |= {"seconds_per_epoch": seconds}  # type: ignore[operator]
+        assert (f"{seconds}*" in printed(rows)[2]) == marked
+
+
+def seeded(grad_mode: str, *accuracies: float) -> list[Row]:
+    found = [row(grad_mode, "2", accuracy) for accuracy in accuracies]
+    for seed, each in enumerate(found):
+        each.choices["seed"] = str(seed)
+    return found
+
+
+def test_seeds_are_pooled_and_marked_where_the_difference_is_beyond_their_spread() -> None:
+    lines = printed([*seeded("bptt", 0.80, 0.90, 0.70), *seeded("rate", 0.81, 0.911, 0.709)])
+    assert lines[0].split()[:3] == ["grad_mode", "T", "seeds"] and len(lines) == 4
+    assert lines[1].split()[:4] == ["bptt", "2", "3", "80.00%"]
+    assert lines[2].split()[:4] == ["rate", "2", "3", "81.00%*"]  # paired: 1, 1.1 and 0.9 points
+    lines = printed([*seeded("bptt", 0.80, 0.90, 0.70), *seeded("rate", 0.84, 0.86, 0.73)])
+    assert not any("*" in line for line in lines)  # 4, -4 and 3 points
+
+
+def test_seeds_that_are_not_done_are_counted_and_told() -> None:
+    rows = [*seeded("bptt", 0.8, 0.9), *seeded("rate", 0.8, 0.9)]
+    rows[3].result, rows[3].error = None, "out of memory"
+    lines = printed(rows)
+    assert "1 of 2" in lines[2] and "80.00%" in lines[2] and lines[-1] == "FAILED rate-2: out of memory"
+    rows[2].result, rows[2].state = None, "running"
+    assert "0 of 2" in printed(rows)[2] and "running" in printed(rows)[2]
 
 
 def test_nothing_is_marked_without_a_partner_or_a_figure() -> None:
@@ -50,7 +83,7 @@ def test_plain_lines_are_aligned_and_free_of_control_characters() -> None:
 
 def test_a_terminal_gets_a_frame_with_the_same_figures() -> None:
     text = "\n".join(printed([row("bptt", "2", 0.9), row("rate", "2", 0.95)], terminal=True))
-    assert "\x1b[" in text and "90.00%" in text and "95.00%*" in text
+    assert "\x1b[" in text and "90.00%" in text and "95.00%" in text
 
 
 def test_the_table_of_a_usual_grid_fits_a_terminal_of_80_columns() -> None:
@@ -68,7 +101,7 @@ def test_the_table_of_a_usual_grid_fits_a_terminal_of_80_columns() -> None:
     stream = io.StringIO()
     print_table(rows, Console(file=stream, force_terminal=True, no_color=True, width=80, highlight=False))
     shown = stream.getvalue()
-    for text in ("grad_mode", "step_mode", "98.89%*", "2,346*", "123.4*"):
+    for text in ("grad_mode", "step_mode", "98.89%", "2,346*", "123.4*"):
         assert text in shown, shown
 
 

@@ -1,0 +1,108 @@
+"""What was run: by sweep, on what, with which code, for how long."""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rbp.report.costs import KIND
+from rbp.report.read import Run, flat
+from rbp.runfolder import is_number
+
+SWEEP_FILE = Path(".sweep", "sweep.yaml")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep's runs in figures. `config`: the text of what was asked for, or what its cells share.
+
+    seconds: from the first run's start to the last one's end or heartbeat; busy: of all its runs together.
+    """
+
+    name: str
+    folder: Path
+    states: dict[str, int]
+    seconds: float | None
+    busy: float
+    config: str
+    varied: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of all runs: sweeps, what their accounts say, machines and code -> number of runs, warnings."""
+
+    sweeps: dict[str, Sweep]
+    abouts: list[str]
+    machines: dict[str, int]
+    code: dict[str, int]
+    warnings: list[str] = field(default_factory=list)
+    written: str = ""
+
+
+def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
+    """The facts of runs; `problems`: folders that could not be read, `doubles`: runs counted once."""
+    by_sweep: dict[Path, list[Run]] = {}
+    for run in runs:
+        by_sweep.setdefault(run.folder.parent, []).append(run)
+    sweeps: dict[str, Sweep] = {}
+    for folder, members in by_sweep.items():
+        label = members[0].sweep if members[0].sweep not in sweeps else str(folder)
+        sweeps[label] = _sweep(label, folder, members)
+    abouts = [str(about) for run in runs if (about := (run.config.get("sweep") or {}).get("about"))]
+    results = [run.result for run in runs if run.result]
+    machines = Counter(_machine(result.get("machine") or {}) for result in results)
+    code = Counter(_code(result.get("code") or {}) for result in results)
+    warnings = [f"Not readable: {problem}" for problem in problems]
+    if doubles:
+        warnings.append(f"{doubles} runs are in several of the sweeps with the same identity: counted once.")
+    if len(code) > 1:
+        warnings.append(f"Results of {len(code)} versions of the code stand side by side: see What was run.")
+    written = time.strftime("%Y-%m-%d %H:%M:%S")
+    return Facts(sweeps, list(dict.fromkeys(abouts)), dict(machines), dict(code), warnings, written)
+
+
+def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
+    begins = _times(runs, "started")
+    ends = _times(runs, "ended") + _times(runs, "heartbeat")
+    flats = [flat(run.config) for run in runs if run.config]
+    shared, varied = _shared_and_varied(flats)
+    return Sweep(
+        name=label,
+        folder=folder,
+        states=dict(Counter(run.state for run in runs)),
+        seconds=max(ends) - min(begins) if begins and ends else None,
+        busy=sum(run.figure("seconds") or 0.0 for run in runs),
+        config=_asked_for(folder) or "\n".join(f"{key}: {value}" for key, value in shared.items()),
+        varied=varied,
+    )
+
+
+def _times(runs: list[Run], key: str) -> list[float]:
+    return [time for run in runs if is_number(time := run.status.get(key)) and time is not None]
+
+
+def _asked_for(folder: Path) -> str:
+    """The sweep's own record of what was asked for, where there is one."""
+    try:
+        return (folder / SWEEP_FILE).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+def _shared_and_varied(flats: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """The keys with one value in all configs, and the values of the others."""
+    keys = dict.fromkeys(key for values in flats for key in values)
+    values_of = {key: list(dict.fromkeys(str(values.get(key, "–")) for values in flats)) for key in keys}
+    shared = {key: found[0] for key, found in values_of.items() if len(found) == 1}
+    return shared, {key: found for key, found in values_of.items() if len(found) > 1}
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    told = [f"{key} {machine[key]}" for key in (*KIND, "driver", "python") if machine.get(key) is not None]
+    return ", ".join(told).removeprefix("device ") or "unknown"
+
+
+def _code(code: dict[str, Any]) -> str:
+    return f"version {code.get('version', '?')}, hash {code.get('hash', '?')}"

@@ -1,0 +1,180 @@
+"""What the figures show, as plain series that plotly (interactive.py) and matplotlib (svg.py) draw alike."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from rbp.report.compare import MODES, Comparison
+from rbp.report.costs import kind, kind_label
+from rbp.report.read import Run
+from rbp.report.statistics import summary
+from rbp.report.style import name
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn of a gradient mode. `look`: mean (line with a band or bars low..high), run (thin line),
+    points (a marker a run) or bars. `told`: a text for each point, or one for all. `variant`: 0 but for
+    further kinds of machine in the same figure."""
+
+    mode: str
+    label: str
+    look: str
+    x: Sequence[Any]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    told: Sequence[str] = ()
+    variant: int = 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure's name (of its file), axes and series; `about` is its caption."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    about: str
+    series: list[Series] = field(default_factory=list)
+    x_log: bool = False
+
+
+def over_epochs(comparison: Comparison) -> Figure:
+    """Test accuracy over epochs: mean and standard deviation over seeds, and a thin line a run."""
+    series = []
+    for mode in MODES:
+        runs = [run for run in comparison.of(mode) if run.curve]
+        for run in runs:
+            epochs = sorted(run.curve)
+            told = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
+            series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), told=told))
+        # Runs on their way would make the mean jump where they end.
+        pooled = [run for run in runs if run.result] or runs
+        epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
+        by_epoch = [[100 * run.curve[epoch] for run in pooled] for epoch in epochs]
+        label = f"{name(mode)} (n={len(pooled)})"
+        series += [_mean(mode, label, epochs, by_epoch)] if epochs else []
+    about = "Mean over seeds with a band of one standard deviation; thin: single runs."
+    return Figure("epochs", "Accuracy over epochs", "epoch", "test accuracy (%)", about, series)
+
+
+def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
+    return [100 * curve[epoch] for epoch in epochs]
+
+
+def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
+    """Means of values at each x, with a standard deviation to both sides where there are several."""
+    pooled = [s for found in values if (s := summary(found)) is not None]
+    means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
+    low = [m - s for m, s in zip(means, spreads, strict=True)]
+    high = [m + s for m, s in zip(means, spreads, strict=True)]
+    told = [f"n={len(found)}" for found in values]
+    return Series(mode, label, "mean", x, means, low, high, told, variant)
+
+
+def accuracy_over_T(family: list[Comparison]) -> Figure:
+    """The accuracy that counts over T, of done runs."""
+    series = []
+    for mode in MODES:
+        done = [(c.T, run) for c in family for run in c.done(mode).values() if run.accuracy is not None]
+        series += _over_T(mode, name(mode), done, lambda run: 100 * (run.accuracy or 0.0))
+    about = "Mean and standard deviation over seeds; a marker a run."
+    return Figure("accuracy-T", "Accuracy over T", "T (time steps)", "test accuracy (%)", about, series)
+
+
+def seconds_over_T(family: list[Comparison]) -> Figure:
+    """Time of a training step over T."""
+    series = _costs_over_T(family, "step_seconds", 1000.0)
+    about = "Median synchronised training step of each run; lines join runs on one kind of machine only."
+    return Figure("time-T", "Time over T", "T (time steps)", "training step (ms)", about, series)
+
+
+def memory_over_T(family: list[Comparison]) -> Figure:
+    """Memory of a training step over T."""
+    series = _costs_over_T(family, "peak_memory_bytes", 2**-20)
+    about = "GPU: most allocated in a step. CPU: kept for backward, parameters, gradients, optimizer state."
+    return Figure("memory-T", "Memory over T", "T (time steps)", "memory (MiB)", about, series)
+
+
+def _costs_over_T(family: list[Comparison], key: str, unit: float) -> list[Series]:
+    kinds = _kinds(family, key)
+    series = []
+    for mode in MODES:
+        for variant, of in enumerate(kinds):
+            done = [(c.T, run) for c in family for run in _on(c, mode, key, of)]
+            label = name(mode) if len(kinds) == 1 else f"{name(mode)}, {kind_label(of)}"
+            series += _over_T(mode, label, done, lambda run: unit * (run.figure(key) or 0.0), variant)
+    return series
+
+
+def _kinds(family: list[Comparison], key: str) -> list[tuple[Any, ...]]:
+    """The kinds of machine that `key` was measured on."""
+    runs = (run for c in family for run in c.runs if run.figure(key) is not None)
+    return list(dict.fromkeys(kind(run) for run in runs))
+
+
+def _on(comparison: Comparison, mode: str, key: str, of: tuple[Any, ...]) -> list[Run]:
+    done = comparison.done(mode).values()
+    return [run for run in done if run.figure(key) is not None and kind(run) == of]
+
+
+def _over_T(
+    mode: str, label: str, done: list[tuple[int, Run]], value: Callable[[Run], float], variant: int = 0
+) -> list[Series]:
+    """A marker for every (T, run), and a line through their means."""
+    if not done:
+        return []
+    by_T = {T: [value(run) for _, run in found] for T, found in groupby(done, key=lambda pair: pair[0])}
+    told = [run.name for _, run in done]
+    points = Series(
+        mode,
+        label,
+        "points",
+        [T for T, _ in done],
+        [value(run) for _, run in done],
+        told=told,
+        variant=variant,
+    )
+    return [_mean(mode, label, list(by_T), list(by_T.values()), variant), points]
+
+
+def firing_rates(comparison: Comparison) -> Figure:
+    """Firing rate of every layer of neurons after the last epoch."""
+    series = []
+    for mode in MODES:
+        runs = [run for run in comparison.done(mode).values() if run.firing_rates]
+        if not runs:
+            continue
+        layers = list(runs[0].firing_rates)
+        values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
+        mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
+        series.append(Series(mode, mean.label, "bars", layers, mean.y, mean.low, mean.high, mean.told))
+    about = "On the test images after the last epoch; bars: one standard deviation over seeds."
+    return Figure("firing", "Firing rate by layer", "layer", "spikes per neuron and step", about, series)
+
+
+def accuracy_over_cost(family: list[Comparison]) -> Figure:
+    """Accuracy against the time of a training step: a marker a run, all T together."""
+    kinds = _kinds(family, "step_seconds")
+    series = []
+    for mode in MODES:
+        for variant, of in enumerate(kinds):
+            done = [(c.T, run) for c in family for run in _on(c, mode, "step_seconds", of)]
+            label = name(mode) if len(kinds) == 1 else f"{name(mode)}, {kind_label(of)}"
+            x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
+            y = [100 * (run.accuracy or 0.0) for _, run in done]
+            told = [f"T={T}, {run.name}" for T, run in done]
+            series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
+    about = "A marker a run, of every T; up and to the left is better."
+    return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
+
+
+def families(comparisons: list[Comparison]) -> dict[tuple[str, str, str, str], list[Comparison]]:
+    """Comparisons that differ in T alone, together, in its order."""
+    found: dict[tuple[str, str, str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        found.setdefault(comparison.family, []).append(comparison)
+    return found

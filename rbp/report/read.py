@@ -1,0 +1,180 @@
+"""Run folders, as they are at this moment, read into plain values."""
+
+import functools
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rbp.identity import UNDECISIVE
+from rbp.runfolder import RunFolder, find_runs, is_number, read_lines, read_result, read_state
+
+# libyaml, where PyYAML has it: ten times as fast.
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
+AXES = ("T", "step_mode", "grad_mode", "seed")
+MOST_POINTS = 100  # of a curve, or a few more
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. `others`: all that decides its result but data set, architecture and AXES, flat.
+
+    `result` is None unless it is done. `epoch`: the last whole one; `epochs`: those planned, None where
+    nothing tells. `curve`: test accuracy by epoch. `firing_rates`: by layer, of the last epoch. `config`:
+    what config.yaml holds.
+    """
+
+    folder: Path
+    sweep: str
+    state: str
+    error: str | None
+    status: dict[str, Any]
+    dataset: str
+    arch: str
+    T: int
+    step_mode: str
+    grad_mode: str
+    seed: int
+    others: dict[str, Any]
+    result: dict[str, Any] | None
+    epoch: int
+    epochs: int | None
+    curve: dict[int, float] = field(default_factory=dict)
+    firing_rates: dict[str, float] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @property
+    def accuracy(self) -> float | None:
+        """The accuracy that counts, in [0, 1]: the last epoch's unless trainer.headline says otherwise."""
+        result = self.result or {}
+        value = result.get("headline_acc", result.get("test_acc"))
+        return float(value) if is_number(value) else None
+
+    def figure(self, key: str) -> float | None:
+        """A number of result.json; None where there is none."""
+        value = (self.result or {}).get(key)
+        return float(value) if is_number(value) else None
+
+
+def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
+    """Every run below paths, and what could not be read, in words. Raises UserError where there is none."""
+    runs, problems = [], []
+    for folder in find_runs(paths):
+        try:
+            runs.append(read_run(folder))
+        except ValueError as error:
+            problems.append(f"{folder}: {error}")
+    return runs, problems
+
+
+def read_run(folder: Path) -> Run:
+    """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is."""
+    result, status, config = read_result(folder), read_state(folder), _read_config(folder)
+    state, error = status["state"], status["error"]
+    made_of = _choices(config) if config else dict((result or {}).get("config", {}))
+    epochs = _planned(config, result)
+    lines = _some_lines(RunFolder(folder).metrics, epochs)
+    try:
+        return Run(
+            folder=folder,
+            sweep=folder.parent.name,
+            state=state,
+            error=None if error is None else str(error),
+            status=status,
+            others=_others(config) if config else {"config.yaml": "missing"},
+            result=result,
+            epoch=status["epoch"],
+            epochs=epochs,
+            curve={line["epoch"]: line["test_acc"] for line in lines if _has(line, "epoch", "test_acc")},
+            firing_rates=_firing_rates(result, lines),
+            config=config,
+            dataset=str(made_of["dataset"]),
+            arch=str(made_of["arch"]),
+            T=int(made_of["T"]),
+            step_mode=str(made_of["step_mode"]),
+            grad_mode=str(made_of["grad_mode"]),
+            seed=int(made_of["seed"]),
+        )
+    except (KeyError, TypeError, ValueError) as missing:
+        raise ValueError(f"neither config.yaml nor result.json says what run it is ({missing})") from missing
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    """The content of config.yaml, not to be changed; empty where it is missing or not whole."""
+    try:
+        values = _load(RunFolder(folder).config.read_text())
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
+    return values if whole and all(isinstance(values[key], dict) for key in ("dataset", "arch")) else {}
+
+
+def _load(text: str) -> Any:
+    """What YAML holds. The configs of a sweep differ in few of their top-level keys: each is parsed once."""
+    parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
+    if all(isinstance(part, dict) for part in parts):
+        return {key: value for part in parts for key, value in part.items()}
+    return yaml.load(text, _Loader)
+
+
+@functools.lru_cache(maxsize=4096)
+def _load_part(text: str) -> Any:
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:  # no key of its own, or a reference to another part
+        return None
+
+
+def _choices(config: dict[str, Any]) -> dict[str, Any]:
+    named = {group: config[group].get("name") for group in ("dataset", "arch")}
+    return named | {key: config[key] for key in AXES}
+
+
+def _others(config: dict[str, Any]) -> dict[str, Any]:
+    """Every further key that decides the result (rbp.identity), flat; lists as text."""
+    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name"}
+    return {key: value for key, value in flat(config).items() if not _below(key, apart)}
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested values, by their dotted keys; lists as text."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}.")
+        else:
+            found[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
+    return found
+
+
+def _below(key: str, parents: set[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[:n]) in parents for n in range(1, len(parts) + 1))
+
+
+def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | None:
+    trainer = config.get("trainer")
+    planned = trainer.get("epochs") if isinstance(trainer, dict) else (result or {}).get("epochs")
+    return planned if isinstance(planned, int) else None
+
+
+def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl; of a long run some at even distances and the last, for all seeds alike."""
+    step = max(1, (epochs or 1) // MOST_POINTS)
+    return read_lines(metrics, lambda number, count: number % step == 0 or number in (1, count))
+
+
+def _has(line: dict[str, Any], *keys: str) -> bool:
+    return all(is_number(line.get(key)) for key in keys)
+
+
+def _firing_rates(result: dict[str, Any] | None, lines: list[dict[str, Any]]) -> dict[str, float]:
+    found = (result or (lines[-1] if lines else {})).get("firing_rates")
+    return {k: v for k, v in found.items() if is_number(v)} if isinstance(found, dict) else {}

@@ -1,0 +1,20 @@
+"""How gradient modes look, the same in every figure: told apart by the colour-blind, in grey and in print."""
+
+from rbp.bench.figure import COLOURS as BENCH
+
+NAMES = {"bptt": "BPTT", "rate": "Rate-BP"}
+COLOURS = {mode: BENCH[mode] for mode in NAMES}
+OTHER = "#777777"
+# plotly's names, and matplotlib's for the same.
+MARKERS = {"bptt": ("square", "s"), "rate": ("circle", "o")}
+DASHES = {"bptt": ("dash", "--"), "rate": ("solid", "-")}
+# A second kind of machine in one figure has hollow markers of its own.
+HOLLOW = ("diamond-open", "triangle-up-open", "star-open", "cross-open")
+
+
+def name(mode: str) -> str:
+    return NAMES.get(mode, mode)
+
+
+def colour(mode: str) -> str:
+    return COLOURS.get(mode, OTHER)

@@ -1,0 +1,162 @@
+"""The headline table as text: the same cells for the page, Markdown and LaTeX; and every run as CSV."""
+
+import csv
+import io
+
+from rbp.report.compare import MODES
+from rbp.report.costs import KIND, Costs
+from rbp.report.read import AXES, Run
+from rbp.report.statistics import Paired, Summary
+from rbp.report.style import name
+from rbp.report.table import Line
+
+NONE = "–"
+HEADS = ("data set", "network", "T", "step mode", "also")
+FIGURES = (
+    *(f"{name(mode)} test acc (%)" for mode in MODES),
+    "difference (points) [95 % CI]",
+    *(f"{name(mode)} step (ms)" for mode in MODES),
+    "step time ratio",
+    *(f"{name(mode)} memory (MiB)" for mode in MODES),
+    "memory ratio",
+)
+
+
+def titles(lines: list[Line]) -> list[str]:
+    """The titles of `cells`; the column of other keys only where they differ."""
+    return [*_heads(lines), *FIGURES]
+
+
+def cells(line: Line, lines: list[Line]) -> list[str]:
+    """A line's texts, as in `titles`."""
+    c = line.comparison
+    also = [c.differs or NONE] if "also" in _heads(lines) else []
+    return [c.dataset, c.arch, str(c.T), c.step_mode, *also, *figures(line)]
+
+
+def figures(line: Line) -> list[str]:
+    """The texts of FIGURES."""
+    return [
+        *(accuracy(line.accuracy.get(mode)) for mode in MODES),
+        difference(line.difference),
+        *_costs(line.seconds, 1000.0),
+        *_costs(line.memory, 2**-20),
+    ]
+
+
+def _heads(lines: list[Line]) -> list[str]:
+    differs = any(line.comparison.differs for line in lines)
+    return [head for head in HEADS if head != "also" or differs]
+
+
+def accuracy(found: Summary | None) -> str:
+    """For instance 98.90 ± 0.30 (n=3), in per cent."""
+    if found is None:
+        return NONE
+    spread = "" if found.std is None else f" ± {100 * found.std:.2f}"
+    return f"{100 * found.mean:.2f}{spread} (n={found.n})"
+
+
+def difference(found: Paired | None) -> str:
+    """For instance +0.10 [−0.20, +0.40]; a single pair has no interval."""
+    if found is None:
+        return NONE
+    low, high = found.low, found.high
+    interval = "[one pair]" if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
+    return f"{_signed(found.mean)} {interval}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def _costs(found: Costs, unit: float) -> list[str]:
+    means = [_three(unit * s.mean) if (s := found.by_mode.get(mode)) else NONE for mode in MODES]
+    return [*means, NONE if found.ratio is None else f"{found.ratio:.2f}"]
+
+
+def _three(value: float) -> str:
+    """Three digits, more for large values."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def markdown(lines: list[Line]) -> str:
+    """The table in GitHub's Markdown, and what is missing below it."""
+    left = len(_heads(lines))
+    rule = ["---"] * left + ["---:"] * len(FIGURES)
+    rows = [titles(lines), rule, *(cells(line, lines) for line in lines)]
+    marks = str.maketrans(
+        {"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "*": "\\*", "_": "\\_", "`": "\\`"}
+    )
+    text = "\n".join("| " + " | ".join(cell.translate(marks) for cell in row) + " |" for row in rows)
+    notes = [f"- {line.comparison.label}: {note}".translate(marks) for line in lines for note in line.notes]
+    return "\n".join([text, "", ABOUT, *(["", *notes] if notes else []), ""])
+
+
+ABOUT = (
+    "Mean ± standard deviation over n seeds; difference: Rate-BP − BPTT over pairs of equal seed; "
+    "ratio: Rate-BP / BPTT, on one kind of machine only."
+)
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "−": r"$-$",
+    "–": "--",
+    "…": r"\dots{}",
+    "\n": " ",
+    **{char: f"\\{char}" for char in "%$#&_"},
+}
+
+
+def latex(lines: list[Line]) -> str:
+    """The table for LaTeX with the package booktabs; notes as comments."""
+    rows = [[_latex(cell) for cell in cells(line, lines)] for line in lines]
+    notes = [f"% {line.comparison.label}: {note}".replace("\n", " ") for line in lines for note in line.notes]
+    columns = "l" * len(_heads(lines)) + "r" * len(FIGURES)
+    body = [" & ".join(row) + r" \\" for row in rows]
+    head = " & ".join(map(_latex, titles(lines))) + r" \\"
+    start = [f"% {ABOUT}", *notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
+    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _latex(text: str) -> str:
+    return "".join(_LATEX.get(char, char) for char in text)
+
+
+_CSV_RUN = ("sweep", "name", "state", "error", "epoch", "epochs", "dataset", "arch", *AXES)
+_CSV_ACCURACY = (
+    "test_acc",
+    "best_test_acc",
+    "headline_acc",
+    "val_acc",
+    "train_loss",
+    "firing_rate",
+    "params",
+)
+_CSV_COST = ("step_seconds", "images_per_second", "seconds_per_epoch", "peak_memory_bytes", "seconds")
+_CSV_RESULT = (*_CSV_ACCURACY, *_CSV_COST)
+_CSV_MACHINE = (*KIND, "driver")
+
+
+def results_csv(runs: list[Run]) -> str:
+    """A row a run, with every number as result.json has it, and the keys that decide its result."""
+    others = sorted({key for run in runs for key in run.others})
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow([*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *others, "folder"])
+    for run in runs:
+        result = run.result or {}
+        machine, code = result.get("machine") or {}, result.get("code") or {}
+        writer.writerow(
+            [getattr(run, key) for key in _CSV_RUN]
+            + [result.get(key) for key in _CSV_RESULT]
+            + [machine.get(key) for key in _CSV_MACHINE]
+            + [code.get("version"), code.get("hash"), *(run.others.get(key) for key in others), run.folder]
+        )
+    return stream.getvalue()

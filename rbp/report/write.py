@@ -1,0 +1,80 @@
+"""The report's files: report.html, results.csv, table.md, table.tex, and on demand figures/*.svg."""
+
+import argparse
+import os
+import re
+from pathlib import Path
+
+from rbp.errors import UserError
+from rbp.output import say
+from rbp.report.compare import Comparison, compare, family_label, without_doubles
+from rbp.report.facts import gather
+from rbp.report.figures import families
+from rbp.report.page import FAMILY_FIGURES, STEP_FIGURES, page
+from rbp.report.read import read_runs
+from rbp.report.table import table
+from rbp.report.texts import latex, markdown, results_csv
+from rbp.runfolder import write_bytes
+
+
+def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) -> Path:
+    """Read the runs below paths as they are now and write the report into out; returns report.html.
+
+    out: a folder; None: that of the sweep, or the one that holds all paths. svg: the figures as files too,
+    which takes a tenth of a second each. Raises UserError where there are no runs or out cannot be written.
+    """
+    found, problems = read_runs(paths)
+    if not found:
+        raise UserError("\n".join(problems))
+    runs, doubles = without_doubles(found)
+    comparisons = compare(runs)
+    lines = table(comparisons)
+    contents = {
+        "results.csv": results_csv(runs),
+        "table.md": markdown(lines),
+        "table.tex": latex(lines),
+        "report.html": page(runs, comparisons, lines, gather(runs, problems, doubles)),
+    }
+    folder = out or Path(os.path.commonpath([path.absolute() for path in paths]))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in contents.items():
+            write_bytes(folder / name, content.encode(errors="replace"))
+        if svg:
+            _write_figures(comparisons, folder / "figures")
+    except OSError as error:
+        raise UserError(
+            f"{folder}: the report cannot be written: {error.strerror or error}; "
+            "choose another folder with --out PATH"
+        ) from error
+    return folder / "report.html"
+
+
+def _write_figures(comparisons: list[Comparison], folder: Path) -> None:
+    from rbp.report.svg import draw
+
+    folder.mkdir(exist_ok=True)
+    for family, members in families(comparisons).items():
+        made = [(make(members), family_label(family)) for make in FAMILY_FIGURES]
+        made += [(make(c), c.label) for c in members for make in STEP_FIGURES]
+        for figure, title in made:
+            if figure.series:
+                draw(figure, title, folder / f"{figure.name}-{_as_file_name(title)}.svg")
+
+
+def _as_file_name(title: str) -> str:
+    """Letters, digits, . and = of a title, the rest as single dashes."""
+    return re.sub(r"[^\w.=]+", "-", title.replace("step mode ", ""))[:150].strip("-")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `rbp report`."""
+    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="sweeps' or runs' folders")
+    parser.add_argument("--out", type=Path, help="folder for the report; default: that of the runs")
+    parser.add_argument("--svg", action="store_true", help="also write the figures as SVG to figures/")
+
+
+def command(args: argparse.Namespace) -> int:
+    """`rbp report`: write the report and say where it is."""
+    say(f"Report: {write_report(args.paths, args.out, args.svg)}")
+    return 0

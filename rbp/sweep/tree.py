@@ -1,0 +1,59 @@
+"""The composed config as a short tree: what a run is, before it starts."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from rbp.output import Screen
+
+# Functions' names and what the recipe says, which trainer and optimizer show as their own.
+_LEFT_OUT = {"_target_", "recipe", "about"}
+_AXES = ("T", "step_mode", "grad_mode", "seed")
+
+
+def print_tree(cfg: DictConfig, console: Console | None = None) -> None:
+    """A line for the axes, then a line a group: its chosen option, and its keys, wrapped to the screen."""
+    console = console or Screen(highlight=False)
+    for line in tree(cfg, console.width if console.is_terminal else 0):
+        console.print(line, markup=False, soft_wrap=True)
+
+
+def tree(cfg: DictConfig, width: int = 0) -> list[str]:
+    """The lines of `print_tree`, at most `width` characters long if that is not 0."""
+    values: Any = OmegaConf.to_container(cfg, resolve=True)
+    groups = {key: value for key, value in values.items() if isinstance(value, dict)}
+    lines = ["config   " + "  ".join(f"{key}={values[key]}" for key in _AXES)]
+    for number, (group, keys) in enumerate(groups.items(), 1):
+        last = number == len(groups)
+        words = [_told(key, value) for key, value in keys.items() if key not in {*_LEFT_OUT, "name"}]
+        start = f"{'└' if last else '├'}─ {group}={_value(keys.get('name'))}"
+        lines += _wrapped(start, "   " if last else "│  ", [word for word in words if word], width)
+    return lines
+
+
+def _wrapped(start: str, margin: str, words: list[str], width: int) -> list[str]:
+    lines = [start]
+    for word in words:
+        if width and len(lines[-1]) + 2 + len(word) > width:
+            lines.append(margin + "  " + word)
+        else:
+            lines[-1] += "  " + word
+    return lines
+
+
+def _told(key: str, value: Any) -> str:
+    if isinstance(value, dict):
+        inner = " ".join(_told(k, v) for k, v in value.items())
+        return f"{key}({inner})"
+    return f"{key}={_value(value)}"
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(map(_value, value)) + "]"
+    return str(value)

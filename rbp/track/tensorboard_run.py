@@ -1,0 +1,62 @@
+"""A run for TensorBoard: tensorboard --logdir runs/SWEEP."""
+
+import itertools
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from rbp.track.values import histogram, scalars, summary
+
+
+class TensorboardRun:
+    """Event files in the run folder's tensorboard/, written anew from metrics.jsonl by each process.
+
+    Through tensorboard's own writer: torch's would load torch into the process beside the run.
+    """
+
+    last_step = -1
+    code = 0
+
+    def __init__(self, folder: Path) -> None:
+        place = folder / "tensorboard"
+        shutil.rmtree(place, ignore_errors=True)
+        self.writer = EventFileWriter(str(place))
+        self.step = 0
+
+    def log(self, line: dict[str, Any], epochs: int) -> None:
+        """Every number and, at a few epochs, the histogram of firing rates, at the training step."""
+        self.step = line["step"]
+        values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(line).items()]
+        if (found := histogram(line, epochs)) is not None:
+            values.append(Summary.Value(tag="firing_rates", histo=_as_proto(*found)))
+        self._write(values)
+
+    def finish(self, state: dict[str, Any], figures: dict[str, Any]) -> None:
+        """The figures of the result as scalars result/NAME."""
+        found = summary(figures).items()
+        self._write([Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found])
+        self.writer.close()
+
+    def _write(self, values: list[Summary.Value]) -> None:
+        self.writer.add_event(Event(wall_time=time.time(), step=self.step, summary=Summary(value=values)))
+        self.writer.flush()
+
+
+def _as_proto(counts: list[int], edges: list[float]) -> HistogramProto:
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
+    total = sum(count * middle for count, middle in zip(counts, middles, strict=True))
+    squares = sum(count * middle**2 for count, middle in zip(counts, middles, strict=True))
+    return HistogramProto(
+        min=edges[0],
+        max=edges[-1],
+        num=sum(counts),
+        sum=total,
+        sum_squares=squares,
+        bucket_limit=edges[1:],
+        bucket=counts,
+    )

@@ -1,0 +1,88 @@
+"""A run in wandb: the same one however often the run is preempted, requeued or started again."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+
+from rbp.track.segments import last_step
+from rbp.track.values import histogram, scalars, summary
+
+FAILED, KEPT_OFFLINE = 1, 3
+
+
+class WandbRun:
+    """wandb's run of a run folder; its files lie in the folder's wandb/."""
+
+    def __init__(self, config: dict[str, Any], folder: Path, mode: str) -> None:
+        self.code = 0
+        before = last_step(folder / "wandb")
+        try:
+            self.run = _begin(config, folder, mode)
+        except Exception as error:  # wandb's own, and the network's
+            if mode != "online":
+                raise
+            self.run, self.code = _begin(config, folder, "offline"), KEPT_OFFLINE
+            message = " ".join(str(error).split())
+            print(f"online is not to be had ({message}); kept offline, for rbp sync", file=sys.stderr)
+        # Online the service knows how far it got; offline only what reached the files counts.
+        self.last_step = max(before, self.run.step - 1) if self.run.offline else self.run.step - 1
+        for name in ("epoch", "images"):
+            self.run.define_metric(name)
+        self.run.define_metric("*", step_metric="epoch")
+
+    def log(self, line: dict[str, Any], epochs: int) -> None:
+        """As wandb's step: the training step."""
+        values: dict[str, Any] = dict(scalars(line))
+        if (found := histogram(line, epochs)) is not None:
+            values["firing_rates"] = wandb.Histogram(np_histogram=(np.array(found[0]), np.array(found[1])))
+        self.run.log(values, step=line["step"])
+
+    def finish(self, state: dict[str, Any], figures: dict[str, Any]) -> None:
+        """Summary, state and error; what is not done is a failed run in wandb, or a preempted one."""
+        # The run may have failed before: then the error goes.
+        self.run.summary.update(summary(figures) | {"state": state["state"], "error": state["error"]})
+        if state["state"] == "preempted":
+            self.run.mark_preempting()
+        self.run.finish(exit_code=0 if state["state"] == "done" else FAILED)
+
+
+def _begin(config: dict[str, Any], folder: Path, mode: str) -> Any:
+    tracker, sweep = config["tracker"], config["sweep"]["name"] or "single"
+    tags = [config["dataset"]["name"], config["arch"]["name"], f"T{config['T']}", config["step_mode"]]
+    return wandb.init(
+        mode=mode,  # type: ignore[arg-type]
+        project=tracker["project"],
+        entity=tracker["entity"],
+        id=folder.name.rpartition("-")[2],
+        name=folder.name,
+        group=sweep,
+        job_type=config["grad_mode"],
+        tags=[*dict.fromkeys([*tags, config["grad_mode"], *tracker["tags"]])],
+        config=shown_config(config),
+        dir=folder,
+        resume="allow",
+        settings=wandb.Settings(
+            console="off",  # what is printed here is not the run's
+            silent=True,
+            save_code=False,
+            disable_code=True,
+            disable_git=True,
+            x_disable_meta=True,  # command line, paths, user: nobody's business
+            x_disable_stats=True,  # would measure this process
+            x_label="rbp",
+        ),
+    )
+
+
+_GROUPS = ("dataset", "arch", "neuron", "optimizer", "trainer")
+
+
+def shown_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The resolved config with the chosen options by name at the top; each group's keys below `config`."""
+    names = {group: config[group].get("name") for group in _GROUPS}
+    top = {key: config[key] for key in ("T", "step_mode", "grad_mode", "seed")}
+    details = {group: config[group] for group in _GROUPS}
+    return top | names | {"sweep": config["sweep"]["name"] or "single", "config": details}

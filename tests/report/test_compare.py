@@ -1,0 +1,154 @@
+"""What is compared with what, what is pooled, and what is left blank with a reason."""
+
+from pathlib import Path
+
+import pytest
+
+from rbp.errors import UserError
+from rbp.report.compare import compare, without_doubles
+from rbp.report.read import read_runs
+from rbp.report.table import Line, table
+from rbp.report.texts import cells, figures
+from tests.report.folders import write_run
+
+
+def lines(*paths: Path) -> list[Line]:
+    return table(compare(without_doubles(read_runs(list(paths))[0])[0]))
+
+
+def pair(folder: Path, seeds: int = 1, **changes: object) -> None:
+    for seed in range(seeds):
+        for mode in ("bptt", "rate"):
+            write_run(folder, grad_mode=mode, seed=seed, **changes)  # type: ignore[arg-type]
+
+
+def test_figures_of_a_comparison_worked_out_by_hand(tmp_path: Path) -> None:
+    for seed, (bptt, rate) in enumerate([(0.90, 0.92), (0.92, 0.92), (0.94, 0.95)]):
+        write_run(tmp_path, bptt, grad_mode="bptt", seed=seed, seconds=0.2, memory=8 * 2**20)
+        write_run(tmp_path, rate, grad_mode="rate", seed=seed, seconds=0.1, memory=2 * 2**20)
+    (line,) = lines(tmp_path)
+    # Differences 2, 0, 1 points: mean 1, s = 1, t(0.975, 2) = 4.3027, half 2.4842.
+    assert figures(line)[:3] == ["92.00 ± 2.00 (n=3)", "93.00 ± 1.73 (n=3)", "+1.00 [−1.48, +3.48]"]
+    assert figures(line)[3:] == ["200", "100", "0.50", "8.00", "2.00", "0.25"]
+    assert line.notes == ()
+
+
+def test_step_modes_and_T_are_never_pooled(tmp_path: Path) -> None:
+    for T in (2, 4):
+        for step_mode in ("m", "s"):
+            pair(tmp_path, T=T, step_mode=step_mode)
+    found = [(line.comparison.step_mode, line.comparison.T) for line in lines(tmp_path)]
+    assert found == [("m", 2), ("m", 4), ("s", 2), ("s", 4)]
+
+
+def test_runs_that_differ_in_another_key_are_apart_and_named_by_it(tmp_path: Path) -> None:
+    pair(tmp_path, optimizer__lr=0.1)
+    pair(tmp_path, optimizer__lr=0.05)
+    write_run(tmp_path, grad_mode="rate", neuron__name="plif", neuron__tau=2.0)
+    found = lines(tmp_path)
+    assert [cells(line, found)[4] for line in found] == [
+        "neuron=lif optimizer.lr=0.05",
+        "neuron=lif optimizer.lr=0.1",
+        "neuron=plif optimizer.lr=0.1",
+    ]
+    assert [len(line.comparison.runs) for line in found] == [2, 2, 1]
+    assert found[2].difference is None and found[2].notes == ("bptt: no run",)
+
+
+def test_where_and_how_it_ran_makes_no_other_setting(tmp_path: Path) -> None:
+    write_run(tmp_path, grad_mode="bptt", trainer__device="cuda", tracker__name="wandb")
+    write_run(tmp_path, grad_mode="rate", trainer__threads=1, optimizer__lr=0.1)
+    write_run(tmp_path, grad_mode="rate", seed=1, dataset__root="elsewhere")
+    (line,) = lines(tmp_path)
+    assert len(line.comparison.runs) == 3 and line.comparison.differs == ""
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        ({"device": "NVIDIA H100"}, "device AMD EPYC, 2 cores / NVIDIA H100"),
+        ({"precision": "bf16"}, "precision fp32 / bf16"),
+        ({"kernels": "compiled"}, "kernels plain / compiled"),
+        ({"threads": 1}, "threads 2 / 1"),
+    ],
+)
+def test_costs_of_unlike_machines_have_no_ratio_but_a_reason(
+    tmp_path: Path, machine: dict[str, object], reason: str
+) -> None:
+    write_run(tmp_path, grad_mode="bptt", seconds=0.2)
+    write_run(tmp_path, grad_mode="rate", seconds=0.1, machine=machine)
+    (line,) = lines(tmp_path)
+    assert figures(line)[3:6] == ["200", "100", "–"] and figures(line)[8] == "–"
+    assert line.notes == (f"step time: not comparable: {reason}",)
+    assert figures(line)[2] != "–"  # accuracies compare all the same
+
+
+def test_costs_are_those_of_the_machine_that_most_pairs_share(tmp_path: Path) -> None:
+    gpu = {"device": "NVIDIA H100"}
+    for seed in (0, 1):
+        write_run(tmp_path, grad_mode="bptt", seed=seed, seconds=0.4)
+        write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.1)
+    write_run(tmp_path, grad_mode="bptt", seed=2, seconds=0.004, machine=gpu)
+    write_run(tmp_path, grad_mode="rate", seed=2, seconds=0.002, machine=gpu)
+    (line,) = lines(tmp_path)
+    assert figures(line)[3:6] == ["400", "100", "0.25"]
+    assert "4 of 6 runs" in line.notes[0] and "AMD EPYC" in line.notes[0]
+
+
+def test_what_was_not_measured_is_blank(tmp_path: Path) -> None:
+    write_run(tmp_path, grad_mode="bptt", seconds=None)
+    write_run(tmp_path, grad_mode="rate", seconds=0.1)
+    (line,) = lines(tmp_path)
+    assert figures(line)[3:6] == ["–", "100", "–"] and line.notes == ("step time: nothing measured of bptt",)
+
+
+def test_unfinished_cells_are_told_with_their_reason(tmp_path: Path) -> None:
+    write_run(tmp_path, grad_mode="bptt", seed=0)
+    write_run(tmp_path, grad_mode="bptt", seed=1)
+    write_run(tmp_path, grad_mode="rate", seed=0, accuracy=None, state="running")
+    write_run(tmp_path, grad_mode="rate", seed=1)
+    write_run(
+        tmp_path, grad_mode="rate", seed=2, accuracy=None, state="failed", error="out of memory:\ntry less"
+    )
+    write_run(tmp_path, grad_mode="rate", seed=3, accuracy=None, state="running", age=3600)
+    write_run(tmp_path, grad_mode="rate", seed=4, accuracy=None, state="queued", curve=())
+    (line,) = lines(tmp_path)
+    assert figures(line)[1] == "90.00 (n=1)"
+    rate, pairs = line.notes
+    assert rate.startswith(
+        "rate: 1 running (epoch 2), 1 failed (out of memory: try less), 1 lost (no sign of"
+    )
+    assert rate.endswith("1 queued") and pairs == "difference over 1 common seed"
+
+
+def test_a_cell_of_two_sweeps_counts_once_and_its_result_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", accuracy=None, state="failed", grad_mode="rate")
+    write_run(tmp_path / "b", 0.8, grad_mode="rate")
+    write_run(tmp_path / "b", 0.8, grad_mode="bptt")
+    runs, doubles = without_doubles(read_runs([tmp_path / "a", tmp_path / "b"])[0])
+    assert doubles == 1 and len(runs) == 2
+    (line,) = lines(tmp_path / "a", tmp_path / "b", tmp_path)  # a folder named twice is read once
+    assert figures(line)[:2] == ["80.00 (n=1)", "80.00 (n=1)"]
+
+
+def test_a_lost_config_is_made_up_for_by_the_result_but_never_pooled(tmp_path: Path) -> None:
+    pair(tmp_path)
+    (write_run(tmp_path, grad_mode="rate", seed=1) / "config.yaml").write_text("T: [")
+    found = lines(tmp_path)
+    assert [len(line.comparison.runs) for line in found] == [2, 1]
+    assert [line.comparison.differs for line in found] == ["", "config.yaml=missing"]
+
+
+def test_a_folder_that_says_nothing_is_named_and_does_not_stop_the_rest(tmp_path: Path) -> None:
+    pair(tmp_path)
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "status.json").write_text("{")
+    runs, problems = read_runs([tmp_path])
+    assert len(runs) == 2 and len(problems) == 1 and "odd: neither config.yaml nor" in problems[0]
+
+
+def test_no_runs_are_an_error_that_names_the_path(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there are no runs"):
+        read_runs([tmp_path])
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        read_runs([tmp_path / "nowhere"])

@@ -1,0 +1,79 @@
+"""The table and the runs as text that other programs read: every number is the one in result.json."""
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from xml.etree import ElementTree
+
+from rbp.report import write_report
+from tests.report.folders import write_run
+
+ODD = "a|b_<script>&$ 50%"
+
+
+def grid(folder: Path, seeds: int = 2) -> list[Path]:
+    """Both gradient modes at two T, and a run that failed."""
+    folders = [
+        write_run(folder, 0.9 + seed / 90 + T / 700, grad_mode=mode, T=T, seed=seed, seconds=0.0123456 * T)
+        for mode in ("bptt", "rate")
+        for T in (2, 4)
+        for seed in range(seeds)
+    ]
+    failed = write_run(folder, None, "failed", f"{ODD} is no number", grad_mode="rate", T=4, seed=9)
+    return [*folders, failed]
+
+
+def test_csv_has_a_row_a_run_with_the_numbers_of_result_json(tmp_path: Path) -> None:
+    folders = grid(tmp_path / "s")
+    write_report([tmp_path / "s"], tmp_path / "out")
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "out" / "results.csv").read_text())))
+    assert {row["folder"] for row in rows} == {str(folder.resolve()) for folder in folders}
+    for row in rows:
+        if row["state"] != "done":
+            assert (
+                row["state"] == "failed" and row["error"] == f"{ODD} is no number" and row["test_acc"] == ""
+            )
+            continue
+        result = json.loads((Path(row["folder"]) / "result.json").read_text())
+        for key in ("test_acc", "best_test_acc", "step_seconds", "peak_memory_bytes", "seconds"):
+            assert float(row[key]) == result[key]
+        assert row["device"] == result["machine"]["device"] and row["optimizer.lr"] == "0.1"
+
+
+def test_markdown_is_one_table_whatever_names_hold(tmp_path: Path) -> None:
+    grid(tmp_path / "s")
+    write_report([tmp_path / "s"], tmp_path)
+    text = (tmp_path / "table.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) == 4 and len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    assert "<script>" not in text and "a\\|b\\_&lt;script>" in text
+    assert "| 90.84 ± 0.79 (n=2) |" in rows[2]  # T=2: 0.9 + 2/700 and 1/90 more
+
+
+def test_latex_has_no_bare_special_character(tmp_path: Path) -> None:
+    grid(tmp_path / "s")
+    write_report([tmp_path / "s"], tmp_path)
+    text = (tmp_path / "table.tex").read_text()
+    body = [line for line in text.splitlines() if line.endswith("\\\\")]
+    assert len(body) == 3  # the titles, T=2, T=4
+    assert len({len(re.findall(r"(?<!\\)&", line)) for line in body}) == 1
+    assert not re.search(r"(?<!\\)[%#_]|[–−±]", "".join(body)) and "digits\\_cnn" in text
+    comments = [line for line in text.splitlines() if ODD in line]
+    assert len(comments) == 1 and comments[0].startswith("% ")
+
+
+def test_figures_as_svg_hold_their_titles_and_a_colour_a_mode(tmp_path: Path) -> None:
+    grid(tmp_path / "s")
+    write_report([tmp_path / "s"], tmp_path / "out", svg=True)
+    files = {file.name: file.read_text() for file in (tmp_path / "out" / "figures").iterdir()}
+    of_both_T = {f"{name}-digits-digits_cnn-m-T={T}.svg" for name in ("epochs", "firing") for T in (2, 4)}
+    family = {f"{name}-digits-digits_cnn-m.svg" for name in ("accuracy-T", "time-T", "memory-T", "cost")}
+    assert files.keys() == of_both_T | family
+    for text in files.values():
+        ElementTree.fromstring(text)
+        assert "digits, digits_cnn, step mode m" in text and "#d55e00" in text and "#0072b2" in text
+    write_report([tmp_path / "s"], tmp_path / "again", svg=True)
+    again = {file.name: file.read_text() for file in (tmp_path / "again" / "figures").iterdir()}
+    assert again == files

@@ -1,0 +1,98 @@
+"""A stand-in for wandb's service on this machine: says yes to everything, and counts what it was asked."""
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+class Service(ThreadingHTTPServer):
+    """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs as given."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: Counter[str] = Counter()
+        self.steps: dict[str, list[int]] = {}
+        self.upserted: list[dict[str, Any]] = []
+        self.complete: dict[str, int] = {}
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+@contextmanager
+def service() -> Iterator[Service]:
+    server = Service()
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Service
+
+    def do_POST(self) -> None:
+        content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        try:
+            body = json.loads(content or b"{}")
+        except ValueError:  # compressed telemetry
+            self.server.asked["other"] += 1
+            self._answer({})
+            return
+        if self.path.endswith("/graphql"):
+            self._answer({"data": self._graphql(body)})
+        else:
+            self._stream(body)
+            self._answer({"exitcode": None, "limits": {}})
+
+    def do_PUT(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked["file"] += 1
+        self._answer({})
+
+    def do_GET(self) -> None:
+        self.server.asked["get"] += 1
+        self._answer({})
+
+    def _graphql(self, body: dict[str, Any]) -> dict[str, Any]:
+        query, variables = body.get("query", ""), body.get("variables") or {}
+        name = body.get("operationName") or query.split("(")[0].split("{")[0].split()[-1]
+        self.server.asked[name] += 1
+        if "upsertBucket" in query:
+            self.server.upserted.append(variables)
+            project = {"name": "rbp", "entity": {"name": "me"}}
+            bucket = {"id": "x", "name": variables.get("name"), "displayName": "d", "project": project}
+            return {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}
+        if "createRunFiles" in query:
+            files = [{"name": f, "uploadUrl": f"{self.server.url}/put"} for f in variables.get("files", [])]
+            return {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
+        return {
+            "viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
+        }
+
+    def _stream(self, body: dict[str, Any]) -> None:
+        self.server.asked["stream"] += 1
+        run = self.path.split("/")[-2]
+        for line in body.get("files", {}).get("wandb-history.jsonl", {}).get("content", []):
+            self.server.steps.setdefault(run, []).append(json.loads(line)["_step"])
+        if body.get("complete"):
+            self.server.complete[run] = body.get("exitcode")
+
+    def _answer(self, value: Any) -> None:
+        content = json.dumps(value).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *args: Any) -> None:
+        """Quiet."""

@@ -1,0 +1,189 @@
+"""wandb's offline files, read back with wandb's own tool, against metrics.jsonl."""
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbp.runfolder import RunFolder, append_line, read_lines
+from rbp.track import Tracker, start
+from rbp.track.segments import steps
+from tests.track.common import config_of, finish, follow, histories, line, new_run, records
+
+KEY = "0123456789abcdef" * 2 + "deadbeef"
+
+
+@pytest.fixture(autouse=True)
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
+
+
+def of_type(found: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    return [record[kind] for record in found if record["type"] == kind]
+
+
+def summary_of(found: list[dict[str, Any]]) -> dict[str, Any]:
+    merged: dict[str, Any] = {}
+    for record in of_type(found, "summary"):
+        merged |= record["update"]
+    return merged
+
+
+def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
+    folder = new_run(tmp_path / "grid", grad_mode="rate", T=2, seed=3, tracker__tags=["paper"])
+    assert follow(folder, range(1, 4)) == 0
+    (found,) = records(folder)
+    (run,) = of_type(found, "run")
+    assert run["run_id"] == folder.name[-8:] and run["display_name"] == folder.name
+    assert (run["run_group"], run["job_type"], run["resume"]) == ("grid", "rate", True)
+    assert {"digits", "digits_cnn", "T2", "m", "paper"} <= set(run["tags"])
+    config = run["config"]["update"]
+    top = {
+        "dataset": "digits",
+        "arch": "digits_cnn",
+        "step_mode": "m",
+        "grad_mode": "rate",
+        "T": 2,
+        "seed": 3,
+    }
+    assert config.items() >= top.items() and config["config"]["optimizer"]["lr"] == 0.1
+    lines = read_lines(RunFolder(folder).metrics)
+    for item, wanted in zip(histories(found), lines, strict=True):
+        assert item["_step"] == wanted["step"]
+        for key in ("epoch", "images", "lr", "train_loss", "train_acc", "test_loss", "test_acc", "seconds"):
+            assert item[key] == wanted[key]
+        assert item["firing_rate/layer1.0.sn"] == 0.1 and item["firing_rate/head"] == 0.9
+    with_histogram = [item["epoch"] for item in histories(found) if "firing_rates._type" in item]
+    assert with_histogram == [1, 2]  # 1, 2, 4, 8, ...
+    assert sum(histories(found)[0]["firing_rates.values"]) == 3  # a count a layer
+    steps_of = {record.get("name", record.get("glob_name")): record for record in of_type(found, "metric")}
+    assert {"epoch", "images"} <= steps_of.keys() and steps_of["*"]["step_metric"] == "epoch"
+    summary = summary_of(found)
+    assert summary["test_acc"] == 0.03 and summary["best_test_acc"] == 0.99 and summary["state"] == "done"
+    assert summary["step_seconds"] == 0.2 and summary["peak_memory_bytes"] == 1000
+    assert of_type(found, "exit")[0].get("exit_code", 0) == 0
+
+
+def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    assert follow(folder, range(1, 3), "preempted") == 0
+    assert follow(folder, range(3, 5)) == 0
+    first, second = records(folder)
+    assert {of_type(found, "run")[0]["run_id"] for found in (first, second)} == {folder.name[-8:]}
+    assert [item["_step"] for item in histories(first) + histories(second)] == [7, 14, 21, 28]
+    values = [item["test_acc"] for item in histories(first) + histories(second)]
+    assert values == [line["test_acc"] for line in read_lines(RunFolder(folder).metrics)]
+    assert summary_of(first)["state"] == "preempted" and summary_of(second)["state"] == "done"
+
+
+def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: Path) -> None:
+    """wandb holds some of what it was given in memory; here run, follower and wandb are killed at once."""
+    folder = new_run(tmp_path)
+    tracker = Tracker(config_of(folder), folder)
+    tracker.start()
+    assert tracker.process is not None
+    for epoch in (1, 2):
+        append_line(RunFolder(folder).metrics, line(epoch))
+    until = time.monotonic() + 60
+    while not list((folder / "wandb").glob("*run-*/*.wandb")) and time.monotonic() < until:
+        time.sleep(0.1)
+    os.killpg(tracker.process.pid, signal.SIGKILL)
+    tracker.process.wait()
+    append_line(
+        RunFolder(folder).metrics, line(2)
+    )  # an epoch done again: it was killed before its checkpoint
+    assert follow(folder, range(3, 4)) == 0
+    found = [step for file in sorted((folder / "wandb").glob("*run-*/*.wandb")) for step in steps(file)]
+    assert found == [7, 14, 21]
+
+
+def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    follow(folder, range(1, 2), "failed", "the loss is nan")
+    (found,) = records(folder)
+    assert of_type(found, "exit")[0]["exit_code"] == 1
+    assert summary_of(found)["error"] == "the loss is nan" and summary_of(found)["state"] == "failed"
+    follow(folder, range(2, 3))
+    again = records(folder)[1]
+    assert summary_of(again)["error"] is None and of_type(again, "exit")[0].get("exit_code", 0) == 0
+
+
+def test_no_key_reaches_the_run_folder(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    follow(folder, range(1, 2))
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    assert any(file.suffix == ".wandb" for file in files)
+    assert not [file for file in files if KEY.encode() in file.read_bytes()]
+
+
+# --- what goes wrong ----------------------------------------------------------------------------------------
+
+
+def test_a_tracker_that_fails_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = new_run(tmp_path)
+    (folder / "wandb").write_text("not a folder")
+    code = follow(folder, range(1, 2))
+    told = capsys.readouterr().out
+    assert code != 0 and told.count("\n") == 1 and told.startswith("tracker=wandb: ")
+    assert "tracker.log" in told
+
+
+def test_a_tracker_that_hangs_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "wandb.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(start, "PATIENCE", 1.0)
+    folder = new_run(tmp_path / "s")
+    tracker = Tracker(config_of(folder), folder)
+    with tracker:
+        tracker.start()
+        finish(folder, 1, "done", None)
+    assert tracker.process is not None and tracker.process.poll() is None
+    assert "still busy, left to itself" in capsys.readouterr().out
+    tracker.process.kill()
+    tracker.process.wait()
+
+
+def test_the_signals_of_a_cluster_do_not_end_it_before_the_run(tmp_path: Path) -> None:
+    folder = new_run(tmp_path)
+    tracker = Tracker(config_of(folder), folder)
+    with tracker:
+        tracker.start()
+        assert tracker.process is not None
+        until = time.monotonic() + 60
+        while not list((folder / "wandb").glob("*run-*")) and time.monotonic() < until:
+            time.sleep(0.1)
+        for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
+            tracker.process.send_signal(number)
+        append_line(RunFolder(folder).metrics, line(1))
+        finish(folder, 1, "done", None)
+    assert tracker.process.returncode == 0
+    assert [item["_step"] for item in histories(records(folder)[0])] == [7]
+
+
+@pytest.mark.parametrize(
+    ("tracker", "mode", "outside"),
+    [("none", "disabled", ""), ("wandb", "disabled", ""), ("wandb", "online", "disabled")],
+)
+def test_disabled_starts_no_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str, mode: str, outside: str
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", outside)
+    folder = new_run(tmp_path, tracker, mode)
+    assert follow(folder, range(1, 2)) is None and not (folder / "wandb").exists()
+
+
+def test_a_process_that_cannot_be_started_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(subprocess, "Popen", refuse)
+    assert follow(new_run(tmp_path), range(1, 2)) is None
+    assert "cannot be started (Cannot allocate memory); the run goes on" in capsys.readouterr().out
