@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,8 +16,10 @@ from rbp.sweep import pool, slurm
 from rbp.sweep.cells import Cell
 from rbp.sweep.marks import freeze_in, mark_queued, put_aside
 from rbp.sweep.snapshot import take_snapshot
-from rbp.sweep.states import observe
+from rbp.sweep.states import State, observe
 from rbp.sweep.sweepfolder import SweepFolder
+
+WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
 
 
 class Elsewhere(Protocol):
@@ -91,15 +94,19 @@ def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> 
     submitted = time.time()
     sweep.jobs.mkdir(parents=True, exist_ok=True)
     code = take_snapshot(sweep.code.absolute())
-    for cell, state in zip(cells, observe([cell.folder for cell in cells]), strict=True):
-        if state.result:
-            put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
-        # Data was looked at, and fetched, here: not by a hundred jobs at once.
-        freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
-    folders = [cell.folder.absolute() for cell in cells]
-    ids = launcher.submit(folders, sweep, code, submitted)
-    for folder, job_id in zip(folders, ids, strict=True):
-        mark_queued(folder, job_id, submitted)
+    states = observe([cell.folder for cell in cells])
+    with ThreadPoolExecutor(WRITERS) as writers:
+        list(writers.map(_freeze, cells, states))
+        folders = [cell.folder.absolute() for cell in cells]
+        ids = launcher.submit(folders, sweep, code, submitted)
+        list(writers.map(mark_queued, folders, ids, [submitted] * len(ids)))
+
+
+def _freeze(cell: Cell, state: State) -> None:
+    if state.result:
+        put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
+    # Data was looked at, and fetched, here: not by a hundred jobs at once.
+    freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
 
 def note_start(sweep: SweepFolder, cells: list[Cell], launcher: str, settings: dict[str, Any]) -> None:

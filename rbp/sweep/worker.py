@@ -1,7 +1,9 @@
 """What a job does: trains the runs whose folders it is given, one after another, each as frozen there."""
 
+import os
 import signal
 import sys
+import time
 import traceback
 from dataclasses import dataclass, field
 from enum import Enum
@@ -18,6 +20,7 @@ if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
 
 # A job's exit codes beyond 0 and 1: it was asked to stop and can go on. As in sysexits.h.
 TRY_AGAIN = 75
+SIGNAL_SPREAD = 10.0  # seconds between the first and the last task of a job that hears of a signal
 
 
 class Outcome(Enum):
@@ -58,10 +61,17 @@ class Worker:
             sys.exit(1)
 
     def _stop(self, interruption: "Interruption", requeue: Any, folder: Path) -> None:
-        """End this job; on SIGUSR2 it is queued again. On SIGTERM Slurm or a person has decided already."""
-        if interruption.reason == "SIGUSR2" and callable(requeue):
+        """End this job; on SIGUSR2 it is queued again. On SIGTERM Slurm or a person has decided already.
+
+        All ranks come here if one was told to stop. The first asks Slurm; an error of another would end it
+        before it has.
+        """
+        if self.ranks > 1 and os.environ["RANK"] != "0":
+            sys.exit(0)
+        _await_reason(interruption)
+        if interruption.reason != "SIGTERM" and callable(requeue):
             try:
-                requeue(signal.SIGUSR2, None)  # rank 0 exits here; the others are ended with it
+                requeue(signal.SIGUSR2, None)  # exits
             except RuntimeError as error:  # submitit's UncompletedJobError
                 from rbp.sweep.marks import mark
 
@@ -130,6 +140,13 @@ def listen() -> "Interruption":
     # A job starts with SIGUSR2 held back, as it would kill a process that loads its libraries.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM})
     return interruption
+
+
+def _await_reason(interruption: "Interruption") -> None:
+    """A signal reaches the tasks of a job one after another; the first may have heard of it from others."""
+    end = time.monotonic() + SIGNAL_SPREAD
+    while interruption.reason is None and time.monotonic() < end:
+        time.sleep(0.05)
 
 
 def _join_ranks() -> None:

@@ -78,6 +78,11 @@ class Cluster:
         for record in (self.root / "run").glob("*.pid"):
             processes.end(record, at_once=True)
         processes.kill(self.processes())
+        for path in self.root.glob("*"):
+            if (
+                path.name != "owner"
+            ):  # kept to the last: where it is missing, clear_dead leaves the folder alone
+                shutil.rmtree(path, ignore_errors=True)
         shutil.rmtree(self.root, ignore_errors=True)
 
     @property

@@ -97,6 +97,13 @@ def command_line(pid: int) -> str:
         return ""
 
 
+def is_pending(pid: int, number: int) -> bool:
+    """Whether a signal was sent to a process that has not taken it yet."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    mask = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
+    return bool(int(mask, 16) >> (number - 1) & 1)
+
+
 def _started(pid: int) -> str:
     """When a process started, in clock ticks since boot; empty if there is none, or it has ended."""
     stat = _stat(pid)

@@ -107,7 +107,7 @@ class Project:
         self.wait_for(reached, run.path.parent.name, f"epoch {epoch} of {run.path.name}")
 
     def wait_for(self, condition: Callable[[], bool], sweep: str, what: str) -> None:
-        """Until condition holds; if it does not, tells of the cluster and of all that the sweep's jobs said."""
+        """Until condition holds; if it does not, tells of the cluster and what the sweep's jobs said."""
         try:
             self.cluster.wait_for(condition, what, PATIENCE)
         except TimeoutError as error:

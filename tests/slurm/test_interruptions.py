@@ -1,7 +1,11 @@
 """What a cluster does to jobs by itself: it preempts them, loses their nodes, ends their time."""
 
+import os
+import signal
+
 import pytest
 
+from tests.slurm import processes
 from tests.slurm.cluster import Cluster
 from tests.slurm.project import Project, assert_as_undisturbed, job_of, status
 
@@ -33,10 +37,15 @@ def test_a_preempted_cell_and_one_whose_node_is_lost_go_on_where_they_were(
 def test_a_cell_that_reaches_its_time_limit_is_queued_again_until_it_is_done(
     project: Project, cluster: Cluster
 ) -> None:
-    # Slurm counts in minutes, and may signal half a minute before the time it was told.
-    project.write_sweep("limited", {"seed": [0]}, trainer__epochs=60)
+    project.write_sweep("limited", {"seed": [0]})
     project.submit("limited", "hydra.launcher.time=1", "hydra.launcher.signal_delay=30")
     (run,) = project.cells("limited")
+    project.wait_for_epoch(run, 1)
+    (task,) = cluster.tasks(job_of(run))
+    # Slurm counts in minutes: the cell rests until it is signalled, so that it need not train as long.
+    os.kill(task, signal.SIGSTOP)
+    project.wait_for(lambda: processes.is_pending(task, signal.SIGUSR2), "limited", "the signal")
+    os.kill(task, signal.SIGCONT)
     project.wait_until_done("limited", 1)
     assert cluster.restarts(job_of(run)) >= 1
     assert "SIGUSR2: stopped in epoch" in run.log.read_text()
