@@ -17,6 +17,7 @@ UNDECISIVE = (
     "tracker",
     "dataset.root",
     "dataset.download",
+    "dataset.prepared",
     "dataset.recipe",
     "arch.min_size",
     "arch.channels",

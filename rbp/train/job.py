@@ -37,10 +37,12 @@ class Job:
     code: dict[str, str]
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step."""
+        """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step, or
+        for frames x [B, T, C, H, W], one a time step.
+        """
         cfg = self.cfg
         with autocast(cfg, self.device):
-            x_seq = x.expand(cfg.T, *x.shape)
+            x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
             return forward(self.net, x_seq, step_mode=cfg.step_mode, grad_mode=cfg.grad_mode).float()
 
 
