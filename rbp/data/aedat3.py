@@ -9,8 +9,8 @@ from rbp.data.files import broken
 
 SIDE = 128
 _MAGIC, _END = b"#!AER-DAT3.1", b"#!END-HEADER"
-# Of a packet: type, source, bytes an event, offset of its time, times that 2^31 us had passed, events that there
-# is room for (all of it is in the file), events, valid ones.
+# Of a packet: type, source, bytes an event, offset of its time, times that 2^31 us had passed, events that
+# there is room for (all of it is in the file), events, valid ones.
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1
 _EVENT = np.dtype([("data", "<u4"), ("t", "<i4")])
@@ -19,9 +19,9 @@ _EVENT = np.dtype([("data", "<u4"), ("t", "<i4")])
 def read_aedat3(content: bytes, where: str) -> Events:
     """The valid polarity events of a file's content: lines that begin with #, then packets of events.
 
-    An event is (data, time in microseconds), little-endian 32 bits each; data has bit 0 valid, bit 1 polarity,
-    bits 2 to 16 y, bits 17 to 31 x. Packets of other types are passed over. Raises DataError, which names
-    `where`.
+    An event is (data, time in microseconds), little-endian 32 bits each; data has bit 0 valid, bit 1
+    polarity, bits 2 to 16 y, bits 17 to 31 x. Packets of other types are passed over. Raises DataError, which
+    names `where`.
     """
     position = _end_of_header(content, where)
     data, times = [], []

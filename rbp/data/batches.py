@@ -29,8 +29,8 @@ def train_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch from number `start` on, shuffled and augmented as `dataset.augment` says.
 
-    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images; x [B, T, C, H, W] where the images
-    are frames, all of a recording augmented alike.
+    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images; x [B, T, C, H, W] where the
+    images are frames, all of a recording augmented alike.
     """
     order = torch.randperm(len(images), generator=stream(seed, "order", epoch))
     for batch in range(start, n_train_batches(images, batch_size)):
@@ -49,7 +49,7 @@ def eval_batches(images: Images, dataset: DictConfig, *, batch_size: int) -> Ite
 
 
 def _as_one(images: Tensor) -> Tensor:
-    """Frames [B, T, C, H, W] as images of T * C channels, so that all are changed alike; others as they are."""
+    """Frames [B, T, C, H, W] as images of T * C channels, so that all are changed alike; others unchanged."""
     return images.flatten(1, 2) if images.dim() == 5 else images
 
 

@@ -1,7 +1,7 @@
 """CIFAR10-DVS (Li et al. 2017): 1,000 recordings of each of ten classes, 128 x 128 pixels.
 
-Found in any of the forms that people have: the ten class zips or folders of .aedat, SpikingJelly's events_np, or
-the published code's train/N.pt and test/N.pt.
+Found in any of the forms that people have: the ten class zips or folders of .aedat, SpikingJelly's events_np,
+or the published code's train/N.pt and test/N.pt.
 """
 
 import os
@@ -51,14 +51,14 @@ def find(root: Path, framing: Framing) -> Found:
     if incomplete:
         raise DataError(f"{'; '.join(incomplete)}. Add what is missing: CLASS.zip or CLASS/*.aedat (or .npz)")
     raise DataError(
-        f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract or events_np): "
-        "airplane.zip ... truck.zip or airplane/*.aedat ... truck/*.aedat (or *.npz of SpikingJelly), or "
-        "train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
+        f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract or "
+        "events_np): airplane.zip ... truck.zip or airplane/*.aedat ... truck/*.aedat (or SpikingJelly's *.npz), "
+        "or train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
     )
 
 
 def _of_class(place: Path, name: str, label: int) -> list[Recording]:
-    """The recordings of a class: those in its folder, else those in its zip; in the order of their numbers."""
+    """The recordings of a class, by number: those in its folder, or where there is none, in its zip."""
     folder, archive = place / name, place / f"{name}.zip"
     found: dict[str, Recording] = {}
     if folder.is_dir():
@@ -89,7 +89,7 @@ def _find_pairs(root: Path, framing: Framing) -> Found:
     refuse_seed(framing, f"the frames in {root}/train and {root}/test")
     train, test = (_pairs(root / part) for part in ("train", "test"))
     counts, _ = read_pair(train[0].file.read_bytes(), len(CLASSES), train[0].where)
-    if framing.T != len(counts) or framing.by != "number":
+    if len(counts) != framing.T or framing.by != "number":
         raise DataError(
             f"T={framing.T} dataset.frames_by={framing.by}: the frames in {root}/train are made already, "
             f"{len(counts)} a recording by number; set T={len(counts)}, or prepare the recordings themselves"

@@ -1,7 +1,7 @@
 """DVS128 Gesture (Amir et al. 2017): 11 gestures by 29 people, cut out of long recordings by a label file.
 
-A folder DvsGesture has userNN_LIGHT.aedat (AEDAT 3.1), userNN_LIGHT_labels.csv with lines of class (from 1), start
-and end in microseconds, and trials_to_train.txt and trials_to_test.txt, which list the .aedat files.
+A folder DvsGesture has userNN_LIGHT.aedat (AEDAT 3.1), userNN_LIGHT_labels.csv with lines of class (from 1),
+start and end in microseconds, and trials_to_train.txt and trials_to_test.txt, which list the .aedat files.
 """
 
 from pathlib import Path
@@ -25,7 +25,7 @@ def find(root: Path, framing: Framing) -> Found:
     if folder is None:
         raise DataError(
             f"dataset.root={root}: DVS128 Gesture is not there. Expected in it, or in its DvsGesture: "
-            f"{', '.join(_LISTS)}, userNN_LIGHT.aedat and userNN_LIGHT_labels.csv, unpacked from DvsGesture.tar.gz"
+            f"{', '.join(_LISTS)}, userNN_LIGHT.aedat and userNN_LIGHT_labels.csv, from DvsGesture.tar.gz"
         )
     refuse_seed(framing, f"the recordings in {folder}")
     train, test = (_of_list(folder / name) for name in _LISTS)

@@ -14,8 +14,8 @@ from rbp.data.files import broken
 class Events:
     """n events in the order of their time.
 
-    t: unsigned or signed integers [n], microseconds. cell: int64 [n], (p * side + y) * side + x, where polarity
-    p is 1 for brighter and 0 for darker, x counts from the left and y from the top.
+    t: integers [n], microseconds. cell: int64 [n], (p * side + y) * side + x, where polarity p is 1 for
+    brighter and 0 for darker, x counts from the left and y from the top.
     """
 
     t: np.ndarray
@@ -40,7 +40,7 @@ class Events:
 
 
 def from_xyp(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, side: int, where: str) -> Events:
-    """Checked events from integers [n] each. Raises DataError, which names `where`, for those that cannot be."""
+    """Events from integers [n] each. Raises DataError, which names `where`, for those that cannot be."""
     for name, values, limit in (("x", x, side), ("y", y, side), ("p", p, 2)):
         wrong = (values < 0) | (values >= limit)
         if wrong.any():
@@ -67,7 +67,7 @@ def count(events: Events, T: int, by: str) -> np.ndarray:
     """How often each pixel fired in each of T frames, float32 [T, 2, side, side], whole numbers.
 
     by="number": frames of len(events) // T events; by="time": of a T-th of the whole time, in whole
-    microseconds. What is left over goes to the last frame, as in SpikingJelly, so that the counts are its own.
+    microseconds. What is left over goes to the last frame, as in SpikingJelly, so that the counts are equal.
     """
     cells = 2 * events.side**2
     counts = np.empty((T, cells), np.float32)

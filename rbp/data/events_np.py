@@ -13,4 +13,5 @@ def read_events_np(content: bytes, side: int, where: str) -> Events:
     if len({len(t), len(x), len(y), len(p)}) > 1:
         raise broken(where, f"has {len(t)} times, {len(x)} x, {len(y)} y and {len(p)} polarities")
     # Unsigned and narrow numbers would wrap around where positions are computed.
-    return from_xyp(t, *(values.astype(np.int64) for values in (x, y, p)), side, where)
+    x, y, p = (values.astype(np.int64) for values in (x, y, p))
+    return from_xyp(t, x, y, p, side, where)

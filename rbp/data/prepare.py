@@ -30,7 +30,7 @@ from rbp.runfolder import read_json, write_json
 
 @dataclass(frozen=True)
 class EventSet:
-    """An event data set: a `_target_` of the group `dataset`. `find(root, framing)` looks for its recordings."""
+    """An event data set, a `_target_` of the group `dataset`. `find(root, framing)` finds its recordings."""
 
     name: str
     title: str
@@ -187,7 +187,7 @@ def _told(manifest: dict[str, Any], folder: Path, seconds: float) -> str:
     size = sum(file.stat().st_size for file in folder.iterdir())
     lines = [
         f"{folder}: {n['train']:,} training and {n['test']:,} test recordings, {manifest['events']:,} events "
-        f"in {seconds:.1f} s ({manifest['events'] / seconds / 1e6:.1f} million a second), {size / 2**20:,.1f} MiB"
+        f"in {seconds:.1f} s ({manifest['events'] / seconds / 1e6:.1f} million/s), {size / 2**20:,.1f} MiB"
     ]
     if skipped := manifest["skipped"]:
         lines.append(f"skipped {len(skipped)}, listed in {MANIFEST}:")

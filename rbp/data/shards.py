@@ -1,4 +1,4 @@
-"""Preparation in pieces: a shard is a run of recordings of one split, made by one process, whole or not there."""
+"""Preparation in pieces: a shard is some recordings of one split, made by one process, whole or not there."""
 
 import threading
 from collections.abc import Iterator
@@ -130,8 +130,8 @@ def widest(dtypes: list[np.dtype]) -> np.dtype:
 
 def unwritable(folder: Path, error: OSError) -> DataError:
     return DataError(
-        f"{error.filename or folder}: cannot be written: {error.strerror or error}. Make room there, or choose "
-        f"another folder with dataset.prepared=PATH; what is done is kept, the same command goes on"
+        f"{error.filename or folder}: cannot be written: {error.strerror or error}. Make room there, or "
+        f"choose another folder with dataset.prepared=PATH; what is done is kept, the same command goes on"
     )
 
 
