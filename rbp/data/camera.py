@@ -1,11 +1,10 @@
 """A simple event camera: a pixel fires when its log intensity has moved by a threshold since it last fired.
 
-After Lichtsteiner et al. 2008, without latency, refractory time or noise of its own electronics; noise events
-may be added at random.
+After Lichtsteiner et al. 2008, without latency, refractory time or noise of the electronics.
 """
 
 import torch
-from torch import Generator, Tensor
+from torch import Tensor
 
 
 def watch(films: Tensor, threshold: float, dark: float) -> Tensor:
@@ -22,9 +21,3 @@ def watch(films: Tensor, threshold: float, dark: float) -> Tensor:
         level += fired * threshold
         events[:, step - 1] = fired.to(torch.int16)
     return events
-
-
-def add_noise(events: Tensor, rate: float, random: Generator) -> Tensor:
-    """The same events with others at random: a share `rate` of all pixels and steps, half of them darker."""
-    drawn = torch.rand(events.shape, generator=random)
-    return events + (drawn < rate / 2).short() - (drawn > 1 - rate / 2).short()

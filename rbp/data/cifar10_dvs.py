@@ -52,8 +52,8 @@ def find(root: Path, framing: Framing) -> Found:
         raise DataError(f"{'; '.join(incomplete)}. Add what is missing: CLASS.zip or CLASS/*.aedat (or .npz)")
     raise DataError(
         f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract or "
-        "events_np): airplane.zip ... truck.zip or airplane/*.aedat ... truck/*.aedat (or SpikingJelly's *.npz), "
-        "or train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
+        "events_np): airplane.zip ... truck.zip, or airplane/*.aedat ... truck/*.aedat (or SpikingJelly's "
+        "*.npz), or train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
     )
 
 

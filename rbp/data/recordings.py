@@ -70,10 +70,15 @@ def read_frames(recording: Recording, framing: Framing, classes: int) -> Frames:
             label = recording.label
     except MemoryError as error:
         raise broken(recording.where, "does not fit into memory") from error
+    values, scale = as_stored(counts, framing)
+    return Frames(values, scale, label, n_events)
+
+
+def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
+    """Counts [T, 2, side, side] at the size and in the style of a framing, and their levels."""
     if framing.style == "paper":
-        return Frames(through_images(counts, framing.size), PAPER_LEVELS, label, n_events)
-    scale = levels(counts.shape[-1], framing.size)
-    return Frames(narrow(shrink(counts, framing.size)), scale, label, n_events)
+        return through_images(counts, framing.size), PAPER_LEVELS
+    return narrow(shrink(counts, framing.size)), levels(counts.shape[-1], framing.size)
 
 
 def read_events(recording: Recording) -> Events:
