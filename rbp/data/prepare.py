@@ -125,7 +125,8 @@ def _build(
 
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Screen(stderr=True), transient=True)
+    screen = Screen(stderr=True)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
 
 
 def _join(
