@@ -1,34 +1,38 @@
 """The command `rbp`: what is done beside training (`launch.py` trains)."""
 
 import argparse
+import importlib
 import sys
 
 from rbp.errors import SweepFailed, UserError
 from rbp.output import say
 
+# Subcommand -> what it is for, its module, and of that the functions that add its arguments and run it. Only
+# the module of the one called is loaded: some need torch, and `rbp status` should answer at once.
+COMMANDS = {
+    "status": ("the state of every run of a sweep", "rbp.sweep.commands", "add_paths", "status"),
+    "logs": ("the log of one run, and of its job", "rbp.sweep.commands", "add_run", "logs"),
+    "retry": ("run again what failed or was lost", "rbp.sweep.commands", "add_retry", "retry"),
+    "cancel": ("stop the jobs of a sweep, or of one run", "rbp.sweep.commands", "add_paths", "cancel"),
+    "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
+    "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
+    "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
+    "data": ("rbp data prepare NAME: event data", "rbp.data.command", "add_arguments", "prepare"),
+    "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),
+}
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one subcommand; returns the exit code."""
-    from rbp.bench import run
-    from rbp.report import write
-    from rbp.sweep import commands as of_sweeps
-    from rbp.track import dashboard, sync
-
+    argv = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    bench = commands.add_parser("bench", help="time and memory of a training step, by gradient mode and T")
-    run.add_arguments(bench)
-    bench.set_defaults(run=run.bench)
-    of_sweeps.add_arguments(commands)
-    report = commands.add_parser("report", help="runs side by side: a page, tables and figures")
-    write.add_arguments(report)
-    report.set_defaults(run=write.command)
-    upload = commands.add_parser("sync", help="upload the offline wandb runs of finished runs")
-    sync.add_arguments(upload)
-    upload.set_defaults(run=sync.command)
-    workspace = commands.add_parser("dashboard", help="make the comparison's workspace in wandb")
-    dashboard.add_arguments(workspace)
-    workspace.set_defaults(run=dashboard.command)
+    for name, (purpose, module_name, add, run) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if argv[:1] == [name]:
+            module = importlib.import_module(module_name)
+            getattr(module, add)(command)
+            command.set_defaults(run=getattr(module, run))
     args = parser.parse_args(argv)
     try:
         return args.run(args)

@@ -18,6 +18,9 @@ TRACKER_MODES = ("offline", "online", "disabled")
 PROGRESS = ("auto", "bar", "plain", "none")
 SCHEDULES = ("cosine", "constant")
 INITIAL_WEIGHTS = ("default", "published")
+FRAMES = ("counts", "paper")
+FRAMES_BY = ("number", "time")
+ON_ERROR = ("raise", "skip")
 SURROGATES = (
     "sigmoid",
     "atan",
@@ -37,6 +40,7 @@ class Augment:
     flip: bool = MISSING  # left to right, every other image
     autoaugment: bool = MISSING  # the CIFAR-10 policy; needs 3 channels
     cutout: int = MISSING  # side of the square that is blanked; 0: off
+    roll: int = 0  # most pixels that an image is moved by, around its edges; 0: off
 
 
 @dataclass
@@ -61,11 +65,18 @@ class Dataset:
     channels: int = MISSING
     size: int = MISSING  # side of the square images
     classes: int = MISSING
-    mean: list[float] = MISSING  # one per channel, of pixel/255
+    mean: list[float] = MISSING  # one per channel, of pixel/255 or of event counts
     std: list[float] = MISSING
     augment: Augment = field(default_factory=Augment)
     val_split: float = MISSING  # share of the training images held out for validation
     recipe: Recipe = field(default_factory=Recipe)
+    # Of event data sets only; null in others.
+    T: int | None = None  # frames a recording, always the run's T
+    frames: str | None = None  # one of FRAMES: event counts, or the published code's 8-bit images
+    frames_by: str | None = None  # one of FRAMES_BY: frames of as many events, or of as long a time
+    split_seed: int | None = None  # of the split into training and test recordings
+    on_error: str | None = None  # one of ON_ERROR: a broken recording stops, or is left out and listed
+    prepared: str | None = None  # folder of the prepared frames; null: root/prepared
 
 
 @dataclass

@@ -23,6 +23,7 @@ UNDECISIVE = (
     "dataset.root",
     "dataset.download",
     "dataset.stage",
+    "dataset.prepared",
     "dataset.recipe",
     "arch.min_size",
     "arch.channels",

@@ -5,8 +5,11 @@ from collections.abc import Callable
 from typing import Any
 
 from rbp.config import (
+    FRAMES,
+    FRAMES_BY,
     HEADLINES,
     INITIAL_WEIGHTS,
+    ON_ERROR,
     PRECISIONS,
     PROGRESS,
     SCHEDULES,
@@ -51,6 +54,11 @@ def _share(what: str = "must be a number from 0 to below 1") -> tuple[str, Check
 
 def _one_of(options: tuple[str, ...]) -> tuple[str, Check]:
     return "must be one of " + ", ".join(options), lambda v: v in options
+
+
+def _null_or_one_of(options: tuple[str, ...]) -> tuple[str, Check]:
+    allowed = f"must be one of {', '.join(options)} (null only where images are static)"
+    return allowed, lambda v: v is None or v in options
 
 
 _NOT_NEGATIVE: tuple[str, Check] = ("must be a finite number, 0 or more", lambda v: _number(v) and v >= 0)
@@ -124,7 +132,12 @@ RULES: dict[str, tuple[str, Check]] = {
     "dataset.mean": _MEAN,
     "dataset.std": _STD,
     "dataset.val_split": _share(),
+    "dataset.frames": _null_or_one_of(FRAMES),
+    "dataset.frames_by": _null_or_one_of(FRAMES_BY),
+    "dataset.on_error": _null_or_one_of(ON_ERROR),
+    "dataset.split_seed": _null_or_at_least(0),
     "dataset.augment.crop": _at_least(0),
+    "dataset.augment.roll": _at_least(0),
     "dataset.augment.cutout": _at_least(0),
     "neuron.tau": _above(1),
     "neuron.init_tau": _above(1),

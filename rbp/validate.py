@@ -55,6 +55,8 @@ _READ_BY_MISFITS = {
     "arch.name",
     "dataset.augment.crop",
     "dataset.augment.cutout",
+    "dataset.augment.roll",
+    "dataset.frames",
     "dataset.size",
     "dataset.channels",
     "neuron.v_threshold",
@@ -98,6 +100,16 @@ def _look_up(values: Any, key: str) -> tuple[bool, Any]:
     return True, values
 
 
+def _frame_misfits(cfg: DictConfig) -> Iterator[str]:
+    """What an event data set must say beyond what a static one does."""
+    data = cfg.dataset
+    for key in ("frames_by", "on_error", "split_seed"):
+        if data[key] is None:
+            yield f"dataset.{key}=null: must be set where dataset.frames is"
+    if data.T != cfg.T:
+        yield f"dataset.T={text(data.T)}: must be the run's T={cfg.T}, as many frames as time steps"
+
+
 def _misfits(cfg: DictConfig) -> Iterator[str]:
     """Rules across groups and keys."""
     data, arch, neuron, optimizer, trainer = cfg.dataset, cfg.arch, cfg.neuron, cfg.optimizer, cfg.trainer
@@ -119,8 +131,10 @@ def _misfits(cfg: DictConfig) -> Iterator[str]:
             f"dataset.augment.autoaugment=true with dataset={data.name}: AutoAugment works on 3 colour "
             f"channels, the images have {data.channels}"
         )
-    for key in ("crop", "cutout"):
-        if data.augment[key] > data.size:
+    if data.get("frames") is not None:
+        yield from _frame_misfits(cfg)
+    for key in ("crop", "cutout", "roll"):
+        if data.augment.get(key, 0) > data.size:
             yield f"dataset.augment.{key}={data.augment[key]}: must be at most dataset.size={data.size}"
     v_reset, v_threshold = neuron.get("v_reset"), neuron.get("v_threshold")
     if v_reset is not None and v_threshold is not None and v_reset >= v_threshold:

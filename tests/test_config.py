@@ -66,8 +66,8 @@ def test_every_option_composes_into_a_valid_config_and_names_itself(group: str) 
 @pytest.mark.parametrize("arch", options("arch"))
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_architectures_and_data_sets_compose_where_the_image_is_large_enough(arch: str, dataset: str) -> None:
-    if arch in ("vgg11", "vgg13") and dataset == "digits":  # four halvings of 8 x 8
-        with pytest.raises(ConfigError, match=r"arch=vgg1\d with dataset=digits.* at least 16 x 16"):
+    if arch in ("vgg11", "vgg13", "vggsnn_dvs") and dataset in ("digits", "digits_dvs"):  # four halvings
+        with pytest.raises(ConfigError, match=rf"arch={arch} with dataset={dataset}.* at least 16 x 16"):
             make(f"arch={arch}", f"dataset={dataset}")
     else:
         make(f"arch={arch}", f"dataset={dataset}")
@@ -228,6 +228,15 @@ def test_all_problems_of_a_config_are_told_in_one_message() -> None:
         (["checkpoint=x.pt"], r"checkpoint=x.pt: is read with eval_only=true"),
         (["sweep.name=a/../b"], r"sweep.name=a/../b: must be null or a folder name"),
         (["+trainer.epoch=3"], r"trainer.epoch: no such key; there are name, epochs"),
+        (
+            ["dataset=digits_dvs", "dataset.frames=video"],
+            r"dataset.frames=video: must be one of counts, paper",
+        ),
+        (["dataset=digits_dvs", "dataset.frames_by=null"], r"dataset.frames_by=null: must be set where"),
+        (["dataset=digits_dvs", "dataset.on_error=ask"], r"dataset.on_error=ask: must be one of raise, skip"),
+        (["dataset=digits_dvs", "dataset.split_seed=-1"], r"dataset.split_seed=-1: must be null or a whole"),
+        (["dataset=digits_dvs", "dataset.T=4"], r"dataset.T=4: must be the run's T=8"),
+        (["dataset.augment.roll=9"], r"dataset.augment.roll=9: must be at most dataset.size=8"),
         (["arch.channels=3"], r"arch=digits_cnn with dataset=digits: the images have 1 channels"),
     ],
 )

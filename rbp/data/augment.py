@@ -1,4 +1,4 @@
-"""Random changes of a batch of images: crop, flip, AutoAugment, and after normalisation Cutout.
+"""Random changes of a batch of images: crop, flip, roll, AutoAugment, and after normalisation Cutout.
 
 Every function takes a whole batch and draws one set of numbers per image from a generator on the CPU.
 """
@@ -10,11 +10,13 @@ from torch import Generator, Tensor
 
 
 def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
-    """uint8 [B, C, H, W] to the same, changed as `dataset.augment` says."""
+    """[B, C, H, W] of any type to the same, changed as `dataset.augment` says."""
     if how.crop:
         pixels = crop(pixels, how.crop, random)
     if how.flip:
         pixels = flip(pixels, random)
+    if how.get("roll"):
+        pixels = roll(pixels, how.roll, random)
     if how.autoaugment:
         from rbp.data.autoaugment import autoaugment  # loads torchvision: seconds that others need not wait
 
@@ -34,6 +36,17 @@ def flip(pixels: Tensor, random: Generator) -> Tensor:
     """Swap left and right of an image [B, C, H, W] with probability 1/2."""
     flipped = torch.rand(len(pixels), generator=random).to(pixels.device) < 0.5
     return torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
+
+
+def roll(pixels: Tensor, most: int, random: Generator) -> Tensor:
+    """Move every image [B, C, H, W] by up to `most` pixels along each axis; what leaves comes in opposite."""
+    B, _, H, W = pixels.shape
+    down, right = torch.randint(-most, most + 1, (2, B, 1), generator=random)
+    rows = ((torch.arange(H) - down) % H).to(pixels.device)  # [B, H]
+    columns = ((torch.arange(W) - right) % W).to(pixels.device)
+    images = torch.arange(B, device=pixels.device)[:, None, None]
+    # Indices on both sides of a slice put the channels last.
+    return pixels[images, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
 
 def blank_squares(x: Tensor, side: int, random: Generator) -> Tensor:

@@ -15,7 +15,7 @@ from rbp.data.augment import augment, blank_squares
 from rbp.data.images import Images
 from rbp.seeds import stream
 
-Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W], y int64 [B]
+Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W] or, of frames, [B, T, C, H, W]; y int64 [B]
 
 
 def n_train_batches(images: Images, batch_size: int) -> int:
@@ -29,23 +29,31 @@ def train_batches(
 ) -> Iterator[Batch]:
     """The batches of one epoch from number `start` on, shuffled and augmented as `dataset.augment` says.
 
-    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images.
+    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images; x [B, T, C, H, W] where the
+    images are frames, all of a recording augmented alike.
     """
     order = torch.randperm(len(images), generator=stream(seed, "order", epoch))
     for batch in range(start, n_train_batches(images, batch_size)):
         chosen = images.take(order[batch * batch_size : (batch + 1) * batch_size])
         random = stream(seed, "augment", epoch, batch)
-        x = _normalise(augment(chosen.pixels, dataset.augment, random), dataset)
-        yield blank_squares(x, dataset.augment.cutout, random), chosen.labels
+        shape = chosen.pixels.shape
+        pixels = augment(_as_one(chosen.pixels), dataset.augment, random).view(shape)
+        x = _normalise(pixels, images.levels, dataset)
+        yield blank_squares(_as_one(x), dataset.augment.cutout, random).view(shape), chosen.labels
 
 
 def eval_batches(images: Images, dataset: DictConfig, *, batch_size: int) -> Iterator[Batch]:
     """Every image once, in the order of the files, as it is: (x float32 [B, C, H, W], y int64 [B])."""
     for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
-        yield _normalise(pixels, dataset), labels.clone()  # a copy, as in training
+        yield _normalise(pixels, images.levels, dataset), labels.clone()  # a copy, as in training
 
 
-def _normalise(pixels: Tensor, dataset: DictConfig) -> Tensor:
+def _as_one(images: Tensor) -> Tensor:
+    """Frames [B, T, C, H, W] as images of T * C channels, so that all are changed alike; others unchanged."""
+    return images.flatten(1, 2) if images.dim() == 5 else images
+
+
+def _normalise(pixels: Tensor, levels: int, dataset: DictConfig) -> Tensor:
     mean = torch.tensor(list(dataset.mean), device=pixels.device)[:, None, None]
     std = torch.tensor(list(dataset.std), device=pixels.device)[:, None, None]
-    return pixels.float().div_(255).sub_(mean).div_(std)
+    return pixels.to(torch.float32, copy=True).div_(levels).sub_(mean).div_(std)

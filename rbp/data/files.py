@@ -118,6 +118,6 @@ def read(path: Path) -> bytes:
         raise broken(path, f"cannot be read: {reason}") from error
 
 
-def broken(path: Path, what: str) -> DataError:
-    """The error for a file that is there and wrong."""
+def broken(path: Path | str, what: str) -> DataError:
+    """The error for a file that is there and wrong, or for a part of one such as ARCHIVE.zip: MEMBER."""
     return DataError(f"{path}: {what}. Replace the file, or delete the data set and fetch it again")

@@ -8,22 +8,24 @@ from importlib import import_module
 import torch
 from omegaconf import DictConfig
 
+from rbp.data.framing import Framing, framing_of
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images, Splits
 from rbp.errors import ConfigError
 from rbp.seeds import stream
 
-Reader = Callable[[str, bool], tuple[Images, Images]]  # (root, download) -> (train, test)
+Reader = Callable[..., tuple[Images, Images]]  # (root, download), for events (root, download, Framing)
 
 
 def load(dataset: DictConfig) -> Splits:
     """The images of a data set, on the CPU.
 
+    Those of an event data set are frames, made once and memory-mapped (rbp.data.prepare).
     The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
     Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
     """
     root = os.path.abspath(dataset.root) if dataset.root else ""  # the cache must not depend on where we are
-    train, test = _read(dataset._target_, root, dataset.download)
+    train, test = _read(dataset._target_, root, dataset.download, framing_of(dataset))
     _check_fit(dataset, train, test)
     if dataset.val_split == 0:
         return Splits(train, None, test)
@@ -38,9 +40,9 @@ def load(dataset: DictConfig) -> Splits:
 
 
 @lru_cache(maxsize=4)  # as many data sets as a grid may mix; what failed is not kept
-def _read(target: str, root: str, download: bool) -> tuple[Images, Images]:
+def _read(target: str, root: str, download: bool, framing: Framing | None) -> tuple[Images, Images]:
     try:
-        found = _find_reader(target)(root, download)
+        found = find_reader(target)(*((root, download) if framing is None else (root, download, framing)))
     except TypeError as error:
         raise _no_reader(target, error) from error
     if not (isinstance(found, tuple) and len(found) == 2 and all(isinstance(part, Images) for part in found)):
@@ -48,7 +50,8 @@ def _read(target: str, root: str, download: bool) -> tuple[Images, Images]:
     return found
 
 
-def _find_reader(target: str) -> Reader:
+def find_reader(target: str) -> Reader:
+    """The function that a data set's `_target_` names. Raises ConfigError if there is none."""
     module, _, name = target.rpartition(".")
     try:
         reader = getattr(import_module(module), name)
@@ -60,7 +63,7 @@ def _find_reader(target: str) -> Reader:
 def _no_reader(target: str, reason: object) -> ConfigError:
     return ConfigError(
         f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
-        f"rbp.data.digits.digits: {reason}"
+        f"rbp.data.digits.digits, or for frames (root, download, framing) -> (train, test): {reason}"
     )
 
 
@@ -79,11 +82,15 @@ def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:
 
 def _misfits(dataset: DictConfig, part: str, images: Images) -> Iterator[str]:
     these = f"the {part} images of dataset={dataset.name}"
-    if images.pixels.dtype != torch.uint8 or images.pixels.dim() != 4:
-        found = f"{images.pixels.dtype} of shape {tuple(images.pixels.shape)}"
-        yield f"dataset._target_={dataset._target_}: {these} must be torch.uint8 [N, C, H, W], not {found}"
+    framed = dataset.get("frames") is not None
+    wanted = f"numbers [N, {dataset.T}, C, H, W]" if framed else "torch.uint8 [N, C, H, W]"
+    shape = images.pixels.shape
+    fits = len(shape) == 5 and shape[1] == dataset.T if framed else len(shape) == 4
+    if not fits or (images.pixels.dtype != torch.uint8 and not framed):
+        found = f"{images.pixels.dtype} of shape {tuple(shape)}"
+        yield f"dataset._target_={dataset._target_}: {these} must be {wanted}, not {found}"
         return
-    channels, height, width = images.pixels.shape[1:]
+    channels, height, width = shape[-3:]
     if channels != dataset.channels:
         yield f"dataset.channels={dataset.channels}: {these} have {channels}"
     if (height, width) != (dataset.size, dataset.size):

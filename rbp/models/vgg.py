@@ -16,22 +16,31 @@ Plan = Sequence[int | str]  # a width: conv 3x3, bn, neuron; "A": average pool 2
 def vgg11(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
     """64 A 128 256 A 512 512 A 512 A 512 512, global average, linear: [B, C, H, W] -> [B, classes]."""
     plan = (64, "A", 128, 256, "A", 512, 512, "A", 512, "A", 512, 512)
-    return _vgg(neuron, in_channels, classes, init, plan, pooled=1)
+    return _vgg(neuron, in_channels, classes, init, plan, last=1)
 
 
 def vgg13(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
     """64 64 A 128 128 A 256 256 A 512 512 512 A 512, global average, linear."""
     plan = (64, 64, "A", 128, 128, "A", 256, 256, "A", 512, 512, 512, "A", 512)
-    return _vgg(neuron, in_channels, classes, init, plan, pooled=1)
+    return _vgg(neuron, in_channels, classes, init, plan, last=1)
 
 
 def vggsnn_cifar(neuron: Neuron, in_channels: int, classes: int, init: str = "default") -> nn.Module:
     """64 128 A 256 256 A 512 512 A 512 512, adaptive average 3 x 3, linear."""
     plan = (64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512)
-    return _vgg(neuron, in_channels, classes, init, plan, pooled=3)
+    return _vgg(neuron, in_channels, classes, init, plan, last=3)
 
 
-def _vgg(neuron: Neuron, in_channels: int, classes: int, init: str, plan: Plan, pooled: int) -> nn.Module:
+def vggsnn_dvs(neuron: Neuron, in_channels: int, classes: int, size: int, init: str = "default") -> nn.Module:
+    """64 128 A 256 256 A 512 512 A 512 512 A, linear from 512 x 3 x 3 where the frames are 48 x 48."""
+    plan = (64, 128, "A", 256, 256, "A", 512, 512, "A", 512, 512, "A")
+    return _vgg(neuron, in_channels, classes, init, plan, last=size // 16, pool=False)
+
+
+def _vgg(
+    neuron: Neuron, in_channels: int, classes: int, init: str, plan: Plan, last: int, pool: bool = True
+) -> nn.Module:
+    """The linear layer sees maps of side `last`: averaged to it, or (pool=False) of that side already."""
     layers: list[nn.Module] = []
     channels = in_channels
     for item in plan:
@@ -40,8 +49,9 @@ def _vgg(neuron: Neuron, in_channels: int, classes: int, init: str, plan: Plan, 
             continue
         layers += [nn.Conv2d(channels, item, 3, padding=1), nn.BatchNorm2d(item), neuron()]
         channels = item
-    head = [nn.AdaptiveAvgPool2d(pooled), nn.Flatten(), nn.Linear(channels * pooled**2, classes)]
-    net = nn.Sequential(*layers, *head)
+    if pool:
+        layers.append(nn.AdaptiveAvgPool2d(last))
+    net = nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * last**2, classes))
     if init == "published":
         net.apply(_published_weights)
     return net

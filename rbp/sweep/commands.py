@@ -21,24 +21,25 @@ from rbp.sweep.sweepfolder import SweepFolder, is_run, sweep_of
 CANCEL_WAIT = 60.0  # seconds for jobs to save and end
 
 
-def add_arguments(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the subcommands."""
-    status = commands.add_parser("status", help="the state of every run of a sweep")
-    status.set_defaults(run=_status)
-    logs = commands.add_parser("logs", help="the log of one run, and where its job's output lies")
-    logs.set_defaults(run=_logs)
-    retry = commands.add_parser("retry", help="run again what failed or was lost, where it ran before")
-    retry.add_argument("--stale", action="store_true", help="also what other code than this computed")
-    retry.add_argument("--no-wait", action="store_true", help="return when the jobs are submitted")
-    retry.set_defaults(run=_retry)
-    cancel = commands.add_parser("cancel", help="stop the jobs of a sweep, or of one run")
-    cancel.set_defaults(run=_cancel)
-    for command in (status, retry, cancel):
-        command.add_argument("path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP, runs/SWEEP/RUN")
-    logs.add_argument("path", type=Path, nargs=1, metavar="RUN", help="runs/SWEEP/RUN")
+def add_paths(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `rbp status` and `rbp cancel`."""
+    parser.add_argument("path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP, runs/SWEEP/RUN")
 
 
-def _status(args: argparse.Namespace) -> int:
+def add_run(parser: argparse.ArgumentParser) -> None:
+    """The argument of `rbp logs`."""
+    parser.add_argument("path", type=Path, metavar="RUN", help="runs/SWEEP/RUN")
+
+
+def add_retry(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `rbp retry`."""
+    add_paths(parser)
+    parser.add_argument("--stale", action="store_true", help="also what other code than this computed")
+    parser.add_argument("--no-wait", action="store_true", help="return when the jobs are submitted")
+
+
+def status(args: argparse.Namespace) -> int:
+    """Every run with its state; exit code 1 if one failed or was lost."""
     from rbp.sweep.watch import tell_state
 
     wrong = False
@@ -51,8 +52,9 @@ def _status(args: argparse.Namespace) -> int:
     return int(wrong)
 
 
-def _logs(args: argparse.Namespace) -> int:
-    run = RunFolder(_one_run(args.path[0]))
+def logs(args: argparse.Namespace) -> int:
+    """What one run wrote, and its job."""
+    run = RunFolder(_one_run(args.path))
     (state,) = observe([run.path])
     say(f"{run.path.name}: {state.name}{': ' + state.reason if state.reason else ''}")
     if run.log.exists():
@@ -66,7 +68,8 @@ def _logs(args: argparse.Namespace) -> int:
     return 0
 
 
-def _retry(args: argparse.Namespace) -> int:
+def retry(args: argparse.Namespace) -> int:
+    """Run again what is not done, failed ones too, by the launcher it had."""
     from rbp.sweep.again import again
 
     for path in args.path:
@@ -74,7 +77,8 @@ def _retry(args: argparse.Namespace) -> int:
     return 0
 
 
-def _cancel(args: argparse.Namespace) -> int:
+def cancel(args: argparse.Namespace) -> int:
+    """Stop jobs, which save first; exit code 1 if some have not ended."""
     left = 0
     for path in args.path:
         left += _cancel_runs(path, _runs(path))

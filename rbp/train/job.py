@@ -42,12 +42,14 @@ class Job:
     parallel: DistributedDataParallel | None = None  # net, wrapped, where several ranks train it
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step."""
+        """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step, or
+        for frames x [B, T, C, H, W], one a time step.
+        """
         together = self.parallel is not None and torch.is_grad_enabled()
         net, cfg = self.parallel if together else self.net, self.cfg
         assert net is not None
         with autocast(cfg, self.device):
-            x_seq = x.expand(cfg.T, *x.shape)
+            x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
             return forward(net, x_seq, step_mode=cfg.step_mode, grad_mode=cfg.grad_mode).float()
 
 

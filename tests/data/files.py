@@ -19,6 +19,9 @@ def dataset_config(name: str, **keys: Any) -> DictConfig:
     """conf/dataset/NAME.yaml with some keys replaced."""
     cfg = OmegaConf.load(_CONF / f"{name}.yaml")
     assert isinstance(cfg, DictConfig)
+    if "defaults" in cfg:  # a data set with a T of its own
+        cfg = cfg.dataset
+        cfg.T = None
     for key, value in keys.items():
         OmegaConf.update(cfg, key, str(value) if isinstance(value, Path) else value)
     return cfg

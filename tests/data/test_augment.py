@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from rbp.data.augment import blank_squares, crop, flip
+from rbp.data.augment import blank_squares, crop, flip, roll
 
 
 def random_images(n: int, size: int = 32) -> Tensor:
@@ -73,3 +73,15 @@ def test_squares_around_every_pixel_equally_often_and_cut_at_the_border(side: in
 def test_a_side_of_0_blanks_nothing() -> None:
     x = torch.ones(5, 3, 4, 4)
     assert torch.equal(blank_squares(x, 0, generator()), torch.ones(5, 3, 4, 4))
+
+
+@pytest.mark.parametrize("most", [1, 2])
+def test_rolls_are_torch_s_rolls_all_equally_often(most: int) -> None:
+    images = random_images(4, size=8).repeat(500, 1, 1, 1)
+    moves = [(down, right) for down in range(-most, most + 1) for right in range(-most, most + 1)]
+    counts = torch.zeros(len(moves))
+    rolled = [[image.roll(move, (1, 2)) for move in moves] for image in images[:4]]
+    for i, image in enumerate(roll(images, most, generator())):
+        counts[index_of(image, rolled[i % 4])] += 1
+    expected = 2000 / len(moves)
+    assert ((counts - expected).abs() < 4.5 * expected**0.5).all()

@@ -122,3 +122,45 @@ def test_the_images_themselves_are_never_changed() -> None:
             x.zero_()
             y.zero_()
     assert torch.equal(data.pixels, before) and torch.equal(data.labels, torch.arange(40))
+
+
+# --- frames -------------------------------------------------------------------------------------------------
+
+
+def frames(n: int) -> Images:
+    """Labels are the recordings' numbers; counts in quarters."""
+    pixels = torch.randint(1, 9, (n, 3, 2, 48, 48), generator=torch.Generator().manual_seed(0))
+    return Images(pixels.to(torch.int16), torch.arange(n), levels=4)
+
+
+def test_frames_are_counts_and_all_of_a_recording_are_augmented_alike() -> None:
+    cfg, data = dataset_config("cifar10_dvs", T=3), frames(20)
+    x = torch.cat([x for x, _ in epoch_of_frames(data, cfg)])
+    y = torch.cat([y for _, y in epoch_of_frames(data, cfg)])
+    assert x.dtype == torch.float32 and x.shape == (20, 3, 2, 48, 48)
+    changes = set()
+    for recording, number in zip(x, y, strict=True):
+        whole = data.pixels[number] / 4
+        found = [
+            (flipped, down, right)
+            for flipped in (False, True)
+            for down in range(-5, 6)
+            for right in range(-5, 6)
+            if torch.equal((whole.flip(-1) if flipped else whole).roll((down, right), (-2, -1)), recording)
+        ]
+        assert len(found) == 1
+        changes.add(found[0])
+    assert len(changes) > 10
+    for batch, _ in eval_batches(data, cfg, batch_size=20):
+        assert torch.equal(batch, data.pixels / 4)
+
+
+def test_crop_and_cutout_of_frames_are_the_same_in_every_frame() -> None:
+    cfg = dataset_config("cifar10_dvs", T=3, augment=PLAIN | {"crop": 4, "cutout": 8, "roll": 0})
+    (batch,) = [x for x, _ in epoch_of_frames(frames(16), cfg)]
+    dark = (batch == 0).flatten(1, 2)  # counts are never 0: what is dark was blanked or is padding
+    assert torch.equal(dark.any(1), dark.all(1)) and dark.any()
+
+
+def epoch_of_frames(data: Images, cfg: DictConfig) -> list[tuple[Tensor, Tensor]]:
+    return list(train_batches(data, cfg, batch_size=16, seed=0, epoch=0))

@@ -52,11 +52,28 @@ PARAMETERS = {
     "vgg11": vgg([64, 128, 256, 512, 512, 512, 512, 512]) + linear(512, 10),
     "vgg13": vgg([64, 64, 128, 128, 256, 256, 512, 512, 512, 512]) + linear(512, 10),
     "vggsnn_cifar": vgg([64, 128, 256, 256, 512, 512, 512, 512]) + linear(512 * 9, 10),
+    "dvs_cnn": conv_bn(3, 16) + conv_bn(16, 32) + conv_bn(32, 64) + linear(64, 10),
 }
 # Convolutions and linear layers, and the neurons behind them: as many as the networks' names count.
-NEURONS = {"digits_cnn": 3, "resnet18": 17, "resnet19": 18, "vgg11": 8, "vgg13": 10, "vggsnn_cifar": 8}
+NEURONS = {
+    "digits_cnn": 3,
+    "resnet18": 17,
+    "resnet19": 18,
+    "vgg11": 8,
+    "vgg13": 10,
+    "vggsnn_cifar": 8,
+    "dvs_cnn": 3,
+}
 # Side of the image where the last neurons before the pool see it, for 32 x 32 images.
-LAST_SIDE = {"digits_cnn": 16, "resnet18": 4, "resnet19": 8, "vgg11": 2, "vgg13": 2, "vggsnn_cifar": 4}
+LAST_SIDE = {
+    "digits_cnn": 16,
+    "resnet18": 4,
+    "resnet19": 8,
+    "vgg11": 2,
+    "vgg13": 2,
+    "vggsnn_cifar": 4,
+    "dvs_cnn": 8,
+}
 
 
 def network(*overrides: str) -> nn.Module:
@@ -91,6 +108,17 @@ def test_smallest_image_of_the_yaml_is_the_smallest_that_fits(arch: str) -> None
     net = build(cfg)
     side = cfg.arch.min_size
     assert net(torch.rand(2, 3, side, side)).shape == (2, 10)
+
+
+def test_vggsnn_dvs_sees_3_x_3_maps_of_the_papers_frames_and_fits_every_size_from_16_on() -> None:
+    widths = [64, 128, 256, 256, 512, 512, 512, 512]
+    own = sum(conv_bn(a, b, bias=True) for a, b in zip([2, *widths], widths, strict=False))
+    net = build(make("dataset=cifar10_dvs", "arch=vggsnn_dvs"))
+    assert sum(p.numel() for p in net.parameters()) == own + linear(512 * 9, 10)
+    assert [type(m) for m in net][-3:] == [nn.AvgPool2d, nn.Flatten, nn.Linear]  # no adaptive pool
+    for size in (16, 31, 48, 50):
+        net = build(make("dataset=cifar10_dvs", "arch=vggsnn_dvs", f"dataset.size={size}"))
+        assert net(torch.rand(2, 2, size, size)).shape == (2, 10)
 
 
 def test_classes_and_channels_are_those_of_the_data_set() -> None:

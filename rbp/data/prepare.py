@@ -1,0 +1,196 @@
+"""From the recordings of an event data set to prepared frames, once: on all cores, resumable, never by half.
+
+Everything is made in a folder `.building-NAME`, which becomes NAME in one step when it is whole.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rbp.data.framing import Framing
+from rbp.data.images import Images
+from rbp.data.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
+from rbp.data.recordings import Found
+from rbp.data.shards import Shard, make_all, plan, unwritable, widest
+from rbp.errors import ConfigError, DataError
+from rbp.output import Screen, say
+from rbp.runfolder import read_json, write_json
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """An event data set, a `_target_` of the group `dataset`. `find(root, framing)` finds its recordings."""
+
+    name: str
+    title: str
+    classes: int
+    find: Callable[[Path, Framing], Found]
+
+    def __call__(self, root: str, download: bool, framing: Framing) -> tuple[Images, Images]:
+        """(train, test) with pixels [N, T, 2, size, size]; prepares them first if they are not."""
+        if download:
+            raise ConfigError(
+                f"dataset.download=true: {self.title} is not fetched by this program; set it to false"
+            )
+        top = Path(root).expanduser()
+        folder = framing.folder(self.name, top)
+        manifest = read_manifest(folder, self.name, framing)
+        if manifest is None:
+            say(f"{self.title} is not prepared for T={framing.T} yet: that is done now, once.")
+            manifest = self.prepare(top, framing)
+        return open_prepared(folder, manifest)
+
+    def prepare(self, root: Path, framing: Framing, workers: int | None = None) -> dict[str, Any]:
+        """Make the frames unless they are there, of the same recordings; returns their manifest."""
+        folder = framing.folder(self.name, root)
+        found = self.find(root, framing)
+        source = fingerprint(found)
+        building = folder.with_name(f".building-{folder.name}")
+        try:
+            building.mkdir(parents=True, exist_ok=True)
+            with _locked(building.with_name(f"{building.name}.lock")):
+                manifest = read_manifest(folder, self.name, framing)
+                if manifest is not None and manifest["source"]["fingerprint"] == source:
+                    say(f"{folder} is prepared already.")
+                    shutil.rmtree(building)
+                    return manifest
+                return _build(self, found, source, framing, building, folder, workers or usable_cores())
+        except OSError as error:
+            raise unwritable(building, error) from error
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; a cluster's job may not use all of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def fingerprint(found: Found) -> str:
+    """A hash of which recordings there are and in which files, by size and time of change."""
+    files = {r.file for part in (found.train, found.test) for r in part}
+    state = {str(file.name): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
+    names = [[r.name, r.kind, r.label] for part in (found.train, found.test) for r in part]
+    return hashlib.sha256(json.dumps([names, sorted(state.items())]).encode()).hexdigest()
+
+
+def _locked(file: Path) -> IO[str]:
+    """Hold the lock of a preparation; the system gives it back when the process ends, however it does."""
+    stream = file.open("a+")
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.seek(0)
+        holder = stream.read().strip() or "unknown"
+        stream.close()
+        raise DataError(
+            f"{file}: another process prepares these frames (pid {holder}); wait for it"
+        ) from None
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    return stream
+
+
+def _build(
+    data: EventSet, found: Found, source: str, framing: Framing, building: Path, folder: Path, workers: int
+) -> dict[str, Any]:
+    """Make the shards that are missing, join them, and put the whole in its place."""
+    made_of = what_decides(data.name, framing) | {"source": source, "on_error": framing.on_error}
+    if read_json(building / "plan.json") != made_of:  # of other files: nothing of it is of use
+        shutil.rmtree(building)
+        building.mkdir()
+        write_json(building / "plan.json", made_of)
+    shards = plan({"train": found.train, "test": found.test}, framing, data.classes, building)
+    start = time.perf_counter()
+    with _progress() as progress:
+        task = progress.add_task(f"{data.title} T={framing.T}", total=len(found.train) + len(found.test))
+        for recordings in make_all(shards, workers):
+            progress.advance(task, recordings)
+    manifest = _join(data, found, source, framing, building, shards)
+    seconds = time.perf_counter() - start
+    _put_in_place(building, folder)
+    say(_told(manifest, folder, seconds))
+    return manifest
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = Screen(stderr=True)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+
+
+def _join(
+    data: EventSet, found: Found, source: str, framing: Framing, building: Path, shards: list[Shard]
+) -> dict[str, Any]:
+    """Write each split's file from its shards, and the manifest last."""
+    summaries = {shard.number: read_json(shard.summary) for shard in shards}
+    scales = {level for summary in summaries.values() for level in summary["levels"]}
+    if len(scales) != 1:
+        raise DataError(f"{building}: no recording is left" if not scales else f"{building}: sizes differ")
+    manifest = {
+        "made_of": what_decides(data.name, framing),
+        "levels": scales.pop(),
+        "events": sum(summary["events"] for summary in summaries.values()),
+        "skipped": [entry for summary in summaries.values() for entry in summary["skipped"]],
+        "source": {"found_as": found.source, "fingerprint": source},
+        "parts": {},
+    }
+    for part in PARTS:
+        own = [shard for shard in shards if shard.part == part and summaries[shard.number]["recordings"]]
+        if not own:
+            raise DataError(f"{data.title}: no recording of the {part} split is left; nothing was prepared")
+        recordings = [entry for shard in own for entry in summaries[shard.number]["recordings"]]
+        sha256 = _write_part(building / f"{part}.npy", own, len(recordings))
+        manifest["parts"][part] = {"sha256": sha256, "recordings": recordings}
+    write_json(building / MANIFEST, manifest)
+    return manifest
+
+
+def _write_part(file: Path, shards: list[Shard], n: int) -> str:
+    """One .npy of all frames of these shards; returns its sha256."""
+    pieces = [np.load(shard.frames, mmap_mode="r") for shard in shards]
+    dtype = widest([piece.dtype for piece in pieces])
+    digest = hashlib.sha256()
+    with file.open("wb") as stream:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": (n, *pieces[0].shape[1:])}
+        write_array_header_1_0(stream, header)
+        stream.flush()
+        digest.update(file.read_bytes())
+        for piece in pieces:
+            content = np.ascontiguousarray(piece, dtype).tobytes()
+            stream.write(content)
+            digest.update(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _put_in_place(building: Path, folder: Path) -> None:
+    for leftover in (*building.glob("[0-9]*.npy"), *building.glob("[0-9]*.json"), building / "plan.json"):
+        leftover.unlink()
+    if folder.exists():  # of other files, or not whole
+        shutil.rmtree(folder)
+    building.rename(folder)
+
+
+def _told(manifest: dict[str, Any], folder: Path, seconds: float) -> str:
+    n = {part: len(manifest["parts"][part]["recordings"]) for part in PARTS}
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    lines = [
+        f"{folder}: {n['train']:,} training and {n['test']:,} test recordings, {manifest['events']:,} events "
+        f"in {seconds:.1f} s ({manifest['events'] / seconds / 1e6:.1f} million/s), {size / 2**20:,.1f} MiB"
+    ]
+    if skipped := manifest["skipped"]:
+        lines.append(f"skipped {len(skipped)}, listed in {MANIFEST}:")
+        lines += [f"  {entry['why']}" for entry in skipped[:10]]
+    return "\n".join(lines)

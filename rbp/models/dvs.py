@@ -1,0 +1,23 @@
+"""A small network for small frames of events."""
+
+from collections.abc import Callable
+
+from torch import nn
+
+
+def dvs_cnn(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    """conv 16 A conv 32 A conv 64, global average, linear: [B, C, H, W] -> [B, classes]."""
+
+    def conv(c_in: int, c_out: int) -> list[nn.Module]:
+        return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), neuron()]
+
+    return nn.Sequential(
+        *conv(in_channels, 16),
+        nn.AvgPool2d(2),
+        *conv(16, 32),
+        nn.AvgPool2d(2),
+        *conv(32, 64),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(64, classes),
+    )

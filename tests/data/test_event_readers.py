@@ -1,0 +1,252 @@
+"""Readers of recordings: event for event, and whatever is wrong with a file is a DataError that names it."""
+
+import io
+import struct
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rbp.data.aedat2 import read_aedat2
+from rbp.data.aedat3 import read_aedat3
+from rbp.data.events import Events as Read
+from rbp.data.events_np import read_events_np
+from rbp.data.pairs import read_pair
+from rbp.errors import DataError
+from tests.data.event_files import HEADER2, HEADER3, Events, aedat2, aedat3, pair, random_events, write_npz
+
+pixel = st.integers(0, 127)
+event = st.tuples(st.integers(0, 2**31 - 1), pixel, pixel, st.integers(0, 1))
+any_events = st.lists(event, min_size=1, max_size=50).map(lambda events: sorted(events, key=lambda e: e[0]))
+
+
+def npz(events: Events) -> bytes:
+    stream = io.BytesIO()
+    write_npz(stream, events)  # type: ignore[arg-type]
+    return stream.getvalue()
+
+
+def saved(value: object) -> bytes:
+    stream = io.BytesIO()
+    torch.save(value, stream)
+    return stream.getvalue()
+
+
+def as_list(read: Read) -> Events:
+    return [tuple(map(int, e)) for e in zip(read.t, *read.xyp(), strict=True)]  # type: ignore[misc]
+
+
+READERS: dict[str, tuple[Callable, Callable]] = {
+    "aedat2": (aedat2, lambda content: read_aedat2(content, "FILE")),
+    "aedat3": (aedat3, lambda content: read_aedat3(content, "FILE")),
+    "events_np": (npz, lambda content: read_events_np(content, 128, "FILE")),
+}
+
+
+@pytest.mark.parametrize("form", READERS)
+@given(events=any_events)
+@settings(max_examples=50, deadline=None)
+def test_every_event_comes_back(form: str, events: Events) -> None:
+    write, read = READERS[form]
+    assert as_list(read(write(events))) == events
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_spikingjelly_reads_the_same_events_out_of_the_same_files(tmp_path: Path) -> None:
+    cifar10_dvs = pytest.importorskip("spikingjelly.datasets.cifar10_dvs", exc_type=Exception)
+    from spikingjelly.datasets.utils import load_aedat_v3
+
+    events = random_events(500, 0)
+    for form, load in (("aedat2", cifar10_dvs._load_origin_data), ("aedat3", load_aedat_v3)):
+        write, read = READERS[form]
+        (tmp_path / form).write_bytes(write(events))
+        theirs = load(tmp_path / form)
+        x, y, p = read(write(events)).xyp()
+        for ours, key in ((x, "x"), (y, "y"), (p, "p")):
+            assert np.array_equal(ours, np.asarray(theirs[key]).astype(int)), (form, key)
+        assert np.array_equal(read(write(events)).t, theirs["t"])
+
+
+def test_times_of_aedat3_go_on_where_31_bits_end() -> None:
+    content = aedat3([(2**31 - 1, 1, 2, 0)]) + aedat3([(5, 3, 4, 1)], overflow=1)[len(HEADER3) + 36 :]
+    assert as_list(read_aedat3(content, "FILE")) == [(2**31 - 1, 1, 2, 0), (2**31 + 5, 3, 4, 1)]
+
+
+def test_events_marked_invalid_in_aedat3_are_left_out() -> None:
+    content = bytearray(aedat3([(1, 5, 5, 1), (2, 6, 6, 1)]))
+    content[-8] &= 0xFE  # bit 0 of the last event
+    assert as_list(read_aedat3(bytes(content), "FILE")) == [(1, 5, 5, 1)]
+
+
+def address(number: int, t: int = 0) -> bytes:
+    return struct.pack(">II", number, t)
+
+
+GOOD = [(10, 1, 2, 0), (20, 3, 4, 1), (30, 5, 6, 0)]
+BACK = [(10, 1, 2, 0), (30, 5, 6, 0), (20, 3, 4, 1)]
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "said"),
+    [
+        ("aedat2", b"", "is empty"),
+        ("aedat2", HEADER2, "has no events"),
+        ("aedat2", b"#!AER-DAT3.1\r\n", "is no AEDAT 2.0"),
+        ("aedat2", b"\x89PNG\r\n", "is no AEDAT 2.0"),
+        ("aedat2", HEADER2[:-2], "is cut short in its header"),
+        ("aedat2", aedat2(GOOD)[:-3], "is cut short: 5 bytes are left over"),
+        ("aedat2", HEADER2 + address(3) + address(1 << 15), "event 1 has the address 0x8000, off the sensor"),
+        ("aedat2", HEADER2 + address(2**32 - 1), "event 0 has the address 0xffffffff"),
+        ("aedat2", aedat2(BACK), "time goes back after event 1: from 30 to 20 microseconds"),
+        ("aedat3", b"", "is empty"),
+        ("aedat3", HEADER2, "is no AEDAT 3.1"),
+        ("aedat3", HEADER3[:-6], "has no line #!END-HEADER"),
+        ("aedat3", HEADER3, "has no packet of polarity events"),
+        ("aedat3", aedat3(GOOD)[:-3], "is cut short in a packet of 3 events"),
+        ("aedat3", aedat3(GOOD) + b"\1\0", "is cut short in the header of a packet"),
+        ("aedat3", aedat3([(1, 128, 5, 0)]), "event 0 has x=128; must be from 0 to 127"),
+        ("aedat3", aedat3([(1, 5, 4000, 0)]), "event 0 has y=4000; must be from 0 to 127"),
+        ("aedat3", aedat3(BACK), "time goes back after event 1"),
+        ("events_np", b"", "is no whole npz archive"),
+        ("events_np", npz(GOOD)[:-30], "is no whole npz archive"),
+        ("events_np", npz([]), "has no events"),
+        ("events_np", npz(BACK), "time goes back"),
+        ("events_np", npz([(1, 200, 0, 0)]), "event 0 has x=200"),
+        ("events_np", npz([(1, 0, 0, 2)]), "event 0 has p=2; must be from 0 to 1"),
+        ("events_np", npz([(1, 0, -1, 0)]), "event 0 has y=-1"),
+    ],
+)
+def test_broken_recordings_are_named_with_what_is_wrong(form: str, content: bytes, said: str) -> None:
+    with pytest.raises(DataError, match="FILE") as told:
+        READERS[form][1](content)
+    assert said in str(told.value)
+
+
+def arrays(**values: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.savez(stream, **values)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (arrays(t=np.arange(3), x=np.arange(3)), "lacks the arrays y, p"),
+        (arrays(t=np.arange(3), x=np.arange(3), y=np.arange(3), p=np.zeros(2, int)), "2 polarities"),
+        (arrays(t=np.arange(3), x=np.ones(3), y=np.arange(3), p=np.zeros(3, int)), "x: is float64"),
+        (
+            arrays(t=np.ones((2, 2), int), x=np.arange(2), y=np.arange(2), p=np.arange(2)),
+            "t: is int64 [2, 2]",
+        ),
+    ],
+)
+def test_arrays_of_other_kinds_are_refused(content: bytes, said: str) -> None:
+    with pytest.raises(DataError) as told:
+        read_events_np(content, 128, "FILE")
+    assert said in str(told.value)
+
+
+# --- pairs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("label", [3, torch.tensor(3), torch.tensor([3])])
+def test_a_pair_is_counts_and_a_label(label: object) -> None:
+    frames, _ = pair(0, T=2, side=16)
+    counts, read = read_pair(saved((frames, label)), 10, "FILE")
+    assert read == 3 and counts.dtype == np.float32 and np.array_equal(counts, frames.numpy())
+
+
+class Payload:
+    """What a pickle that runs code looks like."""
+
+    def __reduce__(self) -> tuple:
+        return print, ("code of a data file ran",)
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        ((torch.zeros(2, 2, 8, 8), 10), "has the label 10; must be a whole number from 0 to 9"),
+        ((torch.zeros(2, 2, 8, 8), -1), "has the label -1"),
+        ((torch.zeros(2, 2, 8, 8), torch.tensor(2.5)), "has the label 2.5"),
+        ((torch.zeros(2, 2, 8, 8), torch.tensor([1, 2])), "has the label torch.int64 [2]"),
+        ((torch.zeros(2, 2, 8, 8), "cat"), "has the label 'cat'"),
+        ((torch.zeros(2, 2, 8, 8), True), "has the label True"),
+        ((torch.zeros(2, 3, 8, 8), 1), "must be [T, 2, side, side]"),
+        ((torch.zeros(2, 2, 8, 9), 1), "must be [T, 2, side, side]"),
+        ((torch.zeros(2, 8, 8), 1), "must be a tensor [T, 2, H, W]"),
+        ((torch.full((2, 2, 8, 8), -1.0), 1), "below 0 or not finite"),
+        ((torch.full((2, 2, 8, 8), torch.nan), 1), "below 0 or not finite"),
+        ((torch.zeros(1).expand(1000, 2, 999, 999), 1), "has frames [1000, 2, 999, 999] in"),
+        (torch.zeros(2, 2, 8, 8), "holds a Tensor; must hold a pair"),
+        ((Payload(), 1), "cannot be loaded with weights_only=True"),
+    ],
+)
+def test_broken_pairs_are_named_with_what_is_wrong(
+    held: object, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DataError, match="FILE") as told:
+        read_pair(saved(held), 10, "FILE")
+    assert said in str(told.value)
+    assert capsys.readouterr().out == ""
+
+
+# --- fuzz: no crash, no hang, no memory blow-up -------------------------------------------------------------
+
+FUZZED = {form: (write(random_events(200, 1)), read) for form, (write, read) in READERS.items()}
+FUZZED["pair"] = (saved(pair(0, T=2, side=16)), lambda content: read_pair(content, 10, "FILE"))
+
+
+@st.composite
+def mutated(draw: st.DrawFn, content: bytes) -> bytes:
+    """Some bytes changed, a piece cut out or doubled."""
+    changed = bytearray(content)
+    for _ in range(draw(st.integers(0, 6))):
+        at = draw(st.integers(0, len(changed) - 1))
+        changed[at] = draw(st.integers(0, 255))
+    first, last = sorted(draw(st.tuples(*[st.integers(0, len(changed))] * 2)))
+    kind = draw(st.sampled_from(["keep", "cut", "double", "end"]))
+    if kind == "cut":
+        del changed[first:last]
+    elif kind == "double":
+        changed[first:first] = changed[first:last]
+    elif kind == "end":
+        del changed[first:]
+    return bytes(changed)
+
+
+def survives(content: bytes, read: Callable) -> None:
+    tracemalloc.start()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            read(content)
+    except DataError as error:
+        assert "FILE" in str(error)
+    finally:
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 100 * len(content) + 10_000_000
+
+
+@pytest.mark.parametrize("form", FUZZED)
+@given(data=st.data())
+@settings(max_examples=150, deadline=None)
+def test_mutated_files_are_read_or_refused(form: str, data: st.DataObject) -> None:
+    content, read = FUZZED[form]
+    survives(data.draw(mutated(content)), read)
+
+
+@pytest.mark.parametrize("form", FUZZED)
+@given(tail=st.binary(max_size=400), with_head=st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_random_bytes_are_read_or_refused(form: str, tail: bytes, with_head: bool) -> None:
+    content, read = FUZZED[form]
+    head = {"aedat2": HEADER2, "aedat3": HEADER3}.get(form, content[:30])
+    survives((head if with_head else b"") + tail, read)
