@@ -98,7 +98,7 @@ def _key(neuron: Neuron) -> tuple:
 
 
 @functools.cache
-def _kernel(key: tuple, last: bool, start: Any) -> Callable:
+def _kernel(key: Any, last: bool, start: Any) -> Callable:
     """The kernel of a kind of neurons; `last`: channels are the last axis of a step in memory; start: the
     numbers that their state is at rest, None for a kernel that goes on from where another ended."""
     number, settings, (kind, alpha) = key
