@@ -1,4 +1,4 @@
-"""The scan as one compiled kernel: the same numbers, few kernels, and a warning where there is no compiler."""
+"""The scan as one compiled kernel: the same numbers, few kernels, and a warning without a compiler."""
 
 import os
 import subprocess
