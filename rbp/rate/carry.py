@@ -47,7 +47,8 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     """The layer's output: spikes without a graph, and the rate with one."""
     sequence = takes_sequence(layer, x.looks) if x.shown else False
     hidden = hide(x, sequence)
-    if x.run.chunk is not None and not hidden.currents.constant:
+    varies = hasattr(rule, "binary") or x.run.chunk is None or not hidden.currents.constant  # neurons' do
+    if x.run.chunk is not None and varies:
         assert hidden.rate is not None
         currents = by_chunks(rule, layer, hidden.currents, hidden.rate, trace, x.run.chunk)
         return show(Pair(currents, rule.rate(layer, hidden.rate, trace), x.run), x, sequence)

@@ -101,11 +101,12 @@ def _key(neuron: Neuron) -> tuple:
 def _kernel(key: Any, last: bool, start: Any) -> Callable:
     """The kernel of a kind of neurons; `last`: channels are the last axis of a step in memory; start: the
     numbers that their state is at rest, None for a kernel that goes on from where another ended."""
-    number, settings, (kind, alpha) = key
+    number, (decays, threshold, reset_to, detached), (kind, alpha) = key
     surrogate = kind(alpha)
 
     def kernel(terms: list, leak: Any, memory: Any, totals: list, out: Tensor) -> tuple:
-        neuron = Neuron(number if leak is None else leak, *settings, surrogate)
+        k = number if leak is None else leak
+        neuron = Neuron(k, decays, threshold, reset_to, detached, surrogate)
         state, sums = State(*(memory or start)), Sums(*totals)
         for t in range(out.shape[0]):
             step(neuron, _current(terms, t), state, sums, out[t])

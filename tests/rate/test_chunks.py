@@ -106,11 +106,13 @@ def network() -> nn.Module:
     )
 
 
-def test_memory_at_its_most_grows_by_the_bits_of_the_spikes_alone() -> None:
+@pytest.mark.parametrize("static", [False, True])
+def test_memory_at_its_most_grows_by_the_bits_of_the_spikes_alone(static: bool) -> None:
     net = network()
 
     def most(T: int, chunk: int | None) -> int:
-        x = torch.rand(4, 2, 16, 16).expand(T, 4, 2, 16, 16) * torch.ones(T, 1, 1, 1, 1)
+        x = torch.rand(4, 2, 16, 16).expand(T, 4, 2, 16, 16)
+        x = x if static else x.clone()
         return most_alive(net, x, chunk=chunk)
 
     layer_step = 4 * 32 * 16 * 16 * 4  # bytes of a step of a layer
