@@ -3,6 +3,7 @@
 import copy
 import functools
 from collections.abc import Callable
+from typing import Any
 
 from omegaconf import DictConfig
 from spikingjelly.activation_based import base, functional, layer, memopt
@@ -24,7 +25,9 @@ _WRAPPERS = (
 )
 
 
-def contestant(name: str, cfg: DictConfig, example: Tensor) -> tuple[nn.Module, Forward]:
+def contestant(
+    name: str, cfg: DictConfig, example: Tensor, rate_options: dict[str, Any] | None = None
+) -> tuple[nn.Module, Forward]:
     """The network of this name with its forward pass over T steps, on the device of the example images.
 
     The ReLU network is the same with every neuron a ReLU, and sees the image once: the unit of cost. BPTT is
@@ -37,8 +40,8 @@ def contestant(name: str, cfg: DictConfig, example: Tensor) -> tuple[nn.Module, 
         return net, lambda x, steps: net(x)
     net = build(cfg).to(example.device)
     if name == RATE:
-        mode = cfg.step_mode
-        return net, lambda x, steps: forward(net, x.expand(steps, *x.shape), step_mode=mode, grad_mode="rate")
+        how = {"step_mode": cfg.step_mode, "grad_mode": "rate"} | (rate_options or {})
+        return net, lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
     net = as_spikingjelly(net)
     functional.set_step_mode(net, cfg.step_mode)
     run = functools.partial(_bptt, net, cfg.step_mode)

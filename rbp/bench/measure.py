@@ -42,9 +42,9 @@ class _Step:
 
 
 def measure(
-    cfg: DictConfig, names: list[str], batch: int, device: torch.device, rounds: int
+    cfg: DictConfig, names: list[str], batch: int, device: torch.device, rounds: int, rate_options: dict
 ) -> dict[str, Timing]:
-    """Timings of every contestant on a random batch of the data set's shape.
+    """Timings of every contestant on a random batch of the data set's shape; rate_options: of rbp.forward.
 
     In each round every contestant takes one step, so that a change of the machine's speed meets all alike.
     """
@@ -52,7 +52,7 @@ def measure(
     shape = (batch, cfg.dataset.channels, cfg.dataset.size, cfg.dataset.size)
     x = torch.randn(shape, generator=random).to(device)
     y = torch.randint(0, cfg.dataset.classes, (batch,), generator=random).to(device)
-    steps = {name: _Step(*contestant(name, cfg, x), cfg, x, y) for name in names}
+    steps = {name: _Step(*contestant(name, cfg, x, rate_options), cfg, x, y) for name in names}
     timings = {name: Timing() for name in names}
     for name, step in steps.items():
         _count_bytes(step, timings[name])

@@ -1,6 +1,7 @@
 """The benchmark as a whole: measure each T, print the table, write it as JSON and as a figure."""
 
 import argparse
+import itertools
 import statistics
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from rbp.bench.figure import draw
 from rbp.bench.measure import Timing, measure, ratio
 from rbp.code_version import code_version
 from rbp.errors import ConfigError
+from rbp.rate.compiled import CHOICES
 from rbp.runfolder import write_json
 from rbp.sweep.compose import COMPOSITION_ERRORS, freeze
 from rbp.sweep.messages import explain
@@ -30,47 +32,86 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--arch", default="resnet18", help="an option of the group arch (resnet18)")
     parser.add_argument("--dataset", default="cifar10", help="whose image shape is used (cifar10)")
     parser.add_argument("--T", default="1,2,4,8", help="time steps, comma-separated (1,2,4,8)")
-    parser.add_argument("--batch", type=int, default=32, help="images in a batch (32)")
-    parser.add_argument("--step-mode", default="m", choices=("m", "s"))
-    parser.add_argument("--precision", default="fp32", choices=("fp32", "bf16"))
+    parser.add_argument("--batch", default="32", help="images in a batch, comma-separated (32)")
+    parser.add_argument("--step-mode", default="m", help="m, s or m,s (m)")
+    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp32,bf16 (fp32)")
+    parser.add_argument("--kernels", default="auto", help="of rate: auto, plain or compiled (auto)")
+    parser.add_argument("--chunk", type=int, help="of rate: time steps in memory at once (all)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument("--rounds", type=int, default=5, help="counted steps of each contestant (5)")
     parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for JSON and figure")
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run the benchmark of the command line's arguments. Raises ConfigError for those that make no sense."""
-    if args.batch < 2 or args.rounds < 1:
-        raise ConfigError(f"--batch {args.batch} --rounds {args.rounds}: at least 2 images and 1 round")
-    cfgs = [_config(args, steps) for steps in _time_steps(args.T)]
+    """Run the benchmark of the command line's arguments: a table, a JSON file and a figure for each batch
+    size, step mode and precision. Raises ConfigError for arguments that make no sense."""
+    tables = _tables(args)
+    configs = [[_config(one, steps) for steps in _numbers("--T", one.T, least=1)] for one in tables]
+    for one, cfgs in zip(tables, configs, strict=True):
+        _bench(one, cfgs)
+    return 0
+
+
+def _tables(args: argparse.Namespace) -> list[argparse.Namespace]:
+    """The arguments of each table, with one batch size, step mode and precision."""
+    if args.rounds < 1 or (args.chunk or 1) < 1:
+        raise ConfigError(f"--rounds {args.rounds} --chunk {args.chunk}: at least 1")
+    if args.kernels not in CHOICES:
+        raise ConfigError(f"--kernels {args.kernels}: one of {', '.join(CHOICES)}")
+    batches = _numbers("--batch", args.batch, least=2)
+    modes = _words("--step-mode", args.step_mode, ("m", "s"))
+    precisions = _words("--precision", args.precision, config.PRECISIONS)
+    names = ("batch", "step_mode", "precision")
+    values = itertools.product(batches, modes, precisions)
+    return [argparse.Namespace(**vars(args) | dict(zip(names, each, strict=True))) for each in values]
+
+
+def _words(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
+    words = text.split(",")
+    for word in words:
+        if word not in allowed:
+            raise ConfigError(f"{option} {text}: one or more of {', '.join(allowed)}, comma-separated")
+    return words
+
+
+def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
+    """One table."""
     device = choose_device(cfgs[0])
     prepare_torch(cfgs[0])
     torch.use_deterministic_algorithms(False)
+    print(_heading(args))
     table = []
     for cfg in cfgs:
-        timings = measure(cfg, list(NAMES), args.batch, device, args.rounds)
+        options = {"kernels": args.kernels, "chunk": args.chunk}
+        timings = measure(cfg, list(NAMES), args.batch, device, args.rounds, options)
         table += rows(cfg.T, timings)
         _print(table[-len(timings) :], first=cfg is cfgs[0])
     args.out.mkdir(parents=True, exist_ok=True)
     stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{device.type}"
-    what = {"arch": args.arch, "dataset": args.dataset, "batch": args.batch, "step_mode": args.step_mode}
+    stem += "" if args.kernels == "auto" else f"-{args.kernels}"
+    stem += "" if args.chunk is None else f"-chunk{args.chunk}"
+    what: dict[str, Any] = {
+        "arch": args.arch,
+        "dataset": args.dataset,
+        "batch": args.batch,
+        "step_mode": args.step_mode,
+    }
     machine = describe_machine(cfgs[0], device)
     record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(), "rows": table}
     write_json(args.out / f"{stem}.json", record)
     draw(record, args.out / f"{stem}.svg")
     print(f"on {machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
     print(f"Files: {args.out / stem}.json, .svg")
-    return 0
 
 
-def _time_steps(text: str) -> list[int]:
+def _numbers(option: str, text: str, least: int) -> list[int]:
     try:
-        steps = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        steps = []
-    if not steps or min(steps) < 1:
-        raise ConfigError(f"--T {text}: must be whole numbers, 1 or more, such as 1,2,4,8")
-    return steps
+        numbers = []
+    if not numbers or min(numbers) < least:
+        raise ConfigError(f"{option} {text}: must be whole numbers, {least} or more, comma-separated")
+    return numbers
 
 
 def _config(args: argparse.Namespace, steps: int) -> DictConfig:
@@ -105,6 +146,10 @@ def rows(steps: int, timings: dict[str, Timing]) -> list[dict[str, Any]]:
         }
         for name, timing in timings.items()
     ]
+
+
+def _heading(args: argparse.Namespace) -> str:
+    return f"{args.arch}, batch {args.batch}, step mode {args.step_mode}, {args.precision}"
 
 
 def _print(table: list[dict[str, Any]], first: bool) -> None:

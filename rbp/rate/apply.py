@@ -12,9 +12,11 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from rbp.rate import functions
 from rbp.rate.carry import by_rule
-from rbp.rate.currents import Currents
+from rbp.rate.chunks import held_if_long
+from rbp.rate.currents import Currents, Term
 from rbp.rate.errors import NoRuleError
 from rbp.rate.function_layers import AS_LAYER, DROPOUTS
+from rbp.rate.later import Later
 from rbp.rate.pair import Pair
 from rbp.rate.rules import Exact, fold_time
 from rbp.rate.traces import is_constant
@@ -98,7 +100,9 @@ def _check(call: Call) -> None:
 
 def _stays_open(pairs: list[Pair]) -> bool:
     """Whether the sum of two sequences, one of them a formula still, can be one as well."""
-    if any(pair.rate is None or pair.given is None or pair.shown for pair in pairs):
+    if any(pair.rate is None or pair.given is None for pair in pairs):
+        return False
+    if any(pair.shown != pairs[0].shown or (pair.shown and pair.rate.shape[0] != 1) for pair in pairs):  # type: ignore[union-attr]
         return False
     a, b = (pair.looks.shape for pair in pairs)
     return a == b and any(isinstance(pair.given, Currents) for pair in pairs)
@@ -107,7 +111,8 @@ def _stays_open(pairs: list[Pair]) -> bool:
 def _open_sum(a: Pair, b: Pair) -> Pair:
     """The sum of two pairs (a residual block's, on its way to a neuron), its sequence a formula."""
     assert a.rate is not None and b.rate is not None
-    return Pair(a.currents + b.currents, a.rate + b.rate, a.run)
+    total = a.currents + b.currents
+    return Pair(held_if_long(total), a.rate + b.rate, a.run, a.shown)
 
 
 def _on_both(call: Call) -> Any:
@@ -116,6 +121,11 @@ def _on_both(call: Call) -> Any:
     exact = first.run.rate and len(call.pairs) > 1 and call.func in functions.PRODUCTS
     trace = first.run.trace(call.func)[0] if exact else None
     spikes = rate = None
+    if (run := first.run).chunk is not None and not (exact or first.shown) and _varying(call.pairs):
+        rate = call(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
+        if isinstance(rate, Tensor):
+            later = Later(rate, run.steps, run.chunk, lambda steps: _of(call, steps))
+            return Pair(Currents([Term(later)]), rate, run)
     if first.given is not None:
         with torch.no_grad() if first.run.rate else nullcontext():
             seqs = [p.spikes for p in call.pairs]
@@ -126,6 +136,15 @@ def _on_both(call: Call) -> Any:
         rate = _for_one_step(call)(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
         rate = rate if trace is None else Exact.apply(rate, trace.take("value"))
     return _join(spikes, rate, first, call.func)
+
+
+def _varying(pairs: list[Pair]) -> bool:
+    return not all(pair.currents.constant for pair in pairs)
+
+
+def _of(call: Call, steps: slice) -> Tensor:
+    """Some steps of a call's result."""
+    return over_time(call, *(pair.currents.at(steps).written_out() for pair in call.pairs))
 
 
 def _by_step(spikes: Tensor, like: Pair) -> Tensor:

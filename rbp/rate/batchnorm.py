@@ -18,10 +18,12 @@ from torch.autograd.function import once_differentiable
 
 from rbp.rate.currents import Currents, Term
 from rbp.rate.errors import InputError
-from rbp.rate.rules import fold_time, register
-from rbp.rate.traces import Trace, is_constant
+from rbp.rate.later import Later
+from rbp.rate.rules import register
+from rbp.rate.traces import Trace
 
 aten = torch.ops.aten
+Moments = tuple[Tensor, Tensor, int]
 Draft = Callable[[Tensor], Tensor]
 
 
@@ -42,7 +44,9 @@ class _BatchNormRate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         rate, weight, mean, invstd = ctx.saved_tensors
-        grad = grad.to(rate.dtype).contiguous()
+        grad = grad.to(rate.dtype)
+        if grad.stride() != rate.stride():
+            grad = torch.empty_like(rate).copy_(grad)
         statistics = (None, None, mean, invstd, True, ctx.eps)
         wanted = list(ctx.needs_input_grad[:3])
         grads = aten.native_batch_norm_backward(grad, rate, weight, *statistics, wanted)
@@ -52,32 +56,34 @@ class _BatchNormRate(torch.autograd.Function):
 class BatchNormRule:
     """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor | Currents:
+    takes_currents = over_time = True
+
+    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Currents:
+        """A formula, which whoever reads it computes."""
         if not uses_batch_statistics(layer):
-            return fold_time(lambda x: normalise_by_running(layer, x), x_seq)
+            invstd = (layer.running_var + layer.eps).rsqrt()
+            scale_and_shift = _scale_and_shift(layer, layer.running_mean, invstd)
+            return Currents([Term(as_sequence(x_seq), *scale_and_shift)])
+        x = as_sequence(x_seq)
         if hasattr(layer, "_check_input_dim"):
-            layer._check_input_dim(x_seq[0])
-        x = x_seq[0] if is_constant(x_seq) else x_seq.flatten(0, 1)
-        mean, var, n = self.statistics(layer, x, x_seq.numel() // x_seq.shape[2])
+            layer._check_input_dim(x_seq.looks)
+        mean, var, n = self.statistics(layer, _moments_over_time(Currents([Term(x)])))
         update_running(layer, mean, var, n, trace.drafts.of)
         precision = 1.0 / (var + layer.eps)
         share = x_seq.shape[0] / trace.steps
         trace.add("mean", mean, share)
         trace.add("precision", precision, share)
-        currents = Currents([Term(x_seq, *_scale_and_shift(layer, mean, precision.sqrt()))])
-        if x_seq.shape[0] == trace.steps:  # one scale for all steps: the rate says what their mean is
-            return currents
-        y_seq = currents.written_out()
-        trace.average("value", y_seq)
-        return y_seq
+        term = Term(x, *_scale_and_shift(layer, mean, precision.sqrt()))
+        trace.state = share < 1.0
+        if trace.state:  # another scale at every step: their mean is no formula of the rate
+            term.reader = lambda y_seq: trace.average("value", y_seq)
+        return Currents([term])
 
-    def statistics(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
-        """Mean, biased variance, and over how many values a channel (n of them in this process)."""
-        if n == 1:
-            raise InputError(
-                f"batch normalisation of shape {tuple(x.shape)}: one value a channel has no variance"
-            )
-        return *aten.batch_norm_update_stats(_wide(x), None, None, 0.0), n
+    def statistics(self, layer: Any, moments: Moments) -> Moments:
+        """Mean, biased variance, and over how many values a channel, from those of this process."""
+        if moments[2] == 1:
+            raise InputError("batch normalisation of one value a channel, which has no variance")
+        return moments
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         if not uses_batch_statistics(layer):
@@ -85,6 +91,8 @@ class BatchNormRule:
         mean, invstd = trace.take("mean"), trace.take("precision").sqrt()
         if "value" in trace.means:
             value = trace.take("value")
+        elif trace.state:  # mode s, and nobody read the sequence: a neuron follows, whose rate is its own
+            value = torch.full_like(rate[:1, :1], torch.nan).expand(rate.shape)
         else:
             with torch.no_grad():
                 scale, shift = _scale_and_shift(layer, mean, invstd)
@@ -93,6 +101,43 @@ class BatchNormRule:
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         return _BatchNormRate.apply(rate, layer.weight, layer.bias, value, mean, invstd, layer.eps)
+
+
+def as_sequence(currents: Currents) -> Any:
+    """The steps as one sequence: a tensor, or a Later where not all are in memory."""
+    if currents.alone is not None:
+        return currents.alone
+    chunks = [term.x_seq.chunk for term in currents.terms if isinstance(term.x_seq, Later)]
+    if not chunks:
+        return currents.written_out()
+    steps = currents.shape[0]
+    return Later(currents.looks, steps, min(chunks), lambda part: currents.at(part).written_out())
+
+
+def moments_of(x: Tensor) -> Moments:
+    """Mean and biased variance of every channel of x [N, C, ...], and over how many values."""
+    wide = x if x.is_cuda else _wide(x)  # CUDA's kernel adds up in float32 by itself
+    return *aten.batch_norm_update_stats(wide, None, None, 0.0), x.numel() // x.shape[1]
+
+
+def pooled(means: Tensor, variances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance [C] of the union of groups, from theirs [groups, C] and their shares [groups, 1]."""
+    mean = (shares * means).sum(0)
+    return mean, (shares * (variances + (means - mean).square())).sum(0)
+
+
+def _moments_over_time(currents: Currents) -> Moments:
+    """Of a sequence in one piece or in chunks."""
+    if currents.constant:
+        mean, var, n = moments_of(currents.looks)
+        return mean, var, n * currents.shape[0]
+    parts = [moments_of(part.written_out().flatten(0, 1)) for part in currents.parts()]
+    if len(parts) == 1:
+        return parts[0]
+    means, variances = (torch.stack([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
+    counts = torch.tensor([part[2] for part in parts], dtype=means.dtype, device=means.device)
+    n = sum(part[2] for part in parts)
+    return *pooled(means, variances, (counts / n)[:, None]), n
 
 
 def _wide(x: Tensor) -> Tensor:

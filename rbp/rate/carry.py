@@ -9,6 +9,8 @@ import torch
 from spikingjelly.activation_based import base
 from torch import Tensor
 
+from rbp.rate.chunks import by_chunks
+from rbp.rate.compact import counts_of, with_counts
 from rbp.rate.pair import Pair
 from rbp.rate.rules import Rule
 from rbp.rate.traces import Trace
@@ -22,9 +24,10 @@ def hide(pair: Pair, sequence: bool) -> Pair:
     """
     if not pair.shown:
         return pair
-    assert pair.spikes is not None and pair.rate is not None
+    assert pair.rate is not None
     if sequence and pair.rate.shape[0] == 1:
-        return Pair(pair.spikes, pair.rate[0], pair.run)
+        return Pair(pair.given, with_counts(pair.rate[0], counts_of(pair.rate)), pair.run)
+    assert pair.spikes is not None
     return Pair(pair.spikes.unflatten(0, (pair.run.steps, -1)), pair.rate, pair.run)
 
 
@@ -32,16 +35,23 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
     """Undo hide."""
     if not like.shown:
         return pair
-    assert pair.spikes is not None and pair.rate is not None and like.rate is not None
+    assert pair.given is not None and pair.rate is not None and like.rate is not None
     if sequence and like.rate.shape[0] == 1:
-        return Pair(pair.spikes, pair.rate.unsqueeze(0), pair.run, shown=True)
+        rate = with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
+        return Pair(pair.given, rate, pair.run, shown=True)
+    assert pair.spikes is not None
     return Pair(pair.spikes.flatten(0, 1), pair.rate, pair.run, shown=True)
 
 
 def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     """The layer's output: spikes without a graph, and the rate with one."""
-    sequence = takes_sequence(layer, x.spikes) if x.shown else False
+    sequence = takes_sequence(layer, x.looks) if x.shown else False
     hidden = hide(x, sequence)
+    varies = hasattr(rule, "binary") or x.run.chunk is None or not hidden.currents.constant  # neurons' do
+    if x.run.chunk is not None and varies:
+        assert hidden.rate is not None
+        currents = by_chunks(rule, layer, hidden.currents, hidden.rate, trace, x.run.chunk)
+        return show(Pair(currents, rule.rate(layer, hidden.rate, trace), x.run), x, sequence)
     spikes = rate = None
     if hidden.given is not None:
         with torch.no_grad() if x.run.rate else nullcontext():

@@ -16,8 +16,15 @@ def pack(x: Tensor) -> tuple[Tensor, Tensor]:
     """The upper two bytes of every float32 of x, and the third; x itself and nothing for another type."""
     if x.dtype != torch.float32:
         return x, x.new_empty(0)
-    flat = (x.detach().contiguous().view(-1).view(torch.int32) + 128).view(torch.float32)  # rounds
-    return flat.view(torch.int16)[1::2].clone().view(x.shape), flat.view(torch.uint8)[1::4].clone()
+    flat = (_in_memory_order(x.detach()).view(torch.int32) + 128).view(torch.float32)  # rounds
+    upper = torch.empty_like(x, dtype=torch.int16)
+    _in_memory_order(upper).copy_(flat.view(torch.int16)[1::2])
+    return upper, flat.view(torch.uint8)[1::4].clone()
+
+
+def _in_memory_order(x: Tensor) -> Tensor:
+    """The numbers of x, which fill its memory without gaps, one after the other, whatever axis comes last."""
+    return x.as_strided((x.numel(),), (1,))
 
 
 def unpack(upper: Tensor, third: Tensor) -> Tensor:
@@ -25,9 +32,9 @@ def unpack(upper: Tensor, third: Tensor) -> Tensor:
     if upper.dtype != torch.int16:
         return upper
     flat = torch.zeros(upper.numel(), dtype=torch.float32, device=upper.device)
-    flat.view(torch.int16)[1::2] = upper.view(-1)
+    flat.view(torch.int16)[1::2] = _in_memory_order(upper)
     flat.view(torch.uint8)[1::4] = third
-    return flat.view(upper.shape)
+    return flat.as_strided(upper.shape, upper.stride())
 
 
 def pack_counts(spikes: Tensor, steps: int) -> Tensor | None:

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rbp.rate.later import Later
 from rbp.rate.traces import is_constant
 
 # Numbers in a block: with a scan's other five of that size it fits into a core's second-level cache.
@@ -25,9 +27,10 @@ AtStep = Callable[[int], Tensor]  # a time step's currents; not to be written to
 class Term:
     """x_seq [t, B, C, ...], or scale[c] * x_seq + shift[c] with scale and shift [C]."""
 
-    x_seq: Tensor
+    x_seq: Any  # a tensor; or a Later, in a run by chunks
     scale: Tensor | None = None
     shift: Tensor | None = None
+    reader: Callable[[Tensor], None] | None = None  # wants the sequence, if anyone has it written out
 
 
 class Currents:
@@ -46,14 +49,49 @@ class Currents:
         """Whether every step is the same."""
         return all(is_constant(term.x_seq) for term in self.terms)
 
+    @property
+    def alone(self) -> Any:
+        """The sequence, a tensor or a Later, where there is only that and nothing to compute; else None."""
+        return self.terms[0].x_seq if len(self.terms) == 1 and self.terms[0].scale is None else None
+
+    @property
+    def looks(self) -> Tensor:
+        """A tensor of the shape, dtype and device of a step."""
+        first = self.terms[0].x_seq
+        return first.like if isinstance(first, Later) else first[0]
+
+    def at(self, steps: slice) -> Currents:
+        """Some of the steps, in memory."""
+        return Currents([Term(term.x_seq[steps], term.scale, term.shift) for term in self.terms])
+
+    def parts(self) -> Iterator[Currents]:
+        """A chunk of steps after the other, in memory: one of all steps where they are."""
+        chunks = [term.x_seq.chunk for term in self.terms if isinstance(term.x_seq, Later)]
+        size = min(chunks, default=self.shape[0])
+        for start in range(0, self.shape[0], size):
+            yield self.at(slice(start, start + size))
+
     def written_out(self) -> Tensor:
         """The sequence itself [t, B, C, ...], a view of stride 0 in time where every step is the same."""
-        if len(self.terms) == 1 and self.terms[0].scale is None:
-            return self.terms[0].x_seq
+        out = self._computed()
+        for term in self.terms:
+            if term.reader is not None:
+                alone = len(self.terms) == 1
+                term.reader(
+                    out if alone else Currents([Term(term.x_seq, term.scale, term.shift)])._computed()
+                )
+                term.reader = None  # told once a step
+        return out
+
+    def _computed(self) -> Tensor:
+        if any(isinstance(term.x_seq, Later) for term in self.terms):
+            return torch.cat([part._computed() for part in self.parts()])
+        if self.alone is not None:
+            return self.alone
         at = self._at_step([_whole(term) for term in self.terms])
         if self.constant:
             return at(0).to(self.dtype).expand(self.shape)
-        out = torch.empty(self.shape, dtype=self.dtype, device=self.device)
+        out = empty_like(self)
         for t in range(self.shape[0]):
             out[t] = at(t)
         return out
@@ -83,6 +121,17 @@ class Currents:
         return lambda t: _sum(terms, t)
 
 
+def empty_like(currents: Currents, dtype: torch.dtype | None = None, steps: int | None = None) -> Tensor:
+    """A sequence to be filled, [t, B, C, ...], its channels last in memory where those of currents are."""
+    shape = (currents.shape[0] if steps is None else steps, *currents.shape[1:])
+    dtype = dtype or currents.dtype
+    first = currents.terms[0].x_seq[0]
+    if len(shape) > 3 and first.movedim(1, -1).is_contiguous() and not first.is_contiguous():
+        moved = (*shape[:2], *shape[3:], shape[2])
+        return torch.empty(moved, dtype=dtype, device=currents.device).movedim(-1, 2)
+    return torch.empty(shape, dtype=dtype, device=currents.device)
+
+
 def _sum(terms: list[Term], t: int) -> Tensor:
     """In float32 or wider, rounded on the way as layers of the terms' precision would."""
     total: Tensor | None = None
@@ -90,7 +139,8 @@ def _sum(terms: list[Term], t: int) -> Tensor:
         x = term.x_seq[t]
         if term.scale is not None:
             assert term.shift is not None
-            x = torch.addcmul(term.shift, x.to(term.scale.dtype), term.scale).to(x.dtype)
+            # Two operations, which torch vectorises: its addcmul with numbers a channel takes twice as long.
+            x = torch.mul(x.to(term.scale.dtype), term.scale).add_(term.shift).to(x.dtype)
         total = x if total is None else total + x
     assert total is not None
     return total if total.dtype == torch.float64 else total.float()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.rate import onepass, plain
+from rbp.rate import compiled, onepass, plain
 from rbp.rate.errors import InputError
 from rbp.rate.restore import neurons_reset, stand_in
 from rbp.rate.supported import is_neuron, refusal
@@ -23,6 +23,8 @@ def forward(
     grad_mode: str = "rate",
     T: int | None = None,
     per_step: bool = False,
+    kernels: str = "auto",
+    chunk: int | None = None,
 ) -> Tensor:
     """Run net over T steps and return the time mean of its output, [B, K], ready for `.backward()`.
 
@@ -36,6 +38,12 @@ def forward(
         T: with a static batch x [B, ...] in place of x_seq: the number of steps to show it for; with x_seq,
             what its length must be (how the two are told apart: rbp.rate.timeaxis.as_sequence).
         per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
+        kernels: in rate mode, "plain" (torch's own, one after another), "compiled" (the neurons' scan fused
+            by torch.compile, tens of seconds for a network's first step; where it cannot, a warning and
+            plain) or "auto": compiled on a GPU, plain on a CPU.
+        chunk: in rate mode and step mode m, the number of steps whose activations are in memory at once, so
+            that the memory of a layer does not grow with T; one more forward pass is the price (see
+            rbp.rate.chunks). None: all T.
 
     The network's neurons are reset before and after; all else about it is as it was, also after an exception.
     Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass. Dropout layers
@@ -51,11 +59,14 @@ def forward(
     inner = net.module if isinstance(net, DistributedDataParallel) else net
     x_seq = as_sequence(inner, x_seq, T)
     _check(inner, x_seq, step_mode, grad_mode)
+    _check_options(kernels, chunk)
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
 
     def run(x_seq: Tensor) -> Tensor:
         with neurons_reset(inner):
-            return (_rate if by_rate else _plain)(inner, x_seq, step_mode, per_step)
+            if by_rate:
+                return _rate(inner, x_seq, step_mode, per_step, kernels, chunk)
+            return _plain(inner, x_seq, step_mode, per_step)
 
     return _once(net, run, x_seq) if isinstance(net, DistributedDataParallel) else run(x_seq)
 
@@ -77,11 +88,13 @@ def _once(net: DistributedDataParallel, run: Callable[[Tensor], Tensor], x_seq: 
         return net(x_seq)
 
 
-def _rate(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tensor:
+def _rate(
+    net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool, kernels: str, chunk: int | None
+) -> Tensor:
     if step_mode == "m":
-        y_seq, rate = onepass.multi_step(net, x_seq)
+        y_seq, rate = onepass.multi_step(net, x_seq, per_step, kernels, chunk)
     else:
-        y_seq, rate = onepass.single_steps(net, x_seq, per_step)
+        y_seq, rate = onepass.single_steps(net, x_seq, per_step, kernels)
     return _of_steps(y_seq) + (rate - rate.detach()) if per_step else rate
 
 
@@ -116,6 +129,13 @@ def _check(net: nn.Module, x_seq: Tensor, step_mode: str, grad_mode: str) -> Non
         )
     if grad_mode == "rate":
         _check_for_rate(net, x_seq)
+
+
+def _check_options(kernels: str, chunk: int | None) -> None:
+    if kernels not in compiled.CHOICES:
+        raise InputError(f"kernels={kernels!r}: one of {', '.join(repr(k) for k in compiled.CHOICES)}")
+    if chunk is not None and chunk < 1:
+        raise InputError(f"chunk={chunk}: at least one step at a time, or None for all of them")
 
 
 def _check_for_rate(net: nn.Module, x_seq: Tensor) -> None:

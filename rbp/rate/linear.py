@@ -60,8 +60,11 @@ def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
 class ConvRule:
     """Convolution with any stride, padding mode, dilation and groups."""
 
+    def again(self, layer: Any, x: Tensor) -> Tensor:
+        return layer._conv_forward(x, layer.weight, layer.bias)
+
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        y_seq = fold_time(lambda x: layer._conv_forward(x, layer.weight, layer.bias), x_seq)
+        y_seq = fold_time(lambda x: self.again(layer, x), x_seq)
         trace.average("value", y_seq)
         return y_seq
 
@@ -111,8 +114,11 @@ class _LinearRate(torch.autograd.Function):
 class LinearRule:
     """y = x W^T + b, on the last axis."""
 
+    def again(self, layer: Any, x: Tensor) -> Tensor:
+        return F.linear(x, layer.weight, layer.bias)
+
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        y_seq = fold_time(lambda x: F.linear(x, layer.weight, layer.bias), x_seq)
+        y_seq = fold_time(lambda x: self.again(layer, x), x_seq)
         trace.average("value", y_seq)
         return y_seq
 
@@ -123,6 +129,9 @@ class LinearRule:
 
 class CommutingRule:
     """A layer that commutes with the time mean and is cheap: applied to the spikes, and again to the rate."""
+
+    def again(self, layer: Any, x: Tensor) -> Tensor:
+        return _one_step(layer, x)
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         return fold_time(lambda x: _one_step(layer, x), x_seq)

@@ -10,15 +10,20 @@ from spikingjelly.activation_based import neuron as sj
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rbp.rate import compiled
 from rbp.rate.compact import pack, pack_counts, unpack, with_counts
-from rbp.rate.currents import Currents
+from rbp.rate.currents import Currents, empty_like
 from rbp.rate.rules import register
-from rbp.rate.scan import State, Sums, scan
+from rbp.rate.scan import Neuron, State, Sums, scan
 from rbp.rate.traces import Trace
 
 
 class NeuronRule:
     """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
+
+    def binary(self, layer: Any) -> bool:
+        """Whether all that it emits is 0 or 1."""
+        return True
 
     def spikes(self, layer: Any, x_seq: Any, trace: Trace) -> Tensor:
         raise NotImplementedError
@@ -63,14 +68,19 @@ class IntegrateAndFireRule(NeuronRule):
     takes_currents = True
 
     def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:
-        leak = _leak(layer)
-        learns = isinstance(leak, Tensor) and leak_needs_grad(layer)
+        learns = isinstance(layer, sj.ParametricLIFNode) and leak_needs_grad(layer)
+        fused = compiled.wanted(trace.kernels, x_seq.device)
         if trace.state is None:
             trace.state = _Memory([], _zero_sums(x_seq, learns))
-        start = State(v=layer.v_reset or 0.0, dv=0.0, dv_leak=0.0 if learns else None)
-        k = leak.item() if isinstance(leak, Tensor) else leak
-        spikes = torch.empty(x_seq.shape, dtype=x_seq.dtype, device=x_seq.device)
-        scan(layer, k, x_seq, trace.state.states, start, trace.state.sums, spikes)
+        memory, neuron = trace.state, _neuron(layer, fused)
+        start = State(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
+        spikes = empty_like(x_seq)
+        if fused and len(memory.states) < 2:
+            state = memory.states[0] if memory.states else start
+            if compiled.scan(neuron, x_seq, state, memory.sums, spikes):
+                memory.states = [state]
+                return spikes
+        scan(neuron, x_seq, memory.states, start, memory.sums, spikes)
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
@@ -78,10 +88,13 @@ class IntegrateAndFireRule(NeuronRule):
         trace.state = None
         eligibility = sums.by_current.mul_(share).to(rate.dtype)
         by_leak = () if sums.by_leak is None else (_leak(layer), sums.by_leak.mul_(share))
-        binary = layer.surrogate_function.spiking
-        counts = pack_counts(sums.spikes, trace.steps) if binary and rate.dtype == torch.float32 else None
+        packed = self.binary(layer) and rate.dtype == torch.float32
+        counts = pack_counts(sums.spikes, trace.steps) if packed else None
         value = sums.spikes.mul_(share).to(rate.dtype)
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
+
+    def binary(self, layer: Any) -> bool:
+        return layer.surrogate_function.spiking
 
 
 @dataclass
@@ -94,12 +107,23 @@ class _Memory:
 
 def _zero_sums(currents: Currents, learns: bool) -> Sums:
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
-    spikes = torch.zeros(currents.shape[1:], dtype=dtype, device=currents.device)
+    spikes = empty_like(currents, dtype, steps=1)[0].zero_()
     return Sums(spikes, torch.zeros_like(spikes), torch.zeros_like(spikes) if learns else None)
 
 
 def leak_needs_grad(layer: sj.ParametricLIFNode) -> bool:
     return layer.w.requires_grad
+
+
+def _neuron(layer: Any, fused: bool) -> Neuron:
+    """The layer's neurons; a learnable leak as a number where that can be had without waiting for a GPU, and
+    no kernel would be compiled for it."""
+    leak = _leak(layer)
+    if isinstance(leak, Tensor) and leak.device.type == "cpu" and not fused:
+        leak = leak.item()
+    decays = getattr(layer, "decay_input", False)
+    settings = (decays, layer.v_threshold, layer.v_reset, layer.detach_reset)
+    return Neuron(leak, *settings, layer.surrogate_function)
 
 
 def _leak(layer: Any) -> Tensor | float:

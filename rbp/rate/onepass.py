@@ -25,12 +25,15 @@ from rbp.rate.supported import refusal
 from rbp.rate.traces import Run, is_constant
 
 
-def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
-    """Every step's output [T, B, K], without a graph, and their time mean [B, K], with the rates' graph.
+def multi_step(
+    net: nn.Module, x_seq: Tensor, per_step: bool, kernels: str, chunk: int | None
+) -> tuple[Tensor | None, Tensor]:
+    """With per_step every step's output [T, B, K], without a graph; their time mean [B, K], with the rates'
+    graph.
 
     A network that shows time and takes the time mean itself has no output for each step: None.
     """
-    run, shown = Run(x_seq.shape[0], rate=True), shows_time(net)
+    run, shown = Run(x_seq.shape[0], rate=True, kernels=kernels, chunk=chunk), shows_time(net)
     rate = _mean_step(x_seq)
     x = Pair(x_seq.detach(), rate.unsqueeze(0) if shown else rate, run, shown)
     with ExitStack() as stack:
@@ -41,18 +44,21 @@ def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
     if not (shown and isinstance(y, Tensor)):
         y = hide(_pair(y), sequence=True)
     run.drafts.publish()
-    return (None, y) if isinstance(y, Tensor) else (y.spikes, y.rate)
+    if isinstance(y, Tensor):
+        return None, y
+    return y.spikes if per_step else None, y.rate
 
 
-def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> tuple[Tensor | None, Tensor]:
+def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool, kernels: str) -> tuple[Tensor | None, Tensor]:
     """As multi_step, one step after another; the steps' outputs only with per_step."""
-    run = Run(x_seq.shape[0], rate=True, keep=True)
+    run = Run(x_seq.shape[0], rate=True, keep=True, kernels=kernels)
     outputs = []
     with step_modes(net, "s"), replaced(net, lambda path, m: _carrying(path, m, run)):
         with torch.no_grad():
             for x in x_seq.detach().split(1):
                 y = _pair(net(Pair(x, None, run)))
-                outputs.append(y.spikes) if per_step else None
+                y_step = y.spikes  # read in any case: its time mean is the output
+                outputs.append(y_step) if per_step else None
                 run.next_pass()
         y = _pair(net(Pair(None, _mean_step(x_seq), run)))
     assert y.rate is not None

@@ -55,7 +55,8 @@ class Pair:
             assert self.rate is not None
             return self.rate
         if isinstance(self.given, Currents):
-            return self.given.terms[0].x_seq[0]
+            looks = self.given.looks
+            return looks.expand(self.given.shape) if self.shown else looks
         assert self.spikes is not None
         return self.spikes if self.shown else self.spikes[0]
 

@@ -1,8 +1,8 @@
 """Max pooling in rate mode.
 
 It does not commute with the time mean: the rate is the exact time mean of the pooled spikes, the gradient the
-mean over t of each step's own routing. What is kept is the share of the steps that each place of a window
-won, so the size does not depend on T.
+mean over t of each step's own routing. What is kept is the number of steps that each place of a window won, a
+byte each up to T=255, so the size does not depend on T.
 
 Distance of the convolution's gradient from BPTT's, conv - LIF - pool - linear on a static 8x8 image, where it
 is 0 without the pool (T=6, five seeds; tests/rate/test_distance.py): 1.4 to 1.9 %. Routing by the largest
@@ -19,6 +19,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.compact import counts_of, pack_counts, with_counts
 from rbp.rate.errors import NoRuleError
 from rbp.rate.rules import register
 from rbp.rate.traces import Trace
@@ -28,20 +29,21 @@ class _MaxPoolRate(torch.autograd.Function):
     """value [B, C, h, w]; the gradient goes to each place of a window by the share of steps that it won."""
 
     @staticmethod
-    def forward(ctx, rate, value, shares, window):
-        ctx.save_for_backward(shares)
-        ctx.size, ctx.window = rate.shape[-2:], window
+    def forward(ctx, rate, value, wins, steps, window):
+        ctx.save_for_backward(wins)
+        ctx.size, ctx.steps, ctx.window = rate.shape[-2:], steps, window
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        (shares,) = ctx.saved_tensors
-        columns = (grad.unsqueeze(2) * shares.to(grad.dtype)).flatten(3).flatten(1, 2)
+        (wins,) = ctx.saved_tensors
+        share = (grad * (1.0 / ctx.steps)).unsqueeze(2)
+        columns = (share * wins).flatten(3).flatten(1, 2)
         size = _covered(grad.shape[-2:], ctx.window)
         height, width = (max(a, b) for a, b in zip(ctx.size, size, strict=True))
         dx = F.fold(columns, (height, width), **ctx.window)  # ceil_mode's last window may reach past the end
-        return dx[..., : ctx.size[0], : ctx.size[1]], None, None, None
+        return dx[..., : ctx.size[0], : ctx.size[1]], None, None, None, None
 
 
 def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int]:
@@ -54,6 +56,8 @@ def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int
 class MaxPoolRule:
     """Max pooling over `places` = 1 or 2 axes (see the module's text)."""
 
+    passes_bits = True
+
     def __init__(self, places: int) -> None:
         self.places = places
 
@@ -65,16 +69,19 @@ class MaxPoolRule:
         pooled, at = F.max_pool2d(x, **window, ceil_mode=layer.ceil_mode, return_indices=True)
         winners = _place_in_window(at, x.shape[-1], window).unflatten(0, x_seq.shape[:2])
         n_places = window["kernel_size"][0] * window["kernel_size"][1]
-        shares = torch.stack([(winners == k).float().mean(0) for k in range(n_places)], dim=2)
-        trace.add("shares", shares, x_seq.shape[0] / trace.steps)
+        dtype = torch.uint8 if trace.steps <= 255 else torch.int32
+        wins = torch.stack([(winners == k).sum(0, dtype=dtype) for k in range(n_places)], dim=2)
+        trace.state = wins if trace.state is None else trace.state.add_(wins)
         y_seq = self._as_given(pooled).unflatten(0, x_seq.shape[:2])
         trace.average("value", y_seq)
         return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         value = self._as_image(trace.take("value").to(rate.dtype))
-        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.take("shares"), _window(layer))
-        return self._as_given(y)
+        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.state, trace.steps, _window(layer))
+        of_spikes = counts_of(rate) is not None  # then so is the pooled rate
+        counts = pack_counts((value * trace.steps).round(), trace.steps) if of_spikes else None
+        return with_counts(self._as_given(y), None if counts is None else self._as_given(counts))
 
     def _as_image(self, x: Tensor) -> Tensor:
         return x.unsqueeze(-2) if self.places == 1 else x

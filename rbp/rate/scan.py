@@ -12,10 +12,31 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import surrogate
 from torch import Tensor
 
 from rbp.rate.currents import Currents
+from rbp.rate.surrogates import fire
+
+
+@dataclass(frozen=True)
+class Neuron:
+    """A layer's neurons: leak k = 1/tau (a tensor [] where a kernel reads it from memory), whether the input
+    decays, threshold, what they are reset to (None: soft reset), whether the reset is out of the graph."""
+
+    leak: float | Tensor
+    decays_input: bool
+    threshold: float
+    reset_to: float | None
+    detached: bool
+    surrogate: Any
+
+    @property
+    def gain(self) -> float | Tensor:
+        return self.leak if self.decays_input else 1.0
+
+    @property
+    def rest(self) -> float:
+        return self.reset_to or 0.0
 
 
 @dataclass
@@ -49,86 +70,72 @@ def _rows(x: Tensor, rows: slice) -> Tensor:
 
 
 def scan(
-    layer: Any, leak: float, currents: Currents, states: list[State], start: State, sums: Sums, out: Tensor
+    neuron: Neuron, currents: Currents, states: list[State], start: State, sums: Sums, out: Tensor
 ) -> None:
     """Run the neurons over the steps of currents; writes the spikes to out [t, B, ...] and adds to sums.
 
-    states: one for each block, filled when empty from start; where the steps come one by one, they are
-    handed in again.
+    states: one for each block, filled when empty from start; where the steps come one by one or chunk by
+    chunk, they are handed in again.
     """
     for number, (rows, at_step) in enumerate(currents.blocks()):
         if number == len(states):
             states.append(State(start.v, start.dv, start.dv_leak))
         part = sums.rows(rows)
         for t in range(currents.shape[0]):
-            s, ds, ds_leak = step(layer, leak, at_step(t), states[number])
-            (out[t] if rows is None else _rows(out[t], rows)).copy_(s)
-            part.spikes.add_(s)
-            part.by_current.add_(ds)
-            if part.by_leak is not None:
-                part.by_leak.add_(ds_leak)  # type: ignore[arg-type]
+            step(neuron, at_step(t), states[number], part, out[t] if rows is None else _rows(out[t], rows))
 
 
-def step(layer: Any, leak: float, x: Tensor, state: State) -> tuple[Tensor, Tensor, Tensor | None]:
-    """One time step of any shape: charge, fire, reset; updates state, leaves x.
-
-    Returns the spikes and their derivatives by the input current and (or None) by the leak.
-    """
-    decays_input = getattr(layer, "decay_input", False)
-    gain = leak if decays_input else 1.0
-    rest = layer.v_reset or 0.0
-    u = _charge(x, state.v, leak, gain, rest)
-    s, h = fire(layer.surrogate_function, u - layer.v_threshold)
-    du = state.dv * (1.0 - leak) + gain
-    ds = h * du
-    ds_leak = None
+def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor) -> None:
+    """One time step of any shape: charge, fire, reset; updates state and sums, writes spikes, leaves x."""
+    u = _charge(neuron, x, state.v)
+    s, h, scale = fire(neuron.surrogate, u, neuron.threshold, out)
+    sums.spikes.add_(s)
     if state.dv_leak is not None:
-        drive = (x if decays_input else 0.0) - (state.v - rest)
-        du_leak = state.dv_leak * (1.0 - leak) + drive
-        ds_leak = h * du_leak
-        state.dv_leak = _reset_derivative(layer, u, s, du_leak, ds_leak)
-    state.dv = _reset_derivative(layer, u, s, du, ds)
-    state.v = _reset(layer, u, s)
-    return s, ds, ds_leak
+        assert sums.by_leak is not None
+        drive = (x if neuron.decays_input else 0.0) - (state.v - neuron.rest)
+        du_leak = state.dv_leak * (1.0 - neuron.leak) + drive
+        _add_product(sums.by_leak, h, du_leak, scale)
+        state.dv_leak = _reset_derivative(neuron, u, s, du_leak, h, scale)
+    du = state.dv * (1.0 - neuron.leak) + neuron.gain
+    _add_product(sums.by_current, h, du, scale)
+    state.dv = _reset_derivative(neuron, u, s, du, h, scale)
+    state.v = _reset(neuron, u, s)
 
 
-def _charge(x: Tensor, v: Tensor | float, leak: float, gain: float, rest: float) -> Tensor:
+def _charge(neuron: Neuron, x: Tensor, v: Tensor | float) -> Tensor:
     """u = v - leak*(v - rest) + gain*x."""
-    driven = x if gain == 1.0 else x * gain
+    driven = x * neuron.gain if neuron.decays_input else x
+    kept, pull = 1.0 - neuron.leak, neuron.leak * neuron.rest
     if isinstance(v, Tensor):
-        u = torch.add(driven, v, alpha=1.0 - leak)
-        return u.add_(leak * rest) if rest else u
-    start = v * (1.0 - leak) + leak * rest
-    return driven + start if start else driven
+        u = _plus(driven, v, kept)
+        return u + pull if neuron.rest else u
+    start = v * kept + pull
+    return driven + start if v or neuron.rest else driven
 
 
-def _reset(layer: Any, u: Tensor, s: Tensor) -> Tensor:
+def _reset(neuron: Neuron, u: Tensor, s: Tensor) -> Tensor:
     """u - v_th*s (soft reset) or u*(1 - s) + v_reset*s (hard)."""
-    if layer.v_reset is None:
-        return torch.sub(u, s, alpha=layer.v_threshold)
-    v = u * (1.0 - s)
-    return v.add_(s, alpha=layer.v_reset) if layer.v_reset else v
+    if neuron.reset_to is None:
+        return torch.sub(u, s, alpha=neuron.threshold)
+    v = torch.addcmul(u, u, s, value=-1.0)
+    return v.add_(s, alpha=neuron.reset_to) if neuron.reset_to else v
 
 
-def _reset_derivative(layer: Any, u: Tensor, s: Tensor, du: Any, ds: Tensor) -> Tensor | float:
-    """dv from du and ds, v being as in _reset."""
-    if layer.v_reset is None:
-        return du if layer.detach_reset else du - layer.v_threshold * ds
+def _reset_derivative(neuron: Neuron, u: Tensor, s: Tensor, du: Any, h: Tensor, scale: float) -> Any:
+    """dv from du, ds = scale*h*du, v being as in _reset."""
+    if neuron.reset_to is None:
+        return du if neuron.detached else du - (h * du).mul_(neuron.threshold * scale)
     kept = (1.0 - s) * du
-    return kept if layer.detach_reset else kept + (layer.v_reset - u) * ds
+    return kept if neuron.detached else kept.addcmul_(neuron.reset_to - u, h * du, value=scale)
 
 
-def fire(function: Any, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Spikes and surrogate derivative at x = u - v_threshold, for any of SpikingJelly's surrogates.
+def _plus(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
+    return torch.addcmul(x, y, factor) if isinstance(factor, Tensor) else torch.add(x, y, alpha=factor)
 
-    Uses up x.
-    """
-    if type(function) is surrogate.Sigmoid and function.spiking:
-        s = torch.ge(x, 0.0, out=torch.empty_like(x))
-        sg = x.mul_(function.alpha).sigmoid_()
-        return s, torch.ops.aten.sigmoid_backward(x.new_tensor(function.alpha), sg)
-    with torch.enable_grad():
-        x = x.detach().requires_grad_()
-        s = function(x)
-        (h,) = torch.autograd.grad(s.sum(), x)
-    return s.detach(), h
+
+def _add_product(total: Tensor, h: Tensor, du: Any, scale: float) -> None:
+    """total += scale*h*du."""
+    if isinstance(du, Tensor):
+        total.addcmul_(h, du, value=scale)
+    else:
+        total.add_(h, alpha=scale * du)

@@ -13,7 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.batchnorm import BatchNormRule, normalise_by_running, update_running, uses_batch_statistics
+from rbp.rate.batchnorm import (
+    BatchNormRule,
+    Moments,
+    moments_of,
+    normalise_by_running,
+    pooled,
+    update_running,
+    uses_batch_statistics,
+)
 from rbp.rate.rules import register
 
 
@@ -49,10 +57,8 @@ class _SyncNorm(torch.autograd.Function):
 class SyncBatchNormRule(BatchNormRule):
     """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
 
-    def statistics(self, layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
-        if not is_synchronised(layer):
-            return super().statistics(layer, x, n)
-        return _statistics_of_all(layer, x, n)
+    def statistics(self, layer: Any, moments: Moments) -> Moments:
+        return _of_all(layer, moments) if is_synchronised(layer) else super().statistics(layer, moments)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         if not is_synchronised(layer):
@@ -66,23 +72,14 @@ def is_synchronised(layer: Any) -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
 
 
-def _statistics_of_all(layer: Any, x: Tensor, n: int) -> tuple[Tensor, Tensor, int]:
-    """Mean and biased variance a channel over every process's n values, and their number."""
-    var, mean = torch.var_mean(
-        x.float() if x.dtype != torch.float64 else x, _all_but_channels(x), correction=0
-    )
+def _of_all(layer: Any, moments: Moments) -> Moments:
+    """Mean and biased variance a channel over every process's values, and their number."""
+    mean, var, n = moments
     mine = torch.stack([mean, var, torch.full_like(mean, n)])
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
     dist.all_gather(everyone, mine, group=layer.process_group)
     means, variances, counts = torch.stack(everyone).unbind(1)
-    shares = counts / counts.sum(0)
-    total_mean = (shares * means).sum(0)
-    total_var = (shares * (variances + (means - total_mean).square())).sum(0)
-    return total_mean, total_var, int(counts[:, 0].sum())
-
-
-def _all_but_channels(x: Tensor) -> list[int]:
-    return [d for d in range(x.dim()) if d != 1]
+    return *pooled(means, variances, counts / counts.sum(0)), int(counts[:, 0].sum())
 
 
 def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
@@ -93,7 +90,7 @@ def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
         return nn.modules.batchnorm._BatchNorm.forward(layer, x)
     rule = SyncBatchNormRule()
     with torch.no_grad():
-        mean, var, n = rule.statistics(layer, x, x.numel() // x.shape[1])
+        mean, var, n = rule.statistics(layer, moments_of(x))
         value = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
     update_running(layer, mean, var, n)
     return rule.graph(layer, x, value, mean, (var + layer.eps).rsqrt())

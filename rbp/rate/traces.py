@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 
 
-def is_constant(x_seq: Tensor) -> bool:
+def is_constant(x_seq: Any) -> bool:
     """Whether [T, ...] is one step seen T times (stride 0 in time): then one step's work is enough."""
-    return x_seq.shape[0] > 1 and x_seq.stride(0) == 0
+    return isinstance(x_seq, Tensor) and x_seq.shape[0] > 1 and x_seq.stride(0) == 0
 
 
 class Drafts:
@@ -32,8 +32,8 @@ class Drafts:
 class Trace:
     """What one call of one layer keeps over the T steps: time means by name, and state between steps."""
 
-    def __init__(self, steps: int, drafts: Drafts | None = None) -> None:
-        self.steps = steps
+    def __init__(self, steps: int, drafts: Drafts | None = None, kernels: str = "plain") -> None:
+        self.steps, self.kernels = steps, kernels
         self.means: dict[str, Tensor] = {}
         self.state: Any = None
         self.drafts = drafts or Drafts()
@@ -42,7 +42,7 @@ class Trace:
         """Let the steps of x_seq [t, ...], some or all of the T, count in the time mean called name."""
         share = x_seq.shape[0] / self.steps
         low_precision = x_seq.dtype in (torch.bfloat16, torch.float16)
-        if is_constant(x_seq):
+        if is_constant(x_seq) or x_seq.shape[0] == 1:
             part = x_seq[0].float() if low_precision else x_seq[0]
         else:
             part = x_seq.mean(0, dtype=torch.float32 if low_precision else None)
@@ -50,8 +50,10 @@ class Trace:
 
     def add(self, name: str, part: Tensor, share: float = 1.0) -> None:
         """Add a mean over a share of the steps."""
-        part = part if share == 1.0 else part * share
-        self.means[name] = part if name not in self.means else self.means[name].add_(part)
+        if name in self.means:
+            self.means[name].add_(part, alpha=share)
+        else:
+            self.means[name] = part if share == 1.0 else part * share
 
     def take(self, name: str) -> Tensor:
         """The time mean called name; it is forgotten here, so that only the graph keeps it."""
@@ -65,11 +67,15 @@ class Run:
     same order each time, so a layer's n-th call of a pass finds the trace of its n-th call of the pass
     before.
 
-    steps: T. rate: whether rates are carried. keep: whether traces last from pass to pass.
+    steps: T. rate: whether rates are carried. keep: whether traces last from pass to pass. kernels and
+    chunk: see rbp.forward.
     """
 
-    def __init__(self, steps: int, *, rate: bool, keep: bool = False) -> None:
+    def __init__(
+        self, steps: int, *, rate: bool, keep: bool = False, kernels: str = "plain", chunk: int | None = None
+    ) -> None:
         self.steps, self.rate, self.keep = steps, rate, keep
+        self.kernels, self.chunk = kernels, chunk
         self.kept: dict[tuple[Any, int], Trace] = {}
         self.calls: dict[Any, int] = {}
         self.drafts = Drafts()
@@ -78,9 +84,13 @@ class Run:
         """The trace of this call of caller (a layer or a function), and which call of this pass it is."""
         number = self.calls.get(caller, 0)
         self.calls[caller] = number + 1
-        if not self.keep:
-            return Trace(self.steps, self.drafts), number
-        return self.kept.setdefault((caller, number), Trace(self.steps, self.drafts)), number
+        key = (caller, number)
+        if key in self.kept:
+            return self.kept[key], number
+        trace = Trace(self.steps, self.drafts, self.kernels)
+        if self.keep:
+            self.kept[key] = trace
+        return trace, number
 
     def next_pass(self) -> None:
         self.calls.clear()

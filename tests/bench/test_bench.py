@@ -92,6 +92,18 @@ def test_the_command_writes_its_table_as_json_and_as_a_figure(
     assert "3  rate" in capsys.readouterr().out
 
 
+def test_a_table_for_each_batch_size_step_mode_and_precision(tmp_path: Path) -> None:
+    line = ["bench", "--arch", "digits_cnn", "--dataset", "digits", "--T", "2", "--rounds", "1"]
+    each = ["--batch", "2,4", "--step-mode", "m,s", "--precision", "fp32,bf16", "--chunk", "1"]
+    assert main([*line, *each, "--out", str(tmp_path)]) == 0
+    found = {}
+    for file in tmp_path.glob("*.json"):
+        record = json.loads(file.read_text())
+        found[record["batch"], record["step_mode"], record["machine"]["precision"]] = record["chunk"]
+        assert file.with_suffix(".svg").exists()
+    assert found == {(b, s, p): 1 for b in (2, 4) for s in "ms" for p in ("fp32", "bf16")}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -100,6 +112,10 @@ def test_the_command_writes_its_table_as_json_and_as_a_figure(
         (["--arch", "resnet81"], "arch=resnet81: no such option"),
         (["--arch", "vgg11", "--dataset", "digits"], "at least 16 x 16"),
         (["--batch", "1"], "--batch 1"),
+        (["--batch", "16,x"], "--batch 16,x"),
+        (["--precision", "fp32,fp8"], "--precision fp32,fp8"),
+        (["--step-mode", "x"], "--step-mode x"),
+        (["--kernels", "fast"], "--kernels fast"),
         (["--device", "gpu"], "trainer.device=gpu"),
     ],
 )

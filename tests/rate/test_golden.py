@@ -30,14 +30,14 @@ def load(name: str):
     return net, arrays
 
 
-def step(name: str, grad_mode: str | None = None, change=lambda net: None):
+def step(name: str, grad_mode: str | None = None, change=lambda net: None, **how):
     net, arrays = load(name)
     change(net)
     _, _, _, frames, step_mode, _, mode, _ = name.split("-")
     T = int(arrays["T"])
     x = arrays["x"].to(next(net.parameters()).dtype)
     x_seq = x if frames == "frames" else x.expand(T, *x.shape)
-    logits = rbp.forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode or mode)
+    logits = rbp.forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode or mode, **how)
     loss = F.cross_entropy(logits, arrays["y"])
     loss.backward()
     return net, arrays, logits, loss

@@ -10,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import rbp
+from rbp.train.costs import count_kept_bytes
 from tests.rate.nets import lif
 
 
@@ -111,3 +112,28 @@ def test_the_counter_sees_memory_that_grows_with_t():
     net = network()
     alive = [most_alive(net, inputs(T, "frames"), step_mode="s", grad_mode="bptt") for T in (3, 24)]
     assert alive[1] > 4 * alive[0]
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize("window", [(2, 2, 0), (3, 2, 1), (3, 1, 1)])
+@pytest.mark.parametrize("steps", [1, 5, 64])
+def test_max_pooling_keeps_no_more_than_behind_relus(
+    steps: int, window: tuple[int, int, int], step_mode: str
+) -> None:
+    def net(make) -> nn.Module:
+        conv = [nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), make(), nn.MaxPool2d(*window)]
+        return nn.Sequential(*conv, nn.Conv2d(8, 4, 3), make(), nn.Flatten())
+
+    x = torch.rand(3, 2, 16, 16)
+    kept = []
+    for make, forward in (
+        (nn.ReLU, lambda net: net(x)),
+        (lif, lambda net: rbp.forward(net, x.expand(steps, *x.shape), step_mode=step_mode)),
+    ):
+        sizes: list[int] = []
+        made = net(make)
+        with count_kept_bytes(made, sizes):
+            y = forward(made)
+        kept.append(sum(sizes))
+        assert y.requires_grad
+    assert 0 < kept[1] <= kept[0]
