@@ -99,9 +99,12 @@ def command_line(pid: int) -> str:
 
 def is_pending(pid: int, number: int) -> bool:
     """Whether a signal was sent to a process that has not taken it yet."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    mask = next(line.split()[1] for line in lines if line.startswith("ShdPnd:"))
-    return bool(int(mask, 16) >> (number - 1) & 1)
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:  # it has ended
+        return False
+    masks = [line.split()[1] for line in lines if line.startswith("ShdPnd:")]
+    return any(int(mask, 16) >> (number - 1) & 1 for mask in masks)
 
 
 def _started(pid: int) -> str:
