@@ -12,6 +12,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING
 
 PRECISIONS = ("fp32", "bf16")
+KERNELS = ("auto", "plain", "compiled")
 HEADLINES = ("last", "best")
 TRACKERS = ("wandb", "tensorboard", "none")
 TRACKER_MODES = ("offline", "online", "disabled")
@@ -96,6 +97,8 @@ class Trainer:
     deterministic: bool = MISSING  # the same bits again on the same machine
     checkpoint_minutes: float | None = 10.0  # between checkpoints in mid-epoch; null: none
     threads: int | None = MISSING  # CPU threads; null: torch's choice
+    chunk: int | None = MISSING  # of rate mode, step mode m: time steps in memory at once; null: all
+    kernels: str = MISSING  # of rate mode; one of KERNELS
     log_every: int = MISSING  # batches between two lines of log
     progress: str = MISSING  # one of PROGRESS
 

@@ -29,6 +29,8 @@ UNDECISIVE = (
     "arch.channels",
     "trainer.name",
     "trainer.checkpoint_minutes",
+    "trainer.chunk",
+    "trainer.kernels",
     "trainer.device",
     "trainer.threads",
     "trainer.initial_weights",

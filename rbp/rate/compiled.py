@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 from rbp.rate.currents import Currents, Term
 from rbp.rate.scan import Neuron, State, Sums, step
@@ -29,12 +29,6 @@ CHOICES = ("auto", "plain", "compiled")
 SEGMENT = 4
 
 
-class Compiler:
-    """Whether torch.compile works on this machine; known once the first kernel has been made."""
-
-    works: bool | None = None
-
-
 def wanted(kernels: str, device: torch.device) -> bool:
     """Whether to run compiled kernels: auto has them on a GPU, where launches are what plain ones cost."""
     return kernels == "compiled" or (kernels == "auto" and device.type == "cuda")
@@ -43,7 +37,7 @@ def wanted(kernels: str, device: torch.device) -> bool:
 def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> bool:
     """As rbp.rate.scan.scan, for currents in one block. False, and nothing done, where there is no kernel: a
     surrogate without a formula here, a layout that is not one of the two usual ones, no working compiler."""
-    if Compiler.works is False or not has_slope(neuron.surrogate):
+    if not has_slope(neuron.surrogate) or not works(out.device):
         return False
     tensors = [*(term.x_seq[0] for term in currents.terms), out[0], sums.spikes]
     last = next((last for last in (False, True) if all(_in_order(x, last) for x in tensors)), None)
@@ -58,26 +52,22 @@ def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tens
         totals = [_flat(x, last) for x in (sums.spikes, sums.by_current, sums.by_leak)]
         leak = neuron.leak if isinstance(neuron.leak, Tensor) else None
         arguments = (terms, leak, memory, totals, _flat(out[part], last, steps=True))
-        if Compiler.works is None and not _compiles(kernel, arguments):
-            return False
         _free_sizes(arguments)
         after = kernel(*arguments)
         state.v, state.dv, state.dv_leak = (_like(x, sums.spikes, last) for x in after)
     return True
 
 
-def _compiles(kernel: Callable, arguments: tuple) -> bool:
-    """Whether the first kernel of this process can be made; tried on copies, and warned of if not."""
+@functools.cache
+def works(device: torch.device) -> bool:
+    """Whether torch.compile makes kernels for this device; tried once in a process, and warned of if not."""
     try:
-        copies = tree_map_only(Tensor, torch.clone, arguments)
-        _free_sizes(copies)
-        kernel(*copies)
-        Compiler.works = True
+        x = torch.ones(8, device=device)
+        return bool((torch.compile(lambda a: a * 2 + 1, fullgraph=True)(x) == 3).all())
     except Exception as error:  # of many types: no compiler, no Triton, no Python headers
-        reason = str(error).strip().splitlines()[0]
-        warnings.warn(f"torch.compile does not work here: plain kernels run instead ({reason})", stacklevel=3)
-        Compiler.works = False
-    return Compiler.works
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        warnings.warn(f"torch.compile does not work here: plain kernels run instead ({reason})", stacklevel=2)
+        return False
 
 
 def _free_sizes(arguments: tuple) -> None:

@@ -9,6 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from rbp.errors import ConfigError
+from rbp.rate import compiled
 from rbp.train.ranks import ALONE, Ranks
 
 
@@ -67,8 +68,14 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
         "precision": cfg.trainer.precision,
         "tf32": bool(cuda and torch.backends.cudnn.allow_tf32),
         "deterministic": cfg.trainer.deterministic,
-        "kernels": "plain",
+        "kernels": _kernels(cfg, device),
     }
+
+
+def _kernels(cfg: DictConfig, device: torch.device) -> str:
+    """Which kernels the neurons of a rate run get."""
+    asked = cfg.grad_mode == "rate" and compiled.wanted(cfg.trainer.kernels, device)
+    return "compiled" if asked and compiled.works(device) else "plain"
 
 
 def _version(package: str) -> str:

@@ -50,7 +50,8 @@ class Job:
         assert net is not None
         with autocast(cfg, self.device):
             x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
-            return forward(net, x_seq, step_mode=cfg.step_mode, grad_mode=cfg.grad_mode).float()
+            how = {"step_mode": cfg.step_mode, "grad_mode": cfg.grad_mode}
+            return forward(net, x_seq, **how, chunk=cfg.trainer.chunk, kernels=cfg.trainer.kernels).float()
 
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
