@@ -25,6 +25,7 @@ def draw(figure: Figure, title: str, file: Path) -> None:
         axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
         axes.set_title(title, fontsize="small")
         axes.grid(color="#e6e6e6", linewidth=0.6)
+        axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
         if axes.get_legend_handles_labels()[0]:
             axes.legend(frameon=False, fontsize="small")
@@ -41,6 +42,8 @@ def _draw_all(axes: Any, figure: Figure) -> None:
             _draw_bars(axes, series, label, bars.index(series), len(bars))
         else:
             _draw(axes, series, label)
+    if figure.name == "epochs":
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if figure.name.endswith("-T"):
         axes.set_xticks(sorted({x for series in figure.series for x in series.x}))
     if figure.name in ("time-T", "memory-T", "firing"):

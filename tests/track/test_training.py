@@ -1,0 +1,67 @@
+"""Trackers beside real training."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rbp.errors import TrainingError
+from rbp.runfolder import read_lines
+from rbp.track import start
+from rbp.train import train
+from tests.track.common import histories, records
+from tests.train.common import metrics, short
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def test_wandb_has_what_training_wrote(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "tracker=wandb", "sweep.name=grid")
+    result = train(cfg, run.path)
+    (found,) = records(run.path)
+    lines = read_lines(run.metrics)
+    assert [item["_step"] for item in histories(found)] == [line["step"] for line in lines] == [3, 6, 9]
+    for item, line in zip(histories(found), lines, strict=True):
+        same = {key: value for key, value in line.items() if isinstance(value, int | float) and key != "step"}
+        assert {key: item[key] for key in same} == same
+    merged: dict[str, Any] = {}
+    for record in found:
+        merged |= record.get("summary", {}).get("update", {})
+    for key in ("test_acc", "best_test_acc", "step_seconds", "peak_memory_bytes"):
+        assert merged[key] == result[key]
+
+
+def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
+    cfg, run = short(tmp_path, "tracker=wandb", "optimizer.lr=1e38")
+    with pytest.raises(TrainingError):
+        train(cfg, run.path)
+    (found,) = records(run.path)
+    assert [record["exit"]["exit_code"] for record in found if record["type"] == "exit"] == [1]
+    text = json.dumps([record["summary"] for record in found if record["type"] == "summary"])
+    assert "learning rate 1e+38" in text and '"failed"' in text
+
+
+def test_a_tracker_that_hangs_changes_nothing_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cfg, run = short(tmp_path / "without", "tracker=none")
+    train(cfg, run.path)
+    (tmp_path / "wandb.py").write_text("import time\ntime.sleep(600)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(start, "PATIENCE", 0.1)
+    started: list[Any] = []
+    popen = start.subprocess.Popen
+    monkeypatch.setattr(
+        start.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
+    )
+    cfg, beside = short(tmp_path / "beside", "tracker=wandb")
+    train(cfg, beside.path)
+    assert len(started) == 1 and started[0].poll() is None
+    started[0].kill()
+    started[0].wait()
+    assert metrics(beside) == metrics(run)
