@@ -27,6 +27,8 @@ from rbp.rate.traces import is_constant
 
 CHOICES = ("auto", "plain", "compiled")
 SEGMENT = 4
+# Of one kernel: torch makes a new one where sizes that differed coincide, or one is 1; its own limit is 8.
+VARIANTS = 64
 
 
 def wanted(kernels: str, device: torch.device) -> bool:
@@ -47,13 +49,15 @@ def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tens
         part = slice(start, start + SEGMENT)
         terms = [_flat_term(Term(t.x_seq[part], t.scale, t.shift), last) for t in currents.terms]
         started = isinstance(state.v, Tensor)
-        kernel = _kernel(_key(neuron), last, None if started else (state.v, state.dv, state.dv_leak))
+        form = (len(out[part]), *(_form(term) for term in terms))
+        kernel = _kernel(_key(neuron), form, last, None if started else (state.v, state.dv, state.dv_leak))
         memory = [_memory(x, out, last) for x in (state.v, state.dv, state.dv_leak)] if started else None
         totals = [_flat(x, last) for x in (sums.spikes, sums.by_current, sums.by_leak)]
         leak = neuron.leak if isinstance(neuron.leak, Tensor) else None
         arguments = (terms, leak, memory, totals, _flat(out[part], last, steps=True))
         _free_sizes(arguments)
-        after = kernel(*arguments)
+        with torch._dynamo.config.patch(recompile_limit=VARIANTS):
+            after = kernel(*arguments)
         state.v, state.dv, state.dv_leak = (_like(x, sums.spikes, last) for x in after)
     return True
 
@@ -87,10 +91,17 @@ def _key(neuron: Neuron) -> tuple:
     return leak, settings, (type(neuron.surrogate), neuron.surrogate.alpha)
 
 
+def _form(term: tuple) -> tuple:
+    """What a term's kernel is made for, its sizes apart."""
+    x_seq, constant, scale, _ = term
+    return constant, x_seq.dim(), x_seq.dtype, None if scale is None else scale.dtype
+
+
 @functools.cache
-def _kernel(key: Any, last: bool, start: Any) -> Callable:
-    """The kernel of a kind of neurons; `last`: channels are the last axis of a step in memory; start: the
-    numbers that their state is at rest, None for a kernel that goes on from where another ended."""
+def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
+    """The kernel of a kind of neurons and a form of currents; `last`: channels are the last axis of a step in
+    memory; start: the numbers that their state is at rest, None for a kernel that goes on from where another
+    ended."""
     number, (decays, threshold, reset_to, detached), (kind, alpha) = key
     surrogate = kind(alpha)
 
@@ -102,7 +113,7 @@ def _kernel(key: Any, last: bool, start: Any) -> Callable:
             step(neuron, _current(terms, t), state, sums, out[t])
         return state.v, state.dv, state.dv_leak
 
-    # torch bounds the variants of one code object: each kind of neuron gets one of its own.
+    # torch counts the variants of one code object: each kernel gets one of its own.
     own = types.FunctionType(
         kernel.__code__.replace(), kernel.__globals__, "kernel", None, kernel.__closure__
     )
