@@ -4,17 +4,19 @@ import io
 import struct
 import tracemalloc
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rbp.data.aedat2 import read_aedat2
 from rbp.data.aedat3 import read_aedat3
+from rbp.data.archives import members, read_member
 from rbp.data.events import Events as Read
 from rbp.data.events_np import read_events_np
 from rbp.data.pairs import read_pair
@@ -113,8 +115,8 @@ BACK = [(10, 1, 2, 0), (30, 5, 6, 0), (20, 3, 4, 1)]
         ("aedat3", aedat3([(1, 128, 5, 0)]), "event 0 has x=128; must be from 0 to 127"),
         ("aedat3", aedat3([(1, 5, 4000, 0)]), "event 0 has y=4000; must be from 0 to 127"),
         ("aedat3", aedat3(BACK), "time goes back after event 1"),
-        ("events_np", b"", "is no whole npz archive"),
-        ("events_np", npz(GOOD)[:-30], "is no whole npz archive"),
+        ("events_np", b"", "is no whole zip archive"),
+        ("events_np", npz(GOOD)[:-30], "is no whole zip archive"),
         ("events_np", npz([]), "has no events"),
         ("events_np", npz(BACK), "time goes back"),
         ("events_np", npz([(1, 200, 0, 0)]), "event 0 has x=200"),
@@ -250,3 +252,20 @@ def test_random_bytes_are_read_or_refused(form: str, tail: bytes, with_head: boo
     content, read = FUZZED[form]
     head = {"aedat2": HEADER2, "aedat3": HEADER3}.get(form, content[:30])
     survives((head if with_head else b"") + tail, read)
+
+
+@given(data=st.data())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mutated_archives_of_recordings_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"cat/cifar10_cat_{number}.aedat", aedat2(random_events(20, number)))
+    file = tmp_path / f"FILE{data.draw(st.uuids())}.zip"  # archives are known by name and time of change
+
+    def read(content: bytes) -> None:
+        file.write_bytes(content)
+        for info in members(file):
+            read_aedat2(read_member(file, info.filename), str(file))
+
+    survives(data.draw(mutated(stream.getvalue())), read)
