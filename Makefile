@@ -8,7 +8,7 @@ run: setup
 	$(BIN)/python launch.py sweeps=quickstart
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: setup
 	$(BIN)/ruff check .
