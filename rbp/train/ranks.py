@@ -174,7 +174,7 @@ def _why_gone(ranks: Ranks) -> str:
         if ranks.board.check(["failed"]):
             reason = ranks.board.get("failed").decode()
     return (
-        f"{reason}; every task writes a log of its own, such as submitit's *_log.err: see there. "
+        f"{reason}; every task writes a log of its own, which rbp logs RUN shows. "
         "Earlier checkpoints are kept"
     )
 
