@@ -34,7 +34,7 @@ BAD = {
     "grad_mode=foo": ["grad_mode=foo", "bptt, rate"],
     "grad_mode=1": ["grad_mode=1", "bptt, rate"],
     "arch=resnet81": ["arch=resnet81", "resnet18"],
-    "dataset=cifar": ["dataset=cifar", "cifar10, cifar100, digits"],
+    "dataset=cifar": ["dataset=cifar", "cifar10, cifar10_dvs, cifar100, digits"],
     "optimizer.lr=abc": ["optimizer.lr=abc", "number above 0"],
     "optimizer.lr=-1": ["optimizer.lr=-1", "number above 0"],
     "lr=abc": ["lr: no such key", "optimizer.lr"],

@@ -95,6 +95,7 @@ def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
         "dataset": args.dataset,
         "batch": args.batch,
         "step_mode": args.step_mode,
+        "chunk": args.chunk,
     }
     machine = describe_machine(cfgs[0], device)
     record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(), "rows": table}

@@ -28,6 +28,8 @@ class Plan:
 
     def told(self) -> str:
         """How many cells there are in each state."""
+        if all(state.name == "done" for state in self.states):
+            return f"All {len(self.cells)} cells are done."
         return f"{len(self.cells)} cells: {tell_counts(self.states)}."
 
 

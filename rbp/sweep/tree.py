@@ -33,8 +33,11 @@ def tree(cfg: DictConfig, width: int = 0) -> list[str]:
 
 
 def _wrapped(start: str, margin: str, words: list[str], width: int) -> list[str]:
-    lines = [start]
-    for word in words:
+    lines, room = [start], width - len(margin) - 2
+    pieces = [
+        piece for word in words for piece in (word.split(" ") if width and len(word) > room else [word])
+    ]
+    for word in pieces:
         if width and len(lines[-1]) + 2 + len(word) > width:
             lines.append(margin + "  " + word)
         else:

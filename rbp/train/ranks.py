@@ -22,7 +22,7 @@ from rbp.errors import ConfigError, Preempted, TrainingError
 
 Value = TypeVar("Value")
 PATIENCE = timedelta(minutes=10)  # until all have come; importing torch takes long on a network's disk
-LINGER = timedelta(seconds=5)  # for the others to read why the first rank failed
+LINGER = timedelta(seconds=15)  # for the others to read why the first rank failed
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _meetings = itertools.count()  # of this process, so that a cell's ranks do not meet another cell's
 

@@ -63,9 +63,13 @@ PICTURES, TEN = np.zeros((10, 28, 28), np.uint8), np.arange(10, dtype=np.uint8)
         (IMAGES, idx(PICTURES[:0]), "holds no images"),
         (LABELS, idx(TEN[:9]), "has 9 labels for the 10 images of train-images-idx3-ubyte"),
         (LABELS, idx(TEN + 1), "has a label 10; labels go from 0 to 9"),
-        (IMAGES + ".gz", gzip.compress(idx(PICTURES))[:-20], "cannot be read: Compressed file ended"),
+        (
+            IMAGES + ".gz",
+            gzip.compress(idx(PICTURES), mtime=0)[:-20],
+            "cannot be read: Compressed file ended",
+        ),
         (IMAGES + ".gz", idx(PICTURES), "cannot be read: Not a gzipped file"),
-        (IMAGES + ".gz", gzip.compress(idx(PICTURES))[:12] + bytes(40), "cannot be read"),
+        (IMAGES + ".gz", gzip.compress(idx(PICTURES), mtime=0)[:12] + bytes(40), "cannot be read"),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, file: str, content: bytes, said: str) -> None:

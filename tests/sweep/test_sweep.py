@@ -89,7 +89,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
     stub.ran.clear()
     assert main(["sweeps=quickstart"]) == 0
     again = capsys.readouterr().out
-    assert stub.ran == [] and again.startswith("4 cells: 4 done.\n")
+    assert stub.ran == [] and again.startswith("All 4 cells are done.\n")
     table = again.partition("\n")[2]
     assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
 
