@@ -57,11 +57,11 @@ def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 
 def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pytest.CaptureFixture) -> None:
-    grid = ["-m", "seed=0,1,2", *SHORT, "trainer.epochs=6", "sweep.name=killed"]
+    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=6", "sweep.name=killed"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=2"]
     assert main([*grid, *launcher, "wait=false"]) == 0
     sweep = Path("runs/killed")
-    assert len(SweepFolder(sweep).runs()) == 3
+    assert len(SweepFolder(sweep).runs()) == 2
     (victim, *_) = wait_for(lambda: at_work(sweep))
     os.kill(read_json(victim / "status.json")["pid"], signal.SIGKILL)
     capsys.readouterr()
@@ -76,7 +76,7 @@ def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pyt
     assert states.pop(victim).name == "failed" and {s.name for s in states.values()} == {"done"}
 
     assert cli.main(["status", str(sweep)]) == 1
-    assert "2 done, 1 failed" in capsys.readouterr().out
+    assert "1 done, 1 failed" in capsys.readouterr().out
     assert main([*grid, *launcher, "wait=false"]) == 1  # a failed one is not begun again unasked
     assert cli.main(["retry", str(sweep)]) == 0
     assert main([*grid, "runs_dir=undisturbed"]) == 0
