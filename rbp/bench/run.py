@@ -19,7 +19,8 @@ from rbp.code_version import code_version
 from rbp.errors import ConfigError
 from rbp.rate.compiled import CHOICES
 from rbp.runfolder import write_json
-from rbp.sweep.compose import COMPOSITION_ERRORS, freeze
+from rbp.sweep.compose import freeze
+from rbp.sweep.composer import COMPOSITION_ERRORS
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF
 from rbp.train.device import choose_device, describe_machine, prepare_torch

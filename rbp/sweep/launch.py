@@ -13,7 +13,8 @@ from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import hush, say
 from rbp.sweep import help_text, plugins
 from rbp.sweep.arguments import expand
-from rbp.sweep.compose import COMPOSITION_ERRORS, settle
+from rbp.sweep.compose import settle
+from rbp.sweep.composer import COMPOSITION_ERRORS
 from rbp.sweep.inline import run_one
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF
