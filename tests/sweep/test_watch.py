@@ -1,0 +1,86 @@
+"""What is shown of a sweep while its jobs work."""
+
+import io
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from rbp.sweep import watch
+from rbp.sweep.cells import Cell
+from rbp.sweep.states import State
+
+
+def cells(n: int) -> list[Cell]:
+    made = []
+    for seed in range(n):
+        cell = Cell({}, {"seed": str(seed)})
+        cell.__dict__.update(name=str(seed), folder=Path(f"runs/mine/{seed}"))
+        made.append(cell)
+    return made
+
+
+def shown(states: list[State], room: int) -> list[str]:
+    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    console.print(watch._view(cells(len(states)), states, room))
+    return console.file.getvalue().splitlines()
+
+
+def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> None:
+    running = {"epoch": 2, "epochs": 9, "test_acc": 0.5, "seconds_left": 3725.0}
+    lines = shown(
+        [
+            State("running", True, status=running),
+            State("queued", True, "Resources"),
+            State("failed", reason="the loss is nan"),
+            State("done", result={"test_acc": 0.987}),
+        ],
+        room=20,
+    )
+    assert (
+        lines[1].split()
+        == "0 running epoch 3/9 test acc 50.00% 1 h 02 min left".replace("0", "seed=0", 1).split()
+    )
+    assert "Resources" in lines[2] and "the loss is nan" in lines[3] and "test acc 98.70%" in lines[4]
+    assert lines[5] == "1 queued, 1 running, 1 done, 1 failed"
+
+
+def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> None:
+    states = [State("done", result={"test_acc": 0.9})] * 500 + [State("queued", True)] * 497
+    states += [State("running", True, status={"epochs": 3}), State("failed", reason="why"), State("lost")]
+    lines = shown(states, room=10)
+    assert len(lines) == 1 + 10 + 1
+    assert [line.split()[1] for line in lines[1:5]] == ["running", "failed", "lost", "queued"]
+    assert lines[-1] == "497 queued, 1 running, 500 done, 1 failed, 1 lost"
+
+
+def test_lines_elsewhere_tell_each_change_once(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    moments = [
+        [State("queued", True)],
+        [State("queued", True)],
+        [State("running", True)],
+        [State("cancelled")],
+    ]
+    monkeypatch.setattr(watch, "observe", lambda folders: moments.pop(0))
+    monkeypatch.setattr(watch, "LOOK", 0)
+    watch.watch(cells(1), Path("runs/mine"))
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [
+        "queued",
+        "running",
+        "cancelled",
+    ]
+
+
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def interrupted(folders: object) -> list[State]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(watch, "observe", interrupted)
+    watch.watch(cells(1), Path("runs/mine"))
+    told = capsys.readouterr().out
+    assert "The jobs go on" in told and "rbp status runs/mine" in told and "rbp cancel runs/mine" in told
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(5.4, "5 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
+def test_times_are_told_as_people_say_them(seconds: float, told: str) -> None:
+    assert watch.tell_seconds(seconds) == told
