@@ -16,7 +16,7 @@ from rbp.sweep import pool, slurm
 from rbp.sweep.cells import Cell
 from rbp.sweep.marks import freeze_in, mark_queued, put_aside
 from rbp.sweep.snapshot import take_snapshot
-from rbp.sweep.states import State, observe
+from rbp.sweep.states import State, code_of, observe
 from rbp.sweep.sweepfolder import SweepFolder
 
 WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
@@ -104,7 +104,7 @@ def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> 
 
 def _freeze(cell: Cell, state: State) -> None:
     if state.result:
-        put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
+        put_aside(cell.folder, code_of(state.result) or "unknown")
     # Data was looked at, and fetched, here: not by a hundred jobs at once.
     freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
