@@ -29,7 +29,7 @@ def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> No
         _show(plan)
         return
     if launcher:
-        launcher.check()
+        launcher.check(plan.todo)
     preflight(plan.todo, devices=launcher is None or launcher.here)
     say(plan.told())
     if launcher is None:
