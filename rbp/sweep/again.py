@@ -1,5 +1,6 @@
 """A sweep started again from its folders alone: frozen configs and the launcher that it had."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from rbp.sweep.sweepfolder import SweepFolder
 
 def again(folders: list[Path], stale: bool, wait: bool) -> None:
     """Run what is not done of these runs, failed ones too. Raises SweepFailed if one fails again."""
-    sweep = SweepFolder(folders[0].parent)
+    sweep = SweepFolder(folders[0].parent.absolute())
     record = sweep.read()
     choices = record["cells"]
     cells = [Cell(read_frozen(folder), choices.get(folder.name) or {}) for folder in folders]
@@ -26,7 +27,9 @@ def again(folders: list[Path], stale: bool, wait: bool) -> None:
                 f"{RunFolder(folder).config}: is the config of {cell.name}; another version of the program "
                 "made it: start the sweep anew by launch.py"
             )
-    start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
+    where = Path(str(record.get("working_directory")))
+    with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config, such as dataset.root
+        start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
 
 
 def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Elsewhere | None:

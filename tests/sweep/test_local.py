@@ -15,9 +15,11 @@ import torch
 
 from rbp import cli
 from rbp.runfolder import RunFolder, read_json
+from rbp.sweep import again
 from rbp.sweep.launch import main
 from rbp.sweep.marks import unless_at_work
 from rbp.sweep.pool import LocalSettings, share_out
+from rbp.sweep.start import start
 from rbp.sweep.states import observe
 from rbp.sweep.sweepfolder import SweepFolder
 from rbp.train import record
@@ -203,8 +205,8 @@ def test_a_job_that_begins_while_its_run_is_marked_waits_for_the_mark(tmp_path: 
     assert len(locks) == 1
 
 
-def test_the_working_directory_can_be_retried_and_stays_where_it_is(
-    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_a_sweep_retried_from_within_runs_where_it_was_started(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     short = [*SHORT, "trainer.epochs=1", "sweep.name=both"]
     assert main(["-m", "seed=0", *short]) == 0
@@ -213,6 +215,9 @@ def test_the_working_directory_can_be_retried_and_stays_where_it_is(
     (folder, *_) = SweepFolder(Path("runs/both")).runs()
     (folder / "result.json").unlink()
     monkeypatch.chdir("runs/both")
+    seen = []
+    monkeypatch.setattr(again, "start", lambda *a: (seen.append(Path.cwd()), start(*a))[1])
     assert cli.main(["retry", "."]) == 0
     told = capsys.readouterr().out
     assert "2 cells: 1 new, 1 done" in told and not Path("single").exists()
+    assert seen == [tmp_path] and Path.cwd() == tmp_path / "runs" / "both"

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.identity import folder_name, run_folder
 from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import places, preflight, sweepfile
+from rbp.sweep import help_text, places, preflight, sweepfile
 from rbp.sweep.launch import main
 
 
@@ -391,3 +391,14 @@ def test_a_bad_sweep_file_is_told_by_what_is_wrong_in_it(
     (sweeps / "bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["sweeps=bad"]) == 2
     assert message in capsys.readouterr().err and stub.ran == []
+
+
+def test_a_damaged_sweep_file_is_told_in_the_help_and_takes_nothing_from_it(
+    stub: Stub, sweeps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(help_text, "sweep_names", lambda: ["bad", "good"])
+    monkeypatch.setattr(sweepfile, "sweep_names", lambda: ["bad", "good"])
+    (sweeps / "bad.yaml").write_text("grid: [")
+    (sweeps / "good.yaml").write_text("about: what it is for")
+    told = help_text._sweeps()
+    assert "bad.yaml: not valid YAML" in told and "what it is for" in told
