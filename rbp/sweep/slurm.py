@@ -75,18 +75,17 @@ def submit(
     size = settings.cells_per_job
     groups = [list(folders[start : start + size]) for start in range(0, len(folders), size)]
     workers = [Worker([str(folder) for folder in group], submitted, settings.ranks) for group in groups]
-    ids: list[str] = []
     try:
         executor = submitit.SlurmExecutor(
             folder=jobs, max_num_timeout=settings.max_timeouts, python=_python(settings)
         )
         executor.update_parameters(**_parameters(settings, name, code))
+        ids: list[str] = []
         largest = _largest_array()
         for start in range(0, len(workers), largest):
             with contextlib.redirect_stderr(io.StringIO()):  # what Slurm says is in the error
                 ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
     except submitit.core.utils.FailedJobError as error:
-        cancel(ids)  # of the arrays before: all or none
         raise ConfigError(_told(str(error), settings)) from error
     return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
 
