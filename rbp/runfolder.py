@@ -1,8 +1,8 @@
 """A run's folder on disk: where its files lie, and how to write them so that a kill leaves none by half."""
 
 import json
-import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -124,8 +124,9 @@ def _tail(file: Path, size: int | None) -> list[bytes]:
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value read from JSON is a finite number."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and -math.inf < value < math.inf
+    """Whether a value read from JSON is a finite number, and none too large for a float."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and abs(value) <= sys.float_info.max
 
 
 def read_json(file: Path) -> Any:

@@ -1,25 +1,25 @@
 """A sweep started again from its folders alone: frozen configs and the launcher that it had."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from rbp.errors import ConfigError
 from rbp.runfolder import RunFolder
 from rbp.sweep.cells import Cell
+from rbp.sweep.frozen import read_frozen
 from rbp.sweep.launchers import LAUNCHERS, Elsewhere, elsewhere
 from rbp.sweep.plan import Options
 from rbp.sweep.start import start
 from rbp.sweep.sweepfolder import SweepFolder
 
 
-def again(path: Path, folders: list[Path], stale: bool, wait: bool) -> None:
+def again(folders: list[Path], stale: bool, wait: bool) -> None:
     """Run what is not done of these runs, failed ones too. Raises SweepFailed if one fails again."""
-    sweep = SweepFolder(folders[0].parent)
+    sweep = SweepFolder(folders[0].parent.absolute())
     record = sweep.read()
-    choices = record.get("cells") or {}
-    cells = [Cell(_config(folder), choices.get(folder.name) or {}) for folder in folders]
+    choices = record["cells"]
+    cells = [Cell(read_frozen(folder), choices.get(folder.name) or {}) for folder in folders]
     for cell, folder in zip(cells, folders, strict=True):
         cell.values["runs_dir"], cell.values["sweep"]["name"] = str(sweep.path.parent), sweep.path.name
         if cell.name != folder.name:
@@ -27,23 +27,14 @@ def again(path: Path, folders: list[Path], stale: bool, wait: bool) -> None:
                 f"{RunFolder(folder).config}: is the config of {cell.name}; another version of the program "
                 "made it: start the sweep anew by launch.py"
             )
-    start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    file = RunFolder(folder).config
-    try:
-        values = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (OSError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict) or not isinstance(values.get("sweep"), dict):
-        raise ConfigError(f"{file}: not the config of a run")
-    return values
+    where = Path(str(record.get("working_directory")))
+    with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config, such as dataset.root
+        start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
 
 
 def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Elsewhere | None:
     """As the sweep was last started; None: in this process."""
-    settings = dict(record.get("launcher") or {"name": "inline"})
+    settings = dict(record["launcher"])
     name = settings.pop("name", "inline")
     if name not in ("inline", *LAUNCHERS):
         raise ConfigError(f"{sweep.record}: launcher {name}: must be one of inline, {', '.join(LAUNCHERS)}")

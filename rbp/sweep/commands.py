@@ -1,18 +1,18 @@
 """`rbp status|logs|retry|cancel`: what one asks of sweeps from their run folders alone, in any shell."""
 
 import argparse
+import contextlib
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from rbp.code_version import code_version
-from rbp.errors import ConfigError
+from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
 from rbp.runfolder import RunFolder
-from rbp.sweep.jobs import LOCAL
+from rbp.sweep.jobs import LOCAL, is_slurms
 from rbp.sweep.marks import mark, unless_at_work
 from rbp.sweep.plan import tell_counts
 from rbp.sweep.states import State, observe
@@ -58,11 +58,12 @@ def logs(args: argparse.Namespace) -> int:
     (state,) = observe([run.path])
     say(f"{run.path.name}: {state.name}{': ' + state.reason if state.reason else ''}")
     if run.log.exists():
-        sys.stdout.write(run.log.read_text(errors="replace"))
+        say(run.log.read_text(errors="replace").rstrip("\n"))
     job = str(state.status.get("job_id") or "")
-    for file in sorted(SweepFolder(run.path.parent).jobs.glob(f"{job}_*log.out")) if job else []:
+    of_job = f"{job}_*log.out" if is_slurms(job) else ""
+    for file in sorted(SweepFolder(run.path.parent).jobs.glob(of_job)) if of_job else []:
         say(f"--- {file}")
-        sys.stdout.write(file.read_text(errors="replace"))
+        say(file.read_text(errors="replace").rstrip("\n"))
     if job.startswith(LOCAL):
         say(f"The output of its process is in {SweepFolder(run.path.parent).jobs}/local-*.log")
     return 0
@@ -72,8 +73,14 @@ def retry(args: argparse.Namespace) -> int:
     """Run again what is not done, failed ones too, by the launcher it had."""
     from rbp.sweep.again import again
 
+    failed = []
     for path in args.path:
-        again(path, _runs(path), stale=args.stale, wait=not args.no_wait)
+        try:
+            again(_runs(path), stale=args.stale, wait=not args.no_wait)
+        except SweepFailed as error:  # the others are retried all the same
+            failed.append(str(error))
+    if failed:
+        raise SweepFailed("\n".join(failed))
     return 0
 
 
@@ -92,11 +99,12 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
     if not live:
         say(f"{path}: nothing to cancel: {tell_counts(states)}")
         return 0
+    _refuse_elsewhere(live)
     _stop_jobs(live)
-    waiting = [folder for folder, _ in live]
+    waiting, told = [folder for folder, _ in live], set[int]()
     end = time.monotonic() + CANCEL_WAIT
     while waiting and time.monotonic() < end:
-        waiting = [folder for folder in waiting if not _mark_cancelled(folder)]
+        waiting = [folder for folder in waiting if not _mark_cancelled(folder, told)]
         time.sleep(0.2 if waiting else 0)
     say(f"{path}: {len(live) - len(waiting)} cancelled")
     if waiting:
@@ -104,49 +112,77 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
     return len(waiting)
 
 
+def _refuse_elsewhere(live: Sequence[tuple[Path, State]]) -> None:
+    for folder, state in live:
+        host = state.status.get("host")
+        if state.name == "running" and not _slurms_job(state) and host != os.uname().nodename:
+            raise ConfigError(f"{folder}: runs on {host}; cancel it there")
+
+
 def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
+    """End the jobs on the cluster. One that has other runs too goes on, and passes over those cancelled."""
     from rbp.sweep import slurm
 
-    ids = {str(state.status.get("job_id") or "") for _, state in live}
-    slurm.cancel(sorted(i for i in ids if i and not i.startswith(LOCAL)))
+    jobs = {job: folder for folder, state in live if (job := _slurms_job(state))}
+    if not jobs:
+        return
+    mine = {folder for folder, _ in live}
+    others = [run for parent in {folder.parent for folder in mine} for run in SweepFolder(parent).runs()]
+    others = [run for run in others if run not in mine]
+    seen = zip(others, observe(others), strict=True)
+    shared = {_slurms_job(state): run for run, state in seen if state.at_work}
     for folder, state in live:
-        job_id = str(state.status.get("job_id") or "")
-        if state.name == "queued":  # a pool passes it over, a Slurm job likewise
-            mark(folder, "cancelled", error="by rbp cancel")
-        elif (not job_id or job_id.startswith(LOCAL)) and state.status.get("host") == os.uname().nodename:
-            _signal(int(state.status.get("pid") or 0))
-        elif not job_id or job_id.startswith(LOCAL):
-            raise ConfigError(f"{folder}: runs on {state.status.get('host')}; cancel it there")
+        if state.name != "queued" and (run := shared.get(job := _slurms_job(state))) and job:
+            raise ConfigError(f"{folder}: job {job} has {run.name} too, and would end with it; name both")
+    slurm.cancel(sorted(set(jobs) - set(shared)))
 
 
-def _signal(pid: int) -> None:
-    """Ask the process of a run to save and end."""
+def _slurms_job(state: State) -> str:
+    job = str(state.status.get("job_id") or "")
+    return job if is_slurms(job) else ""
+
+
+def _mark_cancelled(folder: Path, told: set[int]) -> bool:
+    """Whether a run has ended; it is then cancelled unless it was done. told: whom we have asked to end."""
     try:
-        if pid:
-            os.kill(pid, signal.SIGTERM)
-    except ProcessLookupError:
-        pass
-
-
-def _mark_cancelled(folder: Path) -> bool:
-    """Whether a run has ended; it is then cancelled unless it was done."""
-    with unless_at_work(folder) as free:
-        if free:
+        with unless_at_work(folder) as free:
             (state,) = observe([folder])
-            if not state.is_done and state.name not in ("failed", "cancelled"):
+            if not free and not _slurms_job(state):
+                _ask_to_end(state.status.get("pid"), told)
+            if free and not state.is_done and state.name not in ("failed", "cancelled"):
                 mark(folder, "cancelled", error="by rbp cancel")
-        return free
+            return free
+    except OSError as error:
+        raise ConfigError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
+
+
+def _ask_to_end(pid: object, told: set[int]) -> None:
+    """The process of a run saves and ends; only a whole number above 1 is a process of its own."""
+    if not isinstance(pid, int) or pid <= 1 or pid in told:
+        return
+    told.add(pid)
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, signal.SIGTERM)
 
 
 def _runs(path: Path) -> list[Path]:
     """The run folders that a path stands for. Raises ConfigError where there are none."""
-    if is_run(path):
-        return [path]
-    return sweep_of(path).runs()
+    named = _named(path)
+    if is_run(named):
+        return [named]
+    if not (runs := sweep_of(named).runs()):
+        raise ConfigError(f"{path}: there are no runs in it yet; start the sweep by launch.py")
+    return runs
+
+
+def _named(path: Path) -> Path:
+    """A path that ends in a name: a run is known by that of its folder, and `.` has none."""
+    return path if path.name and ".." not in path.parts else Path(os.path.abspath(path))
 
 
 def _one_run(path: Path) -> Path:
-    if not is_run(path):
-        sweep_of(path)
+    named = _named(path)
+    if not is_run(named):
+        sweep_of(named)
         raise ConfigError(f"{path}: is a sweep; name one run in it")
-    return path
+    return named

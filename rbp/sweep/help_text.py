@@ -5,6 +5,7 @@ import textwrap
 from omegaconf import OmegaConf
 
 from rbp.config import SURROGATES
+from rbp.errors import ConfigError
 from rbp.sweep.places import groups, options, sweep_names
 from rbp.sweep.sweepfile import load_sweep
 
@@ -21,5 +22,12 @@ def _groups() -> str:
 
 
 def _sweeps() -> str:
-    lines = [f"  {name:<10} {load_sweep(name).about}" for name in sweep_names()]
+    lines = [f"  {name:<10} {_about(name)}" for name in sweep_names()]
     return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)
+
+
+def _about(name: str) -> str:
+    try:
+        return load_sweep(name).about
+    except ConfigError as error:  # one that is damaged must not take the help away
+        return f"({str(error).splitlines()[0]})"

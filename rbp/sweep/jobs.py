@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 PENDING, RUNNING, GONE = "pending", "running", "gone"
 UNKNOWN = "unknown"  # Slurm is here and gives no answer now
@@ -28,7 +29,7 @@ class Jobs:
     def __init__(self, ids: Iterable[str | None]) -> None:
         known = {i for i in ids if i}
         self._told = _local({i for i in known if i.startswith(LOCAL)})
-        self._told |= _slurm({i for i in known if re.fullmatch(r"\d+(_\d+)?", i)})
+        self._told |= _slurm({i for i in known if is_slurms(i)})
 
     def state(self, job_id: str | None) -> str | None:
         """PENDING, RUNNING, GONE, UNKNOWN, or None where that cannot be said."""
@@ -37,6 +38,11 @@ class Jobs:
     def reason(self, job_id: str | None) -> str:
         """Why a job is gone or waits, in words."""
         return self._told.get(job_id or "", (None, ""))[1]
+
+
+def is_slurms(job_id: str) -> bool:
+    """Whether this is a job of Slurm's, alone (123) or of an array (123_4)."""
+    return re.fullmatch(r"\d+(_\d+)?", job_id) is not None
 
 
 def _local(ids: set[str]) -> dict[str, tuple[str, str]]:
@@ -50,10 +56,20 @@ def _local(ids: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def _is_pool(pid: str) -> bool:
-    """Whether this process is a pool of ours: numbers are given again to others."""
-    with contextlib.suppress(OSError):
-        return b"rbp.sweep.pool" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    return False
+    return pid.isdigit() and b"rbp.sweep.pool" in _command_line(pid)
+
+
+def outlives_pool(status: dict[str, Any]) -> bool:
+    """Whether the process of a run works on here, though the pool that began it was killed."""
+    mine = str(status.get("job_id")).startswith(LOCAL) and status.get("host") == os.uname().nodename
+    return mine and b"rbp.sweep.worker" in _command_line(status.get("pid"))
+
+
+def _command_line(pid: Any) -> bytes:
+    """Of a process of this machine: by it ours are told from others, to whom numbers are given again."""
+    with contextlib.suppress(OSError, ValueError):
+        return Path(f"/proc/{int(pid)}/cmdline").read_bytes()
+    return b""
 
 
 def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
@@ -67,8 +83,9 @@ def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     told = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
     for line in answer.splitlines():
-        job_id, state, reason = line.split("|", 2)
+        job_id, _, rest = line.partition("|")
         if job_id in told:
+            state, _, reason = rest.partition("|")
             told[job_id] = _as_told(state, reason)
     return told
 

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rbp.code_version import code_version
-from rbp.errors import ConfigError
+from rbp.errors import ConfigError, UserError
 from rbp.sweep import pool, slurm
 from rbp.sweep.cells import Cell
-from rbp.sweep.marks import freeze_in, mark_queued, put_aside
+from rbp.sweep.marks import freeze_in, mark_queued, put_aside, put_back
 from rbp.sweep.snapshot import take_snapshot
-from rbp.sweep.states import State, observe
+from rbp.sweep.states import State, code_of, observe
 from rbp.sweep.sweepfolder import SweepFolder
 
 WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
@@ -28,8 +28,8 @@ class Elsewhere(Protocol):
     name: str
     here: bool  # on this machine, so that its devices can be checked
 
-    def check(self) -> None:
-        """Raise ConfigError where nothing can be submitted."""
+    def check(self, cells: list[Cell]) -> None:
+        """Raise ConfigError where these cells cannot be submitted."""
 
     def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
         """Start or queue the runs in these folders; returns the job id of each."""
@@ -46,10 +46,16 @@ class Local:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = _read(pool.LocalSettings, values)
 
-    def check(self) -> None:
+    def check(self, cells: list[Cell]) -> None:
         for key in ("processes", "threads"):
             if (value := getattr(self.values, key)) is not None and value < 1:
                 raise ConfigError(f"hydra.launcher.{key}={value}: must be 1 or more, or null")
+        for device in dict.fromkeys(str(cell.values["trainer"]["device"]) for cell in cells):
+            if device.startswith("cuda:"):
+                raise ConfigError(
+                    f"trainer.device={device}: hydra/launcher=local gives every process a GPU of its own; "
+                    "choose cuda or auto"
+                )
 
     def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
         slots = pool.share_out(self.values, _gpus(), len(os.sched_getaffinity(0)))
@@ -68,8 +74,15 @@ class Slurm:
     def __init__(self, values: Mapping[str, Any]) -> None:
         self.values = _read(slurm.SlurmSettings, values)
 
-    def check(self) -> None:
+    def check(self, cells: list[Cell]) -> None:
         slurm.check_settings(self.values)
+        ranks = self.values.ranks
+        for size in dict.fromkeys(cell.values["trainer"]["batch_size"] for cell in cells):
+            if size % ranks:
+                raise ConfigError(
+                    f"trainer.batch_size={size}: is the whole batch of a cell, and must be a multiple of its "
+                    f"{ranks} tasks (hydra.launcher.nodes={self.values.nodes}, tasks={self.values.tasks})"
+                )
 
     def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
         return slurm.submit(self.values, folders, sweep.jobs, sweep.path.name, code, submitted)
@@ -91,6 +104,11 @@ def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> 
 
     Call it with the sweep's lock held. Raises ConfigError where the launcher refuses; nothing runs then.
     """
+    if odd := sorted(set(str(sweep.path.absolute())) & {os.pathsep, "%"}):
+        raise ConfigError(
+            f"{sweep.path.absolute()}: has {' and '.join(odd)}, which Python's search path or Slurm reads as "
+            "something else; choose another folder with runs_dir=PATH"
+        )
     submitted = time.time()
     sweep.jobs.mkdir(parents=True, exist_ok=True)
     code = take_snapshot(sweep.code.absolute())
@@ -98,15 +116,24 @@ def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> 
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(_freeze, cells, states))
         folders = [cell.folder.absolute() for cell in cells]
-        ids = launcher.submit(folders, sweep, code, submitted)
+        try:
+            ids = launcher.submit(folders, sweep, code, submitted)
+        except (UserError, OSError):
+            list(writers.map(_put_back, cells, states))
+            raise
         list(writers.map(mark_queued, folders, ids, [submitted] * len(ids)))
 
 
 def _freeze(cell: Cell, state: State) -> None:
     if state.result:
-        put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
+        put_aside(cell.folder, code_of(state.result) or "unknown")
     # Data was looked at, and fetched, here: not by a hundred jobs at once.
     freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
+
+
+def _put_back(cell: Cell, state: State) -> None:
+    if state.result:
+        put_back(cell.folder, code_of(state.result) or "unknown")
 
 
 def note_start(sweep: SweepFolder, cells: list[Cell], launcher: str, settings: dict[str, Any]) -> None:

@@ -67,3 +67,11 @@ def put_aside(folder: Path, code: str) -> None:
     for path in (run.result, run.metrics, run.checkpoints, run.log):
         if path.exists():
             os.rename(path, older / path.name)
+
+
+def put_back(folder: Path, code: str) -> None:
+    """Undo put_aside, where no run is to take the place after all."""
+    older = folder / f"older-{code}"
+    for path in older.iterdir():
+        os.rename(path, folder / path.name)
+    older.rmdir()

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rbp.output import say
 from rbp.runfolder import RunFolder, read_json
 from rbp.sweep.jobs import LOCAL
 from rbp.sweep.marks import mark, unless_at_work
@@ -48,6 +49,7 @@ class Pool:
     slots: Slots
     working: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
     stopping: bool = False
+    told: set[int] = field(default_factory=set)  # processes that were asked to stop
 
     def run(self) -> None:
         """Until every run has ended, or a signal says stop: SIGTERM is handed on, and nothing more begins."""
@@ -55,6 +57,8 @@ class Pool:
         signal.signal(signal.SIGUSR2, self._stop)
         waiting = list(self.folders)
         while (waiting and not self.stopping) or self.working:
+            if self.stopping:
+                self._hand_on()
             for slot in range(len(self.slots.devices)):
                 if slot in self.working and self.working[slot][1].poll() is not None:
                     self._ended(*self.working.pop(slot))
@@ -64,8 +68,13 @@ class Pool:
 
     def _stop(self, number: int, frame: object) -> None:
         self.stopping = True
+
+    def _hand_on(self) -> None:
+        """Ask every process to stop, once; not in the handler, which may come before a start is noted."""
         for _, process in self.working.values():
-            process.send_signal(signal.SIGTERM)
+            if process.pid not in self.told:
+                process.send_signal(signal.SIGTERM)
+                self.told.add(process.pid)
 
     def _start(self, folder: str, slot: int) -> tuple[str, subprocess.Popen[bytes]]:
         environment = os.environ | {"RBP_JOB_ID": own_id()}
@@ -79,18 +88,25 @@ class Pool:
     def _ended(self, folder: str, process: subprocess.Popen[bytes]) -> None:
         """A run that was killed, or never began, could not say so itself."""
         code = process.returncode
-        if code in (0, TRY_AGAIN):
-            return
-        with unless_at_work(Path(folder)) as free:
-            status = read_json(RunFolder(Path(folder)).status)
-            state = status.get("state") if isinstance(status, dict) else None
-            if free and state in ("queued", "running"):
-                mark(Path(folder), "failed", error=_why(code))
+        if code in (0, TRY_AGAIN) or (code == -signal.SIGTERM and process.pid in self.told):
+            return  # asked to stop before it could listen: it has not begun
+        try:
+            _mark_failed(Path(folder), code)
+        except OSError as error:  # its folder is gone, or the disk full: the others go on
+            say(f"{folder}: {_why(code)}; that cannot be written: {error.strerror}", sys.stderr)
+
+
+def _mark_failed(folder: Path, code: int) -> None:
+    with unless_at_work(folder) as free:
+        status = read_json(RunFolder(folder).status)
+        state = status.get("state") if isinstance(status, dict) else None
+        if free and state in ("queued", "running"):
+            mark(folder, "failed", error=_why(code))
 
 
 def _why(code: int) -> str:
     if code < 0:
-        name = signal.Signals(-code).name
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         memory = "; perhaps memory ran out" if -code == signal.SIGKILL else ""
         return f"its process was killed by {name}{memory}"
     return f"its process ended with exit code {code}; see the sweep's .sweep/jobs"

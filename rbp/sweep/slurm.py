@@ -51,6 +51,8 @@ def check_settings(settings: SlurmSettings) -> None:
     for key, smallest in least.items():
         if (value := getattr(settings, key)) < smallest:
             raise ConfigError(f"hydra.launcher.{key}={value}: must be {smallest} or more")
+    if settings.memory is not None and not 0 < settings.memory < math.inf:
+        raise ConfigError(f"hydra.launcher.memory={settings.memory}: must be null or a number of GB above 0")
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
             f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "

@@ -47,14 +47,18 @@ def _files(root: Path) -> list[str]:
     """Names relative to root, sorted."""
     git = ["git", "-C", str(root), "ls-files", "-z"]
     try:
-        names = _names(git) + [
-            n for n in _names([*git, "--others", "--exclude-standard"]) if n.endswith(_SOURCES)
-        ]
+        names = _names(git) + _sources(_names([*git, "--others", "--exclude-standard"]))
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         names = []
     if "rbp/__init__.py" not in names:  # an installed package, perhaps below somebody else's repository
         names = [p.relative_to(root).as_posix() for p in (root / "rbp").rglob("*") if p.suffix in _SOURCES]
     return sorted(set(names))
+
+
+def _sources(names: list[str]) -> list[str]:
+    """Those of new files that a run may need: nothing of a sweep's folder, such as copies of the code."""
+    sweeps = tuple({name.partition(".sweep/")[0] for name in names if "/.sweep/" in name})
+    return [name for name in names if name.endswith(_SOURCES) and not name.startswith(sweeps)]
 
 
 def _names(command: list[str]) -> list[str]:

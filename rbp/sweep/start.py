@@ -12,7 +12,7 @@ from rbp.sweep.launchers import Elsewhere, note_start, submit_cells
 from rbp.sweep.marks import put_aside
 from rbp.sweep.plan import Options, Plan, make_plan
 from rbp.sweep.preflight import preflight
-from rbp.sweep.states import State, observe
+from rbp.sweep.states import State, code_of, observe
 from rbp.sweep.sweepfolder import SweepFolder
 from rbp.sweep.table import Row, print_table
 from rbp.sweep.watch import watch
@@ -29,7 +29,7 @@ def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> No
         _show(plan)
         return
     if launcher:
-        launcher.check()
+        launcher.check(plan.todo)
     preflight(plan.todo, devices=launcher is None or launcher.here)
     say(plan.told())
     if launcher is None:
@@ -68,9 +68,9 @@ def _run_here(sweep: SweepFolder, plan: Plan, options: Options) -> list[State]:
     if plan.todo:
         with sweep.locked():
             note_start(sweep, plan.cells, "inline", {})
-    errors = {}
+    errors, todo = {}, {cell.name for cell in plan.todo}
     for number, cell in enumerate(plan.cells, 1):
-        if cell not in plan.todo or not make_plan([cell], options).todo:
+        if cell.name not in todo or not make_plan([cell], options).todo:
             continue
         _make_room(cell)
         say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
@@ -87,7 +87,7 @@ def _make_room(cell: Cell) -> None:
     """Put a stale result aside."""
     (state,) = observe([cell.folder])
     if state.result:
-        put_aside(cell.folder, str((state.result.get("code") or {}).get("hash")))
+        put_aside(cell.folder, code_of(state.result) or "unknown")
 
 
 def _run_elsewhere(sweep: SweepFolder, plan: Plan, launcher: Elsewhere, options: Options) -> list[State]:

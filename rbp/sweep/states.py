@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rbp.runfolder import LOST_AFTER, RunFolder, read_json, read_result
-from rbp.sweep.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs
+from rbp.runfolder import LOST_AFTER, RunFolder, is_number, read_json, read_result
+from rbp.sweep.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
 
 # In the order of a run's life; new: never begun.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
@@ -58,7 +58,7 @@ def _job(status: dict[str, Any]) -> str | None:
 def _state(folder: Path, jobs: Jobs, code: str | None) -> State:
     status = _status(folder)
     if result := read_result(folder):
-        theirs = (result.get("code") or {}).get("hash")
+        theirs = code_of(result)
         stale = code is not None and theirs is not None and theirs != code
         why = f"computed by code {theirs}, now {code}" if stale else ""
         return State("stale" if stale else "done", reason=why, status=status, result=result)
@@ -75,7 +75,7 @@ def _of_job(name: str, status: dict[str, Any], jobs: Jobs) -> State:
     job_id = _job(status)
     job, told = jobs.state(job_id), jobs.reason(job_id)
     silent = time.time() - _number(status.get("heartbeat"))
-    if name == "running" and silent <= LOST_AFTER and job != GONE:
+    if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
         return State("running", at_work=True, status=status)
     if job == PENDING:  # perhaps again, after its node was lost
         return State("preempted" if name == "preempted" else "queued", True, told, status)
@@ -91,5 +91,12 @@ def _of_job(name: str, status: dict[str, Any], jobs: Jobs) -> State:
     return State(name, at_work, told if job == UNKNOWN or not at_work else "", status)
 
 
+def code_of(result: dict[str, Any]) -> str | None:
+    """The hash of the code that computed a result, if it is told."""
+    code = result.get("code")
+    told = code.get("hash") if isinstance(code, dict) else None
+    return told if isinstance(told, str) and told.isalnum() else None
+
+
 def _number(value: Any) -> float:
-    return float(value) if isinstance(value, int | float) else 0.0
+    return float(value) if is_number(value) else 0.0

@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder, read_json, write_bytes
+from rbp.runfolder import RunFolder, write_bytes
 
 LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
 
@@ -40,53 +40,56 @@ class SweepFolder:
 
     def runs(self) -> list[Path]:
         """The folders of its runs, in the order in which they were first submitted."""
-        found = [
-            p for p in self.path.iterdir() if RunFolder(p).status.exists() or RunFolder(p).config.exists()
-        ]
-        order = {name: number for number, name in enumerate(self.read().get("cells") or {})}
+        found = [p for p in self.path.iterdir() if is_run(p)]
+        order = {name: number for number, name in enumerate(self.read()["cells"])}
         return sorted(found, key=lambda p: (order.get(p.name, len(order)), p.name))
 
     def read(self) -> dict[str, Any]:
-        """The record; empty where there is none."""
+        """The record: at least `cells` (name -> choices) and `launcher`, empty where they are damaged."""
         try:
             content = yaml.load(self.record.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        except (OSError, yaml.YAMLError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        except (OSError, ValueError, yaml.YAMLError):  # ValueError: text that is not UTF-8
+            content = None
+        found = content if isinstance(content, dict) else {}
+        launcher, cells = _keys(found.get("launcher")), _keys(found.get("cells"))
+        choices = {name: _keys(told) for name, told in cells.items()}
+        texts = {name: {key: str(value) for key, value in told.items()} for name, told in choices.items()}
+        return found | {"launcher": launcher, "cells": texts}
 
     def note(self, values: dict[str, Any], cells: dict[str, dict[str, str]]) -> None:
         """Write the record of this start; cells of earlier starts stay in it."""
-        known = self.read().get("cells") or {}
-        write_bytes(self.record, dump_yaml(values | {"cells": known | cells}))
+        write_bytes(self.record, dump_yaml(values | {"cells": self.read()["cells"] | cells}))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """While inside, no other process submits cells of this sweep; waits for one that does.
 
-        Raises ConfigError where the folder cannot be written, or the other takes too long.
+        Raises ConfigError where a file cannot be written, here or inside, or the other takes too long.
         """
         try:
             self.control.mkdir(parents=True, exist_ok=True)
-            stream = (self.control / "lock").open("a")
+            with (self.control / "lock").open("a") as stream:
+                self._wait_for(stream)
+                yield
         except OSError as error:
             raise ConfigError(
-                f"{self.control}: cannot be written: {error.strerror}; choose another folder with "
-                "runs_dir=PATH"
+                f"{error.filename or self.control}: cannot be written: {error.strerror or error}; make room, "
+                "or choose another folder with runs_dir=PATH"
             ) from error
-        with stream:
-            end = time.monotonic() + LOCK_WAIT
-            while True:
-                try:
-                    fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    break
-                except BlockingIOError:
-                    if time.monotonic() > end:
-                        raise ConfigError(
-                            f"{self.path}: another process has been submitting this sweep for "
-                            f"{LOCK_WAIT:.0f} s; wait for it or stop it"
-                        ) from None
-                    time.sleep(0.1)
-            yield
+
+    def _wait_for(self, stream: IO[str]) -> None:
+        end = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise ConfigError(
+                        f"{self.path}: another process has been submitting this sweep for "
+                        f"{LOCK_WAIT:.0f} s; wait for it or stop it"
+                    ) from None
+                time.sleep(0.1)
 
 
 def sweep_of(path: Path) -> SweepFolder:
@@ -105,8 +108,14 @@ def sweep_of(path: Path) -> SweepFolder:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is the folder of one run."""
-    return any(read_json(file) is not None for file in (RunFolder(path).status, RunFolder(path).result))
+    """Whether a path is the folder of one run, be its files whole or not."""
+    run = RunFolder(path)
+    return any(file.exists() for file in (run.status, run.config, run.result))
+
+
+def _keys(value: Any) -> dict[str, Any]:
+    """A mapping as it should be, whatever was read."""
+    return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
 
 
 def dump_yaml(values: Any) -> bytes:

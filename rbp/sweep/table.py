@@ -65,9 +65,10 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
     console = console or Screen(highlight=False)
     pools = _pools(rows)
     several = len(pools) < len(rows)
-    heads = [*(list(pools[0].choices) or ["run"]), *(["seeds"] if several else [])]
+    keys = list(dict.fromkeys(key for pool in pools for key in pool.choices))  # of several grids, perhaps
+    heads = [*(keys or ["run"]), *(["seeds"] if several else [])]
     rivals = _rivals(pools)
-    lines = [_cells(pool, rivals[_rest(pool)], several) for pool in pools]
+    lines = [_cells(pool, keys, rivals[_rest(pool)], several) for pool in pools]
     titles = heads + [column.title for column in COLUMNS]
     if console.is_terminal and not console.is_dumb_terminal:
         _print_rich(titles, lines, len(heads), console)
@@ -96,9 +97,9 @@ def _pools(rows: list[Row]) -> list[Pool]:
     return list(found.values())
 
 
-def _cells(pool: Pool, rivals: list[Pool], several: bool) -> list[tuple[str, bool]]:
+def _cells(pool: Pool, keys: list[str], rivals: list[Pool], several: bool) -> list[tuple[str, bool]]:
     """The texts of a line and whether each is marked."""
-    start = [(value, False) for value in pool.choices.values()] or [(pool.rows[0].name, False)]
+    start = [(pool.choices.get(key, "-"), False) for key in keys] or [(pool.rows[0].name, False)]
     done = sum(row.result is not None for row in pool.rows)
     count = [(f"{done}" if done == len(pool.rows) else f"{done} of {len(pool.rows)}", False)]
     figures = [(_figure(pool, column), _wins(pool, rivals, column)) for column in COLUMNS]

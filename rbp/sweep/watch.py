@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rbp.output import Screen, say
+from rbp.runfolder import is_number
 from rbp.sweep.cells import Cell
 from rbp.sweep.plan import tell_counts
 from rbp.sweep.states import State, observe
@@ -97,14 +98,14 @@ def _line(state: State) -> str:
 
 
 def _progress(state: State) -> str:
-    status = state.status
+    told = {key: value for key, value in state.status.items() if is_number(value)}
     parts = []
-    if status.get("epochs"):
-        parts.append(f"epoch {min((status.get('epoch') or 0) + 1, status['epochs'])}/{status['epochs']}")
-    if status.get("test_acc") is not None:
-        parts.append(f"test acc {100 * status['test_acc']:.2f}%")
-    if state.name == "running" and status.get("seconds_left") is not None:
-        parts.append(f"{tell_seconds(status['seconds_left'])} left")
+    if epochs := told.get("epochs"):
+        parts.append(f"epoch {min(told.get('epoch', 0) + 1, epochs)}/{epochs}")
+    if "test_acc" in told:
+        parts.append(f"test acc {100 * told['test_acc']:.2f}%")
+    if state.name == "running" and "seconds_left" in told:
+        parts.append(f"{tell_seconds(told['seconds_left'])} left")
     return "  ".join(parts)
 
 

@@ -1,5 +1,6 @@
 """What a job does: trains the runs whose folders it is given, one after another, each as frozen there."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -14,8 +15,11 @@ from typing import TYPE_CHECKING, Any
 from rbp.errors import FolderBusy, Preempted, UserError
 from rbp.output import say
 from rbp.runfolder import RunFolder, read_json, read_result
+from rbp.sweep.cells import Cell
 
 if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
+    from omegaconf import DictConfig
+
     from rbp.train.interrupt import Interruption
 
 # A job's exit codes beyond 0 and 1: it was asked to stop and can go on. As in sysexits.h.
@@ -88,18 +92,15 @@ class Worker:
 
 def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcome:
     """Train the run in a folder unless it needs no work; errors are told here and are in its status."""
-    from omegaconf import OmegaConf
-
     from rbp.train import train
 
     if reason := _needs_no_work(folder, submitted):
         say(f"{folder.name}: {reason}")
         return Outcome.LEFT
     try:
-        cfg = OmegaConf.load(RunFolder(folder).config)
-        OmegaConf.set_readonly(cfg, True)
+        cfg = _frozen(folder)
         say(f"{folder.name}: {'goes on' if RunFolder(folder).checkpoints.exists() else 'begins'}")
-        train(cfg, folder, interruption)  # type: ignore[arg-type]
+        train(cfg, folder, interruption)
         return Outcome.DONE
     except Preempted as stop:
         say(f"{folder.name}: {stop}")
@@ -112,6 +113,19 @@ def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcom
     except Exception:
         traceback.print_exc()
     return Outcome.FAILED
+
+
+def _frozen(folder: Path) -> "DictConfig":
+    """The config to run. Raises ConfigError, which is noted as the run's, where it is gone or damaged."""
+    from rbp.sweep.frozen import read_frozen
+    from rbp.sweep.marks import mark
+
+    try:
+        return Cell(read_frozen(folder)).cfg
+    except UserError as error:
+        with contextlib.suppress(OSError):  # the folder itself is gone
+            mark(folder, "failed", error=str(error))
+        raise
 
 
 def _needs_no_work(folder: Path, submitted: float) -> str:

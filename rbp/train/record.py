@@ -19,6 +19,7 @@ from rbp.train.ranks import Ranks
 from rbp.train.standing import Standing, job_id
 
 HEARTBEAT_SECONDS = 5.0
+MARKING_SECONDS = 2.0  # who submits or cancels a run holds its lock too, for the instant of a write
 ROOM = 64 * 1024  # bytes
 
 
@@ -168,16 +169,25 @@ def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
 def _lock(folder: RunFolder) -> IO[str]:
     """Take the folder for this process; the system gives it back when the process ends, however it does."""
     stream = folder.lock.open("a+")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.seek(0)
-        holder = stream.read().strip() or "unknown"
-        stream.close()
-        raise FolderBusy(
-            f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
-        ) from None
+    end = time.monotonic() + MARKING_SECONDS
+    while not _locked(stream):
+        if time.monotonic() > end:
+            stream.seek(0)
+            holder = stream.read().strip() or "unknown"
+            stream.close()
+            raise FolderBusy(
+                f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
+            )
+        time.sleep(0.02)
     stream.truncate(0)
     stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
     stream.flush()
     return stream
+
+
+def _locked(stream: IO[str]) -> bool:
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

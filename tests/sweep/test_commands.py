@@ -1,6 +1,10 @@
 """`rbp status|logs|retry|cancel` on folders as runs leave them, without any job."""
 
 import json
+import os
+import shlex
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -8,6 +12,7 @@ import pytest
 
 from rbp import cli
 from rbp.runfolder import RESULT_KEYS
+from rbp.sweep import commands
 
 
 @pytest.fixture
@@ -67,3 +72,126 @@ def test_what_is_no_sweep_or_run_says_so(
 def test_nothing_at_work_is_nothing_to_cancel(sweep: Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["cancel", str(sweep)]) == 0
     assert "nothing to cancel: 1 done, 1 failed, 1 lost" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"epochs": "7", "epoch": "x", "test_acc": "high", "seconds_left": "soon"},
+        {"epochs": [], "epoch": {}, "test_acc": {}, "seconds_left": float("nan")},
+        {"epochs": 3, "epoch": None, "test_acc": True, "seconds_left": 10**400},
+        {"heartbeat": 10**400, "job_id": 3, "pid": "x", "host": None, "error": 5},
+        {"heartbeat": "now", "job_id": ["*"], "state": ["running"]},
+    ],
+)
+def test_a_status_with_values_of_another_kind_hides_no_other_run(
+    sweep: Path, capsys: pytest.CaptureFixture, damage: dict
+) -> None:
+    status = {"state": "running", "heartbeat": time.time()} | damage
+    (sweep / "c" / "status.json").write_text(json.dumps(status))
+    assert cli.main(["status", str(sweep)]) == 1
+    assert "98.71%" in capsys.readouterr().out
+    assert cli.main(["logs", str(sweep / "c")]) == 0 and "what c said" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("code", ["abc", ["abc"], {"hash": 3}, {"hash": "../x"}, None])
+def test_a_result_that_does_not_tell_its_code_is_done(sweep: Path, code: object) -> None:
+    file = sweep / "a" / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"code": code}))
+    assert cli.main(["status", str(sweep / "a")]) == 0
+
+
+@pytest.mark.parametrize(
+    "record", [b"cells: 3", b"cells: [[1]]", b"cells: {a: 3}\nlauncher: x", b"\xff\xfe", b"[", b"3"]
+)
+def test_a_damaged_record_of_a_sweep_takes_nothing_from_its_runs(
+    sweep: Path, capsys: pytest.CaptureFixture, record: bytes
+) -> None:
+    (sweep / ".sweep").mkdir()
+    (sweep / ".sweep" / "sweep.yaml").write_bytes(record)
+    assert cli.main(["status", str(sweep)]) == 1
+    assert "3 runs: 1 done, 1 failed, 1 lost" in capsys.readouterr().out
+    assert cli.main(["retry", str(sweep / "b")]) == 2  # none of them has a config here
+    assert "config.yaml: cannot be read" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["status", "retry", "cancel"])
+def test_a_sweep_without_runs_says_so(tmp_path: Path, capsys: pytest.CaptureFixture, command: str) -> None:
+    (tmp_path / ".sweep").mkdir()
+    (tmp_path / ".sweep" / "sweep.yaml").write_text("name: mine")
+    assert cli.main([command, str(tmp_path)]) == 2
+    assert "there are no runs in it yet" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        (b"{sweep: {}}", "not the config of a run"),
+        (b"\xff\xfe", "cannot be read"),
+        (b"{sweep: {name: a}, dataset: 3}", "not the config of a run"),
+        (b"{sweep: {name: a}, T: 0}", "not the config of a run"),
+        (b"[1, 2]", "not the config of a run"),
+        (b"", "not the config of a run"),
+    ],
+)
+def test_a_damaged_config_is_told_by_its_file(
+    sweep: Path, capsys: pytest.CaptureFixture, config: bytes, told: str
+) -> None:
+    (sweep / "b" / "config.yaml").write_bytes(config)
+    assert cli.main(["retry", str(sweep / "b")]) == 2
+    assert f"b/config.yaml: {told}" in capsys.readouterr().err
+
+
+def test_a_run_whose_status_is_damaged_is_still_a_run(sweep: Path, capsys: pytest.CaptureFixture) -> None:
+    (sweep / "b" / "status.json").write_text("{")
+    assert cli.main(["logs", str(sweep / "b")]) == 0
+    assert "what b said" in capsys.readouterr().out
+
+
+def test_the_working_directory_is_a_run_or_a_sweep_like_any_other(
+    sweep: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(sweep / "a")
+    assert cli.main(["status", "."]) == 0
+    assert capsys.readouterr().out.split()[:2] == ["a", "done"]
+    assert cli.main(["status", ".."]) == 1
+    assert "3 runs: 1 done, 1 failed, 1 lost" in capsys.readouterr().out
+
+
+def test_logs_that_nobody_reads_to_the_end_are_no_error(sweep: Path) -> None:
+    (sweep / "b" / "log.txt").write_text("what b said\n" * 100_000)
+    script = f"import sys; from rbp.cli import main; sys.exit(main(['logs', {str(sweep / 'b')!r}]))"
+    command = f"set -o pipefail; {shlex.quote(sys.executable)} -c {shlex.quote(script)} | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("b: failed")
+
+
+@pytest.mark.parametrize("pid", [-1, 0, 1, "7", None, True])
+def test_only_a_process_of_its_own_is_asked_to_end(monkeypatch: pytest.MonkeyPatch, pid: object) -> None:
+    monkeypatch.setattr(os, "kill", lambda *args: pytest.fail("signalled"))
+    commands._ask_to_end(pid, set())
+
+
+@pytest.fixture
+def scancel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A Slurm in which every job runs, and the list of those cancelled."""
+    (tmp_path / "bin").mkdir()
+    told = tmp_path / "cancelled"
+    for name, line in {"squeue": "echo '5_0|RUNNING|None'", "scancel": f'echo "$@" >>{told}'}.items():
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
+    return told
+
+
+def test_a_job_that_has_other_runs_too_goes_on_without_the_one_cancelled(
+    sweep: Path, scancel: Path, capsys: pytest.CaptureFixture
+) -> None:
+    for name, state in {"b": "running", "c": "queued"}.items():
+        status = {"state": state, "heartbeat": time.time(), "job_id": "5_0", "host": "node7"}
+        (sweep / name / "status.json").write_text(json.dumps(status))
+    assert cli.main(["cancel", str(sweep / "b")]) == 2
+    assert "job 5_0 has c too" in capsys.readouterr().err and not scancel.exists()
+    assert cli.main(["cancel", str(sweep / "c")]) == 0 and not scancel.exists()
+    assert json.loads((sweep / "c" / "status.json").read_text())["state"] == "cancelled"
+    assert cli.main(["cancel", str(sweep)]) == 0 and scancel.read_text() == "5_0\n"

@@ -49,6 +49,7 @@ def test_options_of_a_group_in_a_pair_are_quoted_as_hydra_wants_them() -> None:
         ({}, "list of values"),
         ("T", "list of values"),
         ({"T": []}, "list of values"),
+        ({1: [2, 3]}, "list of values"),
     ],
 )
 def test_a_pair_that_is_none_is_refused(pair: object, told: str) -> None:
@@ -59,6 +60,11 @@ def test_a_pair_that_is_none_is_refused(pair: object, told: str) -> None:
 def test_a_key_both_in_the_grid_and_in_a_pair_is_refused() -> None:
     with pytest.raises(ConfigError, match="seed: both in the grid and in pairs"):
         combinations({"seed": ["1"]}, [{"seed": [1, 2]}])
+
+
+def test_a_key_in_two_pairs_is_refused() -> None:
+    with pytest.raises(ConfigError, match="T: in several pairs"):
+        combinations({}, [{"T": [2, 4], "seed": [0, 1]}, {"T": [1, 2]}])
 
 
 def test_a_rule_leaves_out_what_fits_all_of_its_keys_and_no_more() -> None:
@@ -165,3 +171,32 @@ def test_a_sweep_file_whose_lists_are_none_names_the_file(sweeps: Path, part: st
     (sweeps / "mine.yaml").write_text(f"grid: {{seed: [0, 1]}}\n{part}: {{T: [1, 2]}}\n")
     with pytest.raises(ConfigError, match=rf"mine.yaml: {part} must be a list"):
         expand(["sweeps=mine"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "number"),
+    [(["T=2"], 4), (["T=4"], 2), (["T=2,4"], 6), (["arch=resnet18"], 4), (["T='4','2'", "seed=0"], 3)],
+)
+def test_an_exclusion_of_what_the_command_line_leaves_no_cell_of_is_no_slip(
+    sweeps: Path, argv: list[str], number: int
+) -> None:
+    (sweeps / "mine.yaml").write_text(FILE)
+    assert len(cells_of(*argv)) == number
+
+
+def test_several_values_of_a_paired_key_pick_the_rows_of_each(sweeps: Path) -> None:
+    (sweeps / "mine.yaml").write_text(
+        "pairs: [{optimizer.lr: [0.1, 0.05, 0.01], trainer.batch_size: [128, 64, 32]}]"
+    )
+    sizes = sorted(size for _, size, _, _ in cells_of("optimizer.lr=0.1"))
+    assert sizes == [128]
+    assert sorted(size for _, size, _, _ in cells_of("optimizer.lr=1e-1")) == [128]
+
+
+@pytest.mark.parametrize("values", ["[]", "[2, 4, 8]"])
+def test_a_pair_that_is_none_is_refused_also_where_the_command_line_gives_a_key(
+    sweeps: Path, values: str
+) -> None:
+    (sweeps / "mine.yaml").write_text(f"pairs: [{{T: {values}, seed: [0, 1]}}]")
+    with pytest.raises(ConfigError, match=r"list of values|of one length"):
+        cells_of("seed=0")

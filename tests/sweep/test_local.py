@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +15,14 @@ import torch
 
 from rbp import cli
 from rbp.runfolder import RunFolder, read_json
+from rbp.sweep import again
 from rbp.sweep.launch import main
+from rbp.sweep.marks import unless_at_work
 from rbp.sweep.pool import LocalSettings, share_out
+from rbp.sweep.start import start
 from rbp.sweep.states import observe
 from rbp.sweep.sweepfolder import SweepFolder
+from rbp.train import record
 from tests.train.common import metrics, without_timings
 
 SHORT = ["T=2", "trainer.epochs=2", "trainer.limit_batches=4", "trainer.batch_size=32", "trainer.threads=1"]
@@ -143,3 +149,75 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
         monkeypatch.setenv("PATH", "/nowhere")
     assert main(["-m", "seed=0,1", "hydra/launcher=local", override]) == 2
     assert told in capsys.readouterr().err and list(Path().iterdir()) == []
+
+
+def test_a_run_folder_that_is_deleted_or_damaged_while_queued_takes_no_other_with_it(
+    capsys: pytest.CaptureFixture,
+) -> None:
+    grid = ["-m", "seed=0,1,2,3", *SHORT, "sweep.name=gone"]
+    launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]
+    assert main([*grid, *launcher, "wait=false"]) == 0
+    sweep = SweepFolder(Path("runs/gone"))
+    _, second, third, last = sweep.runs()
+    shutil.rmtree(second)
+    (third / "config.yaml").write_text("{trainer: ")
+    (state,) = wait_for(lambda: [s for s in observe([last]) if not s.at_work])
+    assert state.name == "done"
+    (state,) = observe([third])
+    assert state.name == "failed" and "config.yaml: cannot be read" in state.reason
+
+
+def test_a_killed_pool_leaves_its_run_at_work_and_what_it_had_not_begun_is_lost() -> None:
+    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=400", "sweep.name=poolless"]
+    launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]
+    assert main([*grid, *launcher, "wait=false"]) == 0
+    sweep = Path("runs/poolless")
+    (first,) = wait_for(lambda: at_work(sweep))
+    pool = read_json(first / "status.json")["job_id"].removeprefix("local-").partition("@")[0]
+    os.kill(int(pool), signal.SIGKILL)
+    os.waitpid(int(pool), 0)
+    states = observe(SweepFolder(sweep).runs())
+    assert [(s.name, s.at_work) for s in states] == [("running", True), ("lost", False)]
+    assert cli.main(["cancel", str(first)]) == 0
+    assert observe([first])[0].name == "cancelled" and (first / "checkpoints" / "last.pt").exists()
+
+
+def test_a_pool_that_is_told_to_stop_fails_nothing() -> None:
+    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=400", "sweep.name=stopped"]
+    assert main([*grid, "hydra/launcher=local", "hydra.launcher.processes=2", "wait=false"]) == 0
+    runs = SweepFolder(Path("runs/stopped")).runs()
+    pool = int(read_json(runs[0] / "status.json")["job_id"].removeprefix("local-").partition("@")[0])
+    wait_for(lambda: len(Path(f"/proc/{pool}/task/{pool}/children").read_text().split()) == 2)
+    os.kill(pool, signal.SIGTERM)  # both load their libraries yet
+    os.waitpid(pool, 0)
+    assert {state.name for state in observe(runs)} <= {"lost", "preempted"}
+
+
+def test_a_job_that_begins_while_its_run_is_marked_waits_for_the_mark(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    with unless_at_work(tmp_path):
+        waiting = threading.Thread(target=lambda: locks.append(record._lock(run)))
+        locks: list = []
+        waiting.start()
+        time.sleep(0.2)
+        assert locks == []
+    waiting.join()
+    assert len(locks) == 1
+
+
+def test_a_sweep_retried_from_within_runs_where_it_was_started(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    short = [*SHORT, "trainer.epochs=1", "sweep.name=both"]
+    assert main(["-m", "seed=0", *short]) == 0
+    assert main(["-m", "grad_mode=bptt", "neuron=if", *short]) == 0
+    capsys.readouterr()
+    (folder, *_) = SweepFolder(Path("runs/both")).runs()
+    (folder / "result.json").unlink()
+    monkeypatch.chdir("runs/both")
+    seen = []
+    monkeypatch.setattr(again, "start", lambda *a: (seen.append(Path.cwd()), start(*a))[1])
+    assert cli.main(["retry", "."]) == 0
+    told = capsys.readouterr().out
+    assert "2 cells: 1 new, 1 done" in told and not Path("single").exists()
+    assert seen == [tmp_path] and Path.cwd() == tmp_path / "runs" / "both"

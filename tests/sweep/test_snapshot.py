@@ -77,3 +77,14 @@ def test_an_installed_package_is_copied_without_git(tmp_path: Path, inside_a_rep
         (tmp_path / ".gitignore").write_text("site-packages\n")
         git(tmp_path, "init", "-q")
     assert list(contents(take_snapshot(tmp_path / "code", root))) == ["rbp/__init__.py"]
+
+
+def test_sweeps_among_the_projects_files_are_not_copied_with_it(project: Path) -> None:
+    (project / "results" / "mine" / "a-run").mkdir(parents=True)
+    (project / "results" / "mine" / "a-run" / "config.yaml").write_text("")
+    (project / "results" / "new.py").write_text("")
+    (project / "results" / "mine" / ".sweep").mkdir()
+    (project / "results" / "mine" / ".sweep" / "lock").write_text("")
+    first = take_snapshot(project / "results" / "mine" / ".sweep" / "code", project)
+    assert set(contents(first)) == {".gitignore", "conf.yaml", "rbp/__init__.py", "results/new.py"}
+    assert take_snapshot(project / "results" / "mine" / ".sweep" / "code", project) == first

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.identity import folder_name, run_folder
 from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import places, preflight, sweepfile
+from rbp.sweep import help_text, places, preflight, sweepfile
 from rbp.sweep.launch import main
 
 
@@ -374,11 +374,31 @@ def test_bare_numbers_of_a_group_and_lists_are_values_of_a_grid(stub: Stub, swee
         ("- a", "must hold keys"),
         ("grid: {T: [7]}", "T=7: no such option of T"),
         ("fixed: {trainer.epoch: 1}", "did you mean trainer.epochs?"),
+        ("3", "bad.yaml: not valid YAML"),
+        (b"about: \xff\xfe", "bad.yaml: not valid YAML"),
+        ("null: 1", "bad.yaml: not valid YAML"),
+        ("grid: {1: [2]}", "grid.1: must be the name of a key"),
+        ("fixed: {2.5: 2}", "fixed.2.5: must be the name of a key"),
+        ("pairs: [{1: [2, 3]}]", "must be keys with a list of values"),
+        ("name: [a, b]", "name=['a','b']: must be text"),
+        ("fixed: {trainer: {epochs: 3}}", "fixed.trainer: must have a value"),
+        ("{fixed: {T: 4}, grid: {T: [2, 4]}}", "T: more than once in fixed, grid and pairs"),
     ],
 )
 def test_a_bad_sweep_file_is_told_by_what_is_wrong_in_it(
-    stub: Stub, sweeps: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+    stub: Stub, sweeps: Path, capsys: pytest.CaptureFixture[str], content: str | bytes, message: str
 ) -> None:
-    (sweeps / "bad.yaml").write_text(content)
+    (sweeps / "bad.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     assert main(["sweeps=bad"]) == 2
     assert message in capsys.readouterr().err and stub.ran == []
+
+
+def test_a_damaged_sweep_file_is_told_in_the_help_and_takes_nothing_from_it(
+    stub: Stub, sweeps: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(help_text, "sweep_names", lambda: ["bad", "good"])
+    monkeypatch.setattr(sweepfile, "sweep_names", lambda: ["bad", "good"])
+    (sweeps / "bad.yaml").write_text("grid: [")
+    (sweeps / "good.yaml").write_text("about: what it is for")
+    told = help_text._sweeps()
+    assert "bad.yaml: not valid YAML" in told and "what it is for" in told

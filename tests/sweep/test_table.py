@@ -117,3 +117,14 @@ def test_a_failure_is_named_with_its_message() -> None:
 def test_a_single_run_is_shown_by_its_name() -> None:
     lines = printed([Row({}, "digits-cnn-T4", {"test_acc": 0.5})])
     assert lines[0].startswith("run") and lines[1].startswith("digits-cnn-T4") and "50.00%" in lines[1]
+
+
+def test_rows_of_grids_with_other_keys_share_one_table() -> None:
+    choices: list[dict[str, str]] = [{"seed": "1"}, {"T": "2", "grad_mode": "rate"}, {}]
+    lines = printed([Row(told, f"run{number}", None, state="new") for number, told in enumerate(choices)])
+    assert [line.split()[:4] for line in lines] == [
+        ["seed", "T", "grad_mode", "test"],
+        ["1", "-", "-", "new"],
+        ["-", "2", "rate", "new"],
+        ["-", "-", "-", "new"],
+    ]
