@@ -73,16 +73,19 @@ def _command_line(pid: Any) -> bytes:
 
 
 def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
-    """One question for all jobs of this user, as long as Slurm remembers them."""
+    """One question for all jobs, whoever's they are, as long as Slurm remembers them."""
     if not ids or not shutil.which("squeue"):
         return {}
-    command = ["squeue", "--noheader", "--array", "--me", "--states=all", "--format=%i|%T|%r"]
+    arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in ids}))
+    command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r", f"--jobs={arrays}"]
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True).stdout
-    except (subprocess.SubprocessError, OSError):  # the controller is away: the jobs go on
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    except (subprocess.SubprocessError, OSError):
+        return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
+    if done.returncode and "Invalid job id" not in done.stderr:  # the controller is away: the jobs go on
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     told = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
-    for line in answer.splitlines():
+    for line in done.stdout.splitlines():
         job_id, _, rest = line.partition("|")
         if job_id in told:
             state, _, reason = rest.partition("|")

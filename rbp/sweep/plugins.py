@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.plugins import Plugins
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -57,7 +57,7 @@ class GridSweeper(Sweeper):
 
 
 class CellLauncher(Launcher):
-    """Runs cells. Another sweeper than ours may use it too: it then gives each job's result."""
+    """Runs the cells that our sweeper made."""
 
     def __init__(self, **settings: Any) -> None:
         self.values = {key: _plain(value) for key, value in settings.items()}
@@ -74,18 +74,10 @@ class CellLauncher(Launcher):
         return elsewhere(type(self).__name__.lower(), self.values)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """For other sweepers than ours, such as Optuna's: run to the end, return the test accuracies."""
-        from rbp.runfolder import read_result
-
-        cells = [cell for overrides in job_overrides for cell in compose_grid(list(overrides))]
-        start(cells, self.elsewhere(), Options(retry=True))
-        returns = []
-        for cell, overrides in zip(cells, job_overrides, strict=True):
-            result = read_result(cell.folder) or {}
-            job = JobReturn(overrides=overrides, cfg=cell.cfg, status=JobStatus.COMPLETED)
-            job.return_value = result.get("test_acc")
-            returns.append(job)
-        return returns
+        """What Hydra's own sweepers would call; ours has cells composed and checked before it launches any."""
+        raise ConfigError(
+            "hydra/sweeper: must be rbp, which composes and checks all cells before the first runs"
+        )
 
 
 class Inline(CellLauncher):

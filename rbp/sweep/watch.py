@@ -15,7 +15,7 @@ from rbp.sweep.cells import Cell
 from rbp.sweep.plan import tell_counts
 from rbp.sweep.states import State, observe
 
-LOOK = 2.0  # seconds between two looks at the run folders
+LOOK = 5.0  # seconds between two looks at run folders and, on a cluster, one question to Slurm
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # what is shown where there is no room for all
 
 
