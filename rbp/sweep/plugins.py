@@ -74,7 +74,7 @@ class CellLauncher(Launcher):
         return elsewhere(type(self).__name__.lower(), self.values)
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        """What Hydra's own sweepers would call; ours has cells composed and checked before it launches any."""
+        """What Hydra's own sweepers would call; ours hands over cells, all checked before."""
         raise ConfigError(
             "hydra/sweeper: must be rbp, which composes and checks all cells before the first runs"
         )
