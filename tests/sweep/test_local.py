@@ -45,9 +45,10 @@ def wait_for(holds: Callable[[], Any], seconds: float = 120) -> Any:
 
 
 def at_work(sweep: Path) -> list[Path]:
-    """The folders of runs that train now."""
+    """The folders of runs that train now, past their first epoch."""
     states = [(folder, read_json(folder / "status.json")) for folder in SweepFolder(sweep).runs()]
-    return [folder for folder, s in states if s and s["state"] == "running" and s.get("step")]
+    begun = [folder for folder, status in states if status and status["state"] == "running"]
+    return [folder for folder in begun if RunFolder(folder).metrics.exists()]
 
 
 def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
@@ -63,7 +64,7 @@ def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
 
 
 def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pytest.CaptureFixture) -> None:
-    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=6", "sweep.name=killed"]
+    grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=16", "sweep.name=killed"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=2"]
     assert main([*grid, *launcher, "wait=false"]) == 0
     sweep = Path("runs/killed")
