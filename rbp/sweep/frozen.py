@@ -10,6 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rbp.config import Config
 from rbp.errors import ConfigError
 from rbp.runfolder import RunFolder
+from rbp.sweep.sweepfolder import load_yaml
 from rbp.validate import validate
 
 
@@ -17,7 +18,7 @@ def read_frozen(folder: Path) -> dict[str, Any]:
     """The values of a run's config.yaml. Raises ConfigError where it is gone, damaged or no run's config."""
     file = RunFolder(folder).config
     try:
-        values = yaml.load(file.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        values = load_yaml(file.read_text())
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: text that is not UTF-8
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     try:

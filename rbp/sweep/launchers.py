@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rbp.code_version import code_version
@@ -164,8 +164,7 @@ def _read(kind: type, values: Mapping[str, Any]) -> Any:
         except OmegaConfBaseException as error:
             reason = str(error).splitlines()[0]
             raise ConfigError(f"hydra.launcher.{key}={value}: {reason}") from error
-    settings = OmegaConf.to_object(base if isinstance(base, DictConfig) else OmegaConf.create())
-    return settings
+    return OmegaConf.to_object(base)
 
 
 def _gpus() -> list[str]:

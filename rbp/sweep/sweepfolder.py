@@ -47,7 +47,7 @@ class SweepFolder:
     def read(self) -> dict[str, Any]:
         """The record: at least `cells` (name -> choices) and `launcher`, empty where they are damaged."""
         try:
-            content = yaml.load(self.record.read_text(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+            content = load_yaml(self.record.read_text())
         except (OSError, ValueError, yaml.YAMLError):  # ValueError: text that is not UTF-8
             content = None
         found = content if isinstance(content, dict) else {}
@@ -116,6 +116,11 @@ def is_run(path: Path) -> bool:
 def _keys(value: Any) -> dict[str, Any]:
     """A mapping as it should be, whatever was read."""
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values, by the fast reader where PyYAML has it. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def dump_yaml(values: Any) -> bytes:
