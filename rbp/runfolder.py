@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeGuard
 
+import yaml
+
 from rbp.errors import UserError
 
 
@@ -140,6 +142,17 @@ def read_json(file: Path) -> Any:
 def write_json(file: Path, value: Any) -> None:
     """Write value as JSON; at any instant the file is the old or the new one, whole."""
     write_bytes(file, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+
+
+def load_yaml(text: str) -> Any:
+    """Plain values, by the fast reader where PyYAML has it. Raises yaml.YAMLError."""
+    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
+def dump_yaml(values: Any) -> bytes:
+    """As YAML that people read, by the fast writer where PyYAML has it."""
+    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+    return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110).encode()
 
 
 def write_bytes(file: Path, content: bytes) -> None:

@@ -36,9 +36,16 @@ def _of_list(file: Path) -> list[Recording]:
     names = [line.strip() for line in _lines(file) if line.strip()]
     if not names:
         raise broken(file, "lists no recordings")
-    if missing := [name for name in names if not (file.parent / name).is_file()]:
+    if missing := [name for name in names if not _is_there(file.parent / name)]:
         raise DataError(f"{file.parent}: DVS128 Gesture is incomplete, missing: {', '.join(missing)}")
     return [gesture for name in names for gesture in _gestures(file.parent / name)]
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _gestures(session: Path) -> list[Recording]:

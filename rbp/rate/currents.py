@@ -17,7 +17,7 @@ from torch import Tensor
 from rbp.rate.later import Later
 from rbp.rate.traces import is_constant
 
-# Numbers in a block: with a scan's other five of that size it fits into a core's second-level cache.
+# Numbers in a thread's share of a block: with a scan's other five it fits into a core's second-level cache.
 BLOCK = 1 << 16
 
 AtStep = Callable[[int], Tensor]  # a time step's currents; not to be written to
@@ -102,14 +102,14 @@ class Currents:
         One block of everything (None, steps of [B, C, ...]) where cutting does not pay: on a GPU, where a
         small tensor fits in any case, where memory is not laid out in that order.
         """
-        size = self.shape[1:].numel()
+        size, block = self.shape[1:].numel(), BLOCK * torch.get_num_threads()
         in_order = all(term.x_seq[0].is_contiguous() for term in self.terms)
-        if self.device.type != "cpu" or size <= BLOCK or not in_order:
+        if self.device.type != "cpu" or size <= block or not in_order:
             yield None, self._at_step([_whole(term) for term in self.terms])
             return
         n_rows = self.shape[1:3].numel()
         flat = [_in_rows(term, n_rows) for term in self.terms]
-        step = max(1, BLOCK // (size // n_rows))
+        step = max(1, block // (size // n_rows))
         for start in range(0, n_rows, step):
             rows = slice(start, start + step)
             yield rows, self._at_step([_cut(term, rows) for term in flat])

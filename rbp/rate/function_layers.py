@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rbp.rate.batchnorm import BatchNormRule
-from rbp.rate.linear import DropoutRule
+from rbp.rate.linear import AveragePoolRule, DropoutRule
 from rbp.rate.norms import GroupNormRule, LayerNormRule
 from rbp.rate.pooling import MaxPoolRule
 from rbp.rate.rules import Rule
@@ -66,9 +66,16 @@ def _batch_norm(
     )
 
 
+# Functions whose arguments are those of their layers.
+AVERAGES: dict[Callable, Callable[..., Any]] = {
+    **{F.avg_pool1d: nn.AvgPool1d, F.avg_pool2d: nn.AvgPool2d, F.avg_pool3d: nn.AvgPool3d},
+    **{F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d, F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d},
+    F.adaptive_avg_pool3d: nn.AdaptiveAvgPool3d,
+}
 AS_LAYER: dict[Callable, tuple[Rule, Callable[..., Any]]] = {
     **dict.fromkeys((torch.max_pool1d, F.max_pool1d), (MaxPoolRule(1), _max_pool(nn.MaxPool1d))),
     **dict.fromkeys((torch.max_pool2d, F.max_pool2d), (MaxPoolRule(2), _max_pool(nn.MaxPool2d))),
+    **{f: (AveragePoolRule(), layer) for f, layer in AVERAGES.items()},
     F.layer_norm: (LayerNormRule(), _layer_norm),
     F.group_norm: (GroupNormRule(), _group_norm),
     F.batch_norm: (BatchNormRule(), _batch_norm),

@@ -16,7 +16,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.compact import counts_of, rate_of
+from rbp.rate.compact import as_kept, counts_of
 from rbp.rate.rules import fold_time, register
 from rbp.rate.traces import Trace
 
@@ -45,12 +45,13 @@ class _ConvRate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         rate, weight = ctx.saved_tensors
-        rate = rate_of(rate, ctx.steps, ctx.dtype)
+        rate, share = as_kept(rate, ctx.dtype, ctx.steps)
         stride, padding, dilation, groups = ctx.settings
         settings = (stride, padding, dilation, False, [0] * len(stride), groups)
         operands = (grad.to(ctx.dtype), rate, weight.to(ctx.dtype), ctx.bias_sizes)
         grads = aten.convolution_backward(*operands, *settings, list(ctx.needs_input_grad[:3]))
-        return *cast(grads, ctx.dtypes), *(None,) * 7
+        d_rate, d_weight, d_bias = cast(grads, ctx.dtypes)
+        return d_rate, None if d_weight is None else d_weight * share, d_bias, *(None,) * 7
 
 
 def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
@@ -103,10 +104,10 @@ class _LinearRate(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad):
         rate, weight = ctx.saved_tensors
-        rate, grad = rate_of(rate, ctx.steps, ctx.dtype), grad.to(ctx.dtype)
+        (rate, share), grad = as_kept(rate, ctx.dtype, ctx.steps), grad.to(ctx.dtype)
         rows = grad.flatten(0, -2)
         d_rate = grad @ weight.to(ctx.dtype) if ctx.needs_input_grad[0] else None
-        d_weight = rows.mT @ rate.flatten(0, -2) if ctx.needs_input_grad[1] else None
+        d_weight = rows.mT @ rate.flatten(0, -2) * share if ctx.needs_input_grad[1] else None
         d_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
         return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
 
@@ -140,6 +141,24 @@ class CommutingRule:
         return _one_step(layer, rate)
 
 
+class AveragePoolRule(CommutingRule):
+    """Average pooling. Torch's keeps its input for the backward pass, which wants no more than its shape."""
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        with torch.autograd.graph.saved_tensors_hooks(_layout, _in_layout):
+            return _one_step(layer, rate)
+
+
+def _layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]:
+    return x.shape, x.stride(), x.dtype, x.device
+
+
+def _in_layout(layout: tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]) -> Tensor:
+    """A tensor of this layout, its content undefined."""
+    shape, stride, dtype, device = layout
+    return torch.empty_strided(shape, stride, dtype=dtype, device=device)
+
+
 def _one_step(layer: Any, x: Tensor) -> Tensor:
     """The layer's own forward on one step: torch's, where SpikingJelly's wrapper would want [T, B, ...]."""
     if not isinstance(layer, base.StepModule):
@@ -170,9 +189,10 @@ DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 register(ConvRule(), nn.Conv1d, nn.Conv2d, nn.Conv3d, sj.Conv1d, sj.Conv2d, sj.Conv3d)
 register(LinearRule(), nn.Linear, sj.Linear)
-register(CommutingRule(), nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d, sj.AvgPool1d, sj.AvgPool2d, sj.AvgPool3d)
-register(CommutingRule(), nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-register(CommutingRule(), sj.AdaptiveAvgPool1d, sj.AdaptiveAvgPool2d, sj.AdaptiveAvgPool3d)
+register(AveragePoolRule(), nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
+register(AveragePoolRule(), sj.AvgPool1d, sj.AvgPool2d, sj.AvgPool3d)
+register(AveragePoolRule(), nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
+register(AveragePoolRule(), sj.AdaptiveAvgPool1d, sj.AdaptiveAvgPool2d, sj.AdaptiveAvgPool3d)
 register(CommutingRule(), nn.Flatten, nn.Unflatten, nn.Identity, sj.Flatten, nn.ZeroPad1d, nn.ZeroPad2d)
 register(CommutingRule(), nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 register(CommutingRule(), sj.ConvTranspose1d, sj.ConvTranspose2d, sj.ConvTranspose3d)

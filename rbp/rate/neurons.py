@@ -71,7 +71,7 @@ class IntegrateAndFireRule(NeuronRule):
         learns = isinstance(layer, sj.ParametricLIFNode) and leak_needs_grad(layer)
         fused = compiled.wanted(trace.kernels, x_seq.device)
         if trace.state is None:
-            trace.state = _Memory([], _zero_sums(x_seq, learns))
+            trace.state = _Memory([], _sums(x_seq, learns))
         memory, neuron = trace.state, _neuron(layer, fused)
         start = State(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
         spikes = empty_like(x_seq)
@@ -105,10 +105,11 @@ class _Memory:
     sums: Sums
 
 
-def _zero_sums(currents: Currents, learns: bool) -> Sums:
+def _sums(currents: Currents, learns: bool) -> Sums:
+    """Room for them, not filled."""
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
-    spikes = empty_like(currents, dtype, steps=1)[0].zero_()
-    return Sums(spikes, torch.zeros_like(spikes), torch.zeros_like(spikes) if learns else None)
+    spikes = empty_like(currents, dtype, steps=1)[0]
+    return Sums(spikes, torch.empty_like(spikes), torch.empty_like(spikes) if learns else None)
 
 
 def leak_needs_grad(layer: sj.ParametricLIFNode) -> bool:

@@ -51,7 +51,9 @@ class State:
 
 @dataclass
 class Sums:
-    """Sums over the steps, [B, ...]: spikes, their derivative by the current, and (or None) by the leak."""
+    """Sums over the steps, [B, ...]: spikes, their derivative by the current, and (or None) by the leak.
+
+    What they hold before the first step does not count."""
 
     spikes: Tensor
     by_current: Tensor
@@ -87,17 +89,18 @@ def scan(
 
 def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor) -> None:
     """One time step of any shape: charge, fire, reset; updates state and sums, writes spikes, leaves x."""
+    first = not isinstance(state.v, Tensor)
     u = _charge(neuron, x, state.v)
     s, h, scale = fire(neuron.surrogate, u, neuron.threshold, out)
-    sums.spikes.add_(s)
+    _put(sums.spikes, s) if first else sums.spikes.add_(s)
     if state.dv_leak is not None:
         assert sums.by_leak is not None
         drive = (x if neuron.decays_input else 0.0) - (state.v - neuron.rest)
         du_leak = state.dv_leak * (1.0 - neuron.leak) + drive
-        _add_product(sums.by_leak, h, du_leak, scale)
+        _add_product(sums.by_leak, h, du_leak, scale, first)
         state.dv_leak = _reset_derivative(neuron, u, s, du_leak, h, scale)
     du = state.dv * (1.0 - neuron.leak) + neuron.gain
-    _add_product(sums.by_current, h, du, scale)
+    _add_product(sums.by_current, h, du, scale, first)
     state.dv = _reset_derivative(neuron, u, s, du, h, scale)
     state.v = _reset(neuron, u, s)
 
@@ -133,9 +136,19 @@ def _plus(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
     return torch.addcmul(x, y, factor) if isinstance(factor, Tensor) else torch.add(x, y, alpha=factor)
 
 
-def _add_product(total: Tensor, h: Tensor, du: Any, scale: float) -> None:
-    """total += scale*h*du."""
-    if isinstance(du, Tensor):
+def _add_product(total: Tensor, h: Tensor, du: Any, scale: float, first: bool) -> None:
+    """total += scale*h*du; what is in total before the first step does not count."""
+    if first:
+        _put(total, h, scale * du)
+    elif isinstance(du, Tensor):
         total.addcmul_(h, du, value=scale)
     else:
         total.add_(h, alpha=scale * du)
+
+
+def _put(out: Tensor, x: Tensor, factor: Any = 1.0) -> None:
+    """Write factor*x to out."""
+    if torch.compiler.is_compiling():
+        out.copy_(x * factor)
+    else:
+        torch.mul(x, factor, out=out)

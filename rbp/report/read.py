@@ -9,10 +9,8 @@ from typing import Any
 import yaml
 
 from rbp.identity import UNDECISIVE
-from rbp.runfolder import RunFolder, find_runs, is_number, read_lines, read_result, read_state
+from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
 
-# libyaml, where PyYAML has it: ten times as fast.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
 MOST_POINTS = 100  # of a curve, or a few more
@@ -121,13 +119,13 @@ def _load(text: str) -> Any:
     parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
     if all(isinstance(part, dict) for part in parts):
         return {key: value for part in parts for key, value in part.items()}
-    return yaml.load(text, _Loader)
+    return load_yaml(text)
 
 
 @functools.lru_cache(maxsize=4096)
 def _load_part(text: str) -> Any:
     try:
-        return yaml.load(text, _Loader)
+        return load_yaml(text)
     except yaml.YAMLError:  # no key of its own, or a reference to another part
         return None
 

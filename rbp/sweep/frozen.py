@@ -9,8 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config import Config
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder
-from rbp.sweep.sweepfolder import load_yaml
+from rbp.runfolder import RunFolder, load_yaml
 from rbp.validate import validate
 
 

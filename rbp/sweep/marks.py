@@ -9,8 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from rbp.runfolder import RunFolder, read_json, write_bytes, write_json
-from rbp.sweep.sweepfolder import dump_yaml
+from rbp.runfolder import RunFolder, dump_yaml, read_json, write_bytes, write_json
 
 
 def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:

@@ -28,9 +28,10 @@ class Plan:
 
     def told(self) -> str:
         """How many cells there are in each state."""
+        one = len(self.cells) == 1
         if all(state.name == "done" for state in self.states):
-            return f"All {len(self.cells)} cells are done."
-        return f"{len(self.cells)} cells: {tell_counts(self.states)}."
+            return "The cell is done." if one else f"All {len(self.cells)} cells are done."
+        return f"{len(self.cells)} {'cell' if one else 'cells'}: {tell_counts(self.states)}."
 
 
 def make_plan(cells: list[Cell], options: Options) -> Plan:

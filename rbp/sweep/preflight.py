@@ -1,4 +1,7 @@
-"""What can be known about runs before any starts: folder, device, data, network. Nothing is written."""
+"""What can be known about runs before any starts: folder, device, data, network.
+
+No run is begun and no run folder made; data that can be had are fetched or prepared here, once for all runs.
+"""
 
 import os
 from collections.abc import Callable, Iterator

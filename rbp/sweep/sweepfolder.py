@@ -11,7 +11,7 @@ from typing import IO, Any
 import yaml
 
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder, write_bytes
+from rbp.runfolder import RunFolder, dump_yaml, load_yaml, write_bytes
 
 LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
 
@@ -116,14 +116,3 @@ def is_run(path: Path) -> bool:
 def _keys(value: Any) -> dict[str, Any]:
     """A mapping as it should be, whatever was read."""
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}
-
-
-def load_yaml(text: str) -> Any:
-    """Plain values, by the fast reader where PyYAML has it. Raises yaml.YAMLError."""
-    return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-
-
-def dump_yaml(values: Any) -> bytes:
-    """As YAML that people read, by the fast writer where PyYAML has it."""
-    dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
-    return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110).encode()

@@ -17,11 +17,23 @@ from hypothesis import strategies as st
 from rbp.data.aedat2 import read_aedat2
 from rbp.data.aedat3 import read_aedat3
 from rbp.data.archives import members, read_member
+from rbp.data.dvs128_gesture import find
 from rbp.data.events import Events as Read
 from rbp.data.events_np import read_events_np
+from rbp.data.framing import Framing
 from rbp.data.pairs import read_pair
 from rbp.errors import DataError
-from tests.data.event_files import HEADER2, HEADER3, Events, aedat2, aedat3, pair, random_events, write_npz
+from tests.data.event_files import (
+    HEADER2,
+    HEADER3,
+    Events,
+    aedat2,
+    aedat3,
+    pair,
+    random_events,
+    write_gesture,
+    write_npz,
+)
 
 pixel = st.integers(0, 127)
 event = st.tuples(st.integers(0, 2**31 - 1), pixel, pixel, st.integers(0, 1))
@@ -269,3 +281,27 @@ def test_mutated_archives_of_recordings_are_read_or_refused(tmp_path: Path, data
             read_aedat2(read_member(file, info.filename), str(file))
 
     survives(data.draw(mutated(stream.getvalue())), read)
+
+
+@pytest.mark.parametrize("name", ["user01_lab_labels.csv", "trials_to_train.txt"])
+@given(data=st.data())
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_mutated_lists_of_gestures_are_read_or_refused(
+    tmp_path: Path, name: str, data: st.DataObject
+) -> None:
+    root = tmp_path / f"FILE{data.draw(st.uuids())}"
+    write_gesture(root, users=2)
+    file = root / "DvsGesture" / name
+    framing = Framing(4, 16, "counts", "time", 0, "raise", None)
+
+    def read(content: bytes) -> None:
+        file.write_bytes(content)
+        found = find(root, framing)
+        for gesture in found.train + found.test:
+            assert gesture.file.is_file() and gesture.label in range(11)
+            assert gesture.span is not None and 0 <= gesture.span[0] < gesture.span[1]
+
+    survives(data.draw(mutated(file.read_bytes()) | st.binary(max_size=400) | LONG_TIMES), read)
+
+
+LONG_TIMES = st.integers(0, 10_000).map(lambda n: b"class,startTime_usec,endTime_usec\n1,0," + b"9" * n)

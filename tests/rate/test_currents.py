@@ -7,7 +7,7 @@ from torch import nn
 import rbp
 from rbp.models.resnet import resnet18
 from rbp.rate import currents as module
-from rbp.rate.compact import pack, pack_counts, rate_of, unpack
+from rbp.rate.compact import as_kept, pack, pack_counts, unpack
 from rbp.rate.currents import Currents, Term
 from rbp.train.costs import count_kept_bytes
 from tests.rate.nets import lif
@@ -81,7 +81,9 @@ def test_a_rate_is_kept_in_a_byte_exactly(steps: int) -> None:
     spikes = torch.arange(steps + 1).float()
     counts = pack_counts(spikes, steps)
     assert counts is not None and counts.element_size() == 1
-    assert torch.equal(rate_of(counts, steps, torch.float32), spikes * (1.0 / steps))
+    for dtype in (torch.float32, torch.bfloat16):
+        kept, share = as_kept(counts, dtype, steps)
+        assert torch.equal(kept.double(), spikes.double()) and share == 1.0 / steps
     assert pack_counts(spikes, 256) is None
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import rbp.rate
+from rbp.rate import compiled
 from rbp.rate.batchnorm import BatchNormRule
 from tests.rate.golden_nets import NETS
 
@@ -101,11 +102,9 @@ def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(nam
             assert relative(parameter.grad, arrays[f"grad/{key}"] * int(arrays["T"])) < 1e-4, key
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_step_agrees_with_the_published_code(name):
-    if name.startswith("sew") and "T5-rate" in name:
-        pytest.skip("the published code pools rates here: no reference (golden/README.md)")
-    net, arrays, logits, loss = step(name)
+def check(name: str, **how: str) -> None:
+    """One step of the file's network, run as `how` says, has the file's numbers."""
+    net, arrays, logits, loss = step(name, **how)
     torch.testing.assert_close(logits, arrays["logits"], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(loss, arrays["loss"].to(loss.dtype), rtol=1e-5, atol=1e-6)
     buffers = dict(net.named_buffers())
@@ -118,6 +117,25 @@ def test_step_agrees_with_the_published_code(name):
         if name.startswith("sew") and "rate" in name and key.startswith("body.1"):
             continue
         assert relative(parameter.grad, arrays[f"grad/{key}"] * scale) < tolerance(name), key
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_step_agrees_with_the_published_code(name):
+    if name.startswith("sew") and "T5-rate" in name:
+        pytest.skip("the published code pools rates here: no reference (golden/README.md)")
+    check(name)
+
+
+COMPILED = [f"{f}-T5-rate-s1" for f in ("plain-lam0.2-vth1.0-frames-m", "residual-lam0.2-vth1.0-static-m")]
+COMPILED.append("preact-lam0.2-vth1.0-static-s-T5-rate-s1")
+
+
+@pytest.mark.timeout(900)  # half a minute of compiling on a free core
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_kernels_agree_with_the_published_code(name):
+    """Five steps are a kernel of four and one that goes on from it; static and frames, sums and none."""
+    assert compiled.works(torch.device("cpu"))
+    check(name, kernels="compiled")
 
 
 @pytest.mark.parametrize("name", [f for f in FILES if "T1-rate" in f])

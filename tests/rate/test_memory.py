@@ -10,8 +10,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 import rbp
+from rbp.bench.contestants import RATE, RELU, contestant
+from rbp.sweep.places import CONF
 from rbp.train.costs import count_kept_bytes
 from tests.rate.nets import lif
+from tests.test_config import make
 
 
 class AliveBytes(TorchDispatchMode):
@@ -126,14 +129,31 @@ def test_max_pooling_keeps_no_more_than_behind_relus(
 
     x = torch.rand(3, 2, 16, 16)
     kept = []
-    for make, forward in (
+    for neurons, forward in (
         (nn.ReLU, lambda net: net(x)),
         (lif, lambda net: rbp.forward(net, x.expand(steps, *x.shape), step_mode=step_mode)),
     ):
         sizes: list[int] = []
-        made = net(make)
+        made = net(neurons)
         with count_kept_bytes(made, sizes):
             y = forward(made)
         kept.append(sum(sizes))
         assert y.requires_grad
     assert 0 < kept[1] <= kept[0]
+
+
+ARCHS = sorted(file.stem for file in (CONF / "arch").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("arch", ARCHS)
+def test_no_architecture_keeps_more_for_the_backward_pass_than_it_does_with_relus(arch: str) -> None:
+    cfg = make(f"arch={arch}", "dataset=cifar10", "T=3")
+    x, kept = torch.rand(2, 3, 32, 32), {}
+    for name in (RELU, RATE):
+        net, forward = contestant(name, cfg, x)
+        sizes: list[int] = []
+        with count_kept_bytes(net, sizes):
+            y = forward(x, cfg.T)
+        kept[name] = sum(sizes)
+        assert y.requires_grad
+    assert 0 < kept[RATE] <= kept[RELU]

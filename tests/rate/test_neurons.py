@@ -191,7 +191,7 @@ def refused_neurons():
     yield neuron.NonSpikingLIFNode(), "membrane potentials, not spikes"
 
 
-@pytest.mark.parametrize("node, why", refused_neurons(), ids=lambda v: type(v).__name__)
+@pytest.mark.parametrize("node, why", list(refused_neurons()), ids=lambda v: type(v).__name__)
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 def test_other_neurons_are_refused_by_name_before_anything_runs(node, why, step_mode):
     net, ran = nn.Sequential(nn.Linear(12, 16), lif(), node, nn.Linear(16, 5)), []

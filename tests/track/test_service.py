@@ -12,10 +12,12 @@ from tests.report.folders import write_run
 from tests.track.common import follow, new_run
 from tests.track.standin import Service, service
 
+KEY = "0123456789" * 4
+
 
 def meet(server: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", server.url)
-    monkeypatch.setenv("WANDB_API_KEY", "0123456789" * 4)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
 def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
@@ -58,6 +60,8 @@ def test_online_goes_to_the_service_as_it_happens(tmp_path: Path, monkeypatch: p
         folder = new_run(tmp_path, mode="online")
         assert follow(folder, range(1, 4)) == 0
         assert server.steps == {folder.name[-8:]: [7, 14, 21]} and server.complete == {folder.name[-8:]: 0}
+        files = [file for file in folder.rglob("*") if file.is_file()]
+        assert files and not [file for file in files if KEY.encode() in file.read_bytes()]
         sent = [run for run in server.upserted if run.get("groupName")]
         assert sent[0]["groupName"] == tmp_path.name and sent[0]["jobType"] == "rate"
 

@@ -1,6 +1,7 @@
 """Trackers beside real training."""
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,9 @@ import torch
 from rbp.errors import TrainingError
 from rbp.runfolder import read_lines
 from rbp.track import start
+from rbp.train import run as run_module
 from rbp.train import train
+from tests.tiny import fill, tiny_disk
 from tests.track.common import histories, records
 from tests.train.common import metrics, short
 
@@ -65,3 +68,38 @@ def test_a_tracker_that_hangs_changes_nothing_of_a_run(
     started[0].kill()
     started[0].wait()
     assert metrics(beside) == metrics(run)
+
+
+@pytest.mark.parametrize("full", ["from the start", "from the second epoch"])
+def test_a_disk_that_is_full_for_the_tracker_changes_nothing_of_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: str
+) -> None:
+    cfg, run = short(tmp_path / "without", "tracker=none")
+    train(cfg, run.path)
+    cfg, beside = short(tmp_path / "beside", "tracker=wandb")
+    capsys.readouterr()
+    with tiny_disk(beside.path / "wandb", "256k") as disk:
+        if full == "from the start":
+            fill(disk)
+        else:
+            monkeypatch.setattr(run_module, "_scores", _filling(disk, run_module._scores))
+        train(cfg, beside.path)
+    assert metrics(beside) == metrics(run)
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("tracker=wandb: ")]
+    assert len(told) == 1 and "tracker.log" in told[0]
+
+
+def _filling(disk: Path, real: Any) -> Any:
+    """real, but the second call finds the disk full, once the tracker has begun to write to it."""
+    calls: list[int] = []
+
+    def wrapped(*args: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            until = time.monotonic() + 60
+            while not list(disk.glob("*run-*/*.wandb")) and time.monotonic() < until:
+                time.sleep(0.05)
+            fill(disk)
+        return real(*args)
+
+    return wrapped

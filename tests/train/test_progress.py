@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import select
 import sys
 from pathlib import Path
@@ -73,3 +74,16 @@ def test_a_terminal_gets_a_bar_with_epoch_loss_accuracy_and_speed(tmp_path: Path
         assert part in shown
     dumb = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path / 'b'}", TERM="dumb")
     assert "epoch 3/3" in dumb and "\x1b" not in dumb
+
+
+def colours(shown: str) -> set[str]:
+    """The codes of colour, of letters or ground, in what a terminal is sent; bold and dim are none."""
+    codes = {code for sent in re.findall(r"\x1b\[([\d;]*)m", shown) for code in sent.split(";")}
+    return {code for code in codes if re.fullmatch(r"3[0-8]|4[0-8]|9[0-7]|10[0-7]", code)}
+
+
+def test_a_bar_and_a_table_have_no_colour_where_NO_COLOR_is_set(tmp_path: Path) -> None:
+    line = [*SHOWN, "trainer.threads=1", "-m", "grad_mode=bptt,rate"]
+    plain = on_a_terminal(*line, f"runs_dir={tmp_path / 'a'}", NO_COLOR="1")
+    assert "━" in plain and "grad_mode" in plain and not colours(plain)
+    assert colours(on_a_terminal(*line, f"runs_dir={tmp_path / 'b'}"))
