@@ -35,7 +35,7 @@ def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) 
         "table.tex": latex(lines),
         "report.html": page(runs, comparisons, lines, gather(runs, problems, doubles)),
     }
-    folder = out or Path(os.path.commonpath([path.absolute() for path in paths]))
+    folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in contents.items():

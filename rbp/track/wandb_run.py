@@ -10,15 +10,15 @@ import wandb
 from rbp.track.segments import last_step
 from rbp.track.values import histogram, scalars, summary
 
-FAILED, KEPT_OFFLINE = 1, 3
+FAILED, KEPT_OFFLINE, INCOMPLETE = 1, 3, 4
 
 
 class WandbRun:
     """wandb's run of a run folder; its files lie in the folder's wandb/."""
 
     def __init__(self, config: dict[str, Any], folder: Path, mode: str) -> None:
-        self.code = 0
-        before = last_step(folder / "wandb")
+        self.code, self.files = 0, folder / "wandb"
+        before = last_step(self.files)
         try:
             self.run = _begin(config, folder, mode)
         except Exception as error:  # wandb's own, and the network's
@@ -39,6 +39,7 @@ class WandbRun:
         if (found := histogram(line, epochs)) is not None:
             values["firing_rates"] = wandb.Histogram(np_histogram=(np.array(found[0]), np.array(found[1])))
         self.run.log(values, step=line["step"])
+        self.last_step = line["step"]
 
     def finish(self, state: dict[str, Any], figures: dict[str, Any]) -> None:
         """Summary, state and error; what is not done is a failed run in wandb, or a preempted one."""
@@ -47,6 +48,12 @@ class WandbRun:
         if state["state"] == "preempted":
             self.run.mark_preempting()
         self.run.finish(exit_code=0 if state["state"] == "done" else FAILED)
+        if self.run.offline and (kept := last_step(self.files)) < self.last_step:
+            self.code = INCOMPLETE  # wandb itself says nothing where it cannot write
+            print(
+                f"wandb's files lack the steps after {max(kept, 0)}, is the disk full? metrics.jsonl has them",
+                file=sys.stderr,
+            )
 
 
 def _begin(config: dict[str, Any], folder: Path, mode: str) -> Any:

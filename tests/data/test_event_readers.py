@@ -289,10 +289,13 @@ def test_mutated_archives_of_recordings_are_read_or_refused(tmp_path: Path, data
 def test_mutated_lists_of_gestures_are_read_or_refused(
     tmp_path: Path, name: str, data: st.DataObject
 ) -> None:
-    root = tmp_path / f"FILE{data.draw(st.uuids())}"
-    write_gesture(root, users=2)
+    root = tmp_path / "FILE"
+    if not root.exists():
+        write_gesture(root, users=2)
     file = root / "DvsGesture" / name
     framing = Framing(4, 16, "counts", "time", 0, "raise", None)
+
+    whole = file.read_bytes()
 
     def read(content: bytes) -> None:
         file.write_bytes(content)
@@ -301,7 +304,10 @@ def test_mutated_lists_of_gestures_are_read_or_refused(
             assert gesture.file.is_file() and gesture.label in range(11)
             assert gesture.span is not None and 0 <= gesture.span[0] < gesture.span[1]
 
-    survives(data.draw(mutated(file.read_bytes()) | st.binary(max_size=400) | LONG_TIMES), read)
+    try:
+        survives(data.draw(mutated(whole) | st.binary(max_size=400) | LONG_TIMES), read)
+    finally:
+        file.write_bytes(whole)
 
 
 LONG_TIMES = st.integers(0, 10_000).map(lambda n: b"class,startTime_usec,endTime_usec\n1,0," + b"9" * n)
