@@ -9,7 +9,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: its threads w
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # What takes long begins first, so that it does not end alone.
-FIRST = ("tests/slurm/", "the_quickstart_reaches_97_percent")
+FIRST = ("tests/slurm/", "the_quickstart_reaches_97_percent", "time_carries_information")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,7 @@
 """The main job on event data, from files in their true formats to a result."""
 
 import json
+import statistics
 from pathlib import Path
 
 import pytest
@@ -82,13 +83,19 @@ def test_both_gradient_modes_start_from_the_same_output_and_the_order_of_frames_
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.timeout(900)  # less than a minute on two free cores
-@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
-def test_a_few_epochs_on_digits_dvs_learn_in_both_gradient_modes(grad_mode: str) -> None:
-    line = ["dataset=digits_dvs", "arch=dvs_cnn", "T=4", f"grad_mode={grad_mode}", "trainer.progress=none"]
-    assert main([*line, "trainer.epochs=3", "optimizer.lr=0.05"]) == 0
-    (result,) = results()
-    assert result["test_acc"] > 0.5  # 0.1 is chance
+@pytest.mark.timeout(1800)  # three to four minutes on a free core
+def test_digits_dvs_is_learnt_in_both_gradient_modes_and_time_carries_information() -> None:
+    line = ["-m", "dataset=digits_dvs", "arch=dvs_cnn", "sweep.name=time", "trainer.progress=none"]
+    assert main([*line, "grad_mode=rate", "T=1,8", "seed=0,1,2"]) == 0
+    assert main([*line, "grad_mode=bptt", "T=8", "seed=0"]) == 0
+    found: dict[tuple[str, int], list[float]] = {}
+    for result in results("time"):
+        config = result["config"]
+        found.setdefault((config["grad_mode"], config["T"]), []).append(result["test_acc"])
+    assert [len(accuracies) for accuracies in found.values()].count(3) == 2
+    assert min(found["bptt", 8] + found["rate", 8]) >= 0.90, found
+    # At T=1 both gradient modes are the same.
+    assert statistics.mean(found["rate", 8]) - statistics.mean(found["rate", 1]) >= 0.02, found
 
 
 # --- bad input ----------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ GIVE_UP_AFTER = 300.0  # seconds after the run's end, for whatever hangs
 
 
 class Sink(Protocol):
-    """A tracker's run. `last_step`: of what it has been told; `code`: the exit code to tell the trainer by."""
+    """A tracker's run. `last_step`: of what it was told; `code`: the exit code to tell the trainer by."""
 
     last_step: int
     code: int

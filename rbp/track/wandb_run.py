@@ -51,7 +51,7 @@ class WandbRun:
         if self.run.offline and (kept := last_step(self.files)) < self.last_step:
             self.code = INCOMPLETE  # wandb itself says nothing where it cannot write
             print(
-                f"wandb's files lack the steps after {max(kept, 0)}, is the disk full? metrics.jsonl has them",
+                f"wandb's files end at step {max(kept, 0)}: is the disk full? metrics.jsonl has all",
                 file=sys.stderr,
             )
 

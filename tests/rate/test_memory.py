@@ -1,5 +1,6 @@
 """What is held: bytes kept for the backward pass, and the most bytes of tensors alive at once, counted."""
 
+import copy
 import weakref
 
 import pytest
@@ -109,6 +110,20 @@ def test_the_most_memory_in_mode_s_does_not_depend_on_t(kind):
     net = network()
     most = [most_alive(net, inputs(T, kind), step_mode="s") for T in (3, 6, 24)]
     assert most[0] == most[1] == most[2]
+
+
+def test_the_most_memory_in_mode_m_grows_with_t_by_one_layer_however_many_there_are():
+    x = torch.rand(12, 4, 4, 16, 16)
+
+    def growth(layers: int) -> int:
+        block = [nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), lif()]
+        net = nn.Sequential(
+            *(copy.deepcopy(m) for _ in range(layers) for m in block), nn.Flatten(), nn.Linear(1024, 5)
+        )
+        return most_alive(net, x) - most_alive(net, x[:4])
+
+    one_layer = 8 * x[0].nbytes  # of the eight steps more, one sequence
+    assert 0 < growth(3) == growth(9) <= 4 * one_layer
 
 
 def test_the_counter_sees_memory_that_grows_with_t():
