@@ -48,6 +48,7 @@ def bench(args: argparse.Namespace) -> int:
     size, step mode and precision. Raises ConfigError for arguments that make no sense."""
     tables = _tables(args)
     configs = [[_config(one, steps) for steps in _numbers("--T", one.T, least=1)] for one in tables]
+    _check_place(args)
     for one, cfgs in zip(tables, configs, strict=True):
         _bench(one, cfgs)
     return 0
@@ -65,6 +66,16 @@ def _tables(args: argparse.Namespace) -> list[argparse.Namespace]:
     names = ("batch", "step_mode", "precision")
     values = itertools.product(batches, modes, precisions)
     return [argparse.Namespace(**vars(args) | dict(zip(names, each, strict=True))) for each in values]
+
+
+def _check_place(args: argparse.Namespace) -> None:
+    """Before anything is measured: the folder and the device."""
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--out {args.out}: not a folder that can be written: {error.strerror}") from error
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(f"--device {args.device}: there is no usable GPU here; allowed are auto and cpu")
 
 
 def _words(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
@@ -87,7 +98,6 @@ def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
         timings = measure(cfg, list(NAMES), args.batch, device, args.rounds, options)
         table += rows(cfg.T, timings)
         _print(table[-len(timings) :], first=cfg is cfgs[0])
-    args.out.mkdir(parents=True, exist_ok=True)
     stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{device.type}"
     stem += "" if args.kernels == "auto" else f"-{args.kernels}"
     stem += "" if args.chunk is None else f"-chunk{args.chunk}"
@@ -98,7 +108,7 @@ def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
         "step_mode": args.step_mode,
         "chunk": args.chunk,
     }
-    machine = describe_machine(cfgs[0], device)
+    machine = describe_machine(cfgs[0], device) | {"deterministic": False, "kernels": args.kernels}
     record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(), "rows": table}
     write_json(args.out / f"{stem}.json", record)
     draw(record, args.out / f"{stem}.svg")

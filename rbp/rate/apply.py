@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
@@ -17,6 +19,7 @@ from rbp.rate.currents import Currents, Term
 from rbp.rate.errors import NoRuleError
 from rbp.rate.function_layers import AS_LAYER, DROPOUTS
 from rbp.rate.later import Later
+from rbp.rate.mixing import keeps_steps_apart
 from rbp.rate.pair import Pair
 from rbp.rate.rules import Exact, fold_time
 from rbp.rate.traces import is_constant
@@ -40,6 +43,14 @@ class Call:
         return self.func(*args, **kwargs)
 
     @property
+    def form(self) -> tuple | None:
+        """What tells it from calls of another form; None where it has tensors among its arguments."""
+        others = [leaf for i, leaf in enumerate(self.leaves) if i not in self.places]
+        if any(isinstance(leaf, Tensor) for leaf in others):
+            return None
+        return self.func, str(self.spec), tuple(self.places), repr(others)
+
+    @property
     def of_one(self) -> bool:
         """Whether the first argument is the only pair."""
         return len(self.pairs) == 1 and bool(self.args) and isinstance(self.args[0], Pair)
@@ -52,8 +63,10 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
     """
     call = Call(func, args, kwargs)
     first = call.pairs[0]
-    if func in functions.QUERIES:
+    if functions.asks(func, args, kwargs):
         return func(first.looks, *args[1:], **kwargs)
+    for pair in call.pairs:
+        pair.check()
     if (plain := functions.out_of_place(func)) is not None:
         return _in_place(args[0], apply(plain, args, kwargs))
     if func in AS_LAYER and call.of_one and (first.run.rate or func in DROPOUTS):
@@ -83,7 +96,7 @@ def _in_place(target: Any, result: Any) -> Any:
     """Let every name of the pair target see the result, as with a tensor."""
     if not isinstance(target, Pair):
         raise NoRuleError("a tensor without a time axis cannot take a spiking one in place")
-    target.given, target.rate = result.given, result.rate
+    target.written_to(result)
     return target
 
 
@@ -124,8 +137,11 @@ def _on_both(call: Call) -> Any:
     if (run := first.run).chunk is not None and not (exact or first.shown) and _varying(call.pairs):
         rate = call(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
         if isinstance(rate, Tensor):
-            later = Later(rate, run.steps, run.chunk, lambda steps: _of(call, steps))
+            sources = [pair.currents for pair in call.pairs]  # as they are now: a pair may be written to
+            later = Later(rate, run.steps, run.chunk, lambda steps: _of(call, sources, steps))
             return Pair(Currents([Term(later)]), rate, run)
+    if first.shown and not exact:
+        _check_time_axis(call)
     if first.given is not None:
         with torch.no_grad() if first.run.rate else nullcontext():
             seqs = [p.spikes for p in call.pairs]
@@ -135,16 +151,16 @@ def _on_both(call: Call) -> Any:
     if first.rate is not None:
         rate = _for_one_step(call)(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
         rate = rate if trace is None else Exact.apply(rate, trace.take("value"))
-    return _join(spikes, rate, first, call.func)
+    return _join(spikes, rate, call)
 
 
 def _varying(pairs: list[Pair]) -> bool:
     return not all(pair.currents.constant for pair in pairs)
 
 
-def _of(call: Call, steps: slice) -> Tensor:
+def _of(call: Call, sources: list[Currents], steps: slice) -> Tensor:
     """Some steps of a call's result."""
-    return over_time(call, *(pair.currents.at(steps).written_out() for pair in call.pairs))
+    return over_time(call, *(currents.at(steps).written_out() for currents in sources))
 
 
 def _by_step(spikes: Tensor, like: Pair) -> Tensor:
@@ -153,6 +169,10 @@ def _by_step(spikes: Tensor, like: Pair) -> Tensor:
 
 def over_time(call: Call, *seqs: Tensor) -> Any:
     """A call written for one step, on every step of seqs [T, B, ...]; once where time changes nothing."""
+    if any(isinstance(leaf, torch.memory_format) for leaf in call.leaves):  # of the axes of one step
+        return fold_time(call, seqs[0])
+    if call.func is F.batch_norm:  # counts the steps in its variance: no short cut
+        return call(seqs[0].flatten(0, 1)).unflatten(0, seqs[0].shape[:2])
     if all(is_constant(s) for s in seqs):
         steps = seqs[0].shape[0]
         return tree_map(lambda y: _expanded(y, steps), call(*(s[0] for s in seqs)))
@@ -190,8 +210,23 @@ def _leading(sizes: tuple, steps: int) -> tuple:
     return (sizes[0] // steps, *sizes[1:])
 
 
-def _join(spikes: Any, rate: Any, like: Pair, func: Callable) -> Any:
-    """Pairs from a function's results on spikes and on rates; lists and tuples keep their form."""
+def _check_time_axis(call: Call) -> None:
+    """Raise NoRuleError where a call on sequences that show time does not leave the steps apart."""
+    if call.form is None and call.func not in functions.CHOOSING:
+        return  # computes with a tensor: sizes tell
+    likes = [pair.looks for pair in call.pairs]
+    if not keeps_steps_apart(call, _for_one_step(call), call.form, likes, call.pairs[0].run.steps):
+        raise _moves_time(call.func)
+
+
+def _moves_time(func: Callable) -> NoRuleError:
+    name = functions.name_of(func)
+    return NoRuleError(f"{name} moves, mixes, cuts or takes away the time axis, which must stay the first")
+
+
+def _join(spikes: Any, rate: Any, call: Call) -> Any:
+    """Pairs from a call's results on spikes and on rates; lists and tuples keep their form."""
+    like, func = call.pairs[0], call.func
     some, spec = tree_flatten(rate if spikes is None else spikes)
     if not all(isinstance(leaf, Tensor) for leaf in some):
         return rate if spikes is None else spikes  # a size or a flag, not a tensor
@@ -201,7 +236,16 @@ def _join(spikes: Any, rate: Any, like: Pair, func: Callable) -> Any:
     pairs = [Pair(s, r, like.run, like.shown) for s, r in zip(all_spikes, all_rates, strict=True)]
     if like.shown:
         _check_time_leads(pairs, func)
+    for pair in pairs:
+        pair.bases = tuple(ref for p in call.pairs if _shares(p, pair) for ref in (*p.bases, weakref.ref(p)))
     return tree_unflatten(pairs, spec)
+
+
+def _shares(pair: Pair, result: Pair) -> bool:
+    """Whether the result is a view of the pair."""
+    a, b = (p.rate if p.given is None else p.given for p in (pair, result))
+    both = isinstance(a, Tensor) and isinstance(b, Tensor)
+    return both and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()  # type: ignore[union-attr]
 
 
 def _check_time_leads(pairs: list[Pair], func: Callable) -> None:
@@ -209,5 +253,4 @@ def _check_time_leads(pairs: list[Pair], func: Callable) -> None:
         assert pair.spikes is not None and pair.rate is not None
         lead, n = pair.spikes.shape[:1], pair.rate.shape[:1]
         if not lead or lead[0] != n[0] * pair.run.steps or pair.spikes.shape[1:] != pair.rate.shape[1:]:
-            name = functions.name_of(func)
-            raise NoRuleError(f"{name} moves, cuts or takes away the time axis, which must stay the first")
+            raise _moves_time(func)

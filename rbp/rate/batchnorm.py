@@ -170,7 +170,7 @@ def update_running(layer: Any, mean: Tensor, var: Tensor, n: int, of: Draft = la
 
     As torch's own layers keep them: the variance unbiased. of: what to write to in a buffer's stead.
     """
-    if not layer.training or layer.running_mean is None:
+    if not layer.training or not layer.track_running_stats or layer.running_mean is None:
         return
     momentum = layer.momentum
     if layer.num_batches_tracked is not None:

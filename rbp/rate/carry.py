@@ -45,6 +45,7 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
 
 def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     """The layer's output: spikes without a graph, and the rate with one."""
+    x.check()
     sequence = takes_sequence(layer, x.looks) if x.shown else False
     hidden = hide(x, sequence)
     varies = hasattr(rule, "binary") or x.run.chunk is None or not hidden.currents.constant  # neurons' do

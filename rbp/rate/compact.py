@@ -55,5 +55,9 @@ def counts_of(rate: Tensor) -> Tensor | None:
 
 def as_kept(kept: Tensor, dtype: torch.dtype, steps: int) -> tuple[Tensor, float]:
     """What is kept of a rate, counts or itself, and the number to multiply it by: a product with it is
-    multiplied afterwards, which is less work, and in bfloat16 a count up to 255 is exact."""
-    return kept.to(dtype), 1.0 / steps if kept.dtype == torch.uint8 else 1.0
+    multiplied afterwards, which is less work, and in bfloat16 a count up to 255 is exact. (In float16 the
+    product of counts might overflow.)"""
+    if kept.dtype != torch.uint8:
+        return kept.to(dtype), 1.0
+    share = 1.0 / steps
+    return (kept.to(dtype) * share, 1.0) if dtype == torch.float16 else (kept.to(dtype), share)

@@ -139,7 +139,7 @@ class SequenceNeuron(NeuronRule):
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         if x_seq.shape[0] != trace.steps:
-            raise NoRuleError("this neuron takes all time steps at once: use step_mode='m'")
+            raise NoRuleError("this neuron takes all time steps at once: use step_mode='m', without chunk")
         if getattr(layer, "T", trace.steps) != trace.steps:
             raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.steps}")
         with torch.enable_grad(), _lent(layer):

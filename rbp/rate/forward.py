@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,10 +46,11 @@ def forward(
             that the memory of a layer does not grow with T; one more forward pass is the price (see
             rbp.rate.chunks). None: all T.
 
-    The network's neurons are reset before and after; all else about it is as it was, also after an exception.
+    The network's neurons are reset before and after; all else about it is as it was, also after an exception
+    (but for running statistics of layers that were through by then, in BPTT as in torch).
     Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass. Dropout layers
-    keep one mask for all steps. In rate mode forward hooks see `Pair`s in place of tensors, in step mode s
-    T + 1 times.
+    keep one mask for all steps, in rate mode F.dropout too. Forward hooks see `Pair`s in place of tensors in
+    rate mode, in step mode s T + 1 times, and in step mode m wherever layers are torch's own.
 
     Raises:
         InputError: an unknown mode, an empty batch, no time axis, a T below 1 or not that of x_seq, a network
@@ -56,10 +58,11 @@ def forward(
         NoRuleError: rate mode met a layer, neuron or operation that it has no rule for; names its path.
     """
     _check_net(net)
+    _check_numbers(x_seq, T, chunk)
     inner = net.module if isinstance(net, DistributedDataParallel) else net
     x_seq = as_sequence(inner, x_seq, T)
     _check(inner, x_seq, step_mode, grad_mode)
-    _check_options(kernels, chunk)
+    _check_kernels(kernels)
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
 
     def run(x_seq: Tensor) -> Tensor:
@@ -95,20 +98,16 @@ def _rate(
         y_seq, rate = onepass.multi_step(net, x_seq, per_step, kernels, chunk)
     else:
         y_seq, rate = onepass.single_steps(net, x_seq, per_step, kernels)
-    return _of_steps(y_seq) + (rate - rate.detach()) if per_step else rate
+    return rate if y_seq is None else y_seq + (rate - rate.detach())
 
 
 def _plain(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tensor:
     if step_mode == "s":
         return plain.single_steps(net, x_seq, per_step)
     y_seq, mean = plain.multi_step(net, x_seq)
-    return _of_steps(y_seq) if per_step else mean
-
-
-def _of_steps(y_seq: Tensor | None) -> Tensor:
-    if y_seq is None:
-        raise InputError("per_step=True: the network takes the time mean itself, and so hides its steps")
-    return y_seq
+    if per_step and y_seq is None:
+        raise InputError(plain.NO_STEPS)
+    return y_seq if per_step and y_seq is not None else mean
 
 
 def _check_net(net: nn.Module) -> None:
@@ -131,11 +130,21 @@ def _check(net: nn.Module, x_seq: Tensor, step_mode: str, grad_mode: str) -> Non
         _check_for_rate(net, x_seq)
 
 
-def _check_options(kernels: str, chunk: int | None) -> None:
-    if kernels not in compiled.CHOICES:
-        raise InputError(f"kernels={kernels!r}: one of {', '.join(repr(k) for k in compiled.CHOICES)}")
+def _check_numbers(x_seq: Any, T: Any, chunk: Any) -> None:
+    if not isinstance(x_seq, Tensor):
+        raise InputError(f"x_seq is {type(x_seq).__name__}: a tensor is needed, [T, B, ...]")
+    for name, number in (("T", T), ("chunk", chunk)):
+        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
+            raise InputError(f"{name}={number!r}: a whole number is needed")
+    if T is not None and T < 1:
+        raise InputError(f"T={T}: a spiking network needs at least one time step")
     if chunk is not None and chunk < 1:
         raise InputError(f"chunk={chunk}: at least one step at a time, or None for all of them")
+
+
+def _check_kernels(kernels: str) -> None:
+    if kernels not in compiled.CHOICES:
+        raise InputError(f"kernels={kernels!r}: one of {', '.join(repr(k) for k in compiled.CHOICES)}")
 
 
 def _check_for_rate(net: nn.Module, x_seq: Tensor) -> None:

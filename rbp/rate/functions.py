@@ -25,7 +25,7 @@ LINEAR = members(
     *("repeat_interleave", "mean", "sum", "cumsum", "pad", "unfold", "fold", "interpolate", "upsample"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
     *("adaptive_avg_pool3d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
-    *("zeros_like", "ones_like", "full_like"),
+    *("zeros_like", "ones_like", "full_like", "type"),
 )
 # Commute with it in one pair, the other arguments being constant in time.
 LINEAR_IN_ONE = members(
@@ -48,6 +48,8 @@ QUERIES = members(
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
     *("is_complex", "element_size", "get_device", "type", "__len__", "new_zeros", "new_ones", "new_full"),
 )
+# Choose by numbers in a tensor.
+CHOOSING = members("index_select", "gather", "__getitem__")
 # Over the first axis of a sequence [T, B, ...]: the rate, or T times it.
 MEANS, SUMS = members("mean"), members("sum")
 # Name a size for the leading axis, which counts T times more steps in the spikes than in the rate.
@@ -59,6 +61,11 @@ PROPERTIES: dict[str, Callable] = {
     "data": lambda x: x.detach(),
 }
 LINEAR |= set(PROPERTIES.values())
+
+
+def asks(func: Callable, args: tuple, kwargs: dict) -> bool:
+    """Whether a call asks about a step's shape or kind. (`x.type()` does, `x.type(dtype)` converts.)"""
+    return func in QUERIES and not (func is Tensor.type and (len(args) > 1 or kwargs))
 
 
 def name_of(func: Callable) -> str:

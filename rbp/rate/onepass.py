@@ -18,7 +18,7 @@ from rbp.rate.carry import by_rule, hide, show
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.neurons import NeuronRule
 from rbp.rate.pair import Pair
-from rbp.rate.plain import shows_time
+from rbp.rate.plain import NO_STEPS, shows_time
 from rbp.rate.restore import SEQUENTIAL, replaced, step_modes
 from rbp.rate.rules import Rule, find_rule
 from rbp.rate.supported import refusal
@@ -41,11 +41,14 @@ def multi_step(
             stack.enter_context(step_modes(net, "m"))
         stack.enter_context(replaced(net, lambda path, m: _carrying(path, m, run)))
         y = net(x)
-    if not (shown and isinstance(y, Tensor)):
-        y = hide(_pair(y), sequence=True)
-    run.drafts.publish()
-    if isinstance(y, Tensor):
+    if shown and isinstance(y, Tensor):
+        if per_step:
+            raise InputError(NO_STEPS)
+        run.drafts.publish()
         return None, y
+    y = hide(_pair(y), sequence=True)
+    assert y.rate is not None
+    run.drafts.publish()
     return y.spikes if per_step else None, y.rate
 
 

@@ -8,6 +8,7 @@ the rate: their time mean, which alone carries the graph.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from rbp.rate import functions
 from rbp.rate.currents import Currents, Term
+from rbp.rate.custom import custom_function
+from rbp.rate.errors import NoRuleError
 from rbp.rate.traces import Run
 
 
@@ -35,6 +38,31 @@ class Pair:
         self, spikes: Tensor | Currents | None, rate: Tensor | None, run: Run, shown: bool = False
     ) -> None:
         self.given, self.rate, self.run, self.shown = spikes, rate, run, shown
+        # The pairs whose memory it shares, as a view of a tensor does.
+        self.bases: tuple[weakref.ref[Pair], ...] = ()
+        self.stale = False  # changed in place through a view, which did not reach it
+
+    def written_to(self, result: Pair) -> None:
+        """Take over the result of a change in place."""
+        self.given, self.rate = result.given, result.rate
+        for base in (ref() for ref in self.bases):
+            if base is not None:
+                base.stale = True
+
+    def check(self) -> None:
+        """Before a use: raise NoRuleError where a tensor in its place would have given something else."""
+        if self.stale:
+            raise NoRuleError(
+                "a tensor was changed in place through a view of it (a slice, a reshape) and is used again: "
+                "write the change out of place"
+            )
+        held = self.given if self.rate is None else self.rate
+        loses = isinstance(held, Tensor) and held.requires_grad and not torch.is_grad_enabled()
+        if loses and (name := custom_function()) is not None:
+            raise NoRuleError(
+                f"{name}, a torch.autograd.Function, would lose the gradient; call it in a layer of its own "
+                "(nn.Module)"
+            )
 
     @property
     def spikes(self) -> Tensor | None:

@@ -20,6 +20,7 @@ from rbp.rate.sync_batchnorm import sync_batch_norm
 from rbp.rate.traces import Run
 
 Forward = Callable[..., Any]
+NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"
 
 
 def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
@@ -31,13 +32,13 @@ def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
     adapt, x = (_adapted, x_seq) if shows_time(net) else (_on_every_step, Pair(x_seq, None, run))
     with step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)):
         y = net(x)
-    if isinstance(y, Pair):
-        y = y.spikes
     T, B = x_seq.shape[:2]
-    if one_tensor(y).shape[:1] == (T,) and (y.dim() > 2 or y.shape[1:] == (B,)):
-        return y, y.mean(0)
-    if y.shape[:1] == (B,) and y.dim() == 2:
+    if isinstance(y, Pair) and y.spikes is not None:
+        return y.spikes, y.spikes.mean(0)
+    if one_tensor(y).shape[:1] == (B,) and y.dim() == 2:
         return None, y
+    if y.shape[:1] == (T,) and (y.dim() > 2 or y.shape[1:] == (B,)):
+        return y, y.mean(0)
     raise InputError(f"the network returned shape {tuple(y.shape)}: [T={T}, B={B}, ...] is needed")
 
 
@@ -114,6 +115,7 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
         if len(args) + len(kwargs) > 1:  # not a layer of one input: with pairs in place of tensors
             return own(*args, **kwargs)
         (x,) = inputs
+        x.check()
         assert x.spikes is not None
         if isinstance(module, base.MemoryModule):
             return Pair(_in_float32(own, x.spikes), None, run)

@@ -27,8 +27,6 @@ def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
     if T is None:
         _refuse_static(net, x)
         return x
-    if T < 1:
-        raise InputError(f"T={T}: a spiking network needs at least one time step")
     if not has_time_axis(net, x):
         return x.expand(T, *x.shape)
     if x.shape[0] != T:
@@ -52,10 +50,12 @@ def has_time_axis(net: nn.Module, x: Tensor) -> bool:
 
 
 def _refuse_static(net: nn.Module, x: Tensor) -> None:
-    conv = next((m for m in net.modules() if isinstance(m, _ConvNd)), None)
-    if conv is None or x.dim() != _axes_of_one_step(conv) or x.stride(0) == 0:
+    if x.dim() < 2 or x.stride(0) == 0:
         return
-    if x.shape[1] == conv.in_channels:
+    first = next((m for m in net.modules() if isinstance(m, _ConvNd | nn.Linear)), None)
+    axes = 2 if isinstance(first, nn.Linear) else _axes_of_one_step(first)
+    features = getattr(first, "in_channels", None) or getattr(first, "in_features", None)
+    if x.dim() == axes and x.shape[1] == features:
         raise InputError(
             f"x_seq of shape {tuple(x.shape)} has no time axis: [T, B, C, ...] is needed, or T= for a static "
             "batch [B, C, ...]"

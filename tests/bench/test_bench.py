@@ -124,3 +124,14 @@ def test_arguments_that_make_no_sense_are_refused(
 ) -> None:
     assert main(["bench", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def test_a_place_or_device_that_is_not_there_is_refused_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    (tmp_path / "file").write_text("")
+    assert main(["bench", "--out", str(tmp_path / "file")]) == 2
+    assert f"--out {tmp_path / 'file'}: not a folder" in capsys.readouterr().err
+    assert main(["bench", "--device", "cuda", "--out", str(tmp_path / "out")]) == 2
+    assert "--device cuda: there is no usable GPU here" in capsys.readouterr().err
