@@ -12,7 +12,8 @@ from rbp.data.files import broken
 from rbp.data.framing import Framing
 from rbp.data.pairs import read_pair
 from rbp.data.prepare import EventSet
-from rbp.data.recordings import Found, Recording, natural
+from rbp.data.recordings import Recording, natural
+from rbp.data.sources import Found
 from rbp.data.splitting import refuse_seed, split
 from rbp.errors import DataError
 

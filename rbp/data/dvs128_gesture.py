@@ -9,7 +9,8 @@ from pathlib import Path
 from rbp.data.files import broken
 from rbp.data.framing import Framing
 from rbp.data.prepare import EventSet
-from rbp.data.recordings import Found, Recording
+from rbp.data.recordings import Recording
+from rbp.data.sources import Found
 from rbp.data.splitting import refuse_seed
 from rbp.errors import DataError
 

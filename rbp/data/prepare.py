@@ -5,7 +5,6 @@ Everything is made in a folder `.building-NAME`, which becomes NAME in one step 
 
 import fcntl
 import hashlib
-import json
 import os
 import shutil
 import time
@@ -21,8 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rbp.data.framing import Framing
 from rbp.data.images import Images
 from rbp.data.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
-from rbp.data.recordings import Found
 from rbp.data.shards import Shard, make_all, plan, unwritable, widest
+from rbp.data.sources import Found, fingerprint
 from rbp.errors import ConfigError, DataError
 from rbp.output import Screen, say
 from rbp.runfolder import read_json, write_json
@@ -55,7 +54,7 @@ class EventSet:
         """Make the frames unless they are there, of the same recordings; returns their manifest."""
         folder = framing.folder(self.name, root)
         found = self.find(root, framing)
-        source = fingerprint(found)
+        source = fingerprint(found, root)
         building = folder.with_name(f".building-{folder.name}")
         try:
             building.mkdir(parents=True, exist_ok=True)
@@ -73,14 +72,6 @@ class EventSet:
 def usable_cores() -> int:
     """Cores that this process may use; a cluster's job may not use all of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def fingerprint(found: Found) -> str:
-    """A hash of which recordings there are and in which files, by size and time of change."""
-    files = {r.file for part in (found.train, found.test) for r in part}
-    state = {str(file.name): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
-    names = [[r.name, r.kind, r.label] for part in (found.train, found.test) for r in part]
-    return hashlib.sha256(json.dumps([names, sorted(state.items())]).encode()).hexdigest()
 
 
 def _locked(file: Path) -> IO[str]:

@@ -37,15 +37,6 @@ class Recording:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The recordings of a data set, split; `source` says what they were found as, for people."""
-
-    train: list[Recording]
-    test: list[Recording]
-    source: str
-
-
-@dataclass(frozen=True)
 class Frames:
     """One recording as it is stored."""
 
