@@ -54,6 +54,8 @@ class EventSet:
         """Make the frames unless they are there, of the same recordings; returns their manifest."""
         folder = framing.folder(self.name, root)
         found = self.find(root, framing)
+        if found.note:
+            say(found.note)
         source = fingerprint(found, root)
         building = folder.with_name(f".building-{folder.name}")
         try:
