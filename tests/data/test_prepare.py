@@ -306,6 +306,22 @@ def test_load_gives_frames_of_the_group_with_a_validation_set(tmp_path: Path) ->
     assert load(cfg).test.pixels.shape == (10, 4, 2, 32, 32)
 
 
+@pytest.mark.parametrize("key", ["frames", "frames_by", "split_seed", "on_error"])
+def test_events_without_a_framing_are_refused(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"dataset.{key}=null: dataset=digits_dvs has events"):
+        load(dataset_config("digits_dvs", T=4, **{key: None}))
+    assert main(["data", "prepare", "cifar10_dvs", f"dataset.{key}=null"]) == 2
+    assert f"dataset.{key}=null" in capsys.readouterr().err
+
+
+def test_a_root_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar10_dvs(tmp_path / "x" / "cifar10_dvs", "folders", n=2, n_events=20)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load(dataset_config("cifar10_dvs", root="~/x/cifar10_dvs", T=4)).train) == 10
+    monkeypatch.setenv("RBP_DATA", "~/x")
+    assert len(load(dataset_config("cifar10_dvs", T=2)).train) == 10
+
+
 def short_frames(root: str, download: bool, how: Framing) -> tuple[Images, Images]:
     """A reader that gives one frame too few."""
     images = Images(torch.zeros(20, how.T - 1, 2, 48, 48), torch.arange(20) % 10, 1)
