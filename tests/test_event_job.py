@@ -114,7 +114,7 @@ def test_broken_or_missing_event_data_stop_a_run_before_it_starts(
 ) -> None:
     root = here / "data" / "cifar10_dvs"
     assert "CIFAR10-DVS is not there" in refused(capsys)
-    write_cifar10_dvs(root, "folders", n=2, n_events=20)
+    write_cifar10_dvs(root, "folders", n=3, n_events=20)
     (root / "dog" / "cifar10_dog_0.aedat").write_bytes(b"")
     assert "dog/cifar10_dog_0.aedat: is empty" in refused(capsys, "T=2")
     assert "dataset.on_error=skip" in refused(capsys, "T=2")

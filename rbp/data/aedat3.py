@@ -10,7 +10,8 @@ from rbp.data.files import broken
 SIDE = 128
 _MAGIC, _END = b"#!AER-DAT3.1", b"#!END-HEADER"
 # Of a packet: type, source, bytes an event, offset of its time, times that 2^31 us had passed, events that
-# there is room for (all of it is in the file), events, valid ones.
+# there is room for (all of it is in the file; it decides where the next packet begins), events, which fill
+# the beginning of the room, valid ones. What is in the room behind them means nothing.
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1
 _EVENT = np.dtype([("data", "<u4"), ("t", "<i4")])
@@ -28,10 +29,12 @@ def read_aedat3(content: bytes, where: str) -> Events:
     while position < len(content):
         if len(content) - position < _PACKET.size:
             raise broken(where, f"is cut short in the header of a packet, at byte {position}")
-        kind, _, size, _, overflow, number, _, _ = _PACKET.unpack_from(content, position)
+        kind, _, size, _, overflow, room, number, _ = _PACKET.unpack_from(content, position)
         position += _PACKET.size
-        if number * size > len(content) - position:
-            raise broken(where, f"is cut short in a packet of {number} events, at byte {position}")
+        if room * size > len(content) - position:
+            raise broken(where, f"is cut short in a packet of {room} events, at byte {position}")
+        if number > room:
+            raise broken(where, f"has a packet of {number} events in room for {room}, at byte {position}")
         if kind == _POLARITY:
             if size != _EVENT.itemsize:
                 raise broken(
@@ -40,7 +43,7 @@ def read_aedat3(content: bytes, where: str) -> Events:
             events = np.frombuffer(content, _EVENT, number, position)
             data.append(events["data"])
             times.append(events["t"].astype(np.int64) + (overflow << 31))
-        position += number * size
+        position += room * size
     if not data:
         raise broken(where, "has no packet of polarity events")
     return _decode(np.concatenate(data), np.concatenate(times), where)

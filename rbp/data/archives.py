@@ -40,13 +40,20 @@ def _open(path: str, changed: int) -> zipfile.ZipFile:
 
 
 def _unpack(archive: zipfile.ZipFile, name: str, where: str) -> bytes:
-    size = archive.getinfo(name).file_size
-    if size > LARGEST:
-        raise broken(where, f"claims to unpack to {size} bytes; must be at most {LARGEST}")
+    """A member's content; takes no more memory than its header claims, whatever its bytes unpack to."""
+    info = archive.getinfo(name)
+    if info.file_size > LARGEST:
+        raise broken(where, f"claims to unpack to {info.file_size} bytes; must be at most {LARGEST}")
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+        raise broken(where, f"is packed by method {info.compress_type}; must be stored or deflated")
     try:
-        return archive.read(name)
-    except Exception as error:  # damaged, encrypted, packed in an unknown way
+        with archive.open(name) as stream:
+            content = stream.read(info.file_size)  # without a size, all would be inflated at once
+    except Exception as error:  # damaged, encrypted
         raise broken(where, f"cannot be unpacked: {error}") from error
+    if len(content) != info.file_size:
+        raise broken(where, f"unpacks to {len(content)} bytes and claims {info.file_size}")
+    return content
 
 
 def check_archive(content: bytes, where: str) -> None:

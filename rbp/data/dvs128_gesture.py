@@ -9,7 +9,8 @@ from pathlib import Path
 from rbp.data.files import broken
 from rbp.data.framing import Framing
 from rbp.data.prepare import EventSet
-from rbp.data.recordings import Found, Recording
+from rbp.data.recordings import Recording
+from rbp.data.sources import Found, NoRecordings
 from rbp.data.splitting import refuse_seed
 from rbp.errors import DataError
 
@@ -23,12 +24,14 @@ def find(root: Path, framing: Framing) -> Found:
     """The gestures of the training and of the test list. Raises DataError for what is missing or wrong."""
     folder = next((root / p for p in _PLACES if all((root / p / name).is_file() for name in _LISTS)), None)
     if folder is None:
-        raise DataError(
+        raise NoRecordings(
             f"dataset.root={root}: DVS128 Gesture is not there. Expected in it, or in its DvsGesture: "
             f"{', '.join(_LISTS)}, userNN_LIGHT.aedat and userNN_LIGHT_labels.csv, from DvsGesture.tar.gz"
         )
     refuse_seed(framing, f"the recordings in {folder}")
     train, test = (_of_list(folder / name) for name in _LISTS)
+    if both := sorted({gesture.file.name for gesture in train} & {gesture.file.name for gesture in test}):
+        raise DataError(f"{folder}: {', '.join(_LISTS)} both list {', '.join(both)}; each may be in one only")
     return Found(train, test, f"aedat3 in {folder}")
 
 
@@ -36,6 +39,8 @@ def _of_list(file: Path) -> list[Recording]:
     names = [line.strip() for line in _lines(file) if line.strip()]
     if not names:
         raise broken(file, "lists no recordings")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise broken(file, f"lists {', '.join(twice)} more than once")
     if missing := [name for name in names if not _is_there(file.parent / name)]:
         raise DataError(f"{file.parent}: DVS128 Gesture is incomplete, missing: {', '.join(missing)}")
     return [gesture for name in names for gesture in _gestures(file.parent / name)]
@@ -54,6 +59,8 @@ def _gestures(session: Path) -> list[Recording]:
     head, *lines = [line.strip() for line in _lines(labels) if line.strip()] or [""]
     if head.replace(" ", "") != _HEAD:
         raise broken(labels, f"begins with {head!r:.60}, not {_HEAD}")
+    if not lines:
+        raise broken(labels, "has no gestures")
     return [
         Recording(f"{session.stem}_{n}", "aedat3", session, label, span=(start, end))
         for n, (label, start, end) in enumerate(_gesture(line, labels) for line in lines)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from rbp.errors import ConfigError
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -25,9 +27,17 @@ class Framing:
 
 
 def framing_of(dataset: DictConfig) -> Framing | None:
-    """The framing that a `dataset` group describes; None for static images."""
-    if dataset.get("frames") is None:
+    """The framing that a `dataset` group describes; None for static images, which have none of its keys.
+
+    Raises ConfigError if it is described in part.
+    """
+    if all(dataset.get(key) is None for key in _KEYS):
         return None
+    if missing := [f"dataset.{key}=null" for key in _KEYS if dataset.get(key) is None]:
+        raise ConfigError(
+            f"{', '.join(missing)}: dataset={dataset.name} has events, which must be made frames of; "
+            f"leave {'these keys' if len(missing) > 1 else 'this key'} as in conf/dataset/{dataset.name}.yaml"
+        )
     return Framing(
         T=dataset.T,
         size=dataset.size,
@@ -37,3 +47,6 @@ def framing_of(dataset: DictConfig) -> Framing | None:
         on_error=dataset.on_error,
         prepared=dataset.prepared,
     )
+
+
+_KEYS = ("frames", "frames_by", "split_seed", "on_error")

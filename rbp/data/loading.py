@@ -24,7 +24,8 @@ def load(dataset: DictConfig) -> Splits:
     The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
     Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
     """
-    root = os.path.abspath(dataset.root) if dataset.root else ""  # the cache must not depend on where we are
+    # The cache must not depend on where we are.
+    root = os.path.abspath(os.path.expanduser(dataset.root)) if dataset.root else ""
     train, test = _read(dataset._target_, root, dataset.download, framing_of(dataset))
     _check_fit(dataset, train, test)
     if dataset.val_split == 0:

@@ -1,9 +1,9 @@
 """Prepared frames on disk: one .npy a split, and manifest.json, written last, that says what they are.
 
-A folder is whole if its manifest is there, is of the framing asked for, and the files have its checksums.
+A folder is whole if its manifest is there, has the checksum that it carries, is of the framing asked for, and
+the files have the checksums that it lists.
 """
 
-import hashlib
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,11 @@ import torch
 
 from rbp.data.framing import Framing
 from rbp.data.images import Images
+from rbp.data.sealed import read_sealed, sha256_of
 from rbp.errors import DataError
 from rbp.output import say
-from rbp.runfolder import read_json
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 PARTS = ("train", "test")
 
@@ -36,8 +36,8 @@ def read_manifest(folder: Path, name: str, framing: Framing) -> dict[str, Any] |
     file = folder / MANIFEST
     if not file.exists():
         return None
-    manifest = read_json(file)
-    if not isinstance(manifest, dict) or manifest.get("made_of") != what_decides(name, framing):
+    manifest = read_sealed(file)
+    if manifest is None or manifest.get("made_of") != what_decides(name, framing):
         raise DataError(f"{file}: is damaged, or of other frames; {_again(folder)}")
     if framing.on_error == "raise" and manifest["skipped"]:
         raise DataError(
@@ -58,9 +58,8 @@ def open_prepared(folder: Path, manifest: dict[str, Any]) -> tuple[Images, Image
 def _open(folder: Path, part: str, manifest: dict[str, Any]) -> Images:
     file, said = folder / f"{part}.npy", manifest["parts"][part]
     try:
-        with file.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != said["sha256"]:
-                raise DataError(f"{file}: is not what was prepared (sha256 differs); {_again(folder)}")
+        if sha256_of(file) != said["sha256"]:
+            raise DataError(f"{file}: is not what was prepared (sha256 differs); {_again(folder)}")
         # Mapped copy-on-write: torch wants memory it may write, nothing is ever written.
         frames = np.load(file, mmap_mode="c")
     except OSError as error:

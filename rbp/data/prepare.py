@@ -4,8 +4,6 @@ Everything is made in a folder `.building-NAME`, which becomes NAME in one step 
 """
 
 import fcntl
-import hashlib
-import json
 import os
 import shutil
 import time
@@ -14,15 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-from numpy.lib.format import write_array_header_1_0
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from rbp.data.framing import Framing
 from rbp.data.images import Images
+from rbp.data.joining import join, put_in_place
 from rbp.data.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
-from rbp.data.recordings import Found
-from rbp.data.shards import Shard, make_all, plan, unwritable, widest
+from rbp.data.shards import make_all, plan, unwritable
+from rbp.data.sources import Found, NoRecordings, fingerprint
 from rbp.errors import ConfigError, DataError
 from rbp.output import Screen, say
 from rbp.runfolder import read_json, write_json
@@ -49,38 +46,57 @@ class EventSet:
         if manifest is None:
             say(f"{self.title} is not prepared for T={framing.T} yet: that is done now, once.")
             manifest = self.prepare(top, framing)
+        else:
+            self._refuse_changes(top, framing, folder, manifest)
         return open_prepared(folder, manifest)
 
     def prepare(self, root: Path, framing: Framing, workers: int | None = None) -> dict[str, Any]:
         """Make the frames unless they are there, of the same recordings; returns their manifest."""
         folder = framing.folder(self.name, root)
         found = self.find(root, framing)
-        source = fingerprint(found)
+        if found.note:
+            say(found.note)
+        source = fingerprint(found, root)
+        if manifest := self._made_of(source, folder, framing):  # before anything is written
+            return manifest
         building = folder.with_name(f".building-{folder.name}")
         try:
             building.mkdir(parents=True, exist_ok=True)
             with _locked(building.with_name(f"{building.name}.lock")):
-                manifest = read_manifest(folder, self.name, framing)
-                if manifest is not None and manifest["source"]["fingerprint"] == source:
-                    say(f"{folder} is prepared already.")
+                if manifest := self._made_of(source, folder, framing):  # by another process just now
                     shutil.rmtree(building)
                     return manifest
                 return _build(self, found, source, framing, building, folder, workers or usable_cores())
         except OSError as error:
             raise unwritable(building, error) from error
 
+    def _made_of(self, source: str, folder: Path, framing: Framing) -> dict[str, Any] | None:
+        """The manifest of frames that are there and were made of just these recordings."""
+        manifest = read_manifest(folder, self.name, framing)
+        if manifest is None or manifest["source"]["fingerprint"] != source:
+            return None
+        say(f"{folder} is prepared already.")
+        return manifest
+
+    def _refuse_changes(self, root: Path, framing: Framing, folder: Path, manifest: dict[str, Any]) -> None:
+        """Raise DataError if there are recordings and the frames were made of others."""
+        try:
+            if fingerprint(self.find(root, framing), root) == manifest["source"]["fingerprint"]:
+                return
+            why = f"not of the recordings as they are in {root} now"
+        except NoRecordings:  # the frames are enough
+            return
+        except DataError as error:
+            why = f"its recordings were changed since: {error}"
+        raise DataError(
+            f"{folder}: was prepared, but {why}. Prepare it again (rbp data prepare {self.name}, same keys), "
+            "or move all recordings away to train on what was prepared"
+        )
+
 
 def usable_cores() -> int:
     """Cores that this process may use; a cluster's job may not use all of the machine's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def fingerprint(found: Found) -> str:
-    """A hash of which recordings there are and in which files, by size and time of change."""
-    files = {r.file for part in (found.train, found.test) for r in part}
-    state = {str(file.name): (file.stat().st_size, file.stat().st_mtime_ns) for file in files}
-    names = [[r.name, r.kind, r.label] for part in (found.train, found.test) for r in part]
-    return hashlib.sha256(json.dumps([names, sorted(state.items())]).encode()).hexdigest()
 
 
 def _locked(file: Path) -> IO[str]:
@@ -105,7 +121,7 @@ def _build(
     data: EventSet, found: Found, source: str, framing: Framing, building: Path, folder: Path, workers: int
 ) -> dict[str, Any]:
     """Make the shards that are missing, join them, and put the whole in its place."""
-    made_of = what_decides(data.name, framing) | {"source": source, "on_error": framing.on_error}
+    made_of = what_decides(data.name, framing) | {"source": source}
     if read_json(building / "plan.json") != made_of:  # of other files: nothing of it is of use
         shutil.rmtree(building)
         building.mkdir()
@@ -116,9 +132,13 @@ def _build(
         task = progress.add_task(f"{data.title} T={framing.T}", total=len(found.train) + len(found.test))
         for recordings in make_all(shards, workers):
             progress.advance(task, recordings)
-    manifest = _join(data, found, source, framing, building, shards)
+    about = {
+        "made_of": what_decides(data.name, framing),
+        "source": {"found_as": found.source, "fingerprint": source},
+    }
+    manifest = join(data.title, shards, about, building)
     seconds = time.perf_counter() - start
-    _put_in_place(building, folder)
+    put_in_place(building, folder)
     say(_told(manifest, folder, seconds))
     return manifest
 
@@ -127,60 +147,6 @@ def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
     screen = Screen(stderr=True)
     return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
-
-
-def _join(
-    data: EventSet, found: Found, source: str, framing: Framing, building: Path, shards: list[Shard]
-) -> dict[str, Any]:
-    """Write each split's file from its shards, and the manifest last."""
-    summaries = {shard.number: read_json(shard.summary) for shard in shards}
-    scales = {level for summary in summaries.values() for level in summary["levels"]}
-    if len(scales) != 1:
-        raise DataError(f"{building}: no recording is left" if not scales else f"{building}: sizes differ")
-    manifest = {
-        "made_of": what_decides(data.name, framing),
-        "levels": scales.pop(),
-        "events": sum(summary["events"] for summary in summaries.values()),
-        "skipped": [entry for summary in summaries.values() for entry in summary["skipped"]],
-        "source": {"found_as": found.source, "fingerprint": source},
-        "parts": {},
-    }
-    for part in PARTS:
-        own = [shard for shard in shards if shard.part == part and summaries[shard.number]["recordings"]]
-        if not own:
-            raise DataError(f"{data.title}: no recording of the {part} split is left; nothing was prepared")
-        recordings = [entry for shard in own for entry in summaries[shard.number]["recordings"]]
-        sha256 = _write_part(building / f"{part}.npy", own, len(recordings))
-        manifest["parts"][part] = {"sha256": sha256, "recordings": recordings}
-    write_json(building / MANIFEST, manifest)
-    return manifest
-
-
-def _write_part(file: Path, shards: list[Shard], n: int) -> str:
-    """One .npy of all frames of these shards; returns its sha256."""
-    pieces = [np.load(shard.frames, mmap_mode="r") for shard in shards]
-    dtype = widest([piece.dtype for piece in pieces])
-    digest = hashlib.sha256()
-    with file.open("wb") as stream:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": (n, *pieces[0].shape[1:])}
-        write_array_header_1_0(stream, header)
-        stream.flush()
-        digest.update(file.read_bytes())
-        for piece in pieces:
-            content = np.ascontiguousarray(piece, dtype).tobytes()
-            stream.write(content)
-            digest.update(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    return digest.hexdigest()
-
-
-def _put_in_place(building: Path, folder: Path) -> None:
-    for leftover in (*building.glob("[0-9]*.npy"), *building.glob("[0-9]*.json"), building / "plan.json"):
-        leftover.unlink()
-    if folder.exists():  # of other files, or not whole
-        shutil.rmtree(folder)
-    building.rename(folder)
 
 
 def _told(manifest: dict[str, Any], folder: Path, seconds: float) -> str:

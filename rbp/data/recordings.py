@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 
@@ -30,19 +31,11 @@ class Recording:
     label: int | None = None  # None: the file says it
     member: str | None = None  # of the file, where it is an archive
     span: tuple[int, int] | None = None  # of the file's microseconds, [start, end); None: all
+    side: int | None = None  # of the frames of a pair, which its set has in common; None: any
 
     @property
     def where(self) -> str:
         return f"{self.file}: {self.member}" if self.member else str(self.file)
-
-
-@dataclass(frozen=True)
-class Found:
-    """The recordings of a data set, split; `source` says what they were found as, for people."""
-
-    train: list[Recording]
-    test: list[Recording]
-    source: str
 
 
 @dataclass(frozen=True)
@@ -59,10 +52,9 @@ def read_frames(recording: Recording, framing: Framing, classes: int) -> Frames:
     """Raises DataError, which names the file, for a recording that is broken in any way."""
     try:
         if recording.kind == "pair":
-            counts, label = read_pair(_content(recording), classes, recording.where)
+            counts, label = read_pair(content_of(recording), classes, recording.where)
             n_events = int(counts.sum(dtype=np.float64))
-            if len(counts) != framing.T:
-                raise broken(recording.where, f"has {len(counts)} frames, not T={framing.T}")
+            _check_pair(counts, recording, framing)
         else:
             events = read_events(recording)
             counts, n_events = count(events, framing.T, framing.by), len(events)
@@ -72,6 +64,21 @@ def read_frames(recording: Recording, framing: Framing, classes: int) -> Frames:
         raise broken(recording.where, "does not fit into memory") from error
     values, scale = as_stored(counts, framing)
     return Frames(values, scale, label, n_events)
+
+
+def _check_pair(counts: np.ndarray, recording: Recording, framing: Framing) -> None:
+    T, _, side, _ = counts.shape
+    if framing.T != T:
+        raise broken(recording.where, f"has {T} frames, not T={framing.T}")
+    if recording.side not in (None, side):
+        raise broken(
+            recording.where,
+            f"has frames of {side} x {side}, the first that was read {recording.side} x {recording.side}",
+        )
+    if framing.style == "paper" and (counts != np.floor(counts)).any():
+        raise broken(
+            recording.where, "has counts that are not whole, which dataset.frames=paper cannot make images of"
+        )
 
 
 def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
@@ -84,11 +91,11 @@ def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
 def read_events(recording: Recording) -> Events:
     """The events of a recording that is no pair of frames."""
     if recording.kind == "aedat2":
-        return read_aedat2(_content(recording), recording.where)
+        return read_aedat2(content_of(recording), recording.where)
     if recording.kind == "events_np":
-        return read_events_np(_content(recording), SIDE, recording.where)
+        return read_events_np(content_of(recording), SIDE, recording.where)
     assert recording.kind == "aedat3" and recording.span is not None
-    part = _session(recording.file, recording.file.stat().st_mtime_ns).between(*recording.span)
+    part = _session(recording.file, _changed(recording.file)).between(*recording.span)
     if len(part) == 0:
         raise broken(recording.where, f"has no events from {recording.span[0]} to {recording.span[1]} us")
     return part
@@ -99,7 +106,15 @@ def _session(file: Path, changed: int) -> Events:
     return read_aedat3(_read(file), str(file))
 
 
-def _content(recording: Recording) -> bytes:
+def _changed(file: Path) -> int:
+    try:
+        return file.stat().st_mtime_ns
+    except OSError as error:
+        raise broken(file, f"cannot be read: {error.strerror}") from error
+
+
+def content_of(recording: Recording) -> bytes:
+    """The bytes of a recording's file or member. Raises DataError."""
     if recording.member is not None:
         return read_member(recording.file, recording.member)
     return _read(recording.file)
@@ -107,8 +122,9 @@ def _content(recording: Recording) -> bytes:
 
 def _read(file: Path) -> bytes:
     try:
-        if (size := file.stat().st_size) > LARGEST:
-            raise broken(file, f"has {size} bytes; must be at most {LARGEST}")
+        state = file.stat()
+        if not (S_ISREG(state.st_mode) and state.st_size <= LARGEST):  # a pipe would wait for ever
+            raise broken(file, f"has {state.st_size} bytes; must be a plain file of at most {LARGEST}")
         return file.read_bytes()
     except OSError as error:
         raise broken(file, f"cannot be read: {error.strerror}") from error
@@ -123,6 +139,9 @@ def narrow(values: np.ndarray) -> np.ndarray:
     return values.astype(np.int16 if largest < 2**15 else np.int32)
 
 
-def natural(name: str) -> list[tuple[int, str]]:
-    """Sort key by which airplane_2 comes before airplane_10."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"([0-9]+)", name)]
+def natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Sort key by which airplane_2 comes before airplane_10: numbers by length, then as text."""
+    parts = re.split(r"([0-9]+)", name)  # every second is a number
+    numbers = [number.lstrip("0") for number in parts[1::2]]
+    parts[1::2] = numbers
+    return [(len(part) if at % 2 else -1, part) for at, part in enumerate(parts)], name

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing import get_context, parent_process
@@ -15,8 +16,9 @@ import torch
 
 from rbp.data.framing import Framing
 from rbp.data.recordings import Frames, Recording, read_frames
+from rbp.data.sealed import read_sealed, sha256_of, write_sealed
 from rbp.errors import DataError
-from rbp.runfolder import read_json, write_bytes, write_json
+from rbp.runfolder import write_bytes
 
 RECORDINGS = 32  # of a shard
 SHARDS_A_PROCESS = 8  # at least: a process takes seconds to start
@@ -53,13 +55,13 @@ def plan(parts: dict[str, list[Recording]], framing: Framing, classes: int, fold
 
 
 def make_all(shards: list[Shard], workers: int) -> Iterator[int]:
-    """Make the shards that are not there; gives how many recordings each that is done has.
+    """Make the shards that are not there and whole; gives how many recordings each that is done has.
 
-    Raises the DataError of the first that fails; what is done stays.
+    Raises the DataError of the first that fails, or one if a process was killed; what is done stays.
     """
     todo: list[Shard] = []
     for shard in shards:
-        if read_json(shard.summary) is None:
+        if read_done(shard) is None:
             todo.append(shard)
         else:
             yield len(shard.recordings)
@@ -69,6 +71,17 @@ def make_all(shards: list[Shard], workers: int) -> Iterator[int]:
             make(shard)
             yield len(shard.recordings)
         return
+    try:
+        yield from _make_by(workers, todo)
+    except BrokenProcessPool as error:
+        raise DataError(
+            f"{shards[0].folder}: a process that made frames was killed, perhaps by the system for want of "
+            "memory. What is done is kept, the same command goes on; fewer processes need less memory: "
+            "rbp data prepare NAME --workers 1"
+        ) from error
+
+
+def _make_by(workers: int, todo: list[Shard]) -> Iterator[int]:
     # Not forked: a process with torch's threads in it cannot be copied safely.
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
@@ -110,11 +123,21 @@ def make(shard: Shard) -> None:
     try:
         if made:
             write_bytes(shard.frames, _as_npy(stack([frames.values for _, frames in made])))
-        write_json(shard.summary, _summary(made, skipped))
+        write_sealed(shard.summary, _summary(shard, made, skipped))
     except OSError as error:
         raise unwritable(shard.folder, error) from error
-    except ValueError as error:  # numpy: shapes differ, which only frames made elsewhere can do
-        raise DataError(f"{shard.recordings[0].where} and the next: frames differ in size") from error
+
+
+def read_done(shard: Shard) -> dict[str, Any] | None:
+    """What was noted of a shard that is done; None if it is not whole, or lacks what may not be skipped."""
+    summary = read_sealed(shard.summary)
+    if summary is None or (summary["skipped"] and shard.framing.on_error == "raise"):
+        return None
+    try:
+        whole = not summary["recordings"] or sha256_of(shard.frames) == summary["frames"]
+    except OSError:
+        return None
+    return summary if whole else None
 
 
 def stack(values: list[np.ndarray]) -> np.ndarray:
@@ -135,8 +158,9 @@ def unwritable(folder: Path, error: OSError) -> DataError:
     )
 
 
-def _summary(made: list[tuple[str, Frames]], skipped: list[dict[str, str]]) -> dict[str, Any]:
+def _summary(shard: Shard, made: list[tuple[str, Frames]], skipped: list[dict[str, str]]) -> dict[str, Any]:
     return {
+        "frames": sha256_of(shard.frames) if made else None,
         "recordings": [[name, frames.label] for name, frames in made],
         "levels": sorted({frames.levels for _, frames in made}),
         "events": sum(frames.events for _, frames in made),

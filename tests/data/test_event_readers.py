@@ -5,6 +5,7 @@ import struct
 import tracemalloc
 import warnings
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -98,8 +99,28 @@ def test_events_marked_invalid_in_aedat3_are_left_out() -> None:
     assert as_list(read_aedat3(bytes(content), "FILE")) == [(1, 5, 5, 1)]
 
 
+def padded(events: Events, padding: bytes) -> bytes:
+    """A packet with room for more events than there are, by whole events of padding."""
+    whole = aedat3(events)
+    at = whole.index(struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, *[len(events)] * 3))
+    room = len(events) + len(padding) // 8
+    head = struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, room, len(events), len(events))
+    return whole[:at] + head + whole[at + len(head) :] + padding
+
+
+@pytest.mark.parametrize("padding", [bytes(40), bytes([1] * 40), bytes([255] * 96)])
+def test_room_for_more_events_in_a_packet_is_passed_over(padding: bytes) -> None:
+    events = random_events(50, 1)
+    content = padded(events[:25], padding) + padded(events[25:], padding)[len(HEADER3) :]
+    assert as_list(read_aedat3(content, "FILE")) == events
+
+
 def address(number: int, t: int = 0) -> bytes:
     return struct.pack(">II", number, t)
+
+
+def overfull() -> bytes:
+    return HEADER3 + struct.pack("<HHIIIIII", 1, 1, 8, 4, 0, 2, 3, 3) + bytes(24)
 
 
 GOOD = [(10, 1, 2, 0), (20, 3, 4, 1), (30, 5, 6, 0)]
@@ -126,6 +147,7 @@ BACK = [(10, 1, 2, 0), (30, 5, 6, 0), (20, 3, 4, 1)]
         ("aedat3", aedat3(GOOD) + b"\1\0", "is cut short in the header of a packet"),
         ("aedat3", aedat3([(1, 128, 5, 0)]), "event 0 has x=128; must be from 0 to 127"),
         ("aedat3", aedat3([(1, 5, 4000, 0)]), "event 0 has y=4000; must be from 0 to 127"),
+        ("aedat3", overfull(), "has a packet of 3 events in room for 2"),
         ("aedat3", aedat3(BACK), "time goes back after event 1"),
         ("events_np", b"", "is no whole zip archive"),
         ("events_np", npz(GOOD)[:-30], "is no whole zip archive"),
@@ -281,6 +303,46 @@ def test_mutated_archives_of_recordings_are_read_or_refused(tmp_path: Path, data
             read_aedat2(read_member(file, info.filename), str(file))
 
     survives(data.draw(mutated(stream.getvalue())), read)
+
+
+def bomb(claimed: int, checked: bytes) -> bytes:
+    """A zip whose member unpacks to 64 MiB of zeros but claims another size and the checksum of `checked`."""
+    name, packer = b"cat/cifar10_cat_0.aedat", zlib.compressobj(9, zlib.DEFLATED, -15)
+    packed = b"".join(packer.compress(bytes(2**20)) for _ in range(64)) + packer.flush()
+    sizes = struct.pack("<III", zlib.crc32(checked), len(packed), claimed)
+    local = struct.pack("<IHHHHH", 0x04034B50, 20, 0, 8, 0, 33) + sizes + struct.pack("<HH", len(name), 0)
+    entry = struct.pack("<IHHHHHH", 0x02014B50, 20, 20, 0, 8, 0, 33) + sizes
+    entry += struct.pack("<HHHHHII", len(name), 0, 0, 0, 0, 0, 0) + name
+    content = local + name + packed
+    end = struct.pack("<IHHHHIIH", 0x06054B50, 0, 0, 1, 1, len(entry), len(content), 0)
+    return content + entry + end
+
+
+def test_a_member_takes_no_more_memory_than_it_claims(tmp_path: Path) -> None:
+    said = r"cat.zip: cat/cifar10_cat_0.aedat: "
+    for claimed, checked, wrong in (
+        (100, bytes(2**26), said + "cannot be unpacked: Bad CRC"),
+        (100, b"", said + "cannot be unpacked: Bad CRC"),
+        (2**28 + 1, bytes(2**26), said + "claims to unpack to 268435457 bytes"),
+    ):
+        file = tmp_path / str(claimed) / str(len(checked)) / "cat.zip"
+        file.parent.mkdir(parents=True)
+        file.write_bytes(bomb(claimed, checked))
+        tracemalloc.start()
+        with pytest.raises(DataError, match=wrong):
+            read_member(file, "cat/cifar10_cat_0.aedat")
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2_000_000
+
+
+def test_a_member_packed_without_a_bound_is_refused(tmp_path: Path) -> None:
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        file = tmp_path / f"{method}.zip"
+        with zipfile.ZipFile(file, "w", method) as archive:
+            archive.writestr("x.aedat", aedat2(GOOD))
+        with pytest.raises(DataError, match=rf"x.aedat: is packed by method {method}; must be stored"):
+            read_member(file, "x.aedat")
 
 
 @pytest.mark.parametrize("name", ["user01_lab_labels.csv", "trials_to_train.txt"])

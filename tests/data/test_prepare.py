@@ -2,12 +2,6 @@
 
 import fcntl
 import json
-import os
-import resource
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +10,7 @@ import pytest
 import torch
 
 from rbp.cli import main
-from rbp.data import load, shards
+from rbp.data import load
 from rbp.data.cifar10_dvs import CLASSES, cifar10_dvs, find
 from rbp.data.dvs128_gesture import dvs128_gesture
 from rbp.data.framing import Framing, framing_of
@@ -25,7 +19,6 @@ from rbp.data.recordings import Recording
 from rbp.data.resize import levels, shrink, through_images
 from rbp.data.splitting import split
 from rbp.errors import ConfigError, DataError
-from rbp.sweep.places import ROOT
 from tests.data.event_files import (
     Events,
     aedat2,
@@ -231,14 +224,14 @@ def test_a_broken_recording_is_named_or_skipped_and_listed(
 
 
 def test_a_broken_zip_is_named_and_so_is_a_broken_file_in_one(tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "zips", n=2, n_events=100)
+    write_cifar10_dvs(tmp_path, "zips", n=15, n_events=100)  # with two of each class for testing
     file = tmp_path / "ship.zip"
     whole = file.read_bytes()
     file.write_bytes(whole[:200] + bytes(20) + whole[220:])
     with pytest.raises(DataError, match=r"ship.zip: ship/cifar10_ship_0.aedat: cannot be unpacked"):
         cifar10_dvs(str(tmp_path), False, framing())
     train, test = cifar10_dvs(str(tmp_path), False, framing(on_error="skip"))
-    assert len(train) + len(test) == 19
+    assert len(train) + len(test) == 149
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(DataError, match=r"ship.zip: is no whole zip archive"):
         find(tmp_path, framing())
@@ -253,44 +246,23 @@ def test_no_recording_left_is_an_error_also_when_skipping(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-def test_prepared_frames_that_were_changed_are_refused(part: str, tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=2, n_events=20)
-    cifar10_dvs(str(tmp_path), False, framing())
-    file = framing().folder("cifar10_dvs", tmp_path) / f"{part}.npy"
-    content = bytearray(file.read_bytes())
-    content[-1] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(DataError, match=rf"{part}.npy: is not what was prepared.*delete"):
-        cifar10_dvs(str(tmp_path), False, framing())
-    file.write_bytes(content[:-100])
-    with pytest.raises(DataError, match=rf"{part}.npy: is not what was prepared"):
-        cifar10_dvs(str(tmp_path), False, framing())
+def test_skipping_never_leaves_out_a_class_of_a_split(part: str, tmp_path: Path) -> None:
+    write_cifar10_dvs(tmp_path, "folders", n=3, n_events=10)
+    found = find(tmp_path, framing())
+    cats = [recording for recording in getattr(found, part) if recording.label == 3]
+    for recording in cats:
+        recording.file.write_bytes(b"")
+    with pytest.raises(DataError, match=rf"no recording of class 3 is left in the {part} split") as told:
+        cifar10_dvs(str(tmp_path), False, framing(on_error="skip"))
+    assert f"skipped {len(cats)}, first {cats[0].file}: is empty" in str(told.value)
+    assert not list((tmp_path / "prepared").glob("cifar10_dvs-*"))
 
 
-def test_a_damaged_manifest_is_refused(tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=2, n_events=20)
-    cifar10_dvs(str(tmp_path), False, framing())
-    file = framing().folder("cifar10_dvs", tmp_path) / "manifest.json"
-    whole = file.read_text()
-    for content in ("", "{}", whole[:-100], whole.replace('"T": 4', '"T": 5')):
-        file.write_text(content)
-        with pytest.raises(DataError, match=r"manifest.json: is damaged, or of other frames; delete"):
-            cifar10_dvs(str(tmp_path), False, framing())
-
-
-def test_prepared_frames_alone_are_enough_and_changed_files_are_prepared_anew_when_asked(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=3, n_events=20)
-    before, _ = cifar10_dvs(str(tmp_path), False, framing())
-    cifar10_dvs.prepare(tmp_path, framing())
-    assert "is prepared already" in capsys.readouterr().out
-    for file in tmp_path.glob("*/*_0.aedat"):
-        file.unlink()
-    assert torch.equal(cifar10_dvs(str(tmp_path), False, framing())[0].pixels, before.pixels)
-    cifar10_dvs.prepare(tmp_path, framing())
-    after, _ = cifar10_dvs(str(tmp_path), False, framing())
-    assert len(before) == 20 and len(after) == 10
+def test_skipping_pairs_never_leaves_out_a_class(tmp_path: Path) -> None:
+    write_pairs(tmp_path, n_train=20, n_test=10, T=4, side=16)
+    (tmp_path / "test" / "7.pt").write_bytes(b"")
+    with pytest.raises(DataError, match=r"no recording of class 7 is left in the test split.*test/7.pt"):
+        cifar10_dvs(str(tmp_path), False, framing(on_error="skip"))
 
 
 def test_two_preparations_at_once_the_second_is_refused(tmp_path: Path) -> None:
@@ -304,109 +276,6 @@ def test_two_preparations_at_once_the_second_is_refused(tmp_path: Path) -> None:
         with pytest.raises(DataError, match=r"another process prepares these frames \(pid 12345\)"):
             cifar10_dvs(str(tmp_path), False, framing())
     cifar10_dvs(str(tmp_path), False, framing())
-
-
-# --- killed, and disks that fill ----------------------------------------------------------------------------
-
-
-def prepare_elsewhere(root: Path, *more: str, **keys: object) -> subprocess.Popen[str]:
-    program = "import sys; from rbp.cli import main; sys.exit(main(sys.argv[1:]))"
-    command = [sys.executable, "-c", program, "data", "prepare", "cifar10_dvs", f"dataset.root={root}", "T=4"]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(
-        [*command, *more],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        **keys,  # type: ignore[call-overload]
-    )
-
-
-def test_a_killed_preparation_goes_on_where_it_was_and_ends_with_the_same_bytes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shards, "RECORDINGS", 5)
-    write_cifar10_dvs(tmp_path, "folders", n=5, n_events=30)
-    made: list[int] = []
-
-    def make(shard: shards.Shard) -> None:
-        if len(made) == 4:
-            raise KeyboardInterrupt
-        made.append(shard.number)
-        whole(shard)
-
-    whole = shards.make
-    monkeypatch.setattr(shards, "make", make)
-    with pytest.raises(KeyboardInterrupt):
-        cifar10_dvs(str(tmp_path), False, framing())
-    made.clear()
-    monkeypatch.setattr(shards, "make", lambda shard: (made.append(shard.number), whole(shard)))
-    resumed, _ = cifar10_dvs(str(tmp_path), False, framing())
-    assert made == list(range(4, 10))
-    anew, _ = cifar10_dvs(str(tmp_path), False, framing(prepared=str(tmp_path / "other")))
-    assert torch.equal(resumed.pixels, anew.pixels) and torch.equal(resumed.labels, anew.labels)
-    assert not list((tmp_path / "prepared").glob(".building-*/*"))
-
-
-def test_a_preparation_killed_at_any_moment_leaves_no_half_of_a_set_and_no_process(tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
-    building = tmp_path / "prepared" / f".building-{framing().folder('cifar10_dvs', tmp_path).name}"
-    process = prepare_elsewhere(tmp_path, "--workers", "2")
-    deadline = time.monotonic() + 120
-    while not list(building.glob("0*.json")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
-    children = _children(process.pid)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    assert not framing().folder("cifar10_dvs", tmp_path).exists() or process.returncode == 0
-    while [pid for pid in children if _alive(pid)] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if _alive(pid)]
-    train, test = cifar10_dvs(str(tmp_path), False, framing())
-    assert (len(train), len(test)) == (540, 60)
-
-
-def _children(pid: int) -> list[int]:
-    return [
-        int(child.name) for child in Path("/proc").glob("[0-9]*") if _state(int(child.name))[1] == str(pid)
-    ]
-
-
-def _alive(pid: int) -> bool:
-    return _state(pid)[0] not in ("", "Z")
-
-
-def _state(pid: int) -> tuple[str, str]:
-    """State and parent of a process, by Linux; empty if there is none."""
-    try:
-        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return state, parent
-    except OSError:
-        return "", ""
-
-
-@pytest.mark.parametrize("limit", [3_000, 150_000])
-def test_a_disk_that_fills_is_told_and_leaves_nothing_taken_for_whole(limit: int, tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=2, n_events=10)
-
-    def small_disk() -> None:  # a file may not grow over the limit: what a full disk does to one
-        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
-    process = prepare_elsewhere(tmp_path, preexec_fn=small_disk)
-    _, told = process.communicate()
-    assert process.returncode == 2 and "Traceback" not in told
-    assert "cannot be written: File too large" in told and str(tmp_path / "prepared") in told
-    assert not framing().folder("cifar10_dvs", tmp_path).exists()
-    assert len(cifar10_dvs(str(tmp_path), False, framing())[0]) == 10
-
-
-def test_a_root_that_cannot_be_written_needs_another_folder_for_the_frames(tmp_path: Path) -> None:
-    write_cifar10_dvs(tmp_path, "folders", n=2, n_events=10)
-    (tmp_path / "prepared").touch()  # a file in the way
-    with pytest.raises(DataError, match=r"cannot be written.*dataset.prepared=PATH"):
-        cifar10_dvs(str(tmp_path), False, framing())
-    assert len(cifar10_dvs(str(tmp_path), False, framing(prepared=str(tmp_path / "there")))[0]) == 10
 
 
 # --- the command, and the way into training -----------------------------------------------------------------
@@ -435,6 +304,22 @@ def test_load_gives_frames_of_the_group_with_a_validation_set(tmp_path: Path) ->
     assert parts.val.levels == parts.test.levels == 64
     cfg.size = 32  # another framing is prepared, not refused
     assert load(cfg).test.pixels.shape == (10, 4, 2, 32, 32)
+
+
+@pytest.mark.parametrize("key", ["frames", "frames_by", "split_seed", "on_error"])
+def test_events_without_a_framing_are_refused(key: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(ConfigError, match=rf"dataset.{key}=null: dataset=digits_dvs has events"):
+        load(dataset_config("digits_dvs", T=4, **{key: None}))
+    assert main(["data", "prepare", "cifar10_dvs", f"dataset.{key}=null"]) == 2
+    assert f"dataset.{key}=null" in capsys.readouterr().err
+
+
+def test_a_root_in_the_home_folder_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_cifar10_dvs(tmp_path / "x" / "cifar10_dvs", "folders", n=2, n_events=20)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(load(dataset_config("cifar10_dvs", root="~/x/cifar10_dvs", T=4)).train) == 10
+    monkeypatch.setenv("RBP_DATA", "~/x")
+    assert len(load(dataset_config("cifar10_dvs", T=2)).train) == 10
 
 
 def short_frames(root: str, download: bool, how: Framing) -> tuple[Images, Images]:
