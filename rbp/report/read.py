@@ -137,7 +137,7 @@ def _choices(config: dict[str, Any]) -> dict[str, Any]:
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
     """Every further key that decides the result (rbp.identity), flat; lists as text."""
-    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name"}
+    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name", "dataset.T"}  # dataset.T is always T
     return {key: value for key, value in flat(config).items() if not _below(key, apart)}
 
 

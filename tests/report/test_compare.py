@@ -41,6 +41,12 @@ def test_step_modes_and_T_are_never_pooled(tmp_path: Path) -> None:
     assert found == [("m", 2), ("m", 4), ("s", 2), ("s", 4)]
 
 
+def test_event_data_are_one_family_over_T(tmp_path: Path) -> None:
+    for T in (4, 8):
+        pair(tmp_path, T=T, dataset__T=T, dataset__frames="counts")
+    assert {line.comparison.family for line in lines(tmp_path)} == {("digits", "digits_cnn", "m", "")}
+
+
 def test_runs_that_differ_in_another_key_are_apart_and_named_by_it(tmp_path: Path) -> None:
     pair(tmp_path, optimizer__lr=0.1)
     pair(tmp_path, optimizer__lr=0.05)
