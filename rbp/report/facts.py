@@ -51,9 +51,8 @@ def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
         label = members[0].sweep if members[0].sweep not in sweeps else str(folder)
         sweeps[label] = _sweep(label, folder, members)
     abouts = [str(about) for run in runs if (about := (run.config.get("sweep") or {}).get("about"))]
-    results = [run.result for run in runs if run.result]
-    machines = Counter(_machine(result.get("machine") or {}) for result in results)
-    code = Counter(_code(result.get("code") or {}) for result in results)
+    done = [run for run in runs if run.result]
+    machines, code = Counter(_machine(run.machine) for run in done), Counter(_code(run.code) for run in done)
     warnings = [f"Not readable: {problem}" for problem in problems]
     if doubles:
         warnings.append(f"{doubles} runs are in several of the sweeps with the same identity: counted once.")

@@ -55,6 +55,16 @@ class Run:
         value = result.get("headline_acc", result.get("test_acc"))
         return float(value) if is_number(value) else None
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What result.json says of the machine."""
+        return (self.result or {}).get("machine") or {}
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What result.json says of the code."""
+        return (self.result or {}).get("code") or {}
+
     def figure(self, key: str) -> float | None:
         """A number of result.json; None where there is none."""
         value = (self.result or {}).get(key)

@@ -141,7 +141,7 @@ _CSV_ACCURACY = (
 )
 _CSV_COST = ("step_seconds", "images_per_second", "seconds_per_epoch", "peak_memory_bytes", "seconds")
 _CSV_RESULT = (*_CSV_ACCURACY, *_CSV_COST)
-_CSV_MACHINE = (*KIND, "driver")
+_CSV_MACHINE = (*KIND, "kernels", "driver")
 
 
 def results_csv(runs: list[Run]) -> str:
@@ -152,11 +152,10 @@ def results_csv(runs: list[Run]) -> str:
     writer.writerow([*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *others, "folder"])
     for run in runs:
         result = run.result or {}
-        machine, code = result.get("machine") or {}, result.get("code") or {}
         writer.writerow(
             [getattr(run, key) for key in _CSV_RUN]
             + [result.get(key) for key in _CSV_RESULT]
-            + [machine.get(key) for key in _CSV_MACHINE]
-            + [code.get("version"), code.get("hash"), *(run.others.get(key) for key in others), run.folder]
+            + [run.machine.get(key) for key in _CSV_MACHINE]
+            + [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others), run.folder]
         )
     return stream.getvalue()

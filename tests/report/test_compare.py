@@ -1,11 +1,14 @@
 """What is compared with what, what is pooled, and what is left blank with a reason."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from rbp.errors import UserError
+from rbp.report import write_report
 from rbp.report.compare import compare, without_doubles
+from rbp.report.figures import families, seconds_over_T
 from rbp.report.read import read_runs
 from rbp.report.table import Line, table
 from rbp.report.texts import cells, figures
@@ -74,7 +77,7 @@ def test_where_and_how_it_ran_makes_no_other_setting(tmp_path: Path) -> None:
     [
         ({"device": "NVIDIA H100"}, "device AMD EPYC, 2 cores / NVIDIA H100"),
         ({"precision": "bf16"}, "precision fp32 / bf16"),
-        ({"kernels": "compiled"}, "kernels plain / compiled"),
+        ({"ranks": 2}, "ranks 1 / 2"),
         ({"threads": 1}, "threads 2 / 1"),
     ],
 )
@@ -87,6 +90,45 @@ def test_costs_of_unlike_machines_have_no_ratio_but_a_reason(
     assert figures(line)[3:6] == ["200", "100", "–"] and figures(line)[8] == "–"
     assert line.notes == (f"step time: not comparable: {reason}",)
     assert figures(line)[2] != "–"  # accuracies compare all the same
+
+
+def test_kernels_are_rates_alone_named_and_never_pooled(tmp_path: Path) -> None:
+    """What a GPU gives by default: rate compiled, and BPTT, which has no such kernels."""
+    gpu = {"device": "NVIDIA H100"}
+    for seed in (0, 1, 2):
+        write_run(tmp_path, grad_mode="bptt", seed=seed, seconds=0.2, machine=gpu | {"kernels": None})
+    for seed, kernels in enumerate(("compiled", "compiled", "plain")):
+        write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.1 + seed, machine=gpu | {"kernels": kernels})
+    (line,) = lines(tmp_path)
+    assert figures(line)[3:5] == ["200", "600"]  # 0.1 and 1.1 s
+    assert line.seconds.by_mode["rate"].n == 2 and line.seconds.ratio == pytest.approx((0.5 * 5.5) ** 0.5)
+    assert line.notes[0].startswith("step time: 5 of 6 runs: those on NVIDIA H100")
+    assert line.notes[0].endswith("compiled kernels")
+    (family,) = families([line.comparison]).values()
+    drawn = {(s.label, s.variant): list(s.y) for s in seconds_over_T(family).series if s.look == "points"}
+    assert drawn == {
+        ("BPTT", 0): [200, 200, 200],
+        ("Rate-BP, compiled kernels", 0): pytest.approx([100, 1100]),
+        ("Rate-BP", 1): pytest.approx([2100]),
+    }
+
+
+def test_chunks_decide_costs_and_are_never_pooled(tmp_path: Path) -> None:
+    for seed, chunk in enumerate((None, None, 1)):
+        write_run(tmp_path, grad_mode="bptt", seed=seed, seconds=0.1)
+        write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.9 if chunk else 0.2, trainer__chunk=chunk)
+    (line,) = lines(tmp_path)
+    assert figures(line)[3:6] == ["100", "200", "2.00"]
+    assert line.notes[0].startswith("step time: 5 of 6 runs: those on AMD EPYC")
+
+
+def test_results_of_different_code_side_by_side_are_noted(tmp_path: Path) -> None:
+    write_run(tmp_path, grad_mode="bptt")
+    file = write_run(tmp_path, grad_mode="rate") / "result.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"code": {"version": "0.2", "hash": "ffff"}}))
+    write_report([tmp_path])
+    note = "computed by different versions of the code: bptt 0123456789ab; rate ffff"
+    assert all(note in (tmp_path / name).read_text() for name in ("table.md", "table.tex", "report.html"))
 
 
 def test_costs_are_those_of_the_machine_that_most_pairs_share(tmp_path: Path) -> None:
