@@ -25,6 +25,7 @@ class RunFolder:
         self.log = path / "log.txt"
         self.lock = path / "lock"
         self.checkpoints = path / "checkpoints"
+        self.wandb = path / "wandb"
 
 
 def find_runs(paths: list[Path]) -> list[Path]:

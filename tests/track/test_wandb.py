@@ -39,7 +39,7 @@ def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     (found,) = records(folder)
     (run,) = of_type(found, "run")
     assert run["run_id"] == folder.name[-8:] and run["display_name"] == folder.name
-    assert (run["run_group"], run["job_type"], run["resume"]) == ("grid", "rate", True)
+    assert (run["run_group"], run["job_type"], run.get("resume")) == ("grid", "rate", None)
     assert {"digits", "digits_cnn", "T2", "m", "paper"} <= set(run["tags"])
     config = run["config"]["update"]
     top = {
