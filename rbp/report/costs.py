@@ -61,7 +61,7 @@ def setup_label(of: Setup) -> str:
 
 
 def costs(comparison: Comparison, key: str) -> Costs:
-    """The figure `key` of result.json in both modes, on the kind of machine and path that most pairs share."""
+    """The figure `key` of result.json in both modes, on the machine and by the path that most pairs share."""
     values = {
         mode: {s: (setup(r), v) for s, r in comparison.done(mode).items() if (v := r.figure(key)) is not None}
         for mode in MODES

@@ -110,8 +110,8 @@ _Group = tuple[str, str, int, list[tuple[int, Run]]]
 
 
 def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
-    """Done runs with the figure `key`, and their T, by what may be pooled: each gradient mode's, on one kind of
-    machine and one path; with a label and the number of the variant."""
+    """Done runs with the figure `key`, and their T, by what may be pooled: each gradient mode's, on one kind
+    of machine and one path; with a label and the number of the variant."""
     found: dict[str, dict[Setup, list[tuple[int, Run]]]] = {mode: {} for mode in MODES}
     for c in family:
         for mode in MODES:

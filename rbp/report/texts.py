@@ -58,12 +58,12 @@ def accuracy(found: Summary | None) -> str:
 
 
 def difference(found: Paired | None) -> str:
-    """For instance +0.10 [−0.20, +0.40]; a single pair has no interval."""
+    """For instance +0.10 [−0.20, +0.40]; a single pair and equal differences have no interval."""
     if found is None:
         return NONE
-    low, high = found.low, found.high
-    interval = "[one pair]" if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
-    return f"{_signed(found.mean)} {interval}"
+    if found.low is None or found.high is None:
+        return f"{_signed(found.mean)} [{'one pair' if found.n == 1 else 'no spread'}]"
+    return f"{_signed(found.mean)} [{_signed(found.low)}, {_signed(found.high)}]"
 
 
 def _signed(share: float) -> str:
@@ -156,6 +156,11 @@ def results_csv(runs: list[Run]) -> str:
             [getattr(run, key) for key in _CSV_RUN]
             + [result.get(key) for key in _CSV_RESULT]
             + [run.machine.get(key) for key in _CSV_MACHINE]
-            + [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others), run.folder]
+            + [
+                run.code.get("version"),
+                run.code.get("hash"),
+                *(run.others.get(key) for key in others),
+                run.folder,
+            ]
         )
     return stream.getvalue()

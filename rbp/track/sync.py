@@ -36,9 +36,9 @@ class Counts(NamedTuple):
 def sync(paths: list[Path]) -> Counts:
     """Upload the segments that have no mark that the service has them, and count their runs.
 
-    One that an online run or another sync left half sent is sent whole: of a step that comes again the service
-    keeps one. A run that may still go on is left for later, so that its steps arrive in order. Raises UserError
-    in wandb's own words where something was not taken.
+    One that an online run or another sync left half sent is sent whole: of a step that comes again the
+    service keeps one. A run that may still go on is left for later, so that its steps arrive in order.
+    Raises UserError in wandb's own words where something was not taken.
     """
     every = [folder for folder in find_runs(paths) if _files(folder)]
     folders = _one_each(every)

@@ -60,8 +60,8 @@ class WandbRun:
 
 
 def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
-    """wandb's run. `before`: the last step in its files here; where there is none, the run begins anew in wandb,
-    whatever it has of one with this id (a stale one, say): metrics.jsonl has everything."""
+    """wandb's run. `before`: the last step in its files here; where there is none, the run begins anew in
+    wandb, whatever it has of one with this id (a stale one, say): metrics.jsonl has everything."""
     tracker, sweep = config["tracker"], config["sweep"]["name"] or "single"
     tags = [config["dataset"]["name"], config["arch"]["name"], f"T{config['T']}", config["step_mode"]]
     return wandb.init(

@@ -98,7 +98,9 @@ def test_kernels_are_rates_alone_named_and_never_pooled(tmp_path: Path) -> None:
     for seed in (0, 1, 2):
         write_run(tmp_path, grad_mode="bptt", seed=seed, seconds=0.2, machine=gpu | {"kernels": None})
     for seed, kernels in enumerate(("compiled", "compiled", "plain")):
-        write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.1 + seed, machine=gpu | {"kernels": kernels})
+        write_run(
+            tmp_path, grad_mode="rate", seed=seed, seconds=0.1 + seed, machine=gpu | {"kernels": kernels}
+        )
     (line,) = lines(tmp_path)
     assert figures(line)[3:5] == ["200", "600"]  # 0.1 and 1.1 s
     assert line.seconds.by_mode["rate"].n == 2 and line.seconds.ratio == pytest.approx((0.5 * 5.5) ** 0.5)
