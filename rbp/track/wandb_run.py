@@ -72,7 +72,7 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
         name=folder.name,
         group=sweep,
         job_type=config["grad_mode"],
-        tags=[*dict.fromkeys([*tags, config["grad_mode"], *tracker["tags"]])],
+        tags=[*dict.fromkeys(tag[:64] for tag in [*tags, config["grad_mode"], *tracker["tags"]])],
         config=shown_config(config),
         dir=folder,
         resume="allow" if before >= 0 else None,
