@@ -41,8 +41,9 @@ class Facts:
     written: str = ""
 
 
-def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
-    """The facts of runs; `problems`: folders that could not be read, `doubles`: runs counted once."""
+def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list[str]) -> Facts:
+    """The facts of runs, of which some are `shown`; `problems`: folders that could not be read, `doubles`:
+    which runs are not shown, since another sweep has them."""
     by_sweep: dict[Path, list[Run]] = {}
     for run in runs:
         by_sweep.setdefault(run.folder.parent, []).append(run)
@@ -54,10 +55,10 @@ def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
     done = [run for run in runs if run.result]
     machines, code = Counter(_machine(run.machine) for run in done), Counter(_code(run.code) for run in done)
     warnings = [f"Not readable: {problem}" for problem in problems]
-    if doubles:
-        warnings.append(f"{doubles} runs are in several of the sweeps with the same identity: counted once.")
-    if len(code) > 1:
-        warnings.append(f"Results of {len(code)} versions of the code stand side by side: see What was run.")
+    warnings += doubles
+    versions = len({_code(run.code) for run in shown if run.result})
+    if versions > 1:
+        warnings.append(f"Results of {versions} versions of the code stand side by side: see What was run.")
     written = time.strftime("%Y-%m-%d %H:%M:%S")
     return Facts(sweeps, list(dict.fromkeys(abouts)), dict(machines), dict(code), warnings, written)
 

@@ -33,7 +33,7 @@ def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) 
         "results.csv": results_csv(runs),
         "table.md": markdown(lines),
         "table.tex": latex(lines),
-        "report.html": page(runs, comparisons, lines, gather(runs, problems, doubles)),
+        "report.html": page(runs, comparisons, lines, gather(found, runs, problems, doubles)),
     }
     folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))
     try:

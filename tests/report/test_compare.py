@@ -176,9 +176,37 @@ def test_a_cell_of_two_sweeps_counts_once_and_its_result_counts(tmp_path: Path) 
     write_run(tmp_path / "b", 0.8, grad_mode="rate")
     write_run(tmp_path / "b", 0.8, grad_mode="bptt")
     runs, doubles = without_doubles(read_runs([tmp_path / "a", tmp_path / "b"])[0])
-    assert doubles == 1 and len(runs) == 2
+    assert len(runs) == 2 and len(doubles) == 1
+    assert (
+        doubles[0]
+        == f"1 runs of {tmp_path / 'a'} are in {tmp_path / 'b'} as well: those in {tmp_path / 'b'} are shown."
+    )
     (line,) = lines(tmp_path / "a", tmp_path / "b", tmp_path)  # a folder named twice is read once
     assert figures(line)[:2] == ["80.00 (n=1)", "80.00 (n=1)"]
+
+
+def test_of_two_sweeps_of_the_same_runs_one_is_shown_whole_and_the_other_told(tmp_path: Path) -> None:
+    """The same cells on two machines, where results differ by rounding."""
+    a, b = tmp_path / "a", tmp_path / "b"
+    write_run(a, 0.9, grad_mode="bptt")
+    write_run(a, None, "running", grad_mode="rate")
+    write_run(b, 0.8, grad_mode="bptt", machine={"device": "NVIDIA H100"})
+    write_run(b, 0.7, grad_mode="rate", machine={"device": "NVIDIA H100"})
+    (line,) = lines(tmp_path)
+    assert figures(line)[:2] == ["80.00 (n=1)", "70.00 (n=1)"] and line.seconds.ratio == 1.0
+    page = write_report([tmp_path]).read_text()
+    name = line.comparison.of("bptt")[0].name
+    assert f"2 runs of {a} are in {b} as well: those in {b} are shown" in page
+    assert f"though 1 differ in their results, such as {name}" in page
+    assert "<h3>a</h3>" in page and "<h3>b</h3>" in page
+
+
+def test_two_half_done_sweeps_are_told_each(tmp_path: Path) -> None:
+    for sweep, done in (("a", "bptt"), ("b", "rate")):
+        for mode in ("bptt", "rate"):
+            write_run(tmp_path / sweep, 0.9 if mode == done else None, "queued", grad_mode=mode)
+    _, doubles = without_doubles(read_runs([tmp_path])[0])
+    assert [text.partition(" are in ")[0] for text in doubles] == [f"1 runs of {tmp_path / s}" for s in "ab"]
 
 
 def test_a_lost_config_is_made_up_for_by_the_result_but_never_pooled(tmp_path: Path) -> None:
