@@ -8,7 +8,7 @@ from typing import Any
 
 from rbp.report.costs import KIND
 from rbp.report.read import Run, flat
-from rbp.runfolder import is_number
+from rbp.runfolder import RunFolder, is_number
 
 SWEEP_FILE = Path(".sweep", "sweep.yaml")
 
@@ -64,8 +64,9 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
 
 
 def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
-    begins = _times(runs, "started")
-    ends = _times(runs, "ended") + _times(runs, "heartbeat")
+    begins = [start for run in runs if (start := _first_start(run)) is not None]
+    begun = [run for run in runs if is_number(run.status.get("started"))]
+    ends = _times(begun, "ended") + _times(begun, "heartbeat")
     flats = [flat(run.config) for run in runs if run.config]
     shared, varied = _shared_and_varied(flats)
     return Sweep(
@@ -77,6 +78,18 @@ def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
         config=_asked_for(folder) or "\n".join(f"{key}: {value}" for key, value in shared.items()),
         varied=varied,
     )
+
+
+def _first_start(run: Run) -> float | None:
+    """When its first process began: status.json tells of the last one, log.txt begins with the first."""
+    started = run.status.get("started")
+    if not is_number(started):
+        return None
+    try:
+        with RunFolder(run.folder).log.open(errors="replace") as stream:
+            return min(started, time.mktime(time.strptime(stream.read(19), "%Y-%m-%d %H:%M:%S")))
+    except (OSError, ValueError, OverflowError):
+        return started
 
 
 def _times(runs: list[Run], key: str) -> list[float]:
