@@ -1,14 +1,17 @@
 """What is compared with what, what is pooled, and what is left blank with a reason."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
 from rbp.errors import UserError
 from rbp.report import write_report
 from rbp.report.compare import compare, without_doubles
-from rbp.report.figures import families, seconds_over_T
+from rbp.report.facts import gather
+from rbp.report.figures import families, over_epochs, seconds_over_T
 from rbp.report.read import read_runs
 from rbp.report.table import Line, table
 from rbp.report.texts import cells, figures
@@ -209,6 +212,19 @@ def test_two_half_done_sweeps_are_told_each(tmp_path: Path) -> None:
     assert [text.partition(" are in ")[0] for text in doubles] == [f"1 runs of {tmp_path / s}" for s in "ab"]
 
 
+def test_the_wall_time_of_a_requeued_run_begins_with_its_first_process(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "a", grad_mode="rate")
+    status = json.loads((folder / "status.json").read_text())
+    (folder / "status.json").write_text(json.dumps(status | {"started": status["heartbeat"] - 10}))
+    first = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["heartbeat"] - 7200))
+    (folder / "log.txt").write_text(f"{first} starts with epoch 1 of 3\n")
+    queued = write_run(tmp_path / "b", None, "queued", grad_mode="rate", seed=1, curve=())
+    (queued / "status.json").write_text(json.dumps(status | {"state": "queued", "started": None}))
+    runs, _ = read_runs([tmp_path])
+    sweeps = gather(runs, runs, [], []).sweeps
+    assert sweeps["a"].seconds == pytest.approx(7200, abs=1) and sweeps["b"].seconds is None
+
+
 def test_a_lost_config_is_made_up_for_by_the_result_but_never_pooled(tmp_path: Path) -> None:
     pair(tmp_path)
     (write_run(tmp_path, grad_mode="rate", seed=1) / "config.yaml").write_text("T: [")
@@ -223,6 +239,47 @@ def test_a_folder_that_says_nothing_is_named_and_does_not_stop_the_rest(tmp_path
     (tmp_path / "odd" / "status.json").write_text("{")
     runs, problems = read_runs([tmp_path])
     assert len(runs) == 2 and len(problems) == 1 and "odd: neither config.yaml nor" in problems[0]
+
+
+@pytest.mark.parametrize("odd", ["machine", "code", "metrics.jsonl", "sweep", "trainer"])
+def test_one_odd_file_takes_nothing_from_the_others(tmp_path: Path, odd: str) -> None:
+    pair(tmp_path)
+    folder = write_run(tmp_path, grad_mode="rate", seed=1)
+    if odd == "metrics.jsonl":
+        (folder / odd).unlink()
+        (folder / odd).mkdir()
+    elif odd in ("machine", "code"):
+        values = json.loads((folder / "result.json").read_text())
+        (folder / "result.json").write_text(json.dumps(values | {odd: "x"}))
+    else:
+        values = OmegaConf.to_container(OmegaConf.load(folder / "config.yaml"))
+        (folder / "config.yaml").write_text(OmegaConf.to_yaml({**values, odd: ["x"]}))  # type: ignore[dict-item]
+    page = write_report([tmp_path]).read_text()
+    if odd in ("sweep", "trainer"):  # then the result alone says what it is
+        assert [line.comparison.differs for line in lines(tmp_path)] == ["", "config.yaml=missing"]
+    else:
+        assert "Not readable: " in page and odd in page and len(read_runs([tmp_path])[0]) == 2
+
+
+def test_curves_of_long_runs_have_the_same_epochs_whatever_line_is_lost(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        curve = tuple(n / 400 for n in range(1, 300))
+        folder = write_run(tmp_path, 0.9, grad_mode="rate", seed=seed, trainer__epochs=300, curve=curve)
+    written = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics.jsonl").write_text("".join(written[:3] + written[4:]))  # without epoch 4
+    (comparison,) = compare(read_runs([tmp_path])[0])
+    (mean,) = [series for series in over_epochs(comparison).series if series.look == "mean"]
+    assert list(mean.x) == [1, *range(3, 301, 3)]
+    assert mean.y[1:3] == pytest.approx([100 * 3 / 400, 100 * 6 / 400])
+
+
+def test_links_to_runs_are_followed_once(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "real", grad_mode="bptt")
+    links = tmp_path / "links"
+    links.mkdir()
+    (links / folder.name).symlink_to(folder)
+    (links / "back").symlink_to(tmp_path)
+    assert [run.folder for run in read_runs([links])[0]] == [folder.resolve()]
 
 
 def test_no_runs_are_an_error_that_names_the_path(tmp_path: Path) -> None:
