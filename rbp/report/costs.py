@@ -60,6 +60,17 @@ def setup_label(of: Setup) -> str:
     return ", ".join(filter(None, (machine, of[1])))
 
 
+def short_labels(kinds: list[Kind]) -> list[str]:
+    """What tells kinds of machine apart: the device where that is enough. "" for a single one."""
+    if len(kinds) == 1:
+        return [""]
+    keys = [key for key, *values in zip(KIND, *kinds, strict=True) if len(set(values)) > 1]
+    if len({of[0] for of in kinds}) == len(kinds):
+        keys = ["device"]
+    named = [dict(zip(KIND, of, strict=True)) for of in kinds]
+    return [", ".join(str(of[k]) if k == "device" else f"{k} {of[k]}" for k in keys) for of in named]
+
+
 def costs(comparison: Comparison, key: str) -> Costs:
     """The figure `key` of result.json in both modes, on the machine and by the path that most pairs share."""
     values = {

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from rbp.report.compare import MODES, Comparison
-from rbp.report.costs import Setup, setup, setup_label
+from rbp.report.costs import Setup, setup, short_labels
 from rbp.report.read import Run
 from rbp.report.statistics import summary
 from rbp.report.style import name
@@ -119,11 +119,12 @@ def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
                 if run.figure(key) is not None:
                     found[mode].setdefault(setup(run), []).append((c.T, run))
     kinds = list(dict.fromkeys(of[0] for setups in found.values() for of in setups))
+    machines = dict(zip(kinds, short_labels(kinds), strict=True)) if kinds else {}
     groups = []
     for mode, setups in found.items():
         paths = list(dict.fromkeys(of[1] for of in setups))
         for of, done in setups.items():
-            label = name(mode) + (f", {setup_label(of)}" if len(kinds) > 1 else f", {of[1]}" if of[1] else "")
+            label = ", ".join(filter(None, (name(mode), machines[of[0]], of[1])))
             groups.append((mode, label, kinds.index(of[0]) + len(kinds) * paths.index(of[1]), done))
     return groups
 
@@ -158,9 +159,19 @@ def firing_rates(comparison: Comparison) -> Figure:
         layers = list(runs[0].firing_rates)
         values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
         mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
-        series.append(Series(mode, mean.label, "bars", layers, mean.y, mean.low, mean.high, mean.told))
-    about = "On the test images after the last epoch; bars: one standard deviation over seeds."
-    return Figure("firing", "Firing rate by layer", "layer", "spikes per neuron and step", about, series)
+        low = [max(0.0, value) for value in mean.low]
+        told = [f"{layer}, {n}" for layer, n in zip(layers, mean.told, strict=True)]
+        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, told))
+    about = "Spikes per neuron and step, test images, last epoch; bars: one standard deviation over seeds."
+    return Figure("firing", "Firing rate by layer", "layer", "firing rate", about, series)
+
+
+def _short(layers: list[str]) -> list[str]:
+    """Names of layers without what all end in: layer1.0.neuron and layer2.0.neuron are layer1 and layer2."""
+    parts = [layer.split(".") for layer in layers]
+    while all(len(names) > 1 for names in parts) and len({names[-1] for names in parts}) == 1 < len(parts):
+        parts = [names[:-1] for names in parts]
+    return [".".join(names) for names in parts]
 
 
 def accuracy_over_cost(family: list[Comparison]) -> Figure:
