@@ -87,7 +87,8 @@ def costs(comparison: Comparison, key: str) -> Costs:
     total, kept = (sum(len(found) for found in group.values()) for group in (values, on_best))
     note = f"rate with {best['rate'][1]}" if best["rate"][1] else ""
     if kept < total:
-        note = f"{kept} of {total} runs: those on {setup_label(best['rate'])}"
+        plain = ", plain" if not best["rate"][1] and any(of[1] for of, _ in other.values()) else ""
+        note = f"{kept} of {total} runs: those on {setup_label(best['rate'])}{plain}"
     by_mode = {mode: s for mode, found in on_best.items() if (s := summary(found.values())) is not None}
     return Costs(by_mode, paired_ratio(on_best["bptt"], on_best["rate"]), note)
 

@@ -125,6 +125,7 @@ def test_chunks_decide_costs_and_are_never_pooled(tmp_path: Path) -> None:
     (line,) = lines(tmp_path)
     assert figures(line)[3:6] == ["100", "200", "2.00"]
     assert line.notes[0].startswith("step time: 5 of 6 runs: those on AMD EPYC")
+    assert line.notes[0].endswith(", plain")
 
 
 def test_results_of_different_code_side_by_side_are_noted(tmp_path: Path) -> None:
