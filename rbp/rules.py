@@ -93,8 +93,17 @@ _NAME: tuple[str, Check] = (
     lambda v: v is not None and re.fullmatch(r"[\w-][\w.-]*", str(v)) is not None,
 )
 _NULL_OR_FOLDER: tuple[str, Check] = (
-    "must be null or a folder name of letters, digits and . _ - (not first: .)",
-    lambda v: v is None or _NAME[1](v),
+    "must be null or a folder name of at most 128 letters, digits and . _ - (not first: .)",
+    lambda v: v is None or (_NAME[1](v) and len(str(v)) <= 128),
+)
+# What wandb takes.
+_PROJECT: tuple[str, Check] = (
+    "must be a name of at most 128 letters, digits and . _ - (not first: .)",
+    lambda v: v is not None and _NULL_OR_FOLDER[1](v),
+)
+_TAGS: tuple[str, Check] = (
+    "must be a list of texts of 1 to 64 characters each",
+    lambda v: isinstance(v, list) and all(1 <= len(str(tag)) <= 64 for tag in v),
 )
 _PATH: tuple[str, Check] = ("must be the path of a folder", lambda v: bool(v and v.strip()))
 _NULL_OR_PATH: tuple[str, Check] = (
@@ -171,6 +180,7 @@ RULES: dict[str, tuple[str, Check]] = {
     "trainer.progress": _one_of(PROGRESS),
     "tracker.name": _one_of(TRACKERS),
     "tracker.mode": _one_of(TRACKER_MODES),
-    "tracker.project": _NAME,
+    "tracker.project": _PROJECT,
+    "tracker.tags": _TAGS,
 }
-REQUIRED = {key for key, rule in RULES.items() if rule in (_NAME, _FUNCTION)}
+REQUIRED = {key for key, rule in RULES.items() if rule in (_NAME, _PROJECT, _FUNCTION)}

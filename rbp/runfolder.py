@@ -25,6 +25,7 @@ class RunFolder:
         self.log = path / "log.txt"
         self.lock = path / "lock"
         self.checkpoints = path / "checkpoints"
+        self.wandb = path / "wandb"
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
@@ -40,7 +41,12 @@ def find_runs(paths: list[Path]) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     files = {"config.yaml", "status.json", "result.json"}
-    for parent, inside, names in os.walk(path):
+    seen: set[str] = set()  # a link may lead back
+    for parent, inside, names in os.walk(path, followlinks=True):
+        if (real := os.path.realpath(parent)) in seen:
+            inside.clear()
+            continue
+        seen.add(real)
         if files.intersection(names):
             inside.clear()
             yield Path(parent)
@@ -176,16 +182,16 @@ def append_line(file: Path, value: dict[str, Any]) -> None:
         os.fsync(stream.fileno())
 
 
-def read_lines(file: Path, wanted: Callable[[int, int], bool] | None = None) -> list[dict[str, Any]]:
+def read_lines(file: Path, wanted: Callable[[bytes, bool], bool] | None = None) -> list[dict[str, Any]]:
     """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out.
 
-    wanted: tells by a line's number, from 1, and how many there are whether to read it at all.
+    wanted: tells by a line as it stands, and whether it is the last, whether to read it at all.
     """
     try:
         lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(n, len(lines))]
+    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(line, n == len(lines))]
     found = [_read_line(line) for line in chosen]
     return [values for values in found if isinstance(values, dict)]
 

@@ -227,6 +227,10 @@ def test_all_problems_of_a_config_are_told_in_one_message() -> None:
         (["arch=vgg11", "dataset=cifar10", "arch.init=kaiming"], r"arch.init=kaiming: .* default, published"),
         (["checkpoint=x.pt"], r"checkpoint=x.pt: is read with eval_only=true"),
         (["sweep.name=a/../b"], r"sweep.name=a/../b: must be null or a folder name"),
+        (["sweep.name=" + "s" * 129], "of at most 128 letters"),
+        (["tracker.project=" + "p" * 129], "tracker.project=p.*: must be a name of at most 128"),
+        (["tracker.tags=[" + "x" * 65 + "]"], "tracker.tags=.*: must be a list of texts of 1 to 64"),
+        (["tracker.tags=['']"], "tracker.tags=.*: must be a list of texts of 1 to 64"),
         (["+trainer.epoch=3"], r"trainer.epoch: no such key; there are name, epochs"),
         (
             ["dataset=digits_dvs", "dataset.frames=video"],

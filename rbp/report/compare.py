@@ -1,6 +1,6 @@
 """Which runs are compared with each other: those that differ in gradient mode and seed alone."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -59,22 +59,41 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
     return sorted(found, key=lambda c: (*c.family, c.T))
 
 
-def without_doubles(runs: list[Run]) -> tuple[list[Run], int]:
-    """Each identity once, the done one first, and how many were left out.
+def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Each identity once: the done one, of two done ones that of the sweep with more done runs, else the
+    first; and in words which were left out.
 
-    The same cell in two sweeps is one run with the same result: counted twice it would feign another seed.
+    The same cell in two sweeps counts once: counted twice it would feign another seed.
     """
+    done = Counter(run.folder.parent for run in runs if run.result is not None)
     best: dict[str, Run] = {}
-    for run in runs:
-        if run.name not in best or (run.result is not None and best[run.name].result is None):
-            best[run.name] = run
-    return list(best.values()), len(runs) - len(best)
+    for run in sorted(runs, key=lambda run: (run.result is None, -done[run.folder.parent])):
+        best.setdefault(run.name, run)
+    shown = [run for run in runs if best[run.name] is run]
+    return shown, _told([(best[run.name], run) for run in runs if best[run.name] is not run])
 
 
-def _split(runs: Iterable[Run], key: Any) -> dict[Any, list[Run]]:
+_FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs")  # equal where nothing but time differs
+
+
+def _told(doubles: list[tuple[Run, Run]]) -> list[str]:
+    """A sentence for each two sweeps; doubles: the run that is shown, and the one that is not."""
+    told = []
+    for (shown, left), pairs in _split(
+        doubles, lambda pair: tuple(run.folder.parent for run in pair)
+    ).items():
+        odd = [a for a, b in pairs if b.result and any(a.figure(key) != b.figure(key) for key in _FIGURES)]
+        differ = f", though {len(odd)} differ in their results, such as {odd[0].name}" if odd else ""
+        told.append(
+            f"{len(pairs)} runs of {left} are in {shown} as well: those in {shown} are shown{differ}."
+        )
+    return told
+
+
+def _split(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:
     found = defaultdict(list)
-    for run in runs:
-        found[key(run)].append(run)
+    for item in items:
+        found[key(item)].append(item)
     return found
 
 

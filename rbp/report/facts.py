@@ -8,7 +8,7 @@ from typing import Any
 
 from rbp.report.costs import KIND
 from rbp.report.read import Run, flat
-from rbp.runfolder import is_number
+from rbp.runfolder import RunFolder, is_number
 
 SWEEP_FILE = Path(".sweep", "sweep.yaml")
 
@@ -41,8 +41,9 @@ class Facts:
     written: str = ""
 
 
-def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
-    """The facts of runs; `problems`: folders that could not be read, `doubles`: runs counted once."""
+def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list[str]) -> Facts:
+    """The facts of runs, of which some are `shown`; `problems`: folders that could not be read, `doubles`:
+    which runs are not shown, since another sweep has them."""
     by_sweep: dict[Path, list[Run]] = {}
     for run in runs:
         by_sweep.setdefault(run.folder.parent, []).append(run)
@@ -51,21 +52,21 @@ def gather(runs: list[Run], problems: list[str], doubles: int) -> Facts:
         label = members[0].sweep if members[0].sweep not in sweeps else str(folder)
         sweeps[label] = _sweep(label, folder, members)
     abouts = [str(about) for run in runs if (about := (run.config.get("sweep") or {}).get("about"))]
-    results = [run.result for run in runs if run.result]
-    machines = Counter(_machine(result.get("machine") or {}) for result in results)
-    code = Counter(_code(result.get("code") or {}) for result in results)
+    done = [run for run in runs if run.result]
+    machines, code = Counter(_machine(run.machine) for run in done), Counter(_code(run.code) for run in done)
     warnings = [f"Not readable: {problem}" for problem in problems]
-    if doubles:
-        warnings.append(f"{doubles} runs are in several of the sweeps with the same identity: counted once.")
-    if len(code) > 1:
-        warnings.append(f"Results of {len(code)} versions of the code stand side by side: see What was run.")
+    warnings += doubles
+    versions = len({_code(run.code) for run in shown if run.result})
+    if versions > 1:
+        warnings.append(f"Results of {versions} versions of the code stand side by side: see What was run.")
     written = time.strftime("%Y-%m-%d %H:%M:%S")
     return Facts(sweeps, list(dict.fromkeys(abouts)), dict(machines), dict(code), warnings, written)
 
 
 def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
-    begins = _times(runs, "started")
-    ends = _times(runs, "ended") + _times(runs, "heartbeat")
+    begins = [start for run in runs if (start := _first_start(run)) is not None]
+    begun = [run for run in runs if is_number(run.status.get("started"))]
+    ends = _times(begun, "ended") + _times(begun, "heartbeat")
     flats = [flat(run.config) for run in runs if run.config]
     shared, varied = _shared_and_varied(flats)
     return Sweep(
@@ -77,6 +78,18 @@ def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
         config=_asked_for(folder) or "\n".join(f"{key}: {value}" for key, value in shared.items()),
         varied=varied,
     )
+
+
+def _first_start(run: Run) -> float | None:
+    """When its first process began: status.json tells of the last one, log.txt begins with the first."""
+    started = run.status.get("started")
+    if not is_number(started):
+        return None
+    try:
+        with RunFolder(run.folder).log.open(errors="replace") as stream:
+            return min(started, time.mktime(time.strptime(stream.read(19), "%Y-%m-%d %H:%M:%S")))
+    except (OSError, ValueError, OverflowError):
+        return started
 
 
 def _times(runs: list[Run], key: str) -> list[float]:

@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import Any
 
 from rbp.report.compare import MODES, Comparison
-from rbp.report.costs import kind, kind_label
+from rbp.report.costs import Setup, setup, short_labels
 from rbp.report.read import Run
 from rbp.report.statistics import summary
 from rbp.report.style import name
@@ -100,25 +100,33 @@ def memory_over_T(family: list[Comparison]) -> Figure:
 
 
 def _costs_over_T(family: list[Comparison], key: str, unit: float) -> list[Series]:
-    kinds = _kinds(family, key)
     series = []
-    for mode in MODES:
-        for variant, of in enumerate(kinds):
-            done = [(c.T, run) for c in family for run in _on(c, mode, key, of)]
-            label = name(mode) if len(kinds) == 1 else f"{name(mode)}, {kind_label(of)}"
-            series += _over_T(mode, label, done, lambda run: unit * (run.figure(key) or 0.0), variant)
+    for mode, label, variant, done in _by_setup(family, key):
+        series += _over_T(mode, label, done, lambda run: unit * (run.figure(key) or 0.0), variant)
     return series
 
 
-def _kinds(family: list[Comparison], key: str) -> list[tuple[Any, ...]]:
-    """The kinds of machine that `key` was measured on."""
-    runs = (run for c in family for run in c.runs if run.figure(key) is not None)
-    return list(dict.fromkeys(kind(run) for run in runs))
+_Group = tuple[str, str, int, list[tuple[int, Run]]]
 
 
-def _on(comparison: Comparison, mode: str, key: str, of: tuple[Any, ...]) -> list[Run]:
-    done = comparison.done(mode).values()
-    return [run for run in done if run.figure(key) is not None and kind(run) == of]
+def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
+    """Done runs with the figure `key`, and their T, by what may be pooled: each gradient mode's, on one kind
+    of machine and one path; with a label and the number of the variant."""
+    found: dict[str, dict[Setup, list[tuple[int, Run]]]] = {mode: {} for mode in MODES}
+    for c in family:
+        for mode in MODES:
+            for run in c.done(mode).values():
+                if run.figure(key) is not None:
+                    found[mode].setdefault(setup(run), []).append((c.T, run))
+    kinds = list(dict.fromkeys(of[0] for setups in found.values() for of in setups))
+    machines = dict(zip(kinds, short_labels(kinds), strict=True)) if kinds else {}
+    groups = []
+    for mode, setups in found.items():
+        paths = list(dict.fromkeys(of[1] for of in setups))
+        for of, done in setups.items():
+            label = ", ".join(filter(None, (name(mode), machines[of[0]], of[1])))
+            groups.append((mode, label, kinds.index(of[0]) + len(kinds) * paths.index(of[1]), done))
+    return groups
 
 
 def _over_T(
@@ -151,23 +159,30 @@ def firing_rates(comparison: Comparison) -> Figure:
         layers = list(runs[0].firing_rates)
         values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
         mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
-        series.append(Series(mode, mean.label, "bars", layers, mean.y, mean.low, mean.high, mean.told))
-    about = "On the test images after the last epoch; bars: one standard deviation over seeds."
-    return Figure("firing", "Firing rate by layer", "layer", "spikes per neuron and step", about, series)
+        low = [max(0.0, value) for value in mean.low]
+        told = [f"{layer}, {n}" for layer, n in zip(layers, mean.told, strict=True)]
+        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, told))
+    about = "Spikes per neuron and step, test images, last epoch; bars: one standard deviation over seeds."
+    return Figure("firing", "Firing rate by layer", "layer", "firing rate", about, series)
+
+
+def _short(layers: list[str]) -> list[str]:
+    """Names of layers without what all end in: layer1.0.neuron and layer2.0.neuron are layer1 and layer2."""
+    parts = [layer.split(".") for layer in layers]
+    while all(len(names) > 1 for names in parts) and len({names[-1] for names in parts}) == 1 < len(parts):
+        parts = [names[:-1] for names in parts]
+    return [".".join(names) for names in parts]
 
 
 def accuracy_over_cost(family: list[Comparison]) -> Figure:
     """Accuracy against the time of a training step: a marker a run, all T together."""
-    kinds = _kinds(family, "step_seconds")
     series = []
-    for mode in MODES:
-        for variant, of in enumerate(kinds):
-            done = [(c.T, run) for c in family for run in _on(c, mode, "step_seconds", of)]
-            label = name(mode) if len(kinds) == 1 else f"{name(mode)}, {kind_label(of)}"
-            x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
-            y = [100 * (run.accuracy or 0.0) for _, run in done]
-            told = [f"T={T}, {run.name}" for T, run in done]
-            series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
+    for mode, label, variant, found in _by_setup(family, "step_seconds"):
+        done = [(T, run) for T, run in found if run.accuracy is not None]
+        x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
+        y = [100 * (run.accuracy or 0.0) for _, run in done]
+        told = [f"T={T}, {run.name}" for T, run in done]
+        series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
     about = "A marker a run, of every T; up and to the left is better."
     return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
 

@@ -1,12 +1,16 @@
 """Figures as plotly's plain values: what the page hands to Plotly.react."""
 
 import html
+import textwrap
 from typing import Any
 
 from rbp.report.figures import Figure, Series
 from rbp.report.style import DASHES, HOLLOW, MARKERS, OTHER, colour
 
 _AXIS = {"gridcolor": "#e6e6e6", "linecolor": "#888888", "zeroline": False, "automargin": True}
+
+SHORT_RUN = 12  # epochs; of longer ones plotly names whole epochs by itself
+LABEL_WIDTH = 36  # characters in a line of the legend, which a phone is wide enough for
 
 
 def plotly(figure: Figure) -> dict[str, Any]:
@@ -21,6 +25,8 @@ def plotly(figure: Figure) -> dict[str, Any]:
         x_axis["type"] = "category"
     elif figure.name.endswith("-T"):
         x_axis |= {"tickmode": "array", "tickvals": sorted({x for s in figure.series for x in s.x})}
+    elif figure.name == "epochs" and max((max(s.x) for s in figure.series), default=0) <= SHORT_RUN:
+        x_axis["dtick"] = 1
     y_axis = {**_AXIS, "title": {"text": figure.y_label}}
     if figure.name in ("time-T", "memory-T", "firing"):
         y_axis["rangemode"] = "tozero"
@@ -43,7 +49,7 @@ def _traces(series: Series, legend: bool) -> list[dict[str, Any]]:
     base: dict[str, Any] = {
         "x": list(series.x),
         "y": _rounded(series.y),
-        "name": html.escape(series.label),
+        "name": "<br>".join(map(html.escape, textwrap.wrap(series.label, LABEL_WIDTH))),
         "legendgroup": html.escape(series.label),
         "showlegend": legend,
     }
@@ -89,8 +95,10 @@ def _band(series: Series, base: dict[str, Any], paint: str) -> list[dict[str, An
 
 
 def _errors(series: Series) -> dict[str, Any]:
-    spreads = [high - y for y, high in zip(series.y, series.high, strict=True)]
-    return {"type": "data", "array": _rounded(spreads), "visible": any(spreads), "color": OTHER}
+    above = [high - y for y, high in zip(series.y, series.high, strict=True)]
+    below = [y - low for y, low in zip(series.y, series.low, strict=True)]
+    arrays = {"array": _rounded(above), "arrayminus": _rounded(below), "symmetric": False}
+    return {"type": "data", **arrays, "visible": any(above), "color": OTHER}
 
 
 def _symbol(series: Series) -> str:

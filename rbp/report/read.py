@@ -13,7 +13,9 @@ from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
+GROUPS = ("dataset", "arch", "neuron", "optimizer", "trainer", "tracker", "sweep")
 MOST_POINTS = 100  # of a curve, or a few more
+_EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,16 @@ class Run:
         value = result.get("headline_acc", result.get("test_acc"))
         return float(value) if is_number(value) else None
 
+    @property
+    def machine(self) -> dict[str, Any]:
+        """What result.json says of the machine."""
+        return (self.result or {}).get("machine") or {}
+
+    @property
+    def code(self) -> dict[str, Any]:
+        """What result.json says of the code."""
+        return (self.result or {}).get("code") or {}
+
     def figure(self, key: str) -> float | None:
         """A number of result.json; None where there is none."""
         value = (self.result or {}).get(key)
@@ -69,12 +81,18 @@ def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
             runs.append(read_run(folder))
         except ValueError as error:
             problems.append(f"{folder}: {error}")
+        except OSError as error:
+            problems.append(f"{error.filename or folder}: {error.strerror or error}")
     return runs, problems
 
 
 def read_run(folder: Path) -> Run:
-    """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is."""
+    """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is, or a
+    file is not what it should be; OSError where one cannot be read."""
     result, status, config = read_result(folder), read_state(folder), _read_config(folder)
+    for key in ("machine", "code"):
+        if not isinstance((result or {}).get(key) or {}, dict):
+            raise ValueError(f"result.json: {key} is no object")
     state, error = status["state"], status["error"]
     made_of = _choices(config) if config else dict((result or {}).get("config", {}))
     epochs = _planned(config, result)
@@ -111,7 +129,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
     whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
-    return values if whole and all(isinstance(values[key], dict) for key in ("dataset", "arch")) else {}
+    return values if whole and all(isinstance(values.get(key, {}), dict) for key in GROUPS) else {}
 
 
 def _load(text: str) -> Any:
@@ -137,7 +155,7 @@ def _choices(config: dict[str, Any]) -> dict[str, Any]:
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
     """Every further key that decides the result (rbp.identity), flat; lists as text."""
-    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name"}
+    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name", "dataset.T"}  # dataset.T is always T
     return {key: value for key, value in flat(config).items() if not _below(key, apart)}
 
 
@@ -164,9 +182,15 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; of a long run some at even distances and the last, for all seeds alike."""
+    """The lines of metrics.jsonl; of a long run some epochs, the same for all seeds, and the last."""
     step = max(1, (epochs or 1) // MOST_POINTS)
-    return read_lines(metrics, lambda number, count: number % step == 0 or number in (1, count))
+
+    def wanted(line: bytes, last: bool) -> bool:
+        found = _EPOCH.search(line)  # parsing them all would take longer than the rest of a report
+        epoch = int(found[1]) if found else 0
+        return last or epoch == 1 or epoch % step == 0
+
+    return read_lines(metrics, wanted)
 
 
 def _has(line: dict[str, Any], *keys: str) -> bool:

@@ -18,7 +18,8 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of n differences, and its 95 % confidence interval: None for one pair, whose spread is unknown."""
+    """Mean of n differences, and its 95 % confidence interval: None for one pair, whose spread is unknown,
+    and where all differences are equal: figures in steps (of one test image) often are by chance."""
 
     mean: float
     low: float | None
@@ -48,11 +49,12 @@ def paired(base: Mapping[Any, float], other: Mapping[Any, float]) -> Paired | No
     A seed fixes initial weights, data order and augmentation for both, so that pairing takes their part of
     the spread out. None without a common seed.
     """
-    differences = [other[seed] - base[seed] for seed in base if seed in other]
-    if (found := summary(differences)) is None:
+    pairs = [(base[seed], other[seed]) for seed in base if seed in other]
+    if (found := summary(b - a for a, b in pairs)) is None:
         return None
-    if found.std is None:
-        return Paired(found.mean, None, None, 1)
+    rounding = 1e-9 * max(abs(value) for pair in pairs for value in pair)
+    if found.std is None or found.std <= rounding:
+        return Paired(found.mean, None, None, found.n)
     from scipy.special import stdtrit  # the quantile alone: scipy.stats takes a second to load
 
     half = float(stdtrit(found.n - 1, 0.975)) * found.std / math.sqrt(found.n)

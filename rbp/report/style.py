@@ -7,7 +7,8 @@ COLOURS = {mode: BENCH[mode] for mode in NAMES}
 OTHER = "#777777"
 # plotly's names, and matplotlib's for the same.
 MARKERS = {"bptt": ("square", "s"), "rate": ("circle", "o")}
-DASHES = {"bptt": ("dash", "--"), "rate": ("solid", "-")}
+# Rate-BP is drawn last: where both are equal, BPTT is seen between its dashes.
+DASHES = {"bptt": ("solid", "-"), "rate": ("dash", "--")}
 # A second kind of machine in one figure has hollow markers of its own.
 HOLLOW = ("diamond-open", "triangle-up-open", "star-open", "cross-open")
 

@@ -1,12 +1,14 @@
 """Figures as SVG for a paper, drawn by matplotlib without a browser or a display."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
 from rbp.report.figures import Figure, Series
 from rbp.report.style import DASHES, MARKERS, colour
 
-WIDTH, HEIGHT = 4.2, 3.0  # inches: half a page
+WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.0, 0.17  # inches: half a page, and the legend below
+LABEL_WIDTH = 56  # characters in a line of the legend
 _HOLLOW = ("D", "^", "*", "P")
 
 
@@ -27,8 +29,12 @@ def draw(figure: Figure, title: str, file: Path) -> None:
         axes.grid(color="#e6e6e6", linewidth=0.6)
         axes.set_axisbelow(True)
         axes.spines[["top", "right"]].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False, fontsize="small")
+        if labels := axes.get_legend_handles_labels()[1]:
+            narrow = max(map(len, labels)) > LABEL_WIDTH // 2
+            canvas.legend(
+                loc="outside lower center", frameon=False, fontsize="small", ncols=1 if narrow else 2
+            )
+            canvas.set_figheight(HEIGHT + LEGEND_LINE * len(labels) / (1 if narrow else 2))
         canvas.savefig(file, metadata={"Date": None})
 
 
@@ -36,8 +42,10 @@ def _draw_all(axes: Any, figure: Figure) -> None:
     shown: set[str] = set()
     bars = [series for series in figure.series if series.look == "bars"]
     for series in figure.series:
-        label = None if series.look == "run" or series.label in shown else series.label
-        shown |= {label} if label else set()
+        label = None
+        if series.look != "run" and series.label not in shown:
+            label = textwrap.fill(series.label, LABEL_WIDTH)
+            shown.add(series.label)
         if series.look == "bars":
             _draw_bars(axes, series, label, bars.index(series), len(bars))
         else:
@@ -68,7 +76,9 @@ def _draw(axes: Any, series: Series, label: str | None) -> None:
 def _draw_bars(axes: Any, series: Series, label: str | None, index: int, count: int) -> None:
     width = 0.8 / count
     places = [i + (index - (count - 1) / 2) * width for i in range(len(series.x))]
-    spreads = [high - y for y, high in zip(series.y, series.high, strict=True)]
+    above = [high - y for y, high in zip(series.y, series.high, strict=True)]
+    below = [y - low for y, low in zip(series.y, series.low, strict=True)]
+    spreads = [below, above]
     axes.bar(places, series.y, width, color=colour(series.mode), yerr=spreads, ecolor="#777777", label=label)
     turned = 90 if len(series.x) > 6 else 0
     axes.set_xticks(range(len(series.x)), series.x, rotation=turned, fontsize="small")

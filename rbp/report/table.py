@@ -39,6 +39,7 @@ def _line(comparison: Comparison) -> Line:
     if all(accuracy.values()):
         notes += [f"step time: {seconds.note}"] if seconds.note else []
         notes += [f"memory: {memory.note}"] if memory.note and memory.note != seconds.note else []
+    notes += _of_code(comparison)
     means = {mode: s for mode in MODES if (s := summary(accuracy[mode].values())) is not None}
     return Line(comparison, means, difference, seconds, memory, tuple(notes))
 
@@ -55,6 +56,18 @@ def _of_accuracy(
     if any((run.result or {}).get("headline") == "best" for run in comparison.runs):
         notes.append("accuracies are those of the best epoch")
     return notes
+
+
+def _of_code(comparison: Comparison) -> list[str]:
+    """That the results of a line are not all one code's."""
+    found = {
+        mode: dict.fromkeys(str(run.code.get("hash", "unknown")) for run in comparison.done(mode).values())
+        for mode in MODES
+    }
+    if len({hash for hashes in found.values() for hash in hashes}) < 2:
+        return []
+    told = [f"{mode} {', '.join(hashes)}" for mode, hashes in found.items() if hashes]
+    return [f"computed by different versions of the code: {'; '.join(told)}"]
 
 
 def _unfinished(comparison: Comparison, mode: str) -> str:

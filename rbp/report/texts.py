@@ -2,6 +2,7 @@
 
 import csv
 import io
+from typing import Any
 
 from rbp.report.compare import MODES
 from rbp.report.costs import KIND, Costs
@@ -58,12 +59,12 @@ def accuracy(found: Summary | None) -> str:
 
 
 def difference(found: Paired | None) -> str:
-    """For instance +0.10 [−0.20, +0.40]; a single pair has no interval."""
+    """For instance +0.10 [−0.20, +0.40]; a single pair and equal differences have no interval."""
     if found is None:
         return NONE
-    low, high = found.low, found.high
-    interval = "[one pair]" if low is None or high is None else f"[{_signed(low)}, {_signed(high)}]"
-    return f"{_signed(found.mean)} {interval}"
+    if found.low is None or found.high is None:
+        return f"{_signed(found.mean)} [{'one pair' if found.n == 1 else 'no spread'}]"
+    return f"{_signed(found.mean)} [{_signed(found.low)}, {_signed(found.high)}]"
 
 
 def _signed(share: float) -> str:
@@ -85,9 +86,7 @@ def markdown(lines: list[Line]) -> str:
     left = len(_heads(lines))
     rule = ["---"] * left + ["---:"] * len(FIGURES)
     rows = [titles(lines), rule, *(cells(line, lines) for line in lines)]
-    marks = str.maketrans(
-        {"|": "\\|", "<": "&lt;", "&": "&amp;", "\n": " ", "*": "\\*", "_": "\\_", "`": "\\`"}
-    )
+    marks = str.maketrans({"<": "&lt;", "&": "&amp;", "\n": " ", **{c: f"\\{c}" for c in "\\|*_`[!~$"}})
     text = "\n".join("| " + " | ".join(cell.translate(marks) for cell in row) + " |" for row in rows)
     notes = [f"- {line.comparison.label}: {note}".translate(marks) for line in lines for note in line.notes]
     return "\n".join([text, "", ABOUT, *(["", *notes] if notes else []), ""])
@@ -141,7 +140,7 @@ _CSV_ACCURACY = (
 )
 _CSV_COST = ("step_seconds", "images_per_second", "seconds_per_epoch", "peak_memory_bytes", "seconds")
 _CSV_RESULT = (*_CSV_ACCURACY, *_CSV_COST)
-_CSV_MACHINE = (*KIND, "driver")
+_CSV_MACHINE = (*KIND, "kernels", "driver")
 
 
 def results_csv(runs: list[Run]) -> str:
@@ -152,11 +151,17 @@ def results_csv(runs: list[Run]) -> str:
     writer.writerow([*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *others, "folder"])
     for run in runs:
         result = run.result or {}
-        machine, code = result.get("machine") or {}, result.get("code") or {}
-        writer.writerow(
-            [getattr(run, key) for key in _CSV_RUN]
-            + [result.get(key) for key in _CSV_RESULT]
-            + [machine.get(key) for key in _CSV_MACHINE]
-            + [code.get("version"), code.get("hash"), *(run.others.get(key) for key in others), run.folder]
-        )
+        told = [getattr(run, key) for key in _CSV_RUN]
+        told += [result.get(key) for key in _CSV_RESULT] + [run.machine.get(key) for key in _CSV_MACHINE]
+        told += [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others)]
+        writer.writerow([_no_formula(value) for value in [*told, str(run.folder)]])
     return stream.getvalue()
+
+
+def _no_formula(value: Any) -> Any:
+    """Text that a spreadsheet would compute gets the sign by which it does not."""
+    return (
+        f"'{value}"
+        if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))
+        else value
+    )

@@ -1,6 +1,7 @@
 """The report's files: report.html, results.csv, table.md, table.tex, and on demand figures/*.svg."""
 
 import argparse
+import hashlib
 import os
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ from rbp.report.read import read_runs
 from rbp.report.table import table
 from rbp.report.texts import latex, markdown, results_csv
 from rbp.runfolder import write_bytes
+
+NAME_LENGTH = 100  # of a figure's file
 
 
 def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) -> Path:
@@ -33,7 +36,7 @@ def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) 
         "results.csv": results_csv(runs),
         "table.md": markdown(lines),
         "table.tex": latex(lines),
-        "report.html": page(runs, comparisons, lines, gather(runs, problems, doubles)),
+        "report.html": page(runs, comparisons, lines, gather(found, runs, problems, doubles)),
     }
     folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))
     try:
@@ -63,8 +66,11 @@ def _write_figures(comparisons: list[Comparison], folder: Path) -> None:
 
 
 def _as_file_name(title: str) -> str:
-    """Letters, digits, . and = of a title, the rest as single dashes."""
-    return re.sub(r"[^\w.=]+", "-", title.replace("step mode ", ""))[:150].strip("-")
+    """Letters, digits, . and = of a title, the rest as dashes; with a hash where that says too little."""
+    plain = title.replace("step mode ", "").replace(", ", "-").replace(" ", "-")
+    name = re.sub(r"[^\w.=]+", "-", plain).strip("-")
+    whole = name == plain and len(name) <= NAME_LENGTH
+    return name if whole else f"{name[:NAME_LENGTH]}-{hashlib.sha256(title.encode()).hexdigest()[:8]}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

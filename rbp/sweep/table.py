@@ -9,6 +9,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from rbp.output import Screen
 from rbp.report.statistics import paired
@@ -125,10 +126,10 @@ def _beats(mine: dict[str, float], theirs: dict[str, float], column: Column) -> 
     difference = paired(theirs, mine)
     if difference is None or difference.mean == 0:
         return False
-    if difference.n > 1:
+    if difference.low is not None:
         sure = difference.beyond_spread
-    else:
-        (base,) = (theirs[seed] for seed in mine if seed in theirs)
+    else:  # a single pair, or the same difference in all: no accuracy is better by that
+        base = statistics.fmean(theirs[seed] for seed in mine if seed in theirs)
         sure = abs(difference.mean) > column.noise * abs(base)
     return sure and (difference.mean > 0) == (column.better is max)
 
@@ -148,9 +149,9 @@ def _rest(pool: Pool) -> tuple[tuple[str, str], ...]:
 def _print_rich(titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console) -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for index, title in enumerate(titles):
-        table.add_column(title, justify="left" if index < heads else "right", overflow="fold")
+        table.add_column(Text(title), justify="left" if index < heads else "right", overflow="fold")
     for line in lines:
-        table.add_row(*(f"[bold green]{text}*[/]" if marked else text for text, marked in line))
+        table.add_row(*(Text(f"{text}*", "bold green") if marked else Text(text) for text, marked in line))
     console.print(table)
 
 

@@ -45,8 +45,16 @@ def follow(folder: Path) -> int:
         for line in _lines_after(step, folder):
             sink.log(line, epochs)
             step = line["step"]
-    sink.finish(read_state(folder), summary_of(folder))
+    sink.finish(_end(folder), summary_of(folder))
     return sink.code
+
+
+def _end(folder: Path) -> dict[str, Any]:
+    """What the run ended as; its process is gone, whatever it says last."""
+    state = read_state(folder)
+    if state["state"] not in ("running", "lost"):
+        return state
+    return state | {"state": "failed", "error": "killed: its process ended without a last word"}
 
 
 def open_sink(config: dict[str, Any], folder: Path) -> Sink:

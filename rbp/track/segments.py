@@ -13,6 +13,11 @@ def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*run-*/*.wandb"), key=lambda file: file.parent.name.partition("run-")[2])
 
 
+def mark_of(file: Path) -> Path:
+    """The mark beside a .wandb file that wandb's service has all of it: wandb sync's, and an online run's."""
+    return file.with_name(f"{file.name}.synced")
+
+
 def last_step(folder: Path) -> int:
     """The last step that is in the files; -1 where none is.
 

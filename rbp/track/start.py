@@ -94,4 +94,5 @@ def _last_line(file: Path) -> str:
         lines = file.read_text(errors="replace").split("\n")
     except OSError:
         lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "failed")
+    told = (line.strip() for line in reversed(lines) if "errors.pydantic.dev" not in line)  # only a link
+    return next(filter(None, told), "failed")

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import wandb
 
-from rbp.track.segments import last_step
+import wandb
+from rbp.track.segments import last_step, mark_of, segments
 from rbp.track.values import histogram, scalars, summary
 
 FAILED, KEPT_OFFLINE, INCOMPLETE = 1, 3, 4
@@ -20,11 +20,11 @@ class WandbRun:
         self.code, self.files = 0, folder / "wandb"
         before = last_step(self.files)
         try:
-            self.run = _begin(config, folder, mode)
+            self.run = _begin(config, folder, mode, before)
         except Exception as error:  # wandb's own, and the network's
             if mode != "online":
                 raise
-            self.run, self.code = _begin(config, folder, "offline"), KEPT_OFFLINE
+            self.run, self.code = _begin(config, folder, "offline", before), KEPT_OFFLINE
             message = " ".join(str(error).split())
             print(f"online is not to be had ({message}); kept offline, for rbp sync", file=sys.stderr)
         # Online the service knows how far it got; offline only what reached the files counts.
@@ -48,6 +48,9 @@ class WandbRun:
         if state["state"] == "preempted":
             self.run.mark_preempting()
         self.run.finish(exit_code=0 if state["state"] == "done" else FAILED)
+        if not self.run.offline:  # finish() has waited until the service had everything
+            for file in segments(self.files):
+                mark_of(file).touch()
         if self.run.offline and (kept := last_step(self.files)) < self.last_step:
             self.code = INCOMPLETE  # wandb itself says nothing where it cannot write
             print(
@@ -56,7 +59,9 @@ class WandbRun:
             )
 
 
-def _begin(config: dict[str, Any], folder: Path, mode: str) -> Any:
+def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
+    """wandb's run. `before`: the last step in its files here; where there is none, the run begins anew in
+    wandb, whatever it has of one with this id (a stale one, say): metrics.jsonl has everything."""
     tracker, sweep = config["tracker"], config["sweep"]["name"] or "single"
     tags = [config["dataset"]["name"], config["arch"]["name"], f"T{config['T']}", config["step_mode"]]
     return wandb.init(
@@ -67,10 +72,10 @@ def _begin(config: dict[str, Any], folder: Path, mode: str) -> Any:
         name=folder.name,
         group=sweep,
         job_type=config["grad_mode"],
-        tags=[*dict.fromkeys([*tags, config["grad_mode"], *tracker["tags"]])],
+        tags=[*dict.fromkeys(tag[:64] for tag in [*tags, config["grad_mode"], *tracker["tags"]])],
         config=shown_config(config),
         dir=folder,
-        resume="allow",
+        resume="allow" if before >= 0 else None,
         settings=wandb.Settings(
             console="off",  # what is printed here is not the run's
             silent=True,

@@ -72,9 +72,11 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
     }
 
 
-def _kernels(cfg: DictConfig, device: torch.device) -> str:
-    """Which kernels the neurons of a rate run get."""
-    asked = cfg.grad_mode == "rate" and compiled.wanted(cfg.trainer.kernels, device)
+def _kernels(cfg: DictConfig, device: torch.device) -> str | None:
+    """Which kernels the neurons of a rate run get; BPTT has no choice of them."""
+    if cfg.grad_mode != "rate":
+        return None
+    asked = compiled.wanted(cfg.trainer.kernels, device)
     return "compiled" if asked and compiled.works(device) else "plain"
 
 

@@ -46,10 +46,10 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         memory_told(cfg),
         _disk_told(run),
     ):
+        if ranks.first:
+            tracker.start()  # before all that may fail
         job = set_up(cfg, ranks)
         history = _resume(job, run, record)
-        if ranks.first:
-            tracker.start()
         _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
         result = ranks.from_first(lambda: make_result(job, history))
         record.result(result)

@@ -14,7 +14,7 @@ from tests.test_config import make
 
 MACHINE = {"device": "AMD EPYC, 2 cores", "device_type": "cpu", "driver": None, "threads": 2}
 MACHINE |= {"torch": "2.14.1", "cuda": None, "spikingjelly": "2.0.0", "python": "3.11.7", "precision": "fp32"}
-MACHINE |= {"tf32": False, "deterministic": True, "kernels": "plain"}
+MACHINE |= {"tf32": False, "deterministic": True, "ranks": 1, "kernels": "plain"}
 CODE = {"version": "0.1.0", "hash": "0123456789ab"}
 
 

@@ -131,3 +131,37 @@ def test_the_command_says_where_the_report_is_or_what_is_wrong(
     assert main(["report", str(tmp_path / "s"), "--out", "/dev/null/x"]) == 2
     assert "--out PATH" in capsys.readouterr().err
     assert main(["report", str(tmp_path / "nothing")]) == 2
+
+
+def test_a_legend_says_what_tells_machines_apart_in_lines_that_fit_a_phone(tmp_path: Path) -> None:
+    long = "A GPU with a name that is longer than a phone is wide"
+    for device in ("AMD EPYC", long):
+        write_run(tmp_path / device[:3], grad_mode="rate", seed=len(device), machine={"device": device})
+    (family,) = families(compare(read_runs([tmp_path])[0])).values()
+    names = {trace["name"] for trace in as_plotly(FAMILY_FIGURES[1](family))["data"]}
+    assert {name.replace("<br>", " ") for name in names} == {"Rate-BP, AMD EPYC", f"Rate-BP, {long}"}
+    assert max(len(line) for name in names for line in name.split("<br>")) <= 36
+
+
+def test_firing_rates_have_short_names_and_no_bar_below_zero(tmp_path: Path) -> None:
+    for seed, rate in enumerate((0.0, 0.1)):
+        file = write_run(tmp_path, 0.9, grad_mode="rate", seed=seed) / "result.json"
+        rates = {"layer1.0.neuron": rate, "layer2.neuron": 0.2}
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"firing_rates": rates}))
+    (comparison,) = compare(read_runs([tmp_path])[0])
+    (bars,) = as_plotly(STEP_FIGURES[1](comparison))["data"]
+    assert bars["x"] == ["layer1.0", "layer2"] and bars["y"] == [0.05, 0.2]
+    assert bars["error_y"]["arrayminus"] == [0.05, 0.0]  # the deviation is 0.0707
+    assert bars["error_y"]["array"] == pytest.approx([0.0707107, 0.0])
+    assert bars["text"][0].startswith("layer1.0.neuron")
+
+
+def test_epochs_of_short_runs_are_whole_and_equal_curves_both_seen(tmp_path: Path) -> None:
+    for mode in ("bptt", "rate"):
+        write_run(tmp_path, 0.9, grad_mode=mode)
+    (comparison,) = compare(read_runs([tmp_path])[0])
+    made = as_plotly(STEP_FIGURES[0](comparison))
+    assert made["layout"]["xaxis"]["dtick"] == 1
+    last, under = made["data"][-1], made["data"][1]
+    assert (under["name"], under["line"]["dash"]) == ("BPTT (n=1)", "solid")
+    assert (last["name"], last["line"]["dash"]) == ("Rate-BP (n=1)", "dash")

@@ -4,6 +4,7 @@ import pytest
 from scipy import stats
 
 from rbp.report.statistics import paired, paired_ratio, summary
+from rbp.report.texts import difference
 
 
 def test_mean_and_sample_deviation() -> None:
@@ -29,6 +30,14 @@ def test_the_interval_of_a_paired_difference_is_that_of_students_t() -> None:
 def test_pairing_finds_what_the_spread_between_seeds_hides() -> None:
     found = paired({0: 0.80, 1: 0.90, 2: 0.70}, {0: 0.81, 1: 0.911, 2: 0.709})
     assert found is not None and found.beyond_spread and found.low is not None and found.low > 0
+
+
+def test_equal_differences_are_no_evidence() -> None:
+    """One image of 360 more on both seeds: Student's t would be sure of it."""
+    found = paired({0: 350 / 360, 1: 352 / 360}, {0: 351 / 360, 1: 353 / 360})
+    assert found is not None and found.mean == pytest.approx(1 / 360)
+    assert (found.low, found.high, found.beyond_spread) == (None, None, False)
+    assert difference(found) == "+0.28 [no spread]"
 
 
 def test_one_pair_has_no_interval_and_none_no_difference() -> None:

@@ -52,6 +52,24 @@ def test_markdown_is_one_table_whatever_names_hold(tmp_path: Path) -> None:
     assert "| 90.84 ± 0.79 (n=2) |" in rows[2]  # T=2: 0.9 + 2/700 and 1/90 more
 
 
+def test_markdown_makes_nothing_of_what_names_hold(tmp_path: Path) -> None:
+    for odd in ("![i](http://e/x.png)", "~~x~~", "$x$", "a\\|b"):
+        write_run(tmp_path, grad_mode="rate", neuron__name=odd)
+    write_report([tmp_path])
+    text = (tmp_path / "table.md").read_text()
+    for escaped in ("\\!\\[i](http://e/x.png)", "\\~\\~x\\~\\~", "\\$x\\$", "a\\\\\\|b"):
+        assert escaped in text
+
+
+def test_text_in_csv_is_no_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
+    write_run(tmp_path, None, "failed", '=HYPERLINK("http://e","x")', grad_mode="rate", neuron__name="@x")
+    write_run(tmp_path, 0.9, grad_mode="rate", neuron__v_reset=-0.5)
+    write_report([tmp_path])
+    rows = {row["state"]: row for row in csv.DictReader((tmp_path / "results.csv").open())}
+    assert rows["failed"]["error"].startswith("'=HYPER") and rows["failed"]["neuron.name"] == "'@x"
+    assert rows["done"]["neuron.v_reset"] == "-0.5"
+
+
 def test_latex_has_no_bare_special_character(tmp_path: Path) -> None:
     grid(tmp_path / "s")
     write_report([tmp_path / "s"], tmp_path)
@@ -62,6 +80,27 @@ def test_latex_has_no_bare_special_character(tmp_path: Path) -> None:
     assert not re.search(r"(?<!\\)[%#_]|[–−±]", "".join(body)) and "digits\\_cnn" in text
     comments = [line for line in text.splitlines() if ODD in line]
     assert len(comments) == 1 and comments[0].startswith("% ")
+
+
+def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
+    """Six keys that differ make names longer than a file's may be; `a|b` and `a-b` differ by a sign."""
+    keys = {
+        "optimizer__weight_decay": 1.23456e-4,
+        "optimizer__momentum": 0.95,
+        "dataset__val_split": 0.123,
+        "neuron__alpha": 3.3333,
+        "optimizer__schedule": "constant",
+        "neuron__tau": 3.25,
+    }
+    for key, value in keys.items():
+        for T in (2, 4):
+            write_run(tmp_path, grad_mode="rate", T=T, **{key: value})
+    for arch in ("a|b", "a-b"):
+        write_run(tmp_path, grad_mode="rate", arch__name=arch)
+    write_report([tmp_path], svg=True)
+    names = [file.name for file in (tmp_path / "figures").iterdir()]
+    families, steps = len(keys) + 2, 2 * len(keys) + 2
+    assert len(names) == 4 * families + 2 * steps and max(map(len, names)) < 140
 
 
 def test_figures_as_svg_hold_their_titles_and_a_colour_a_mode(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import io
 
+import pytest
 from rich.console import Console
 
 from rbp.sweep.table import Row, print_table
@@ -55,6 +56,22 @@ def test_seeds_are_pooled_and_marked_where_the_difference_is_beyond_their_spread
     assert lines[2].split()[:4] == ["rate", "2", "3", "81.00%*"]  # paired: 1, 1.1 and 0.9 points
     lines = printed([*seeded("bptt", 0.80, 0.90, 0.70), *seeded("rate", 0.84, 0.86, 0.73)])
     assert not any("*" in line for line in lines)  # 4, -4 and 3 points
+
+
+def test_equal_differences_over_seeds_say_nothing_of_accuracy_but_of_what_has_no_noise() -> None:
+    """Two seeds with one image of 360 more each, and with a quarter of the memory each."""
+    bptt, rate = seeded("bptt", 350 / 360, 352 / 360), seeded("rate", 351 / 360, 353 / 360)
+    for each in bptt:
+        each.result |= {"peak_memory_bytes": 4 * 2**20}  # type: ignore[operator]
+    lines = printed([*bptt, *rate])
+    assert "97.78%" in lines[2] and "%*" not in lines[2] and "1.0*" in lines[2]
+
+
+@pytest.mark.parametrize("odd", ["[a]", "[/x]", "[red]", "[link=http://x]"])
+def test_markup_in_a_choice_is_shown_as_it_is(odd: str) -> None:
+    found = [row("bptt", odd, 0.9), row("rate", odd, 0.9, memory=1.0)]
+    for terminal in (True, False):
+        assert sum(odd in line for line in printed(found, terminal)) == 2
 
 
 def test_seeds_that_are_not_done_are_counted_and_told() -> None:

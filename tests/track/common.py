@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,14 @@ def finish(folder: Path, epochs: int, state: str, error: str | None) -> None:
         write_json(RunFolder(folder).result, result_of(config_of(folder), epochs / 100, epochs) | extra)
 
 
+def wait_for(holds: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Until something holds, at most so long."""
+    until = time.monotonic() + seconds
+    while not holds() and time.monotonic() < until:
+        time.sleep(0.1)
+    assert holds()
+
+
 def config_of(folder: Path) -> Any:
     from omegaconf import OmegaConf
 
@@ -68,4 +78,4 @@ def histories(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [record["history"]["item"] for record in found if record["type"] == "history"]
 
 
-__all__ = ["config", "config_of", "finish", "follow", "histories", "line", "new_run", "records"]
+__all__ = ["config", "config_of", "finish", "follow", "histories", "line", "new_run", "records", "wait_for"]

@@ -10,12 +10,14 @@ from typing import Any
 
 
 class Service(ThreadingHTTPServer):
-    """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs as given."""
+    """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs as given;
+    `history`: what it has of each run, the step by the line's number, as runs that go on are told it."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.asked: Counter[str] = Counter()
         self.steps: dict[str, list[int]] = {}
+        self.history: dict[str, dict[int, int]] = {}
         self.upserted: list[dict[str, Any]] = []
         self.complete: dict[str, int] = {}
 
@@ -70,7 +72,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.server.upserted.append(variables)
             project = {"name": "rbp", "entity": {"name": "me"}}
             bucket = {"id": "x", "name": variables.get("name"), "displayName": "d", "project": project}
-            return {"upsertBucket": {"bucket": bucket | {"historyLineCount": 0}, "inserted": True}}
+            lines = len(self.server.history.get(str(variables.get("name")), {}))
+            return {"upsertBucket": {"bucket": bucket | {"historyLineCount": lines}, "inserted": lines == 0}}
+        if name == "RunResumeStatus":
+            return self._resumed(variables["name"])
         if "createRunFiles" in query:
             files = [{"name": f, "uploadUrl": f"{self.server.url}/put"} for f in variables.get("files", [])]
             return {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
@@ -78,11 +83,28 @@ class _Handler(BaseHTTPRequestHandler):
             "viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         }
 
+    def _resumed(self, run: str) -> dict[str, Any]:
+        lines = self.server.history.get(run, {})
+        if not lines:
+            return {"model": {"bucket": None}}
+        tail = json.dumps([json.dumps({"_step": lines[max(lines)], "_runtime": 1})])
+        counts = {"logLineCount": 0, "historyLineCount": len(lines), "eventsLineCount": 0}
+        texts = {"historyTail": tail, "eventsTail": "[]", "config": "{}"}
+        texts |= {
+            "summaryMetrics": json.dumps({"_step": lines[max(lines)]}),
+            "wandbConfig": json.dumps({"t": {}}),
+        }
+        bucket = {"id": "x", "name": run, "displayName": "d", "tags": [], **counts, **texts}
+        return {"model": {"id": "y", "name": "rbp", "entity": {"id": "me", "name": "me"}, "bucket": bucket}}
+
     def _stream(self, body: dict[str, Any]) -> None:
         self.server.asked["stream"] += 1
         run = self.path.split("/")[-2]
-        for line in body.get("files", {}).get("wandb-history.jsonl", {}).get("content", []):
-            self.server.steps.setdefault(run, []).append(json.loads(line)["_step"])
+        history = body.get("files", {}).get("wandb-history.jsonl", {})
+        for number, line in enumerate(history.get("content", []), history.get("offset", 0)):
+            step = json.loads(line)["_step"]
+            self.server.steps.setdefault(run, []).append(step)
+            self.server.history.setdefault(run, {})[number] = step
         if body.get("complete"):
             self.server.complete[run] = body.get("exitcode")
 

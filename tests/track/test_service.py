@@ -1,15 +1,23 @@
 """Against a stand-in for wandb's service on this machine: what is sent, and how often."""
 
+import fcntl
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from rbp.cli import main
 from rbp.errors import UserError
-from rbp.track.sync import sync
+from rbp.runfolder import RunFolder, append_line
+from rbp.sweep.marks import put_aside
+from rbp.track import Tracker, start
+from rbp.track.follow import LOCK
+from rbp.track.segments import segments, steps
+from rbp.track.sync import Counts, sync
 from tests.report.folders import write_run
-from tests.track.common import follow, new_run
+from tests.track.common import config_of, finish, follow, line, new_run, wait_for
 from tests.track.standin import Service, service
 
 KEY = "0123456789" * 4
@@ -51,7 +59,7 @@ def test_a_service_that_is_not_there_is_told_and_nothing_is_lost(
         with pytest.raises(UserError, match="not uploaded"):
             sync([tmp_path])
         meet(server, monkeypatch)
-        assert sync([tmp_path]) == (1, 0, 0)
+        assert sync([tmp_path]) == Counts(uploaded=1)
 
 
 def test_online_goes_to_the_service_as_it_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,6 +72,97 @@ def test_online_goes_to_the_service_as_it_happens(tmp_path: Path, monkeypatch: p
         assert files and not [file for file in files if KEY.encode() in file.read_bytes()]
         sent = [run for run in server.upserted if run.get("groupName")]
         assert sent[0]["groupName"] == tmp_path.name and sent[0]["jobType"] == "rate"
+
+
+def test_an_online_run_goes_on_from_where_the_service_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service() as server:
+        meet(server, monkeypatch)
+        folder = new_run(tmp_path, mode="online")
+        follow(folder, range(1, 3), "preempted")
+        follow(folder, range(3, 5))
+        assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
+        assert sync([tmp_path]) == Counts(before=1)
+
+
+def test_an_online_run_whose_service_died_is_uploaded_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(start, "PATIENCE", 0.1)
+    folder = new_run(tmp_path, mode="online")
+    tracker = Tracker(config_of(folder), folder)
+    with service() as server, tracker:
+        meet(server, monkeypatch)
+        tracker.start()
+        for epoch in (1, 2):  # wandb lets go of a step when it is given the next one
+            append_line(RunFolder(folder).metrics, line(epoch))
+        wait_for(lambda: bool(server.steps))
+        got = server.history
+        server.shutdown()
+        server.server_close()
+        for epoch in (3, 4):
+            append_line(RunFolder(folder).metrics, line(epoch))
+        (file,) = segments(folder / "wandb")
+        finish(folder, 4, "done", None)
+    wait_for(lambda: steps(file) == [7, 14, 21, 28])
+    assert tracker.process is not None and tracker.process.poll() is None
+    os.killpg(tracker.process.pid, signal.SIGKILL)
+    tracker.process.wait()
+    with service() as server:
+        server.history = got
+        meet(server, monkeypatch)
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        assert sorted(set(server.history[folder.name[-8:]].values())) == [7, 14, 21, 28]
+        assert sync([tmp_path]) == Counts(before=1)
+
+
+@pytest.mark.parametrize("mode", ["online", "offline"])
+def test_a_stale_run_computed_again_replaces_its_curves_in_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    with service() as server:
+        meet(server, monkeypatch)
+        folder = new_run(tmp_path, mode=mode)
+        follow(folder, range(1, 3))
+        sync([tmp_path])
+        put_aside(folder, "abc")
+        assert (folder / "older-abc" / "wandb").is_dir() and not (folder / "wandb").exists()
+        server.steps.clear()
+        follow(folder, range(1, 4))
+        sync([tmp_path])
+        assert server.steps == {folder.name[-8:]: [7, 14, 21]}
+
+
+def test_a_run_tried_again_after_its_upload_is_in_wandb_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service() as server:
+        meet(server, monkeypatch)
+        folder = new_run(tmp_path)
+        follow(folder, range(1, 3), "failed", "out of memory")
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        follow(folder, range(3, 5))
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
+
+
+def test_the_same_run_of_two_sweeps_is_sent_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with service() as server:
+        meet(server, monkeypatch)
+        monkeypatch.chdir(tmp_path)
+        folders = [new_run(tmp_path / sweep) for sweep in ("a", "b")]
+        follow(folders[0], range(1, 3), "failed", "out of memory")
+        follow(folders[1], range(1, 4))  # the done one is sent
+        assert main(["sync", "a", "b"]) == 0
+        assert "1 runs uploaded, 0 were before, 1 left out" in capsys.readouterr().out
+        assert server.history == {folders[0].name[-8:]: {0: 7, 1: 14, 2: 21}}
+        assert not (tmp_path / "wandb").exists()  # wandb's own logs
+        with (folders[1] / LOCK).open("a") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            assert sync([tmp_path / "b"]) == Counts(busy=1)
 
 
 def test_online_without_a_key_is_kept_offline_and_told(

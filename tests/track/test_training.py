@@ -49,6 +49,21 @@ def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     assert "learning rate 1e+38" in text and '"failed"' in text
 
 
+def test_a_run_that_cannot_begin_is_a_failed_run_in_wandb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: Any) -> None:
+        raise TrainingError("the data are not there")
+
+    monkeypatch.setattr(run_module, "set_up", refuse)
+    cfg, run = short(tmp_path, "tracker=wandb")
+    with pytest.raises(TrainingError):
+        train(cfg, run.path)
+    (found,) = records(run.path)
+    text = json.dumps([record["summary"] for record in found if record["type"] == "summary"])
+    assert "the data are not there" in text and '"failed"' in text
+
+
 def test_a_tracker_that_hangs_changes_nothing_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

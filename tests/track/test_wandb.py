@@ -39,7 +39,7 @@ def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     (found,) = records(folder)
     (run,) = of_type(found, "run")
     assert run["run_id"] == folder.name[-8:] and run["display_name"] == folder.name
-    assert (run["run_group"], run["job_type"], run["resume"]) == ("grid", "rate", True)
+    assert (run["run_group"], run["job_type"], run.get("resume")) == ("grid", "rate", None)
     assert {"digits", "digits_cnn", "T2", "m", "paper"} <= set(run["tags"])
     config = run["config"]["update"]
     top = {
@@ -110,6 +110,26 @@ def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path:
     follow(folder, range(2, 3))
     again = records(folder)[1]
     assert summary_of(again)["error"] is None and of_type(again, "exit")[0].get("exit_code", 0) == 0
+
+
+def test_a_killed_run_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
+    """Its process says nothing any more, and its folder says that it is running."""
+    folder = new_run(tmp_path)
+    follow(folder, range(1, 2), "running")
+    (found,) = records(folder)
+    assert of_type(found, "exit")[0]["exit_code"] == 1
+    assert summary_of(found)["state"] == "failed" and summary_of(found)["error"].startswith("killed: ")
+
+
+def test_names_of_any_length_are_tags(tmp_path: Path) -> None:
+    folder = new_run(tmp_path, dataset__name="d" * 70)
+    assert follow(folder, range(1, 2)) == 0
+    assert "d" * 64 in of_type(records(folder)[0], "run")[0]["tags"]
+
+
+def test_a_refusal_is_told_by_its_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert follow(new_run(tmp_path, tracker__tags=[""]), range(1, 2)) != 0
+    assert "Tags must be between 1 and 64 characters" in capsys.readouterr().out
 
 
 def test_no_key_reaches_the_run_folder(tmp_path: Path) -> None:
