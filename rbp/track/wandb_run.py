@@ -48,15 +48,25 @@ class WandbRun:
         if state["state"] == "preempted":
             self.run.mark_preempting()
         self.run.finish(exit_code=0 if state["state"] == "done" else FAILED)
-        if not self.run.offline:  # finish() has waited until the service had everything
-            for file in segments(self.files):
-                mark_of(file).touch()
+        if not self.run.offline:
+            self._mark_uploaded()
         if self.run.offline and (kept := last_step(self.files)) < self.last_step:
             self.code = INCOMPLETE  # wandb itself says nothing where it cannot write
             print(
                 f"wandb's files end at step {max(kept, 0)}: is the disk full? metrics.jsonl has all",
                 file=sys.stderr,
             )
+
+    def _mark_uploaded(self) -> None:
+        """finish() has waited until the service had everything, or has given up: its log alone tells."""
+        files = segments(self.files)
+        log = files[-1].parent / "logs" / "debug-internal.log"
+        if log.exists() and b"fatal error" in log.read_bytes():
+            self.code = KEPT_OFFLINE
+            print("the service did not take everything; kept for rbp sync", file=sys.stderr)
+            return
+        for file in files:
+            mark_of(file).touch()
 
 
 def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:

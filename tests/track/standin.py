@@ -20,6 +20,7 @@ class Service(ThreadingHTTPServer):
         self.history: dict[str, dict[int, int]] = {}
         self.upserted: list[dict[str, Any]] = []
         self.complete: dict[str, int] = {}
+        self.refuses = False  # what is streamed to it
 
     @property
     def url(self) -> str:
@@ -51,6 +52,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if self.path.endswith("/graphql"):
             self._answer({"data": self._graphql(body)})
+        elif self.server.refuses:
+            self._answer({}, 400)
         else:
             self._stream(body)
             self._answer({"exitcode": None, "limits": {}})
@@ -108,9 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         if body.get("complete"):
             self.server.complete[run] = body.get("exitcode")
 
-    def _answer(self, value: Any) -> None:
+    def _answer(self, value: Any, code: int = 200) -> None:
         content = json.dumps(value).encode()
-        self.send_response(200)
+        self.send_response(code)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

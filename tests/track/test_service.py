@@ -117,6 +117,20 @@ def test_an_online_run_whose_service_died_is_uploaded_whole(
         assert sync([tmp_path]) == Counts(before=1)
 
 
+def test_what_the_service_refused_is_told_and_left_for_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with service() as server:
+        meet(server, monkeypatch)
+        server.refuses = True
+        folder = new_run(tmp_path, mode="online")
+        assert follow(folder, range(1, 3)) != 0
+        assert "the service did not take everything; kept for rbp sync" in capsys.readouterr().out
+        server.refuses = False
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        assert server.steps == {folder.name[-8:]: [7, 14]}
+
+
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_stale_run_computed_again_replaces_its_curves_in_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
