@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
 import wandb
+
 from rbp.track.segments import last_step, mark_of, segments
 from rbp.track.values import histogram, scalars, summary
 
