@@ -3,7 +3,6 @@
 Everything is made in a folder `.building-NAME`, which becomes NAME in one step when it is whole.
 """
 
-import fcntl
 import os
 import shutil
 import time
@@ -21,6 +20,7 @@ from rbp.data.manifest import MANIFEST, PARTS, open_prepared, read_manifest, wha
 from rbp.data.shards import make_all, plan, unwritable
 from rbp.data.sources import Found, NoRecordings, fingerprint
 from rbp.errors import ConfigError, DataError
+from rbp.locks import take
 from rbp.output import Screen, say
 from rbp.runfolder import read_json, write_json
 
@@ -102,15 +102,11 @@ def usable_cores() -> int:
 def _locked(file: Path) -> IO[str]:
     """Hold the lock of a preparation; the system gives it back when the process ends, however it does."""
     stream = file.open("a+")
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not take(stream):
         stream.seek(0)
         holder = stream.read().strip() or "unknown"
         stream.close()
-        raise DataError(
-            f"{file}: another process prepares these frames (pid {holder}); wait for it"
-        ) from None
+        raise DataError(f"{file}: another process prepares these frames (pid {holder}); wait for it")
     stream.truncate(0)
     stream.write(str(os.getpid()))
     stream.flush()

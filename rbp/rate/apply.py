@@ -212,10 +212,11 @@ def _leading(sizes: tuple, steps: int) -> tuple:
 
 def _check_time_axis(call: Call) -> None:
     """Raise NoRuleError where a call on sequences that show time does not leave the steps apart."""
-    if call.form is None and call.func not in functions.CHOOSING:
+    form = call.form
+    if form is None and call.func not in functions.CHOOSING:
         return  # computes with a tensor: sizes tell
     likes = [pair.looks for pair in call.pairs]
-    if not keeps_steps_apart(call, _for_one_step(call), call.form, likes, call.pairs[0].run.steps):
+    if not keeps_steps_apart(call, _for_one_step(call), form, likes, call.pairs[0].run.steps):
         raise _moves_time(call.func)
 
 

@@ -1,14 +1,13 @@
 """What is written into a run's folder by others than the run itself: queued, cancelled, failed for it."""
 
-import contextlib
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from rbp.locks import alone
 from rbp.runfolder import RunFolder, dump_yaml, read_json, write_bytes, write_json
 
 
@@ -46,16 +45,9 @@ def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
             mark(folder, "queued", job_id)
 
 
-@contextlib.contextmanager
-def unless_at_work(folder: Path) -> Iterator[bool]:
+def unless_at_work(folder: Path) -> AbstractContextManager[bool]:
     """Hold a run's lock; False where a process works in the folder."""
-    with RunFolder(folder).lock.open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+    return alone(RunFolder(folder).lock)
 
 
 def put_aside(folder: Path, code: str) -> None:

@@ -1,7 +1,6 @@
 """What a sweep keeps beside its run folders, in runs/SWEEP/.sweep: who it is, its code, its jobs' files."""
 
 import contextlib
-import fcntl
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import IO, Any
 import yaml
 
 from rbp.errors import ConfigError
+from rbp.locks import take
 from rbp.runfolder import RunFolder, dump_yaml, load_yaml, write_bytes
 
 LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
@@ -79,17 +79,13 @@ class SweepFolder:
 
     def _wait_for(self, stream: IO[str]) -> None:
         end = time.monotonic() + LOCK_WAIT
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() > end:
-                    raise ConfigError(
-                        f"{self.path}: another process has been submitting this sweep for "
-                        f"{LOCK_WAIT:.0f} s; wait for it or stop it"
-                    ) from None
-                time.sleep(0.1)
+        while not take(stream):
+            if time.monotonic() > end:
+                raise ConfigError(
+                    f"{self.path}: another process has been submitting this sweep for "
+                    f"{LOCK_WAIT:.0f} s; wait for it or stop it"
+                )
+            time.sleep(0.1)
 
 
 def sweep_of(path: Path) -> SweepFolder:

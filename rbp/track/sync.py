@@ -2,16 +2,15 @@
 
 import argparse
 import contextlib
-import fcntl
 import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from rbp.errors import UserError
+from rbp.locks import alone
 from rbp.output import say
 from rbp.runfolder import find_runs, read_result, read_state
 from rbp.track.follow import LOCK
@@ -68,7 +67,7 @@ def _sync_some(folders: list[Path]) -> Counts:
     uploaded = before = waiting = busy = 0
     with contextlib.ExitStack() as held:
         for folder in folders:
-            if not held.enter_context(_alone(folder)):
+            if not held.enter_context(alone(folder / LOCK)):
                 busy += 1
             elif not (left := [file for file in _files(folder) if not mark_of(file).exists()]):
                 before += 1
@@ -80,18 +79,6 @@ def _sync_some(folders: list[Path]) -> Counts:
         if todo:
             _upload(todo)
     return Counts(uploaded, before, waiting, busy)
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[bool]:
-    """Hold the lock of whoever tells wandb of a run; False where another process holds it."""
-    with (folder / LOCK).open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
 
 
 def _files(folder: Path) -> list[Path]:

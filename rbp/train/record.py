@@ -1,6 +1,5 @@
 """What a run writes into its folder while it works: status with a heartbeat, metrics, log, result."""
 
-import fcntl
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ from typing import IO, Any, Self
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
+from rbp.locks import take
 from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
 from rbp.train.ranks import Ranks
 from rbp.train.standing import Standing, job_id
@@ -170,7 +170,7 @@ def _lock(folder: RunFolder) -> IO[str]:
     """Take the folder for this process; the system gives it back when the process ends, however it does."""
     stream = folder.lock.open("a+")
     end = time.monotonic() + MARKING_SECONDS
-    while not _locked(stream):
+    while not take(stream):
         if time.monotonic() > end:
             stream.seek(0)
             holder = stream.read().strip() or "unknown"
@@ -183,11 +183,3 @@ def _lock(folder: RunFolder) -> IO[str]:
     stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
     stream.flush()
     return stream
-
-
-def _locked(stream: IO[str]) -> bool:
-    try:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
