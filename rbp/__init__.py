@@ -1,9 +1,14 @@
 """Spiking neural networks, trained by BPTT or by Rate-based backpropagation, side by side."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+if TYPE_CHECKING:
+    from rbp import rate
+    from rbp.rate import forward
+
+__version__ = "0.2.0"
+__all__ = ["__version__", "forward", "rate"]
 
 
 def __getattr__(name: str) -> Any:
@@ -12,3 +17,7 @@ def __getattr__(name: str) -> Any:
         rate = import_module("rbp.rate")
         return rate if name == "rate" else rate.forward
     raise AttributeError(f"module 'rbp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,15 +1,17 @@
-"""The command `rbp`: what is done beside training (`launch.py` trains)."""
+"""The command `rbp`: `rbp train` is launch.py; the others are what is done beside training."""
 
 import argparse
 import importlib
 import sys
 
+from rbp import __version__
 from rbp.errors import SweepFailed, UserError
 from rbp.output import say
 
 # Subcommand -> what it is for, its module, and of that the functions that add its arguments and run it. Only
 # the module of the one called is loaded: some need torch, and `rbp status` should answer at once.
 COMMANDS = {
+    "train": ("one run or a grid of them: python launch.py, from any folder", "", "", ""),
     "status": ("the state of every run of a sweep", "rbp.sweep.commands", "add_paths", "status"),
     "logs": ("the log of one run, and of its job", "rbp.sweep.commands", "add_run", "logs"),
     "retry": ("run again what failed or was lost", "rbp.sweep.commands", "add_retry", "retry"),
@@ -23,9 +25,14 @@ COMMANDS = {
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code."""
+    """Run one subcommand; returns the exit code: 0, 1 for a failure, 2 for a wrong command line."""
     argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["train"]:  # Hydra's own command line
+        from rbp.sweep import launch
+
+        return launch.main(argv[1:])
     parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"rbp {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, (purpose, module_name, add, run) in COMMANDS.items():
         command = commands.add_parser(name, help=purpose)

@@ -4,13 +4,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 import yaml
 
-from rbp.errors import UserError
+from rbp.config.versions import FORMAT, upgrade
+from rbp.errors import ConfigError, UserError
 
 
 class RunFolder:
@@ -159,6 +160,22 @@ def dump_yaml(values: Any) -> bytes:
     """As YAML that people read, by the fast writer where PyYAML has it."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110).encode()
+
+
+def write_config(file: Path, values: Mapping[str, Any]) -> None:
+    """Freeze a configuration in its run's folder, with the version of its format."""
+    write_bytes(file, dump_yaml({"format": FORMAT, **values}))
+
+
+def read_config(file: Path) -> dict[str, Any]:
+    """A frozen configuration, as today's schema has it. Raises ConfigError where it is gone or damaged."""
+    try:
+        values = load_yaml(file.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: text that is not UTF-8
+        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: not the config of a run: it holds no keys")
+    return upgrade(values, file)
 
 
 def write_bytes(file: Path, content: bytes) -> None:

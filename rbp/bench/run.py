@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from hydra import compose, initialize_config_dir
+from hydra import initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
-from rbp import config
 from rbp.bench.contestants import BPTT, NAMES, RELU
 from rbp.bench.figure import draw
 from rbp.bench.measure import Timing, measure, ratio
 from rbp.code_version import code_version
+from rbp.config import schema
 from rbp.errors import ConfigError
 from rbp.rate.compiled import CHOICES
 from rbp.runfolder import write_json
 from rbp.sweep.compose import freeze
-from rbp.sweep.composer import COMPOSITION_ERRORS
+from rbp.sweep.composer import COMPOSITION_ERRORS, compose_with
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF
 from rbp.train.device import choose_device, describe_machine, prepare_torch
@@ -62,7 +62,7 @@ def _tables(args: argparse.Namespace) -> list[argparse.Namespace]:
         raise ConfigError(f"--kernels {args.kernels}: one of {', '.join(CHOICES)}")
     batches = _numbers("--batch", args.batch, least=2)
     modes = _words("--step-mode", args.step_mode, ("m", "s"))
-    precisions = _words("--precision", args.precision, config.PRECISIONS)
+    precisions = _words("--precision", args.precision, schema.PRECISIONS)
     names = ("batch", "step_mode", "precision")
     values = itertools.product(batches, modes, precisions)
     return [argparse.Namespace(**vars(args) | dict(zip(names, each, strict=True))) for each in values]
@@ -129,10 +129,10 @@ def _numbers(option: str, text: str, least: int) -> list[int]:
 def _config(args: argparse.Namespace, steps: int) -> DictConfig:
     overrides = [f"arch={args.arch}", f"dataset={args.dataset}", f"step_mode={args.step_mode}"]
     overrides += [f"trainer.precision={args.precision}", f"trainer.device={args.device}"]
-    config.register()
+    schema.register()
     try:
         with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose("config", overrides)
+            cfg = compose_with(overrides)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, overrides)) from error
     cfg.T = steps

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from rbp import config
+from rbp.config import schema
 from rbp.data.framing import framing_of
 from rbp.data.loading import find_reader
 from rbp.data.prepare import EventSet
@@ -29,7 +29,7 @@ def prepare(args: argparse.Namespace) -> int:
     """Prepare every framing that the overrides ask for. Raises UserError for what cannot be."""
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: must be 1 or more")
-    config.register()
+    schema.register()
     overrides = expand([f"dataset={args.name}", *args.overrides]).hydra
     datasets = {str(cell.values["dataset"]): cell.cfg.dataset for cell in compose_grid(overrides)}
     for dataset in datasets.values():

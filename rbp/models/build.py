@@ -10,12 +10,9 @@ from hydra.utils import get_method
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from rbp.config.schema import Arch, Neuron, labels
 from rbp.errors import ConfigError
 from rbp.seeds import stream
-
-# What a group says about itself rather than to its function.
-_ARCH_LABELS = ("name", "_target_", "min_size", "channels")
-_NEURON_LABELS = ("name", "_target_")
 
 
 def build(cfg: DictConfig) -> nn.Module:
@@ -24,8 +21,8 @@ def build(cfg: DictConfig) -> nn.Module:
     The architecture's function is called as `f(neuron, in_channels, classes, **own keys of the group)`, where
     `neuron()` makes one layer of neurons. Raises ConfigError if a group's `_target_` cannot be called so.
     """
-    neuron = _target(cfg.neuron, "neuron", _NEURON_LABELS)
-    arch = _target(cfg.arch, "arch", _ARCH_LABELS, neuron, cfg.dataset.channels, cfg.dataset.classes)
+    neuron = _target(cfg.neuron, "neuron", labels(Neuron))
+    arch = _target(cfg.arch, "arch", labels(Arch), neuron, cfg.dataset.channels, cfg.dataset.classes)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(cfg.seed, "weights").initial_seed())
         try:
@@ -40,7 +37,7 @@ def build(cfg: DictConfig) -> nn.Module:
     return net
 
 
-def _target(group: DictConfig, key: str, labels: tuple[str, ...], *args: Any) -> Callable[[], nn.Module]:
+def _target(group: DictConfig, key: str, own: tuple[str, ...], *args: Any) -> Callable[[], nn.Module]:
     """The group's function with its arguments, checked but not called."""
     try:
         function = get_method(group._target_)
@@ -48,9 +45,9 @@ def _target(group: DictConfig, key: str, labels: tuple[str, ...], *args: Any) ->
         raise ConfigError(f"{key}._target_={group._target_}: cannot be imported: {error}") from error
     values = OmegaConf.to_container(group, resolve=True)
     assert isinstance(values, dict)
-    own = {str(name): value for name, value in values.items() if name not in labels}
+    arguments = {str(name): value for name, value in values.items() if name not in own}
     try:
-        inspect.signature(function).bind(*args, **own)
+        inspect.signature(function).bind(*args, **arguments)
     except (TypeError, ValueError) as error:  # ValueError: a function of C that does not tell its arguments
         raise ConfigError(f"{key}={group.name}: {group._target_} takes other keys: {error}") from error
-    return functools.partial(function, *args, **own)
+    return functools.partial(function, *args, **arguments)

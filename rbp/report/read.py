@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from rbp.identity import UNDECISIVE
+from rbp.config.identity import not_in_identity
+from rbp.config.versions import upgrade
 from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
@@ -128,6 +129,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
         values = _load(RunFolder(folder).config.read_text())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
+    if isinstance(values, dict):
+        values = upgrade(values, RunFolder(folder).config)
     whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
     return values if whole and all(isinstance(values.get(key, {}), dict) for key in GROUPS) else {}
 
@@ -154,9 +157,15 @@ def _choices(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
-    """Every further key that decides the result (rbp.identity), flat; lists as text."""
-    apart = {*UNDECISIVE, *AXES, "dataset.name", "arch.name", "dataset.T"}  # dataset.T is always T
-    return {key: value for key, value in flat(config).items() if not _below(key, apart)}
+    """Every further key that decides the result (rbp.config.identity), flat; lists as text."""
+    return {key: value for key, value in flat(config).items() if not _below(key, _apart())}
+
+
+@functools.cache
+def _apart() -> frozenset[str]:
+    return frozenset(
+        {*not_in_identity(), *AXES, "dataset.name", "arch.name", "dataset.T"}
+    )  # that is always T
 
 
 def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -170,7 +179,7 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def _below(key: str, parents: set[str]) -> bool:
+def _below(key: str, parents: frozenset[str]) -> bool:
     parts = key.split(".")
     return any(".".join(parts[:n]) in parents for n in range(1, len(parts) + 1))
 

@@ -4,12 +4,12 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+from rbp.config.launchers import LAUNCHERS, SweeperSettings
 from rbp.errors import ConfigError
 from rbp.runfolder import RunFolder
 from rbp.sweep.cells import Cell
 from rbp.sweep.frozen import read_frozen
-from rbp.sweep.launchers import LAUNCHERS, Elsewhere, elsewhere
-from rbp.sweep.plan import Options
+from rbp.sweep.launchers import Launcher, make_launcher
 from rbp.sweep.start import start
 from rbp.sweep.sweepfolder import SweepFolder
 
@@ -29,13 +29,13 @@ def again(folders: list[Path], stale: bool, wait: bool) -> None:
             )
     where = Path(str(record.get("working_directory")))
     with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config, such as dataset.root
-        start(cells, _launcher(sweep, record), Options(retry=True, rerun_stale=stale, wait=wait))
+        start(cells, _launcher(sweep, record), SweeperSettings(retry=True, rerun_stale=stale, wait=wait))
 
 
-def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Elsewhere | None:
+def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Launcher | None:
     """As the sweep was last started; None: in this process."""
     settings = dict(record["launcher"])
     name = settings.pop("name", "inline")
     if name not in ("inline", *LAUNCHERS):
         raise ConfigError(f"{sweep.record}: launcher {name}: must be one of inline, {', '.join(LAUNCHERS)}")
-    return None if name == "inline" else elsewhere(name, settings)
+    return make_launcher(name, settings)

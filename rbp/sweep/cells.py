@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.identity import folder_name, sweep_folder
+from rbp.config.identity import folder_name, sweep_folder
 
 
 @dataclass

@@ -7,16 +7,18 @@ from typing import Any
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig
 
+from rbp.config.validate import validate
 from rbp.errors import ConfigError
 from rbp.sweep.cells import Cell
 from rbp.sweep.composer import COMPOSITION_ERRORS, Composer, resolved
 from rbp.sweep.grid import Choices, Exclusions, combinations
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF, is_group, natural, options
-from rbp.validate import validate
+
+QUOTES = "'\""
 
 
 def freeze(cfg: DictConfig) -> DictConfig:
@@ -92,10 +94,16 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
         elif not override.is_sweep_override():
             fixed[key] = str(override.input_line)
         elif override.is_discrete_sweep():
-            swept[key] = list(override.sweep_string_iterator())
+            swept[key] = _values(key, override)
         else:
             raise ConfigError(f"{override.input_line}: a grid needs single values, such as {key}=1,2")
     return list(fixed.values()), swept
+
+
+def _values(key: str, override: Override) -> list[str]:
+    """The values of a sweep, ranges written out; options of a group in quotes, since some are numbers."""
+    values = list(override.sweep_string_iterator())
+    return [f"'{value.strip(QUOTES)}'" for value in values] if is_group(key) else values
 
 
 def _matching(key: str, pattern: Glob, line: str) -> list[str]:

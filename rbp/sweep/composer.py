@@ -15,6 +15,7 @@ from yaml import YAMLError
 from rbp.errors import ConfigError
 from rbp.sweep.messages import explain
 from rbp.sweep.places import is_group
+from rbp.sweep.time_steps import with_any_T
 
 # Hydra lets errors of conversion through as they are: ValueError, OverflowError.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)
@@ -29,6 +30,11 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(values, dict)
     values.pop("hydra", None)
     return {str(key): value for key, value in values.items()}
+
+
+def compose_with(overrides: list[str]) -> DictConfig:
+    """The config of these overrides, as Hydra composes it. Raises COMPOSITION_ERRORS."""
+    return with_any_T(lambda: compose("config", overrides))
 
 
 class Composer:
@@ -51,14 +57,14 @@ class Composer:
         try:
             overrides = [self._parse(line) for line in plain]
             if any(isinstance(override.value(), dict) for override in overrides):  # would be merged
-                cfg = compose("config", [*self.fixed, *lines])
+                cfg = compose_with([*self.fixed, *lines])
                 return cfg, resolved(cfg)
             if structural not in self.bases:
-                self.bases[structural] = _Base(compose("config", [*self.fixed, *structural]))
+                self.bases[structural] = _Base(compose_with([*self.fixed, *structural]))
             try:
                 return self.bases[structural].with_values(overrides)
             except OmegaConfBaseException:
-                cfg = compose("config", [*self.fixed, *lines])  # raises Hydra's own error, which says more
+                cfg = compose_with([*self.fixed, *lines])  # raises Hydra's own error, which says more
                 return cfg, resolved(cfg)
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error, [*self.fixed, *lines])) from error

@@ -3,23 +3,19 @@
 from pathlib import Path
 from typing import Any
 
-import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from rbp.config import Config
+from rbp.config.schema import Config
+from rbp.config.validate import validate
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder, load_yaml
-from rbp.validate import validate
+from rbp.runfolder import RunFolder, read_config
 
 
 def read_frozen(folder: Path) -> dict[str, Any]:
     """The values of a run's config.yaml. Raises ConfigError where it is gone, damaged or no run's config."""
     file = RunFolder(folder).config
-    try:
-        values = load_yaml(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: text that is not UTF-8
-        raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
+    values = read_config(file)
     try:
         cfg = OmegaConf.merge(OmegaConf.structured(Config), values)
         OmegaConf.to_container(cfg, throw_on_missing=True)

@@ -4,7 +4,7 @@ import textwrap
 
 from omegaconf import OmegaConf
 
-from rbp.config import SURROGATES
+from rbp.config.schema import SURROGATES
 from rbp.errors import ConfigError
 from rbp.sweep.places import groups, options, sweep_names
 from rbp.sweep.sweepfile import load_sweep

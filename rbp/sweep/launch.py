@@ -8,16 +8,17 @@ from collections.abc import Iterator
 import hydra
 from omegaconf import DictConfig
 
-from rbp import config
+from rbp.config import schema
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import hush, say
-from rbp.sweep import help_text, plugins
+from rbp.sweep import help_text
 from rbp.sweep.arguments import expand
 from rbp.sweep.compose import settle
 from rbp.sweep.composer import COMPOSITION_ERRORS
 from rbp.sweep.inline import run_one
 from rbp.sweep.messages import explain
 from rbp.sweep.places import CONF
+from rbp.sweep.time_steps import with_any_T
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -40,9 +41,8 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
-    config.register()
+    schema.register()
     help_text.register()
-    plugins.register()
     arguments = expand(argv)
     composed = _hydra(arguments.hydra, ["-m"] if arguments.grid else [])
     if composed is not None:
@@ -57,7 +57,7 @@ def _hydra(arguments: list[str], flags: list[str]) -> DictConfig | None:
     compose = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(composed.append)
     try:
         with _hydra_raises(), _argv([*flags, *arguments]):
-            compose()
+            with_any_T(compose)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, arguments)) from error
     except SystemExit as stop:

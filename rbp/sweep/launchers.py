@@ -7,10 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
-
 from rbp.code_version import code_version
+from rbp.config.launchers import LocalSettings, SlurmSettings, read_settings
 from rbp.errors import ConfigError, UserError
 from rbp.sweep import pool, slurm
 from rbp.sweep.cells import Cell
@@ -22,7 +20,7 @@ from rbp.sweep.sweepfolder import SweepFolder
 WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
 
 
-class Elsewhere(Protocol):
+class Launcher(Protocol):
     """Runs cells in processes that go on without this one."""
 
     name: str
@@ -35,7 +33,7 @@ class Elsewhere(Protocol):
         """Start or queue the runs in these folders; returns the job id of each."""
 
     def settings(self) -> dict[str, Any]:
-        """Plain values, from which `elsewhere` makes the same again."""
+        """Plain values, from which `make_launcher` makes the same again."""
 
 
 class Local:
@@ -44,12 +42,9 @@ class Local:
     name, here = "local", True
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = _read(pool.LocalSettings, values)
+        self.values = read_settings(LocalSettings, values)
 
     def check(self, cells: list[Cell]) -> None:
-        for key in ("processes", "threads"):
-            if (value := getattr(self.values, key)) is not None and value < 1:
-                raise ConfigError(f"hydra.launcher.{key}={value}: must be 1 or more, or null")
         for device in dict.fromkeys(str(cell.values["trainer"]["device"]) for cell in cells):
             if device.startswith("cuda:"):
                 raise ConfigError(
@@ -72,7 +67,7 @@ class Slurm:
     name, here = "slurm", False
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = _read(slurm.SlurmSettings, values)
+        self.values = read_settings(SlurmSettings, values)
 
     def check(self, cells: list[Cell]) -> None:
         slurm.check_settings(self.values)
@@ -91,15 +86,15 @@ class Slurm:
         return vars(self.values)
 
 
-LAUNCHERS: dict[str, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
+def make_launcher(name: str, values: Mapping[str, Any]) -> Launcher | None:
+    """The launcher of this name; None: in this process. Raises ConfigError for a wrong setting."""
+    if name == "inline":
+        return None
+    kinds: dict[str, type[Local] | type[Slurm]] = {"local": Local, "slurm": Slurm}
+    return kinds[name](values)
 
 
-def elsewhere(name: str, values: Mapping[str, Any]) -> Elsewhere:
-    """The launcher of this name with these settings. Raises ConfigError for a wrong one."""
-    return LAUNCHERS[name](values)
-
-
-def submit_cells(cells: list[Cell], launcher: Elsewhere, sweep: SweepFolder) -> None:
+def submit_cells(cells: list[Cell], launcher: Launcher, sweep: SweepFolder) -> None:
     """Freeze the cells in their folders, copy the code, and hand both to the launcher.
 
     Call it with the sweep's lock held. Raises ConfigError where the launcher refuses; nothing runs then.
@@ -150,21 +145,6 @@ def note_start(sweep: SweepFolder, cells: list[Cell], launcher: str, settings: d
         },
         {cell.name: cell.choices for cell in cells},
     )
-
-
-def _read(kind: type, values: Mapping[str, Any]) -> Any:
-    """Settings of a launcher. Raises ConfigError that names the key, its value and what is allowed."""
-    fields = kind.__dataclass_fields__  # type: ignore[attr-defined]
-    base = OmegaConf.structured(kind)
-    for key, value in values.items():
-        if key not in fields:
-            raise ConfigError(f"hydra.launcher.{key}: no such key; there are {', '.join(fields)}")
-        try:
-            base[key] = value
-        except OmegaConfBaseException as error:
-            reason = str(error).splitlines()[0]
-            raise ConfigError(f"hydra.launcher.{key}={value}: {reason}") from error
-    return OmegaConf.to_object(base)
 
 
 def _gpus() -> list[str]:

@@ -7,8 +7,9 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+from rbp.config.versions import FORMAT
 from rbp.locks import alone
-from rbp.runfolder import RunFolder, dump_yaml, read_json, write_bytes, write_json
+from rbp.runfolder import RunFolder, read_json, write_config, write_json
 
 
 def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:
@@ -17,6 +18,7 @@ def mark(folder: Path, state: str, job_id: str | None = None, error: str | None 
     before = read_json(run.status)
     kept = before if isinstance(before, dict) else {}
     told = {
+        "format": FORMAT,
         "state": state,
         "heartbeat": now,
         "started": kept.get("started"),
@@ -32,7 +34,7 @@ def mark(folder: Path, state: str, job_id: str | None = None, error: str | None 
 def freeze_in(folder: Path, values: dict[str, Any]) -> None:
     """Write the config that a job is to run; made anew so that nothing typed later changes it."""
     folder.mkdir(parents=True, exist_ok=True)
-    write_bytes(RunFolder(folder).config, dump_yaml(values))
+    write_config(RunFolder(folder).config, values)
 
 
 def mark_queued(folder: Path, job_id: str, submitted: float) -> None:

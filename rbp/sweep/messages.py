@@ -8,7 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.schema import keys
 from rbp.sweep.places import CONF, is_group, natural
+from rbp.sweep.time_steps import with_any_T
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 _NOISE = re.compile(
@@ -22,6 +24,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
     message, cause = str(error), error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if group == "T":
+            return f"T={option}: must be {keys()['T'].words}"
         return (
             f"{group}={option}: no such option of {group}; choose one of {', '.join(natural(error.options))}"
         )
@@ -33,6 +37,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
     if found := re.match(r"Ambiguous value for argument '(.*)'", message):
         plain = found[1].replace("'", "")
         return f"{plain}: several values make a grid: add -m; a list is written [a,b]"
+    if found := re.match(r"Sweep parameters '(.*)' requires --multirun", message):
+        return f"{found[1]}: several values make a grid: add -m"
     if found := re.match(r"Could not override '([^'=]+)", message):
         return _unknown_key(found[1], overrides)
     if found := re.search(r"Error merging override (.*)", message):
@@ -97,7 +103,7 @@ def _known_keys(overrides: list[str]) -> list[str]:
 
 def _keys_of(chosen: list[str]) -> list[str]:
     try:
-        cfg = compose("config", chosen)
+        cfg = with_any_T(lambda: compose("config", chosen))
     except Exception:  # a choice is wrong too: the usual keys will do
         cfg = compose("config")
     return _flatten(cfg)

@@ -5,13 +5,12 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from rbp.config.launchers import OF_THE_GRID
 from rbp.errors import ConfigError
 from rbp.sweep.places import is_group
 
 # What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
 HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")
-# What is said of a grid as a whole, not of its cells; on the command line without hydra.sweeper.
-OF_THE_GRID = ("wait", "retry", "rerun_stale", "dry_run")
 # Takes keys that are not in its file: any option of sbatch.
 OPEN = "hydra.launcher.sbatch"
 # Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.

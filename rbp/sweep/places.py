@@ -1,12 +1,21 @@
-"""Where the configuration lies: the folders conf/ and sweeps/ beside launch.py, and what is in them."""
+"""Where the configuration lies: the folders conf/ and sweeps/, and what is in them."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
-CONF = ROOT / "conf"
-SWEEPS = ROOT / "sweeps"
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = PACKAGE.parent  # of a checkout; of an installed wheel, the folder of all packages
+
+
+def _shipped(name: str) -> Path:
+    """A folder that a wheel has inside the package, and a checkout beside it."""
+    inside = PACKAGE / name
+    return inside if inside.is_dir() else ROOT / name
+
+
+CONF = _shipped("conf")
+SWEEPS = _shipped("sweeps")
 
 
 def groups() -> list[str]:

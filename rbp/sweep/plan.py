@@ -4,18 +4,9 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rbp.code_version import code_version
+from rbp.config.launchers import SweeperSettings
 from rbp.sweep.cells import Cell
 from rbp.sweep.states import STATES, State, observe
-
-
-@dataclass(frozen=True)
-class Options:
-    """hydra.sweeper.*: what a start of a sweep is to do."""
-
-    dry_run: bool = False  # show the cells; run nothing
-    retry: bool = False  # also what failed
-    rerun_stale: bool = False  # also what other code computed
-    wait: bool = True  # stay until all cells have ended
 
 
 @dataclass(frozen=True)
@@ -34,19 +25,19 @@ class Plan:
         return f"{len(self.cells)} {'cell' if one else 'cells'}: {tell_counts(self.states)}."
 
 
-def make_plan(cells: list[Cell], options: Options) -> Plan:
+def make_plan(cells: list[Cell], settings: SweeperSettings) -> Plan:
     """Look at the run folders as they are now."""
     states = observe([cell.folder for cell in cells], code_version()["hash"])
-    todo = [cell for cell, state in zip(cells, states, strict=True) if _is_wanted(state, options)]
+    todo = [cell for cell, state in zip(cells, states, strict=True) if _is_wanted(state, settings)]
     return Plan(cells, states, todo)
 
 
-def _is_wanted(state: State, options: Options) -> bool:
+def _is_wanted(state: State, settings: SweeperSettings) -> bool:
     if state.at_work or state.name == "done":
         return False
     if state.name == "stale":
-        return options.rerun_stale
-    return state.name != "failed" or options.retry
+        return settings.rerun_stale
+    return state.name != "failed" or settings.retry
 
 
 def tell_counts(states: list[State]) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rbp.config.launchers import LocalSettings
 from rbp.output import say
 from rbp.runfolder import RunFolder, read_json
 from rbp.sweep.jobs import LOCAL
@@ -22,14 +23,6 @@ from rbp.sweep.marks import mark, unless_at_work
 from rbp.sweep.worker import TRY_AGAIN
 
 LOOK = 0.2  # seconds between two looks at the processes
-
-
-@dataclass
-class LocalSettings:
-    """conf/hydra/launcher/local.yaml."""
-
-    processes: int | None = None  # null: one per GPU; without a GPU one per two cores
-    threads: int | None = None  # of each process on the CPU; null: the cores shared out
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from rbp.config.identity import run_folder
 from rbp.errors import ConfigError, UserError
-from rbp.identity import run_folder
 from rbp.sweep.cells import Cell
 
 # Linux's limits: of a name, and of a path less what lies in a run folder.

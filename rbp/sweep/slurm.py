@@ -9,50 +9,16 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rbp.config.launchers import SlurmSettings
 from rbp.errors import ConfigError
 from rbp.sweep.worker import Worker
 
 
-@dataclass
-class SlurmSettings:
-    """conf/hydra/launcher/slurm.yaml: what one asks of Slurm for each job."""
-
-    partition: str | None = None
-    account: str | None = None
-    qos: str | None = None
-    constraint: str | None = None
-    time: int = 240  # minutes; a job that reaches it is queued again and goes on
-    gpus: int = 1  # per node
-    cpus: int = 4  # per task
-    memory: float | None = None  # GB per node
-    nodes: int = 1
-    tasks: int = 1  # per node; a cell that has more than one trains with DistributedDataParallel
-    parallel: int = 64  # jobs of a submission at a time
-    cells_per_job: int = 1  # one after another
-    signal_delay: int = 120  # seconds before a time limit at which a job is told to save
-    max_timeouts: int = 100  # time limits after which a job is not queued again
-    setup: list[str] = field(default_factory=list)  # lines of shell before the job, such as module load
-    sbatch: dict[str, Any] = field(default_factory=dict)  # any other option of sbatch: {mail-user: me@there}
-    python: str | None = None  # how a node starts Python, such as a container; null: as here
-
-    @property
-    def ranks(self) -> int:
-        return self.nodes * self.tasks
-
-
 def check_settings(settings: SlurmSettings) -> None:
-    """Raise ConfigError where a value cannot be, or this machine has no Slurm."""
-    least = {"time": 1, "gpus": 0, "cpus": 1, "nodes": 1, "tasks": 1, "parallel": 1, "cells_per_job": 1}
-    least |= {"signal_delay": 1, "max_timeouts": 0}
-    for key, smallest in least.items():
-        if (value := getattr(settings, key)) < smallest:
-            raise ConfigError(f"hydra.launcher.{key}={value}: must be {smallest} or more")
-    if settings.memory is not None and not 0 < settings.memory < math.inf:
-        raise ConfigError(f"hydra.launcher.memory={settings.memory}: must be null or a number of GB above 0")
+    """Raise ConfigError where values do not fit together, or this machine has no Slurm."""
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
             f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "

@@ -4,13 +4,14 @@ import sys
 import traceback
 from pathlib import Path
 
+from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, SweepFailed, UserError
 from rbp.output import say
 from rbp.sweep.cells import Cell
 from rbp.sweep.inline import attempt, begins
-from rbp.sweep.launchers import Elsewhere, note_start, submit_cells
+from rbp.sweep.launchers import Launcher, note_start, submit_cells
 from rbp.sweep.marks import put_aside
-from rbp.sweep.plan import Options, Plan, make_plan
+from rbp.sweep.plan import Plan, make_plan
 from rbp.sweep.preflight import preflight
 from rbp.sweep.states import State, code_of, observe
 from rbp.sweep.sweepfolder import SweepFolder
@@ -18,14 +19,14 @@ from rbp.sweep.table import Row, print_table
 from rbp.sweep.watch import watch
 
 
-def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> None:
+def start(cells: list[Cell], launcher: Launcher | None, settings: SweeperSettings) -> None:
     """Run a sweep; launcher None: in this process. Raises SweepFailed if a cell has failed or is lost."""
     if cells[0].values["eval_only"]:
         _evaluate(cells, launcher)
         return
     sweep = SweepFolder(cells[0].folder.parent)
-    plan = make_plan(cells, options)
-    if options.dry_run:
+    plan = make_plan(cells, settings)
+    if settings.dry_run:
         _show(plan)
         return
     if launcher:
@@ -33,13 +34,13 @@ def start(cells: list[Cell], launcher: Elsewhere | None, options: Options) -> No
     preflight(plan.todo, devices=launcher is None or launcher.here)
     say(plan.told())
     if launcher is None:
-        states = _run_here(sweep, plan, options)
+        states = _run_here(sweep, plan, settings)
     else:
-        states = _run_elsewhere(sweep, plan, launcher, options)
-    _finish(sweep, cells, states, options)
+        states = _run_elsewhere(sweep, plan, launcher, settings)
+    _finish(sweep, cells, states, settings)
 
 
-def _evaluate(cells: list[Cell], launcher: Elsewhere | None) -> None:
+def _evaluate(cells: list[Cell], launcher: Launcher | None) -> None:
     if launcher is not None:
         raise ConfigError(
             f"hydra/launcher={launcher.name}: evaluation runs here; leave it out with eval_only"
@@ -63,19 +64,19 @@ def _show(plan: Plan) -> None:
     say(f"{plan.told()} {len(plan.todo)} to run; nothing was started.")
 
 
-def _run_here(sweep: SweepFolder, plan: Plan, options: Options) -> list[State]:
+def _run_here(sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
     """One cell after another; each is looked at once more, as another process may have had it meanwhile."""
     if plan.todo:
         with sweep.locked():
             note_start(sweep, plan.cells, "inline", {})
     errors, todo = {}, {cell.name for cell in plan.todo}
     for number, cell in enumerate(plan.cells, 1):
-        if cell.name not in todo or not make_plan([cell], options).todo:
+        if cell.name not in todo or not make_plan([cell], settings).todo:
             continue
         _make_room(cell)
         say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
         errors[cell.name] = attempt(cell).error
-    states = make_plan(plan.cells, options).states
+    states = make_plan(plan.cells, settings).states
     # A run that could not even begin has written nothing.
     return [
         State("failed", reason=error) if state.name == "new" and (error := errors.get(cell.name)) else state
@@ -90,21 +91,23 @@ def _make_room(cell: Cell) -> None:
         put_aside(cell.folder, code_of(state.result) or "unknown")
 
 
-def _run_elsewhere(sweep: SweepFolder, plan: Plan, launcher: Elsewhere, options: Options) -> list[State]:
+def _run_elsewhere(
+    sweep: SweepFolder, plan: Plan, launcher: Launcher, settings: SweeperSettings
+) -> list[State]:
     cells = plan.cells
     if plan.todo:
         with sweep.locked():
-            todo = make_plan(cells, options).todo  # another start may have been quicker
+            todo = make_plan(cells, settings).todo  # another start may have been quicker
             if todo:
                 submit_cells(todo, launcher, sweep)
                 note_start(sweep, cells, launcher.name, launcher.settings())
                 say(f"{len(todo)} submitted to {launcher.name}.")
-    if options.wait:
+    if settings.wait:
         watch(cells, sweep.path)
-    return make_plan(cells, options).states
+    return make_plan(cells, settings).states
 
 
-def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], options: Options) -> None:
+def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], settings: SweeperSettings) -> None:
     """The table of all cells, and where to look further."""
     print_table([_row(cell, state) for cell, state in zip(cells, states, strict=True)])
     say(f"Files: {sweep.path}")
@@ -121,7 +124,7 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], options:
         for cell, state in zip(cells, states, strict=True)
         if not (state.is_done or state.at_work)
     ]
-    if unfinished and options.wait:
+    if unfinished and settings.wait:
         raise SweepFailed(
             f"{len(unfinished)} of the cells did not end: {', '.join(unfinished[:5])}; "
             "the same command goes on with them"

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.runfolder import RunFolder, load_yaml, read_lines, read_result, read_state
+from rbp.runfolder import RunFolder, read_config, read_lines, read_result, read_state
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
@@ -37,7 +37,7 @@ def follow(folder: Path) -> int:
     """Feed the tracker of the run's config until the run is over; returns the exit code."""
     alone = (folder / LOCK).open("a")
     fcntl.flock(alone, fcntl.LOCK_EX)  # an earlier start's may still be finishing
-    config = load_yaml(RunFolder(folder).config.read_text())
+    config = read_config(RunFolder(folder).config)
     sink = open_sink(config, folder)
     step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
     while not over:

@@ -11,10 +11,10 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.code_version import code_version
+from rbp.config.identity import folder_name, identity
 from rbp.data import Splits, load, n_train_batches
 from rbp.data.stage import staged
 from rbp.errors import CheckpointError, ConfigError
-from rbp.identity import folder_name, identity
 from rbp.models import build
 from rbp.rate import data_parallel, forward
 from rbp.seeds import stream

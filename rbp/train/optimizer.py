@@ -9,11 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from rbp.config.schema import Optimizer, labels
 from rbp.errors import ConfigError
 from rbp.rate.supported import is_neuron
-
-# What the group says besides the arguments of torch's optimizer.
-_OWN_KEYS = ("name", "_target_", "schedule", "warmup_epochs")
 
 
 def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
@@ -24,7 +22,7 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimi
     """
     values = OmegaConf.to_container(cfg.optimizer, resolve=True)
     assert isinstance(values, dict)
-    keys: dict[str, Any] = {str(k): v for k, v in values.items() if k not in _OWN_KEYS}
+    keys: dict[str, Any] = {str(k): v for k, v in values.items() if k not in labels(Optimizer)}
     try:
         optimizer = get_class(cfg.optimizer._target_)(_groups(net, keys.pop("weight_decay", 0.0)), **keys)
     except (TypeError, ValueError, ImportError) as error:

@@ -12,9 +12,10 @@ from typing import IO, Any, Self
 
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.versions import FORMAT
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.locks import take
-from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_json
+from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_config, write_json
 from rbp.train.ranks import Ranks
 from rbp.train.standing import Standing, job_id
 
@@ -32,6 +33,7 @@ class Record:
 
     def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
         self.folder, self.cfg = folder, cfg
+        self._values: Any = OmegaConf.to_container(cfg)
         self.started = time.time()
         self.standing = Standing(cfg.trainer.epochs)
         self._room = folder.path / ".room"  # kept free for the last words of a run that fills the disk
@@ -43,7 +45,7 @@ class Record:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.folder)
             self._room.write_bytes(bytes(ROOM))
-            write_bytes(self.folder.config, OmegaConf.to_yaml(self.cfg).encode())
+            write_config(self.folder.config, self._values)
             self._say("running")
         except OSError as error:
             raise ConfigError(
@@ -123,6 +125,7 @@ class Record:
     def _say(self, state: str, error: str | None = None) -> None:
         now = time.time()
         status = {
+            "format": FORMAT,
             "state": state,
             "heartbeat": now,
             "started": self.started,

@@ -10,8 +10,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.identity import folder_name, grad_mode
+from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
-from rbp.identity import folder_name
 from rbp.output import say
 from rbp.runfolder import RunFolder
 from rbp.track import Tracker
@@ -175,6 +176,7 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
     cfg, last, best = job.cfg, history.last, history.best
     step_seconds = history.costs.step_median()
     return {
+        "format": FORMAT,
         "name": folder_name(cfg),
         "config": _choices(cfg),
         "params": sum(p.numel() for p in job.net.parameters()),
@@ -203,7 +205,8 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
 
 def _choices(cfg: DictConfig) -> dict[str, Any]:
     named = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
-    return named | {key: cfg[key] for key in ("step_mode", "grad_mode", "T", "seed")}
+    axes = {"step_mode": cfg.step_mode, "grad_mode": grad_mode(cfg), "T": cfg.T, "seed": cfg.seed}
+    return named | axes
 
 
 def _as_line(metrics: dict[str, Any], epochs: int) -> str:

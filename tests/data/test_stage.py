@@ -9,10 +9,10 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
+from rbp.config.schema import keys
 from rbp.data import load, stage
 from rbp.data.stage import staged
 from rbp.errors import DataError
-from rbp.rules import RULES
 from tests.data.files import dataset_config, write_cifar10
 from tests.tiny import tiny_disk
 
@@ -120,5 +120,6 @@ def test_a_full_disk_is_named_and_nothing_by_half_is_left(tmp_path: Path) -> Non
 
 
 def test_the_key_is_null_or_a_path() -> None:
-    _, allowed = RULES["dataset.stage"]
-    assert [allowed(value) for value in (None, "$TMPDIR", "", " ")] == [True, True, False, False]
+    allowed = keys()["dataset.stage"].allowed
+    assert allowed is not None
+    assert [allowed.holds(value) for value in (None, "$TMPDIR", "", " ")] == [True, True, False, False]

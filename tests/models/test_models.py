@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from spikingjelly.activation_based import neuron
 from torch import nn
 
-from rbp.config import SURROGATES
+from rbp.config.schema import SURROGATES
 from rbp.errors import ConfigError
 from rbp.models import build
 from tests.test_config import make

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.identity import folder_name
+from rbp.config.identity import folder_name
 from tests.test_config import make
 
 MACHINE = {"device": "AMD EPYC, 2 cores", "device_type": "cpu", "driver": None, "threads": 2}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp import config
+from rbp.config import schema
 from rbp.errors import ConfigError
 from rbp.sweep import places, sweepfile
 from rbp.sweep.arguments import expand
@@ -13,8 +13,8 @@ from rbp.sweep.grid import Exclusions, combinations
 
 
 @pytest.fixture(autouse=True)
-def schema() -> None:
-    config.register()
+def registered() -> None:
+    schema.register()
 
 
 @pytest.fixture

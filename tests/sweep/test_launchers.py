@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp import config
+from rbp.config import schema
 from rbp.errors import ConfigError
 from rbp.runfolder import RESULT_KEYS, read_result
 from rbp.sweep import slurm
@@ -16,7 +16,7 @@ from rbp.sweep.sweepfolder import SweepFolder
 
 
 def cells(*overrides: str) -> list[Cell]:
-    config.register()
+    schema.register()
     return compose_grid(list(overrides))
 
 
@@ -76,6 +76,6 @@ def test_a_batch_that_the_tasks_cannot_share_is_refused_before_submission(
 @pytest.mark.parametrize("memory", [0, -1, float("nan"), float("inf")])
 def test_memory_that_no_node_has_is_refused(memory: float) -> None:
     with pytest.raises(
-        ConfigError, match=r"hydra.launcher.memory=.*: must be null or a number of GB above 0"
+        ConfigError, match=r"hydra.launcher.memory=.*: must be null or a finite number above 0"
     ):
-        slurm.check_settings(slurm.SlurmSettings(memory=memory))
+        Slurm({"memory": memory})

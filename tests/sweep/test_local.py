@@ -14,11 +14,12 @@ import pytest
 import torch
 
 from rbp import cli
+from rbp.config.launchers import LocalSettings
 from rbp.runfolder import RunFolder, read_json
 from rbp.sweep import again
 from rbp.sweep.launch import main
 from rbp.sweep.marks import unless_at_work
-from rbp.sweep.pool import LocalSettings, share_out
+from rbp.sweep.pool import share_out
 from rbp.sweep.start import start
 from rbp.sweep.states import observe
 from rbp.sweep.sweepfolder import SweepFolder
@@ -133,7 +134,10 @@ def test_every_process_has_a_device_or_a_share_of_the_cores(
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("hydra.launcher.processes=0", "hydra.launcher.processes=0: must be 1 or more"),
+        (
+            "hydra.launcher.processes=0",
+            "hydra.launcher.processes=0: must be null or a whole number",
+        ),
         ("hydra.launcher.processes=abc", "hydra.launcher.processes=abc"),
         ("hydra.launcher.foo=1", "hydra.launcher.foo: no such key"),
         ("wait=perhaps", "wait=perhaps: must be true or false"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
-from rbp.identity import folder_name, run_folder
 from rbp.runfolder import RESULT_KEYS, read_result
 from rbp.sweep import help_text, places, preflight, sweepfile
 from rbp.sweep.launch import main
@@ -185,7 +185,7 @@ def test_all_problems_of_all_cells_are_told_and_nothing_runs(
     line = "-m T=0,4 arch=vgg11,resnet18 optimizer.lr=-1,0.1 trainer.epochs=0"
     assert main(line.split()) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert any("T=0: no such option" in line and "4 of 8 cells" in line for line in lines)
+    assert any("T=0: must be a whole number" in line and "4 of 8 cells" in line for line in lines)
     assert any("optimizer.lr=-1" in line and "2 of 8 cells" in line for line in lines)
     assert any("trainer.epochs=0" in line and "4 of 8 cells" in line for line in lines)
     assert any("arch=vgg11 with dataset=digits" in line or "trainer.epochs" in line for line in lines)
@@ -372,7 +372,7 @@ def test_bare_numbers_of_a_group_and_lists_are_values_of_a_grid(stub: Stub, swee
         ("gird: {T: [4]}", "unknown gird; allowed: name, about, fixed, grid"),
         ("grid: {T: [4", "not valid YAML"),
         ("- a", "must hold keys"),
-        ("grid: {T: [7]}", "T=7: no such option of T"),
+        ("grid: {T: [7.5]}", "T=7.5: must be a whole number"),
         ("fixed: {trainer.epoch: 1}", "did you mean trainer.epochs?"),
         ("3", "bad.yaml: not valid YAML"),
         (b"about: \xff\xfe", "bad.yaml: not valid YAML"),

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.identity import run_folder
+from rbp.config.identity import run_folder
 from rbp.runfolder import RunFolder
 from rbp.train import train
 from tests.test_config import make

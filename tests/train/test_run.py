@@ -12,9 +12,9 @@ import torch
 import torch.nn.functional as F
 from omegaconf import OmegaConf
 
+from rbp.config.identity import identity
 from rbp.errors import ConfigError, TrainingError
-from rbp.identity import identity
-from rbp.runfolder import RunFolder, append_line, read_result, write_json
+from rbp.runfolder import RunFolder, append_line, read_config, read_result, write_json
 from rbp.train import evaluate, record, train
 from rbp.train import run as run_module
 from rbp.train.checkpoint import load_checkpoint
@@ -136,7 +136,7 @@ def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     cfg, run = short(tmp_path)
     result = train(cfg, run.path)
     assert json.loads(run.result.read_text()) == result == read_result(run.path)
-    assert OmegaConf.load(run.config) == cfg
+    assert read_config(run.config) == cfg
     status = json.loads(run.status.read_text())
     assert status["state"] == "done" and status["error"] is None and status["started"] <= status["ended"]
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]

@@ -1,0 +1,89 @@
+"""Rules across keys and groups: what fits together."""
+
+from collections.abc import Iterator
+
+from omegaconf import DictConfig
+
+from rbp.config.text import text
+
+# What they read must be allowed by itself.
+READ_ACROSS = {
+    "arch.name",
+    "dataset.augment.crop",
+    "dataset.augment.cutout",
+    "dataset.augment.roll",
+    "dataset.frames",
+    "dataset.size",
+    "dataset.channels",
+    "neuron.v_threshold",
+    "neuron.v_reset",
+    "optimizer.warmup_epochs",
+    "trainer.epochs",
+}
+
+
+def misfits(cfg: DictConfig) -> Iterator[str]:
+    """What does not fit together in a configuration, one line each."""
+    yield from _network_and_images(cfg)
+    yield from _images(cfg.dataset)
+    if cfg.dataset.get("frames") is not None:
+        yield from _frames(cfg)
+    yield from _training(cfg)
+    yield from _tracker(cfg.tracker)
+    if cfg.checkpoint is not None and not cfg.eval_only:
+        yield f"checkpoint={cfg.checkpoint}: is read with eval_only=true only; a run goes on by itself"
+
+
+def _network_and_images(cfg: DictConfig) -> Iterator[str]:
+    data, arch = cfg.dataset, cfg.arch
+    if (smallest := arch.get("min_size")) and data.size < smallest:
+        yield (
+            f"arch={arch.name} with dataset={data.name}: the network halves the image too often for "
+            f"{data.size} x {data.size}; it needs at least {smallest} x {smallest}"
+        )
+    if (wanted := arch.get("channels")) and data.channels != wanted:
+        yield (
+            f"arch={arch.name} with dataset={data.name}: the images have {data.channels} channels, "
+            f"the network takes {wanted}"
+        )
+
+
+def _images(data: DictConfig) -> Iterator[str]:
+    for key in ("mean", "std"):
+        if len(data[key]) != data.channels:
+            yield f"dataset.{key}={list(data[key])}: must have one number per channel, {data.channels}"
+    if data.augment.autoaugment and data.channels != 3:
+        yield (
+            f"dataset.augment.autoaugment=true with dataset={data.name}: AutoAugment works on 3 colour "
+            f"channels, the images have {data.channels}"
+        )
+    for key in ("crop", "cutout", "roll"):
+        if data.augment.get(key, 0) > data.size:
+            yield f"dataset.augment.{key}={data.augment[key]}: must be at most dataset.size={data.size}"
+
+
+def _frames(cfg: DictConfig) -> Iterator[str]:
+    """What an event data set must say beyond what a static one does."""
+    data = cfg.dataset
+    for key in ("frames_by", "on_error", "split_seed"):
+        if data[key] is None:
+            yield f"dataset.{key}=null: must be set where dataset.frames is"
+    if data.T != cfg.T:
+        yield f"dataset.T={text(data.T)}: must be the run's T={cfg.T}, as many frames as time steps"
+
+
+def _training(cfg: DictConfig) -> Iterator[str]:
+    neuron, optimizer, trainer = cfg.neuron, cfg.optimizer, cfg.trainer
+    v_reset, v_threshold = neuron.get("v_reset"), neuron.get("v_threshold")
+    if v_reset is not None and v_threshold is not None and v_reset >= v_threshold:
+        yield f"neuron.v_reset={v_reset}: must be null or below neuron.v_threshold={v_threshold}"
+    if optimizer.get("warmup_epochs", 0) >= trainer.epochs:
+        warmup = optimizer.warmup_epochs
+        yield f"optimizer.warmup_epochs={warmup}: must be below trainer.epochs={trainer.epochs}"
+
+
+def _tracker(tracker: DictConfig) -> Iterator[str]:
+    if tracker.name == "none" and tracker.mode != "disabled":
+        yield f"tracker.mode={text(tracker.mode)}: must be disabled with tracker=none, which shows nothing"
+    if tracker.name == "tensorboard" and tracker.mode == "online":
+        yield "tracker.mode=online: must be offline or disabled with tracker=tensorboard, which writes files"

@@ -1,0 +1,246 @@
+"""Every key of a run's configuration: type, meaning, what it may be, whether it decides the result.
+
+Hydra merges conf/*.yaml and the command line into `Config`, so that an unknown key or a wrong type is refused
+by name. The groups arch, neuron and optimizer are open: each option has keys of its own, of which the usual
+ones are declared here.
+"""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+
+from rbp.config import allowed
+from rbp.config.allowed import above, at_least, between, one_of, or_null
+from rbp.config.key import Key, group, key
+from rbp.config.key import keys as keys_of
+
+PRECISIONS = ("fp32", "bf16")
+KERNELS = ("auto", "plain", "compiled")
+INITIAL_WEIGHTS = ("default", "published")
+SURROGATES = (
+    "sigmoid",
+    "atan",
+    "piecewise_quadratic",
+    "piecewise_exp",
+    "soft_sign",
+    "super_spike",
+    "erf",
+)
+_STATIC = "only where images are static"
+
+
+@dataclass
+class Augment:
+    """Random changes of the training images."""
+
+    crop: int = key("pixels of padding before a random crop back to size; 0: off", at_least(0))
+    flip: bool = key("left to right, every other image")
+    autoaugment: bool = key("the CIFAR-10 policy; needs 3 channels")
+    cutout: int = key("side of the square that is blanked; 0: off", at_least(0))
+    roll: int = key("most pixels that an image is moved by, around its edges; 0: off", at_least(0), default=0)
+
+
+@dataclass
+class Recipe:
+    """What suits a data set; trainer and optimizer read it unless they say otherwise."""
+
+    epochs: int = key("for trainer.epochs")
+    batch_size: int = key("for trainer.batch_size")
+    lr: float = key("for the learning rate of sgd")
+    weight_decay: float = key("for the weight decay of sgd")
+
+
+@dataclass
+class Dataset:
+    """Where images come from and how they reach the network."""
+
+    name: str = key("of the data set", allowed.NAME)
+    _target_: str = key("a function (root, download) -> (train, test)")
+    root: str = key("the folder with the files", decides=False)
+    download: bool = key("fetch missing files", decides=False)
+    stage: str | None = key(
+        "a folder on the node's own disk to copy root to and read from, such as $SLURM_TMPDIR/rbp",
+        or_null(allowed.FOLDER, "none"),
+        default=None,
+        decides=False,
+    )
+    channels: int = key("of an image", at_least(1))
+    size: int = key("side of the square images", at_least(1))
+    classes: int = key("number of labels", at_least(2))
+    mean: list[float] = key("per channel, of pixel/255 or of event counts", allowed.MEANS)
+    std: list[float] = key("standard deviation per channel", allowed.DEVIATIONS)
+    augment: Augment = group(Augment, "random changes of the training images")
+    val_split: float = key("share of the training images held out for validation", allowed.SHARE)
+    recipe: Recipe = group(Recipe, "what suits the data set; trainer and optimizer read it", decides=False)
+    T: int | None = key("of event data: frames per recording, always the run's T", default=None)
+    frames: str | None = key(
+        "of event data: event counts, or the published code's 8-bit images",
+        or_null(one_of("counts", "paper"), _STATIC),
+        default=None,
+    )
+    frames_by: str | None = key(
+        "of event data: as many events per frame, or as long a time",
+        or_null(one_of("number", "time"), _STATIC),
+        default=None,
+    )
+    split_seed: int | None = key(
+        "of event data: draws the split into training and test recordings", or_null(at_least(0)), default=None
+    )
+    on_error: str | None = key(
+        "of event data: a broken recording stops, or is left out and listed",
+        or_null(one_of("raise", "skip"), _STATIC),
+        default=None,
+    )
+    prepared: str | None = key(
+        "of event data: folder of the prepared frames; null: root/prepared", default=None, decides=False
+    )
+
+
+@dataclass
+class Arch:
+    """The network. Further keys of an option are arguments of its function."""
+
+    name: str = key("of the architecture", allowed.NAME, label=True, required=True)
+    _target_: str = key(
+        "a function (neuron, in_channels, classes, ...) -> network",
+        allowed.FUNCTION,
+        label=True,
+        required=True,
+    )
+    min_size: int | None = key("smallest side of an image that fits", label=True, decides=False)
+    channels: int | None = key("image channels it needs; null: any", label=True, decides=False)
+    init: str = key("initial weights: torch's, or normal with deviation 0.5", one_of(*INITIAL_WEIGHTS))
+    size: int = key("side of the images, where the network must know it")
+
+
+@dataclass
+class Neuron:
+    """The spiking neuron and its surrogate gradient."""
+
+    name: str = key("of the neuron", allowed.NAME, label=True, required=True)
+    _target_: str = key("a function (...) -> layer of neurons", allowed.FUNCTION, label=True, required=True)
+    tau: float = key("membrane time constant; the paper's leak 0.2 is 1 - 1/tau", above(1))
+    init_tau: float = key("where a learnt membrane time constant starts", above(1))
+    decay_input: bool = key("true: the input is divided by tau", allowed.YES_NO)
+    v_threshold: float = key("membrane potential at which a neuron spikes", above(0))
+    v_reset: float | None = key(
+        "membrane potential after a spike",
+        or_null(allowed.NUMBER, "soft reset, by subtracting the threshold"),
+    )
+    detach_reset: bool = key("true: no gradient through the reset", allowed.YES_NO)
+    surrogate: str = key("the derivative that stands in for the spike's", one_of(*SURROGATES))
+    alpha: float = key("sharpness of the surrogate: the larger, the narrower", above(0))
+
+
+@dataclass
+class Optimizer:
+    """torch's optimizer and the learning rate over the epochs. Further keys are its arguments."""
+
+    name: str = key("of the optimizer", allowed.NAME, label=True, required=True)
+    _target_: str = key("a class of torch.optim", allowed.FUNCTION, label=True, required=True)
+    lr: float = key("learning rate", above(0))
+    momentum: float = key("of sgd", allowed.SHARE)
+    betas: list[float] = key("of adamw", allowed.BETAS)
+    weight_decay: float = key("not on norms nor biases", allowed.NOT_NEGATIVE)
+    schedule: str = key("cosine (to 0 at the end) or constant", one_of("cosine", "constant"), label=True)
+    warmup_epochs: int = key("epochs over which the learning rate rises linearly", at_least(0), label=True)
+
+
+@dataclass
+class Trainer:
+    """How long, where, how precisely, and what counts as the result."""
+
+    name: str = key("of the protocol", decides=False)
+    epochs: int = key("passes over the training images", at_least(1))
+    batch_size: int = key("images per training step, over all ranks", at_least(1))
+    eval_batch_size: int = key("images at once in evaluation", at_least(1))
+    device: str = key("auto: the first GPU if there is one", allowed.DEVICE, decides=False)
+    precision: str = key("bf16: mixed", one_of(*PRECISIONS))
+    loss_over_T: bool = key("true: the loss is divided by T in rate mode, as the published code does")
+    headline: str = key("the epoch whose accuracy counts", one_of("last", "best"))
+    initial_weights: str = key(
+        "where an architecture reads it (arch.init)", one_of(*INITIAL_WEIGHTS), decides=False
+    )
+    limit_batches: int | None = key("training and test batches per epoch; null: all", or_null(at_least(1)))
+    deterministic: bool = key("the same bits again on the same machine")
+    checkpoint_minutes: float | None = key(
+        "between checkpoints in mid-epoch, besides those after every epoch",
+        or_null(above(0), "never"),
+        default=10.0,
+        decides=False,
+    )
+    threads: int | None = key(
+        "CPU threads; null: torch's choice", or_null(between(1, allowed.MOST_THREADS)), decides=False
+    )
+    chunk: int | None = key(
+        "rate mode, step mode m: time steps in memory at once; null: all",
+        or_null(between(1, 10**6)),
+        decides=False,
+    )
+    kernels: str = key("of rate mode; auto: compiled on a GPU", one_of(*KERNELS), decides=False)
+    log_every: int = key("batches between two lines of log", at_least(1), decides=False)
+    progress: str = key(
+        "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), decides=False
+    )
+
+
+@dataclass
+class Tracker:
+    """The dashboard beside the run folder; its password is never in a config."""
+
+    name: str = key("of the dashboard", one_of("wandb", "tensorboard", "none"))
+    mode: str = key("offline: nothing leaves this machine", one_of("offline", "online", "disabled"))
+    project: str = key("of the dashboard", allowed.SHORT_NAME)
+    entity: str | None = key("account or team; null: the account's own")
+    tags: list[str] = key("beside data set, arch, T and modes", allowed.TAGS)
+
+
+@dataclass
+class Sweep:
+    """The grid that a run belongs to; filled by sweeps=NAME."""
+
+    name: str | None = key("the folder below runs_dir; null: single", or_null(allowed.FOLDER_NAME))
+    about: str = key("what the grid is to show")
+
+
+@dataclass
+class Config:
+    """One run: a cell of the grid."""
+
+    T: int = key("time steps", at_least(1))
+    step_mode: str = key("m: all time steps layer by layer; s: step by step", one_of("m", "s"))
+    grad_mode: str = key(
+        "bptt: backpropagation through time; rate: Rate-based backpropagation", one_of("bptt", "rate")
+    )
+    seed: int = key("of initial weights, data order and augmentation", at_least(0))
+    runs_dir: str = key("run folders lie below it", allowed.FOLDER, decides=False)
+    checkpoint: str | None = key(
+        "what eval_only evaluates; null: the run's own last", or_null(allowed.CHECKPOINT), decides=False
+    )
+    eval_only: bool = key("evaluate instead of training", decides=False)
+    dataset: Dataset = group(Dataset, "images, and the recipe that suits them")
+    arch: dict[str, Any] = group(Arch, "the network", open=True)
+    neuron: dict[str, Any] = group(Neuron, "the spiking neuron and its surrogate gradient", open=True)
+    optimizer: dict[str, Any] = group(Optimizer, "with its learning rate and schedule", open=True)
+    trainer: Trainer = group(Trainer, "how long, where, how precisely, and what counts as the result")
+    tracker: Tracker = group(Tracker, "a dashboard beside the run folder", decides=False)
+    sweep: Sweep = group(Sweep, "the grid that a run belongs to", decides=False)
+
+
+@functools.cache
+def keys() -> dict[str, Key]:
+    """Every key of a run's configuration by its dotted name."""
+    return keys_of(Config)
+
+
+@functools.cache
+def labels(kind: type) -> tuple[str, ...]:
+    """Of a group with a `_target_`: the keys that describe an option and are no arguments of its function."""
+    return tuple(name for name, declared in keys_of(kind).items() if declared.label)
+
+
+def register() -> None:
+    """Make the schema known to Hydra, as the first line of conf/config.yaml."""
+    ConfigStore.instance().store(name="schema", node=Config, provider="rbp")
