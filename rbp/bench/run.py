@@ -14,9 +14,9 @@ from rich.console import Console
 from rbp.bench.contestants import BPTT, NAMES, RELU
 from rbp.bench.figure import draw
 from rbp.bench.measure import Timing, measure, ratio
-from rbp.code_version import code_version
 from rbp.config import schema
 from rbp.errors import ConfigError
+from rbp.provenance import code_version
 from rbp.rate.compiled import CHOICES
 from rbp.runfolder import write_json
 from rbp.sweep.compose import freeze
@@ -109,7 +109,7 @@ def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
         "chunk": args.chunk,
     }
     machine = describe_machine(cfgs[0], device) | {"deterministic": False, "kernels": args.kernels}
-    record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(), "rows": table}
+    record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(cfgs[0]), "rows": table}
     write_json(args.out / f"{stem}.json", record)
     draw(record, args.out / f"{stem}.svg")
     print(f"on {machine['device']}, {machine['threads']} threads, torch {machine['torch']}")

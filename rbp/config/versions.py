@@ -32,6 +32,11 @@ def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str
     return _complete(_renamed(found, today), Config)
 
 
+def todays_target(name: str) -> str:
+    """The name of a function of ours today, whichever version's name is given."""
+    return {before: now for now, before in MOVED.items()}.get(name, name)
+
+
 def refuse_newer(number: Any, file: object) -> None:
     """Raise ConfigError for a format that this version does not know."""
     if not isinstance(number, int) or number > FORMAT:

@@ -53,10 +53,10 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
         sweeps[label] = _sweep(label, folder, members)
     abouts = [str(about) for run in runs if (about := (run.config.get("sweep") or {}).get("about"))]
     done = [run for run in runs if run.result]
-    machines, code = Counter(_machine(run.machine) for run in done), Counter(_code(run.code) for run in done)
+    machines, code = Counter(_machine(run.machine) for run in done), Counter(_code(run) for run in done)
     warnings = [f"Not readable: {problem}" for problem in problems]
     warnings += doubles
-    versions = len({_code(run.code) for run in shown if run.result})
+    versions = _versions([run.code for run in shown if run.result])
     if versions > 1:
         warnings.append(f"Results of {versions} versions of the code stand side by side: see What was run.")
     written = time.strftime("%Y-%m-%d %H:%M:%S")
@@ -117,5 +117,18 @@ def _machine(machine: dict[str, Any]) -> str:
     return ", ".join(told).removeprefix("device ") or "unknown"
 
 
-def _code(code: dict[str, Any]) -> str:
-    return f"version {code.get('version', '?')}, hash {code.get('hash', '?')}"
+def _code(run: Run) -> str:
+    """The code of a run. Its hash is of its network too: two networks have two."""
+    packages = (run.result or {}).get("packages")
+    beside = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, dict) else []
+    told = f"rbp {run.code.get('version', '?')}, code {run.code.get('hash', '?')}"
+    return f"{told}, with {', '.join(beside)}" if beside else told
+
+
+def _versions(codes: list[dict[str, Any]]) -> int:
+    """How many versions of the code there are at least: of one network, or by their numbers."""
+    hashes: dict[str, set[str]] = {}
+    for code in codes:
+        hashes.setdefault(str(code.get("targets")), set()).add(str(code.get("hash")))
+    of_one_network = max((len(found) for found in hashes.values()), default=0)
+    return max(of_one_network, len({str(code.get("version")) for code in codes}))

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rbp.code_version import code_version
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
 from rbp.runfolder import RunFolder
@@ -45,7 +44,7 @@ def status(args: argparse.Namespace) -> int:
     wrong = False
     for path in args.path:
         folders = _runs(path)
-        states = observe(folders, code_version()["hash"])
+        states = observe(folders, compare_code=True)
         tell_state([(folder.name, state) for folder, state in zip(folders, states, strict=True)], Screen())
         say(f"{path}: {len(folders)} runs: {tell_counts(states)}")
         wrong = wrong or any(state.went_wrong for state in states)

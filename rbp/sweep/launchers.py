@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.code_version import code_version
+from rbp import __version__
 from rbp.config.launchers import LocalSettings, SlurmSettings, read_settings
 from rbp.errors import ConfigError, UserError
 from rbp.sweep import pool, slurm
@@ -141,7 +141,7 @@ def note_start(sweep: SweepFolder, cells: list[Cell], launcher: str, settings: d
             "started": time.strftime("%Y-%m-%d %H:%M:%S"),
             "working_directory": os.getcwd(),
             "launcher": {"name": launcher, **settings},
-            "code": code_version(),
+            "code": {"version": __version__},
         },
         {cell.name: cell.choices for cell in cells},
     )

@@ -3,7 +3,6 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from rbp.code_version import code_version
 from rbp.config.launchers import SweeperSettings
 from rbp.sweep.cells import Cell
 from rbp.sweep.states import STATES, State, observe
@@ -27,7 +26,7 @@ class Plan:
 
 def make_plan(cells: list[Cell], settings: SweeperSettings) -> Plan:
     """Look at the run folders as they are now."""
-    states = observe([cell.folder for cell in cells], code_version()["hash"])
+    states = observe([cell.folder for cell in cells], compare_code=True)
     todo = [cell for cell, state in zip(cells, states, strict=True) if _is_wanted(state, settings)]
     return Plan(cells, states, todo)
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rbp.provenance import why_stale
 from rbp.runfolder import LOST_AFTER, RunFolder, is_number, read_json, read_result
 from rbp.sweep.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
 
@@ -34,15 +35,15 @@ class State:
         return self.name in ("failed", "lost")
 
 
-def observe(folders: Iterable[Path], code: str | None = None) -> list[State]:
-    """The states of runs at this moment. code: a hash of the code; results of another are stale."""
+def observe(folders: Iterable[Path], compare_code: bool = False) -> list[State]:
+    """The states of runs at this moment; with compare_code, results of other code than this are stale."""
     folders = list(folders)
     # Jobs first: one that ends between the two questions leaves its result.
     before = [_status(folder) for folder in folders]
     jobs = Jobs(
         _job(status) for status in before if status.get("state") in ("queued", "running", "preempted")
     )
-    return [_state(folder, jobs, code) for folder in folders]
+    return [_state(folder, jobs, compare_code) for folder in folders]
 
 
 def _status(folder: Path) -> dict[str, Any]:
@@ -55,13 +56,11 @@ def _job(status: dict[str, Any]) -> str | None:
     return job if isinstance(job, str) else None
 
 
-def _state(folder: Path, jobs: Jobs, code: str | None) -> State:
+def _state(folder: Path, jobs: Jobs, compare_code: bool) -> State:
     status = _status(folder)
     if result := read_result(folder):
-        theirs = code_of(result)
-        stale = code is not None and theirs is not None and theirs != code
-        why = f"computed by code {theirs}, now {code}" if stale else ""
-        return State("stale" if stale else "done", reason=why, status=status, result=result)
+        why = why_stale(result) if compare_code else ""
+        return State("stale" if why else "done", reason=why, status=status, result=result)
     name = status.get("state")
     if name in ("failed", "cancelled"):
         return State(name, reason=str(status.get("error") or ""), status=status)

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
-from rbp.code_version import code_version
 from rbp.config.identity import folder_name, identity
 from rbp.data import Splits, load, n_train_batches
 from rbp.data.stage import staged
 from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
+from rbp.provenance import code_version
 from rbp.rate import data_parallel, forward
 from rbp.seeds import stream
 from rbp.train.checkpoint import load_network, random_states, restore_random_states
@@ -37,7 +37,7 @@ class Job:
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     machine: dict[str, Any]
-    code: dict[str, str]
+    code: dict[str, Any]
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None  # net, wrapped, where several ranks train it
 
@@ -56,7 +56,7 @@ class Job:
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     """Everything of a run before its first step, from the config and its seed alone."""
-    code = code_version()  # first, since the files may be edited while the run works
+    code = code_version(cfg)  # first, since the files may be edited while the run works
     prepare_torch(cfg)
     device = choose_device(cfg, ranks)
     splits = load(staged(cfg.dataset))

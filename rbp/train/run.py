@@ -14,6 +14,7 @@ from rbp.config.identity import folder_name, grad_mode
 from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
 from rbp.output import say
+from rbp.provenance import package_versions
 from rbp.runfolder import RunFolder
 from rbp.track import Tracker
 from rbp.train.boundary import Boundary, Wish
@@ -199,6 +200,7 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
         "machine": job.machine,
         "machines_before": history.machines[:-1],
         "code": job.code,
+        "packages": package_versions(cfg),
         "code_before": history.code[:-1],
     }
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from rbp.provenance import code_version
 from rbp.runfolder import RESULT_KEYS
 from rbp.sweep import jobs
 from rbp.sweep.jobs import GONE, PENDING, RUNNING, Jobs
@@ -23,8 +24,8 @@ def folder(path: Path, state: str, heartbeat: float = 0.0, job_id: str | None = 
     return path
 
 
-def see(path: Path, code: str | None = None) -> State:
-    (state,) = observe([path], code)
+def see(path: Path, compare_code: bool = False) -> State:
+    (state,) = observe([path], compare_code)
     return state
 
 
@@ -98,11 +99,14 @@ def test_a_controller_that_is_away_says_nothing_of_a_job(tmp_path: Path, slurm: 
 
 def test_a_result_makes_a_run_done_whatever_its_status_says_and_stale_with_other_code(tmp_path: Path) -> None:
     path = folder(tmp_path / "run", "running", 99)
-    result = dict.fromkeys(RESULT_KEYS, 0) | {"name": "run", "config": {}, "code": {"hash": "abc"}}
+    code = code_version({"arch": {"_target_": "rbp.models.vgg.vgg11"}})
+    result = dict.fromkeys(RESULT_KEYS, 0) | {"name": "run", "config": {}, "code": code}
     (path / "result.json").write_text(json.dumps(result))
-    assert see(path).name == see(path, "abc").name == "done"
-    stale = see(path, "xyz")
-    assert stale.name == "stale" and stale.is_done and "abc" in stale.reason and "xyz" in stale.reason
+    assert see(path).name == see(path, compare_code=True).name == "done"
+    (path / "result.json").write_text(json.dumps(result | {"code": code | {"hash": "abc"}}))
+    stale = see(path, compare_code=True)
+    assert stale.name == "stale" and stale.is_done and "abc" in stale.reason and code["hash"] in stale.reason
+    assert see(path).name == "done"
 
 
 def test_the_id_of_a_local_job_is_that_of_a_pool_and_of_no_other_process() -> None:
