@@ -4,13 +4,11 @@ A configuration stands for the same run in every version. So its identity is tha
 (`first_form`), and a file of an earlier version gets what has been added since (`upgrade`).
 """
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from rbp.config.key import Key
-from rbp.config.schema import Config, keys
+from rbp.config.schema import keys
 from rbp.errors import ConfigError
 
 # Of config.yaml, status.json and result.json. Version 0.1 wrote no number: its files are format 1.
@@ -29,7 +27,7 @@ def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str
     found = dict(values)
     refuse_newer(found.pop("format", 1), file)
     today = {before: now for now, before in MOVED.items()}
-    return _complete(_renamed(found, today), Config)
+    return _complete(_renamed(found, today))
 
 
 def todays_target(name: str) -> str:
@@ -62,33 +60,35 @@ def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
     return _plain_again(_renamed(found, MOVED))
 
 
-def _complete(values: dict[str, Any], kind: type) -> dict[str, Any]:
-    """Add the keys that the schema has gained since; a value that has become a group is its name."""
-    for field in dataclasses.fields(kind):
-        key: Key = field.metadata["key"]
-        if key.children is None:
-            if field.name not in values and key.is_later:
-                values[field.name] = key.before
+def _complete(values: dict[str, Any]) -> dict[str, Any]:
+    """Add in place what the schema has gained since; a value that has become a group is its name."""
+    open_groups = set()  # of then: their further keys are arguments of a function, which takes no others
+    for name, key in keys().items():
+        parent, _, last = name.rpartition(".")
+        inner = _look_up(values, parent)
+        if not isinstance(inner, dict) or parent in open_groups:
             continue
-        inner = values.get(field.name, {} if key.is_later else None)
-        if isinstance(inner, str):
-            inner = {"name": inner}
-        if isinstance(inner, dict) and not key.open:  # an open one's keys are arguments of its function
-            values[field.name] = _complete(dict(inner), key.children)
-        elif inner is not None:
-            values[field.name] = inner
+        if key.open and last in inner:
+            open_groups.add(name)
+        if key.children is not None and isinstance(inner.get(last), str):
+            inner[last] = {"name": inner[last]}
+        if key.is_later and last not in inner:
+            inner[last] = key.before if key.children is None else {}
+    return values
+
+
+def _look_up(values: Any, name: str) -> Any:
+    for part in name.split(".") if name else []:
+        values = values.get(part) if isinstance(values, dict) else None
     return values
 
 
 def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> None:
     """Leave out a key; of a later group, once it is empty."""
-    *parents, last = name.split(".")
-    inner: Any = values
-    for part in parents:
-        inner = inner.get(part)
-        if not isinstance(inner, dict):
-            return
-    declared = keys()[name]
+    parent, _, last = name.rpartition(".")
+    inner, declared = _look_up(values, parent), keys()[name]
+    if not isinstance(inner, dict):
+        return
     if not declared.decides or inner.get(last) == {} or _same(inner.get(last), unless_other_than):
         inner.pop(last, None)
 
@@ -106,9 +106,7 @@ def _plain_again(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """Every `_target_` by its other name, where it has one."""
-    if not names:
-        return value
+    """A copy with every `_target_` by its other name, where it has one."""
     if isinstance(value, dict):
         return {
             key: names.get(item, item)

@@ -1,0 +1,1 @@
+"""What a configuration is, and which run it stands for."""
