@@ -10,7 +10,8 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import MISSING as NO_DEFAULT
 from dataclasses import dataclass
-from typing import Any, get_args, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 from omegaconf import MISSING
 
@@ -57,10 +58,10 @@ class Key:
         """What it may be, for people."""
         if self.allowed is not None:
             return self.allowed.words
-        optional = type(None) in get_args(self.type)
-        kind = next((part for part in get_args(self.type) if part is not type(None)), self.type)
         plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
-        return ("null or " if optional else "") + plain.get(kind, "a group of keys")
+        kinds = get_args(self.type) if get_origin(self.type) is UnionType else (self.type,)
+        null = "null or " if type(None) in kinds else ""
+        return null + next((plain[kind] for kind in kinds if kind in plain), "keys with values")
 
 
 def key(about: str, allowed: Allowed | None = None, *, default: Any = MISSING, **more: Any) -> Any:

@@ -21,7 +21,7 @@ Settings = TypeVar("Settings")
 
 @dataclass
 class SweeperSettings:
-    """hydra.sweeper: how a grid is made, and what of it a start runs."""
+    """How a grid is made, and what of it a start runs."""
 
     pairs: list[Any] = key(
         "keys that change together: [{arch: [resnet18, vgg11], trainer.batch_size: [128, 64]}]",
@@ -37,7 +37,7 @@ class SweeperSettings:
 
 @dataclass
 class LocalSettings:
-    """hydra/launcher=local: processes side by side on this machine."""
+    """Processes side by side on this machine."""
 
     processes: int | None = key(
         "at a time; null: one per GPU, without a GPU one per two cores", or_null(at_least(1)), default=None
@@ -49,7 +49,7 @@ class LocalSettings:
 
 @dataclass
 class SlurmSettings:
-    """hydra/launcher=slurm: what one asks of Slurm for each job; null: the cluster's default."""
+    """What one asks of Slurm for each job; null: the cluster's default."""
 
     partition: str | None = key("to submit to", default=None)
     account: str | None = key("to charge", default=None)

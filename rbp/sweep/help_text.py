@@ -1,10 +1,12 @@
-"""What `--help` lists: the groups with their options, and the named grids."""
+"""What `--help` lists: the groups with their options, the named grids, every key."""
 
+import functools
 import textwrap
+from collections.abc import Callable
 
 from omegaconf import OmegaConf
 
-from rbp.config.schema import SURROGATES
+from rbp.config import reference
 from rbp.errors import ConfigError
 from rbp.sweep.places import groups, options, sweep_names
 from rbp.sweep.sweepfile import load_sweep
@@ -12,9 +14,19 @@ from rbp.sweep.sweepfile import load_sweep
 
 def register() -> None:
     """Make the lists known to conf/hydra/help/rbp.yaml."""
-    OmegaConf.register_new_resolver("rbp.groups", _groups, replace=True)
-    OmegaConf.register_new_resolver("rbp.sweeps", _sweeps, replace=True)
-    OmegaConf.register_new_resolver("rbp.surrogates", lambda: ", ".join(SURROGATES), replace=True)
+    lists = {
+        "groups": _groups,
+        "sweeps": _sweeps,
+        "grid": reference.grid_help,
+        "launchers": reference.launchers_help,
+        "keys": reference.keys_help,
+    }
+    for name, listed in lists.items():
+        OmegaConf.register_new_resolver(f"rbp.{name}", functools.partial(_escaped, listed), replace=True)
+
+
+def _escaped(listed: Callable[[], str]) -> str:
+    return listed().replace("$", "$$")  # Hydra takes the help text for a string.Template
 
 
 def _groups() -> str:
