@@ -66,5 +66,7 @@ def check(argument: str) -> str:
         )
     if value.startswith(("[", "{")):
         raise ConfigError(f"{argument}: choose one option, or for a grid several with -m, as in -m T=2,4")
+    if "(" in value:  # a function of Hydra's, such as range(1,5); its values are quoted when they are known
+        return argument
     parts = [part.strip() for part in value.split(",")]
     return f"{key}=" + ",".join(f"'{part}'" if _NOT_A_NAME.fullmatch(part) else part for part in parts)

@@ -11,6 +11,8 @@ from rbp.sweep.places import ROOT
 
 # Of files that git does not know yet: those that a run may need. Data and results stay out.
 _SOURCES = (".py", ".yaml")
+_OF_NO_RUN = ("tests/", "docs/")
+_PACKAGES = ("rbp", "hydra_plugins/rbp")
 
 
 def take_snapshot(folder: Path, root: Path = ROOT) -> Path:
@@ -51,8 +53,9 @@ def _files(root: Path) -> list[str]:
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         names = []
     if "rbp/__init__.py" not in names:  # an installed package, perhaps below somebody else's repository
-        names = [p.relative_to(root).as_posix() for p in (root / "rbp").rglob("*") if p.suffix in _SOURCES]
-    return sorted(set(names))
+        files = [file for package in _PACKAGES for file in (root / package).rglob("*")]
+        names = [file.relative_to(root).as_posix() for file in files if file.suffix in _SOURCES]
+    return sorted({name for name in names if not name.startswith(_OF_NO_RUN)})
 
 
 def _sources(names: list[str]) -> list[str]:

@@ -48,6 +48,14 @@ def test_uncommitted_changes_and_new_sources_are_in_it_ignored_files_and_data_ar
     }
 
 
+def test_tests_and_docs_are_of_no_run(project: Path, tmp_path: Path) -> None:
+    for name in ("tests/test_a.py", "docs/a.yaml", "mylab/tests/a.py"):
+        (project / name).parent.mkdir(parents=True)
+        (project / name).write_text("")
+    copied = contents(take_snapshot(tmp_path / "code", project))
+    assert "mylab/tests/a.py" in copied and not any(name.startswith(("tests", "docs")) for name in copied)
+
+
 def test_the_same_code_is_copied_once_and_changed_code_anew(project: Path, tmp_path: Path) -> None:
     first = take_snapshot(tmp_path / "code", project)
     written = (first / "conf.yaml").stat().st_mtime_ns
@@ -72,11 +80,17 @@ def test_an_installed_package_is_copied_without_git(tmp_path: Path, inside_a_rep
     root = tmp_path / "site-packages"
     (root / "rbp").mkdir(parents=True)
     (root / "rbp" / "__init__.py").write_text("")
+    (root / "rbp" / "conf").mkdir()
+    (root / "rbp" / "conf" / "config.yaml").write_text("")
+    (root / "hydra_plugins" / "rbp").mkdir(parents=True)
+    (root / "hydra_plugins" / "rbp" / "__init__.py").write_text("")
+    (root / "hydra_plugins" / "another.py").write_text("")
     (root / "other.py").write_text("")
     if inside_a_repository:  # somebody's, that does not track its packages
         (tmp_path / ".gitignore").write_text("site-packages\n")
         git(tmp_path, "init", "-q")
-    assert list(contents(take_snapshot(tmp_path / "code", root))) == ["rbp/__init__.py"]
+    wanted = ["hydra_plugins/rbp/__init__.py", "rbp/__init__.py", "rbp/conf/config.yaml"]
+    assert list(contents(take_snapshot(tmp_path / "code", root))) == wanted
 
 
 def test_sweeps_among_the_projects_files_are_not_copied_with_it(project: Path) -> None:

@@ -1,0 +1,97 @@
+"""T takes any whole number from 1, wherever it is said."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from rbp.sweep import sweepfile
+from rbp.sweep.launch import main
+from rbp.sweep.places import options
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def steps(capsys: pytest.CaptureFixture[str], *line: str) -> list[int]:
+    """T of each cell of a command line, in order."""
+    assert main([*line, "--dry-run"]) == 0
+    return [int(n) for n in re.findall(r"runs/\S*-T(\d+)-\S+$", capsys.readouterr().out, re.MULTILINE)]
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("T=7", [7]),
+        ("T=1000", [1000]),
+        ("-m T=7,9", [7, 9]),
+        ("-m T=range(1,5)", [1, 2, 3, 4]),
+        ("-m T=range(3,12,4)", [3, 7, 11]),
+        ("-m T=choice(2,14)", [2, 14]),
+        ("-m T='7','4'", [7, 4]),
+        ("-m T=range(6,8) seed=0,1", [6, 6, 7, 7]),
+        ("-m T=13 dataset=digits_dvs arch=dvs_cnn", [13]),
+    ],
+)
+def test_on_the_command_line(capsys: pytest.CaptureFixture[str], line: str, found: list[int]) -> None:
+    assert steps(capsys, *line.split()) == found
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "07", "abc", "null", "", "1e3", "٣"])
+@pytest.mark.parametrize("grid", [False, True])
+def test_what_is_none_is_refused(capsys: pytest.CaptureFixture[str], value: str, grid: bool) -> None:
+    assert main(["-m", f"T=4,{value}"] if grid else [f"T={value}"]) == 2
+    assert f"T={value}: must be a whole number, 1 or more" in capsys.readouterr().err
+
+
+def test_a_range_without_m_is_a_grid_that_asks_for_it(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["T=range(1,5)"]) == 2
+    assert capsys.readouterr().err == "error: T=range(1,5): several values make a grid: add -m\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("grid: {T: [7, 9]}", [7, 9]),
+        ("fixed: {T: 11}\ngrid: {seed: [0, 1]}", [11, 11]),
+        ("pairs: [{T: [7, 13], seed: [1, 2]}]", [7, 13]),
+        ("grid: {T: [7, 9, 4]}\nexclude: [{T: 9}]", [7, 4]),
+    ],
+)
+def test_in_a_sweep_file(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: str,
+    found: list[int],
+) -> None:
+    (tmp_path / "mine.yaml").write_text(content)
+    monkeypatch.setattr(sweepfile, "SWEEPS", tmp_path)
+    monkeypatch.setattr(sweepfile, "sweep_names", lambda: ["mine"])
+    assert steps(capsys, "sweeps=mine") == found
+
+
+def test_as_a_data_set_has_it(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "conf" / "dataset").mkdir(parents=True)
+    (tmp_path / "conf" / "dataset" / "slow.yaml").write_text(
+        "# @package _global_\n"
+        'defaults: [digits@dataset, {override /T: "23"}, _self_]\ndataset: {name: slow}\n'
+    )
+    for more, told in (([], "T: 23\n"), (["T=29"], "T: 29\n")):
+        assert (
+            main([f"hydra.searchpath=[file://{tmp_path}/conf]", "dataset=slow", *more, "--cfg", "job"]) == 0
+        )
+        assert capsys.readouterr().out.startswith(told)
+
+
+def test_it_shows_in_the_config(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["T=31", "--cfg", "job"]) == 0
+    assert capsys.readouterr().out.startswith("T: 31\n")
+
+
+def test_help_and_patterns_keep_to_the_usual_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    assert steps(capsys, "T=37") == [37]
+    assert options("T") == ["1", "2", "3", "4", "5", "6", "8", "10", "12", "16"]
+    assert steps(capsys, "-m", "T=glob(1*)") == [1, 10, 12, 16]

@@ -1,0 +1,206 @@
+"""The package as people have it: a wheel, an editable install, a plain checkout, a job's copy of the code."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import rbp
+from rbp.sweep.places import ROOT
+from rbp.sweep.snapshot import take_snapshot
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+DEPENDENCIES = sysconfig.get_paths()["purelib"]  # of the environment that runs the tests
+SHORT = ("trainer=debug", "tracker=none", "trainer.threads=1")
+
+
+class Environment:
+    """A virtual environment of its own that has rbp's dependencies, and rbp only if it is installed there."""
+
+    def __init__(self, folder: Path) -> None:
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+        self.bin = folder / "bin"
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "dependencies.pth").write_text(f"{DEPENDENCIES}\n")  # whose own .pth files are not read
+        self.site = site
+
+    def install(self, *what: str) -> None:
+        pip = [sys.executable, "-m", "pip", "--python", self.bin / "python", "install", "--quiet"]
+        offline = ["--no-deps", "--no-index", "--no-build-isolation", "--force-reinstall"]
+        subprocess.run([*pip, *offline, *what], check=True, capture_output=True, text=True, timeout=120)
+
+    def run(self, *words: str | Path, cwd: Path, **more: str) -> str:
+        """What a command prints; it must succeed."""
+        inherited = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+        done = subprocess.run(
+            [self.bin / "python", *words] if str(words[0]).startswith("-") else words,
+            cwd=cwd,
+            env=inherited | {"PATH": f"{self.bin}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1", **more},
+            capture_output=True,
+            text=True,
+            timeout=250,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> Environment:
+    return Environment(tmp_path / "environment")
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-index"]
+    subprocess.run([*build, "--no-build-isolation", "-w", folder, ROOT], check=True, timeout=120)
+    (built,) = folder.iterdir()
+    return built
+
+
+LOOK = """
+import sys
+from hydra.core.plugins import Plugins
+import hydra_plugins.rbp
+known = Plugins.instance().class_name_to_class
+for name in ("GridSweeper", "Inline", "Local", "Slurm"):
+    assert known[f"hydra_plugins.rbp.{name}"].__module__ == "hydra_plugins.rbp"
+heavy = [name for name in sys.modules if name == "torch" or name.startswith("rbp")]
+assert not heavy, heavy
+print(hydra_plugins.rbp.__file__, getattr(sys.modules["hydra_plugins"], "__file__", None))
+"""
+
+
+def where_hydra_finds_us(environment: Environment, cwd: Path, **more: str) -> str:
+    """The file of our plugins; that they are plugins, in a namespace package, and load nothing heavy."""
+    file, namespace = environment.run("-c", LOOK, cwd=cwd, **more).split()
+    assert namespace == "None"
+    return file
+
+
+@pytest.mark.slow
+def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
+    environment: Environment, wheel: Path, empty: Path
+) -> None:
+    environment.install(str(wheel))
+    assert environment.run("rbp", "--version", cwd=empty) == f"rbp {rbp.__version__}\n"
+    assert environment.run("-m", "rbp", "--version", cwd=empty) == f"rbp {rbp.__version__}\n"
+    assert where_hydra_finds_us(environment, empty).startswith(str(environment.site))
+    assert "quickstart" in environment.run("rbp", "train", "--help", cwd=empty)
+    assert "Files: runs/single/digits-" in environment.run("rbp", "train", *SHORT, cwd=empty)
+    grid = ("-m", "T=1,7", "sweep.name=two", "hydra/launcher=local", "hydra.launcher.processes=2")
+    assert "Report: runs/two/report.html" in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
+    (copy,) = (empty / "runs" / "two" / ".sweep" / "code").iterdir()
+    assert (copy / "rbp" / "conf" / "config.yaml").exists()
+    assert where_hydra_finds_us(environment, empty, PYTHONPATH=str(copy)).startswith(str(copy))
+    assert "2 runs: 2 done" in environment.run("rbp", "status", "runs/two", cwd=empty)
+    environment.run("rbp", "report", "runs/two", "runs/single", "--out", "together", cwd=empty)
+    assert (empty / "together" / "report.html").stat().st_size > 10_000
+    assert "needs no preparation" in environment.run("rbp", "data", "prepare", "digits", cwd=empty)
+    assert "2 cells: 2 new" not in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
+
+
+@pytest.mark.slow
+def test_an_editable_install_works_anywhere_and_so_does_the_copy_that_replaces_it(
+    environment: Environment, empty: Path
+) -> None:
+    environment.install("-e", str(ROOT))
+    assert not (environment.site / "rbp").exists()  # no copy of conf/ that grows old
+    assert where_hydra_finds_us(environment, empty) == str(ROOT / "hydra_plugins" / "rbp" / "__init__.py")
+    assert "1 to run" in environment.run("rbp", "train", "--dry-run", "T=7", cwd=empty)
+    environment.install(f"{ROOT}[dashboard]")
+    assert where_hydra_finds_us(environment, empty).startswith(str(environment.site))
+    assert "1 to run" in environment.run("rbp", "train", "--dry-run", "T=7", cwd=empty)
+
+
+def test_a_checkout_needs_no_installation(environment: Environment, empty: Path) -> None:
+    told = environment.run(
+        environment.bin / "python", ROOT / "launch.py", "-m", "--dry-run", "T=7", cwd=empty
+    )
+    assert "1 to run" in told
+    assert where_hydra_finds_us(environment, ROOT) == str(ROOT / "hydra_plugins" / "rbp" / "__init__.py")
+
+
+def test_a_jobs_copy_of_the_code_has_the_plugins(environment: Environment, empty: Path) -> None:
+    copy = take_snapshot(empty / "code")
+    found = where_hydra_finds_us(environment, empty, PYTHONPATH=str(copy), PYTHONSAFEPATH="1")
+    assert found == str(copy / "hydra_plugins" / "rbp" / "__init__.py")
+
+
+def test_a_launcher_file_of_ones_own_names_our_class_by_the_name_it_had(
+    empty: Path, environment: Environment
+) -> None:
+    checkout = shutil.copytree(ROOT, empty / "checkout", ignore=lambda folder, names: {
+        name for name in names if name.startswith(".") or name in ("tests", "runs", "data", "docs")
+    })  # fmt: skip
+    own = checkout / "conf" / "hydra" / "launcher" / "mine.yaml"
+    own.write_text("_target_: hydra_plugins.rbp.Local\nprocesses: 1\n")
+    words = ("launch.py", "-m", "--dry-run", "hydra/launcher=mine", "T=2")
+    assert "1 to run" in environment.run(environment.bin / "python", *words, cwd=checkout)
+
+
+def test_what_is_imported_is_declared() -> None:
+    files = [*(ROOT / "rbp").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), ROOT / "launch.py"]
+    imported = {name.partition(".")[0] for file in files for name in imports_of(file)}
+    imported -= sys.stdlib_module_names | {"rbp", "hydra_plugins", "__future__"}
+    declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
+    named = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
+    provided = importlib.metadata.packages_distributions() | {"wandb_workspaces": ["wandb-workspaces"]}
+    for package in imported:
+        assert named & {name.lower() for name in provided[package]}, f"{package} is not declared"
+
+
+def imports_of(file: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            found.add(str(node.module))
+    return found
+
+
+def test_the_distribution_has_a_name_and_a_version_of_its_own() -> None:
+    assert PROJECT["name"] == "rbp-snn" and PROJECT["dynamic"] == ["version"]
+    assert importlib.metadata.version("rbp-snn") == rbp.__version__
+
+
+def test_the_package_shows_what_it_offers() -> None:
+    asked = (
+        "import rbp, sys; print(*dir(rbp)); assert 'torch' not in sys.modules; print(rbp.forward.__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
+    names, forward = done.stdout.splitlines()
+    assert set(names.split()) == {"__version__", "cli", "forward", "models", "rate"} and forward == "forward"
+    assert all(getattr(rbp, name) is not None for name in dir(rbp))
+    with pytest.raises(AttributeError, match="no attribute 'backward_'"):
+        _ = rbp.backward_
+
+
+@pytest.mark.slow
+def test_a_type_checker_sees_functions(empty: Path) -> None:
+    lines = ["import rbp", "reveal_type(rbp.forward)", "reveal_type(rbp.rate.forward)"]
+    lines += ["reveal_type(rbp.cli.main)", "reveal_type(rbp.models.build)"]
+    (empty / "asked.py").write_text("\n".join(lines) + "\n")
+    check = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports", "asked.py"]
+    told = subprocess.run(check, cwd=empty, capture_output=True, text=True).stdout
+    assert (
+        told.count('Revealed type is "def (net: torch.nn.modules.module.Module, x_seq: torch._tensor.Tensor')
+        == 2
+    )
+    assert 'Revealed type is "def (argv: list[str] | None =) -> int"' in told.replace("builtins.", "")
+    assert 'Revealed type is "def (cfg: omegaconf.dictconfig.DictConfig) -> torch.nn' in told
