@@ -6,7 +6,7 @@ import sys
 
 from rbp import __version__
 from rbp.errors import SweepFailed, UserError
-from rbp.output import say
+from rbp.output import exit_code, say
 
 # Subcommand -> what it is for, its module, and of that the functions that add its arguments and run it. Only
 # the module of the one called is loaded: some need torch, and `rbp status` should answer at once.
@@ -40,9 +40,12 @@ def main(argv: list[str] | None = None) -> int:
             module = importlib.import_module(module_name)
             getattr(module, add)(command)
             command.set_defaults(run=getattr(module, run))
-    args = parser.parse_args(argv)
     try:
-        return args.run(args)
+        args = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has shown the help, or told what is wrong
+        return exit_code(end)
+    try:
+        return int(args.run(args))
     except UserError as error:
         say(f"error: {error}", sys.stderr)
         return 1 if isinstance(error, SweepFailed) else 2

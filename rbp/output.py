@@ -23,6 +23,14 @@ def hush(stream: TextIO) -> None:
     os.close(nowhere)
 
 
+def exit_code(end: SystemExit) -> int:
+    """The code with which the program would end; a message is told, as Python does."""
+    if end.code is None or isinstance(end.code, int):
+        return end.code or 0
+    say(str(end.code), sys.stderr)
+    return 1
+
+
 class Screen(Console):
     """rich's console, which would end the program where the pipe is closed."""
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from rbp.config import schema
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
-from rbp.output import hush, say
+from rbp.output import exit_code, hush, say
 from rbp.sweep import help_text
 from rbp.sweep.arguments import expand
 from rbp.sweep.compose import settle
@@ -35,6 +35,8 @@ def main(argv: list[str] | None = None) -> int:
     except UserError as error:
         say(f"error: {error}", sys.stderr)
         return FAILED if isinstance(error, TrainingError | SweepFailed) else USAGE
+    except SystemExit as end:  # argparse has told why
+        return exit_code(end)
     except KeyboardInterrupt:
         say("\ninterrupted; the same command goes on from the last checkpoint", sys.stderr)
         return INTERRUPTED
@@ -60,9 +62,6 @@ def _hydra(arguments: list[str], flags: list[str]) -> DictConfig | None:
             with_any_T(compose)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, arguments)) from error
-    except SystemExit as stop:
-        if stop.code not in (0, None):  # argparse has told why
-            raise
     return composed[0] if composed else None
 
 

@@ -1,0 +1,59 @@
+"""The command rbp, as scripts call it: rbp.cli.main(argv) -> int."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import rbp
+from rbp.cli import main
+from rbp.config.versions import FORMAT
+from rbp.runfolder import load_yaml
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "told"),
+    [
+        ("--version", 0, f"rbp {rbp.__version__}"),
+        ("--help", 0, "one run or a grid of them"),
+        ("status --help", 0, "runs/SWEEP"),
+        ("", 2, "COMMAND"),
+        ("train --bogus", 2, "--bogus"),
+        ("tarin T=4", 2, "invalid choice: 'tarin'"),
+        ("status", 2, "PATH"),
+        ("status nowhere", 2, "nowhere"),
+        ("train T=0", 2, "T=0: must be a whole number"),
+        ("train --help", 0, "Groups (group=option)"),
+        ("train --cfg job T=7", 0, "T: 7"),
+    ],
+)
+def test_every_end_is_an_exit_code(
+    line: str,
+    code: int,
+    told: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(line.split()) == code
+    shown = capsys.readouterr()
+    assert told in (shown.err if code else shown.out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_train_is_launch_py_and_every_file_bears_its_format(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    line = "train trainer=debug tracker=none T=7 arch=dvs_cnn trainer.threads=1"
+    assert main(line.split()) == 0
+    (run,) = (tmp_path / "runs" / "single").iterdir()
+    assert run.name.startswith("digits-dvs_cnn-T7-m-rate-s0-")
+    assert next(iter(load_yaml((run / "config.yaml").read_text()).items())) == ("format", FORMAT)
+    result = json.loads((run / "result.json").read_text())
+    assert json.loads((run / "status.json").read_text())["format"] == result["format"] == FORMAT
+    assert result["code"]["targets"][0] == "rbp.data.digits.digits" and "torch" in result["packages"]
+    assert result["config"]["grad_mode"] == "rate"
+    capsys.readouterr()
+    assert main(line.split()) == 0 and "is done already" in capsys.readouterr().out
