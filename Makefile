@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check setup clean
+.PHONY: run test check reference setup clean
 
 run: setup
 	$(BIN)/python launch.py sweeps=quickstart
@@ -14,6 +14,10 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Made of the schema; a test holds it against that.
+reference: setup
+	$(BIN)/python -m rbp.config.reference > docs/config.md
 
 setup: .venv/installed
 
