@@ -50,16 +50,53 @@ def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tens
         terms = [_flat_term(Term(t.x_seq[part], t.scale, t.shift), last) for t in currents.terms]
         started = isinstance(state.v, Tensor)
         form = (len(out[part]), *(_form(term) for term in terms))
-        kernel = _kernel(_key(neuron), form, last, None if started else (state.v, state.dv, state.dv_leak))
+        kernel = (_key(neuron), form, last, None if started else (state.v, state.dv, state.dv_leak))
         memory = [_memory(x, out, last) for x in (state.v, state.dv, state.dv_leak)] if started else None
         totals = [_flat(x, last) for x in (sums.spikes, sums.by_current, sums.by_leak)]
         leak = neuron.leak if isinstance(neuron.leak, Tensor) else None
         arguments = (terms, leak, memory, totals, _flat(out[part], last, steps=True))
-        _free_sizes(arguments)
-        with torch._dynamo.config.patch(recompile_limit=VARIANTS):
-            after = kernel(*arguments)
-        state.v, state.dv, state.dv_leak = (_like(x, sums.spikes, last) for x in after)
+        after = _run(kernel, arguments)
+        if after is None:
+            _run_plain(neuron, currents.at(part), state, sums, out[part])
+        else:
+            state.v, state.dv, state.dv_leak = (_like(x, sums.spikes, last) for x in after)
     return True
+
+
+_broken: set[tuple] = set()  # kernels that could not be compiled
+
+
+def _run(kernel: tuple, arguments: tuple) -> tuple | None:
+    """What a kernel returns, compiled when it is first met; None, and nothing done, where that fails.
+
+    Whichever kernel fails, at whatever time: one warning in a process, and the plain steps run instead.
+    """
+    if kernel in _broken:
+        return None
+    _free_sizes(arguments)
+    # Numbers are part of a kernel: a second one, with other numbers, would get them as variables.
+    settings = torch._dynamo.config.patch(recompile_limit=VARIANTS, specialize_float=True)
+    try:
+        with settings:
+            return _kernel(*kernel)(*arguments)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # of many types, from Dynamo, Inductor, Triton or a C++ compiler
+        if not _broken:
+            _warn("A kernel could not be compiled", error)
+        _broken.add(kernel)
+        return None
+
+
+def _run_plain(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> None:
+    at_step = currents.whole_steps()
+    for t in range(len(out)):
+        step(neuron, at_step(t), state, sums, out[t])
+
+
+def _warn(what: str, error: Exception) -> None:
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    warnings.warn(f"{what}: plain kernels run instead ({reason})", stacklevel=2)
 
 
 @functools.cache
@@ -69,8 +106,7 @@ def works(device: torch.device) -> bool:
         x = torch.ones(8, device=device)
         return bool((torch.compile(lambda a: a * 2 + 1, fullgraph=True)(x) == 3).all())
     except Exception as error:  # of many types: no compiler, no Triton, no Python headers
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        warnings.warn(f"torch.compile does not work here: plain kernels run instead ({reason})", stacklevel=2)
+        _warn("torch.compile does not work here", error)
         return False
 
 

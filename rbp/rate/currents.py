@@ -105,7 +105,7 @@ class Currents:
         size, block = self.shape[1:].numel(), BLOCK * torch.get_num_threads()
         in_order = all(term.x_seq[0].is_contiguous() for term in self.terms)
         if self.device.type != "cpu" or size <= block or not in_order:
-            yield None, self._at_step([_whole(term) for term in self.terms])
+            yield None, self.whole_steps()
             return
         n_rows = self.shape[1:3].numel()
         flat = [_in_rows(term, n_rows) for term in self.terms]
@@ -113,6 +113,10 @@ class Currents:
         for start in range(0, n_rows, step):
             rows = slice(start, start + step)
             yield rows, self._at_step([_cut(term, rows) for term in flat])
+
+    def whole_steps(self) -> AtStep:
+        """The steps of [B, C, ...], uncut."""
+        return self._at_step([_whole(term) for term in self.terms])
 
     def _at_step(self, terms: list[Term]) -> AtStep:
         if self.constant:
