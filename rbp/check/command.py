@@ -1,0 +1,114 @@
+"""`rbp check`: run every check, show a line for each, say what to do."""
+
+import argparse
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from rbp import __version__
+from rbp.check.engine import VARIANTS, check_engine
+from rbp.check.finding import Finding
+from rbp.check.images import check_augmentation, check_frames
+from rbp.check.ranks import check_ranks
+from rbp.check.resume import check_resume
+from rbp.check.runner import Check, run
+from rbp.check.surroundings import (
+    check_compiler,
+    check_dataset,
+    check_fused_neurons,
+    check_slurm,
+    check_wandb,
+)
+from rbp.errors import ConfigError
+from rbp.output import Screen, say
+from rbp.runfolder import write_bytes
+from rbp.sweep.places import options
+
+COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
+DEVICES = ("auto", "cpu", "cuda")
+_LIMITS = {"compiled kernels": 90.0}  # a dozen kernels, where none is in torch's cache
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `rbp check` takes."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto: a GPU if there is one)")
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="findings as JSON, in place of the lines or to FILE",
+    )
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run all checks; exit code 1 if something is wrong. Raises ConfigError for a device that is not there."""
+    device = _device(args.device)
+    to_stdout = args.json == "-"
+    screen = Screen(file=sys.stderr if to_stdout else sys.stdout, highlight=False)
+    found = []
+    for check in checks():
+        found.append(run(check, device))
+        _show(found[-1], screen)  # at once, so that one that takes long is seen to
+    written = json.dumps(_as_json(found, device), indent=2) + "\n"
+    if to_stdout:
+        say(written.rstrip())
+    elif args.json:
+        _write(Path(args.json), written)
+    return int(any(finding.status == "wrong" for finding in found))
+
+
+def checks() -> Iterator[Check]:
+    """All of them, the quickest and most telling first."""
+    for variant in VARIANTS:
+        limit = _LIMITS.get(variant.name, 30.0)
+        yield Check(f"engine, {variant.name}", functools.partial(check_engine, variant=variant), limit)
+    yield Check("killed and resumed", check_resume, 60.0)
+    yield Check("several ranks", check_ranks, 60.0)
+    yield Check("augmentation", check_augmentation)
+    yield Check("frames of events", check_frames)
+    yield Check("compiler", check_compiler, 60.0)
+    yield Check("SpikingJelly's fused neurons", check_fused_neurons)
+    yield Check("Slurm", check_slurm)
+    yield Check("wandb", check_wandb)
+    for name in options("dataset"):
+        yield Check(f"data, {name}", functools.partial(check_dataset, name))
+
+
+def _show(finding: Finding, screen: Screen) -> None:
+    """Status, name, seconds, what was found; then what to do."""
+    start = f"{finding.status:<7}{finding.name:<29}{finding.seconds:6.1f} s  "
+    screen.print(start, style=COLOURS[finding.status], end="", markup=False, soft_wrap=True)
+    screen.print(finding.told, markup=False, soft_wrap=True)
+    if finding.advice and finding.status != "ok":
+        screen.print(f"{'':<7}{finding.advice}", markup=False, soft_wrap=True)
+
+
+def _as_json(found: list[Finding], device: torch.device) -> dict[str, object]:
+    return {
+        "rbp": __version__,
+        "torch": torch.__version__,
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "checks": [dataclasses.asdict(finding) for finding in found],
+    }
+
+
+def _device(wanted: str) -> torch.device:
+    if wanted not in DEVICES:
+        raise ConfigError(f"--device {wanted}: must be one of {', '.join(DEVICES)}")
+    there = torch.cuda.is_available()
+    if wanted == "cuda" and not there:
+        raise ConfigError("--device cuda: there is no usable GPU here; allowed are cpu and auto")
+    return torch.device("cuda" if there and wanted != "cpu" else "cpu")
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        write_bytes(file, content.encode())
+    except OSError as error:
+        raise ConfigError(f"--json {file}: cannot be written: {error.strerror}") from error

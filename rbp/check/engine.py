@@ -1,0 +1,217 @@
+"""The engine's gradients on this device, against the published code's numbers and against BPTT where they agree.
+
+In lower precision a membrane potential near the threshold may end on its other side, so that whole spikes come
+and go: there the share of spikes that flipped and the gradient's cosine are judged, not differences by element.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rbp.check.finding import Finding, absent, ok, wrong
+from rbp.check.networks import NETS, lif, one_hidden_layer
+from rbp.rate import forward
+
+Gradients = dict[str, Tensor]
+
+# NET-...-INPUT-STEP_MODE-T-GRAD_MODE-SEED, and how far the published code itself is off.
+GOLDEN = {
+    "plain-lam0.2-vth1.0-frames-m-T5-bptt-s1": 1e-4,
+    "plain-lam0.2-vth1.0-frames-m-T5-rate-s1": 1e-4,
+    "residual-lam0.2-vth1.0-static-m-T5-bptt-s1": 1e-4,
+    "residual-lam0.2-vth1.0-static-m-T5-rate-s1": 1e-4,
+    "plain-lam0.2-vth1.0-static-s-T5-bptt-s1": 1e-4,
+    "plain-lam0.2-vth1.0-static-s-T5-rate-s1": 3e-4,  # it adds batch normalisation's eps twice
+}
+LEAST_COSINE = 0.9  # in lower precision; a wrong gradient is far below
+MOST_FLIPPED = 0.05
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to compute the same. rounds: in lower precision than float32."""
+
+    name: str
+    kernels: str = "plain"
+    channels_last: bool = False
+    tf32: bool = False
+    bf16: bool = False
+
+    @property
+    def rounds(self) -> bool:
+        return self.tf32 or self.bf16
+
+
+FLOAT32 = Variant("float32")
+VARIANTS = (
+    FLOAT32,
+    Variant("channels_last", channels_last=True),
+    Variant("TF32", tf32=True),
+    Variant("bf16 autocast", bf16=True),
+    Variant("compiled kernels", kernels="compiled"),
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One network's gradients against what they should be. flipped: share of spikes that are not float32's."""
+
+    what: str
+    distance: float
+    cosine: float
+    tolerance: float
+    flipped: float
+
+
+def check_engine(device: torch.device, variant: Variant) -> Finding:
+    """Every comparison in one variant. device: where to compute."""
+    if variant.tf32 and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        return absent("TF32 is of NVIDIA GPUs since Ampere")
+    found = list(_comparisons(device, variant))
+    worst = max(found, key=lambda c: c.distance / c.tolerance)
+    if bad := [c for c in found if not _is_right(c, variant)]:
+        told = "; ".join(f"{c.what}: off by {c.distance:.1e}, cosine {c.cosine:.4f}" for c in bad)
+        return wrong(told, "do not train so here; report it with the output of rbp check --json")
+    if worst.distance <= worst.tolerance:
+        return ok(f"{len(found)} gradients, the worst off by {worst.distance:.0e}")
+    flipped, cosine = max(c.flipped for c in found), min(c.cosine for c in found)
+    return ok(f"{len(found)} gradients, {flipped:.2%} of spikes flipped, cosine {cosine:.4f} or more")
+
+
+def _is_right(c: Comparison, variant: Variant) -> bool:
+    if c.distance <= c.tolerance:
+        return True
+    # Also in float32: another order of sums may flip a spike.
+    may_flip = variant.rounds or c.flipped > 0
+    return may_flip and c.flipped <= MOST_FLIPPED and c.cosine >= LEAST_COSINE
+
+
+def _comparisons(device: torch.device, variant: Variant) -> Iterator[Comparison]:
+    for name, tolerance in GOLDEN.items():
+        yield _with_golden(name, tolerance, device, variant)
+    for step_mode in ("m", "s"):
+        net, x, y = _golden_network("residual-lam0.2-vth1.0-static-m-T5-rate-s1", device)
+        yield _with_bptt(f"T=1, step mode {step_mode}", net, x[None], y, step_mode, variant)
+        torch.manual_seed(0)
+        net = one_hidden_layer().to(device)
+        yield _with_bptt(
+            f"one hidden layer, step mode {step_mode}", net, x.expand(4, *x.shape), y, step_mode, variant
+        )
+
+
+def _with_golden(name: str, tolerance: float, device: torch.device, variant: Variant) -> Comparison:
+    _, _, _, frames, step_mode, steps, grad_mode, _ = name.split("-")
+    net, x, y = _golden_network(name, device)
+    T = int(steps[1:])
+    x_seq = x if frames == "frames" else x.expand(T, *x.shape)
+    with np.load(str(files("rbp.check") / "golden" / f"{name}.npz")) as arrays:
+        truth = {k.removeprefix("grad/"): torch.from_numpy(a) for k, a in arrays.items() if k[:5] == "grad/"}
+    scale = T if grad_mode == "rate" else 1  # the published code divides rate mode's loss by T
+    return _compared(
+        f"{name.split('-')[0]}, T={T}, step mode {step_mode}, {grad_mode}",
+        gradients(net, x_seq, y, step_mode, grad_mode, variant),
+        {k: g * scale for k, g in truth.items()},
+        tolerance,
+        flipped(net, x_seq, variant),
+    )
+
+
+def _with_bptt(
+    what: str, net: nn.Module, x_seq: Tensor, y: Tensor, step_mode: str, variant: Variant
+) -> Comparison:
+    rate, bptt = (gradients(net, x_seq, y, step_mode, mode, variant) for mode in ("rate", "bptt"))
+    return _compared(f"rate against BPTT, {what}", rate, bptt, 1e-4, flipped(net, x_seq, variant))
+
+
+def _golden_network(name: str, device: torch.device) -> tuple[nn.Module, Tensor, Tensor]:
+    """The network of a file with its weights, its input and its labels."""
+    net = NETS[name.split("-")[0]]()
+    with np.load(str(files("rbp.check") / "golden" / f"{name}.npz")) as arrays:
+        weights = {
+            k.removeprefix("param/"): torch.from_numpy(a) for k, a in arrays.items() if k[:6] == "param/"
+        }
+        x, y = (torch.from_numpy(arrays[k]).to(device) for k in ("x", "y"))
+    net.load_state_dict(weights, strict=False)  # running statistics start as they are made
+    return net.to(device), x, y
+
+
+def gradients(
+    net: nn.Module, x_seq: Tensor, y: Tensor, step_mode: str, grad_mode: str, variant: Variant
+) -> Gradients:
+    """Every parameter's gradient of the mean cross-entropy, in float32 on the CPU."""
+    if variant.channels_last:
+        net = net.to(memory_format=torch.channels_last)
+        x_seq = _channels_last(x_seq)
+    net.zero_grad(set_to_none=True)
+    with _precision(variant, x_seq.device):
+        logits = forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode, kernels=variant.kernels)
+    with _precision(Variant("", tf32=variant.tf32), x_seq.device):
+        F.cross_entropy(logits.float(), y).backward()
+    return {
+        name: p.grad.float().cpu().clone()
+        for name, p in net.named_parameters()
+        if p.grad is not None and not _is_before_norm(name, net)
+    }
+
+
+def _is_before_norm(name: str, net: nn.Module) -> bool:
+    """A convolution's bias ahead of batch normalisation: its gradient is 0 but for rounding."""
+    return name.endswith("bias") and isinstance(net.get_submodule(name.rpartition(".")[0]), nn.Conv2d)
+
+
+def _channels_last(x_seq: Tensor) -> Tensor:
+    """[T, B, C, H, W] with channels last in each step; a static image stays a view of stride 0."""
+    if x_seq.stride(0) == 0:
+        return x_seq[0].contiguous(memory_format=torch.channels_last).expand(x_seq.shape)
+    return x_seq.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x_seq.shape[:2])
+
+
+@contextlib.contextmanager
+def _precision(variant: Variant, device: torch.device) -> Iterator[None]:
+    """TF32 and autocast as the variant has them, whatever they were."""
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = variant.tf32
+    try:
+        with torch.autocast(device.type, torch.bfloat16, enabled=variant.bf16):
+            yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before
+
+
+def flipped(net: nn.Module, x_seq: Tensor, variant: Variant) -> float:
+    """The share of all spikes, over layers and steps, that are others in this variant than in float32."""
+    theirs, ours = (_spikes(net, x_seq, v) for v in (FLOAT32, variant))
+    return float(sum((a != b).sum() for a, b in zip(theirs, ours, strict=True))) / sum(
+        s.numel() for s in ours
+    )
+
+
+def _spikes(net: nn.Module, x_seq: Tensor, variant: Variant) -> list[Tensor]:
+    found: list[Tensor] = []
+    hooks = [
+        module.register_forward_hook(lambda module, args, out: found.append(out.float()))
+        for module in net.modules()
+        if isinstance(module, type(lif()))
+    ]
+    x_seq = _channels_last(x_seq) if variant.channels_last else x_seq
+    try:
+        with torch.no_grad(), _precision(variant, x_seq.device):
+            forward(net, x_seq, step_mode="s", grad_mode="bptt")
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _compared(what: str, found: Gradients, truth: Gradients, tolerance: float, flipped: float) -> Comparison:
+    a = torch.cat([found[name].flatten() for name in found])
+    b = torch.cat([truth[name].flatten() for name in found])
+    distance = float((a - b).norm() / b.norm().clamp(min=1e-12))
+    return Comparison(what, distance, float(F.cosine_similarity(a, b, dim=0)), tolerance, flipped)

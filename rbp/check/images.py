@@ -1,0 +1,52 @@
+"""Augmentation and frames on this device are those of the CPU: a batch depends on the seed alone."""
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.check.finding import Finding, absent, ok, wrong
+from rbp.data import Images, train_batches
+
+CLOSE = 1e-6  # normalisation divides, which devices round differently
+_EVERYTHING = {"crop": 4, "flip": True, "autoaugment": True, "cutout": 8, "roll": 3}
+_OF_FRAMES = {"crop": 2, "flip": True, "autoaugment": False, "cutout": 0, "roll": 5}
+
+
+def check_augmentation(device: torch.device) -> Finding:
+    """Images with every change that a recipe makes."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(256, (64, 3, 32, 32), generator=random, dtype=torch.uint8)
+    return _compare(device, "augmented images", pixels, 255, _config(3, _EVERYTHING))
+
+
+def check_frames(device: torch.device) -> Finding:
+    """Frames of events, all of a recording changed alike."""
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(40, (16, 4, 2, 24, 24), generator=random, dtype=torch.int16)
+    return _compare(device, "frames of events", pixels, 64, _config(2, _OF_FRAMES))
+
+
+def _config(channels: int, augment: Mapping[str, object]) -> DictConfig:
+    return OmegaConf.create({"mean": [0.4] * channels, "std": [0.2] * channels, "augment": augment})
+
+
+def _compare(device: torch.device, what: str, pixels: torch.Tensor, levels: int, cfg: DictConfig) -> Finding:
+    if device.type == "cpu":
+        return absent("the device is the CPU itself")
+    pairs = list(
+        zip(_batches("cpu", pixels, levels, cfg), _batches(device, pixels, levels, cfg), strict=True)
+    )
+    off = max(float((theirs.cpu() - ours).abs().max()) for ours, theirs in pairs)
+    told = f"{len(pairs)} batches of {what}, the most off by {off:.0e}"
+    if off <= CLOSE:
+        return ok(told)
+    return wrong(told, "results of this device do not compare with another's")
+
+
+def _batches(
+    device: torch.device | str, pixels: torch.Tensor, levels: int, cfg: DictConfig
+) -> Iterator[torch.Tensor]:
+    images = Images(pixels, torch.zeros(len(pixels), dtype=torch.long), levels).to(torch.device(device))
+    for x, _ in train_batches(images, cfg, batch_size=8, seed=0, epoch=1):
+        yield x

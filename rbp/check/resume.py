@@ -1,0 +1,87 @@
+"""A run that is killed goes on to the same bits, on this device."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rbp.check.finding import Finding, ok, wrong
+from rbp.config import schema
+from rbp.runfolder import RunFolder, read_lines, write_config
+from rbp.sweep.compose import compose_grid
+from rbp.train.checkpoint import load_checkpoint
+
+EPOCHS = 6
+_OF_TIME = ("seconds", "images_per_second")
+
+
+def check_resume(device: torch.device) -> Finding:
+    """Train digits twice, once undisturbed and once killed in its second epoch; compare all that is kept."""
+    with tempfile.TemporaryDirectory() as folder:
+        whole, killed = (_prepare(Path(folder) / name, device) for name in ("whole", "killed"))
+        if error := _train(whole):
+            return wrong(error, "see the error: nothing can be trained here")
+        process = _start(killed)
+        at = _kill_after_an_epoch(process, killed)
+        if error := _train(killed):
+            return wrong(f"after a kill: {error}", "report it")
+        if different := _different(whole, killed):
+            return wrong(
+                f"{different} differ after a kill", "trainer.deterministic=true must hold: is it overridden?"
+            )
+    return ok(f"killed after epoch {at} of {EPOCHS}: the same weights and metrics to the last bit")
+
+
+def _prepare(folder: Path, device: torch.device) -> RunFolder:
+    """A run folder with the config of a small training run."""
+    schema.register()
+    overrides = ["arch=dvs_cnn", "T='2'", "tracker=none", f"trainer.epochs={EPOCHS}", "trainer.threads=1"]
+    (cell,) = compose_grid([*overrides, f"trainer.device={device}", f"runs_dir={folder}"])
+    cell.folder.mkdir(parents=True)
+    run = RunFolder(cell.folder)
+    write_config(run.config, cell.values)
+    return run
+
+
+def _start(run: RunFolder) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "rbp.sweep.worker", str(run.path), str(time.time())]
+    alone = os.environ | {"WORLD_SIZE": "1"}
+    return subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def _train(run: RunFolder) -> str:
+    """Train to the end; what went wrong, or ""."""
+    process = _start(run)
+    told, _ = process.communicate()
+    return "" if process.returncode == 0 else (told.strip().splitlines() or ["no word"])[-1]
+
+
+def _kill_after_an_epoch(process: subprocess.Popen[str], run: RunFolder) -> int:
+    while process.poll() is None and not read_lines(run.metrics):
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    return len(read_lines(run.metrics))
+
+
+def _different(one: RunFolder, other: RunFolder) -> str:
+    """What of two runs is not the same: metrics, or weights by their names; "" for nothing."""
+    metrics, others = (
+        [{k: v for k, v in line.items() if k not in _OF_TIME} for line in read_lines(run.metrics)]
+        for run in (one, other)
+    )
+    if json.dumps(metrics) != json.dumps(others):
+        return "metrics"
+    weights, theirs = (_weights(run) for run in (one, other))
+    return ", ".join(name for name in weights if not torch.equal(weights[name], theirs[name]))
+
+
+def _weights(run: RunFolder) -> dict[str, Any]:
+    found: dict[str, Any] = load_checkpoint(run.checkpoints / "last.pt")["network"]
+    return found
