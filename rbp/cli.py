@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import sys
+from collections.abc import Sequence
 
 from rbp import __version__
 from rbp.errors import SweepFailed, UserError
@@ -25,9 +26,9 @@ COMMANDS = {
 }
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 0, 1 for a failure, 2 for a wrong command line."""
-    argv = sys.argv[1:] if argv is None else argv
+    argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:  # Hydra's own command line
         from rbp.sweep import launch
 

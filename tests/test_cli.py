@@ -25,6 +25,14 @@ from rbp.runfolder import load_yaml
         ("train T=0", 2, "T=0: must be a whole number"),
         ("train --help", 0, "Groups (group=option)"),
         ("train --cfg job T=7", 0, "T: 7"),
+        ("train --version", 0, f"rbp {rbp.__version__}"),
+        ("train arch.min_size=abc", 2, "arch.min_size=abc: must be null (any) or a whole number, 1 or more"),
+        ("train arch.channels=true", 2, "arch.channels=true: must be null (any)"),
+        ("train arch._target_=..", 2, "arch._target_=..: must be the name of a function"),
+        ("train dataset._target_=abc", 2, "dataset._target_=abc: must be the name of a function"),
+        ("train hydra.launcher._target_=os.getcwd", 2, "hydra.launcher._target_=os.getcwd: is chosen by"),
+        ("train hydra.launcher.processes=2", 2, "add hydra/launcher=local or slurm"),
+        ("train hydra.launcher.sbatch=[1]", 2, "hydra.launcher.sbatch=[1]: must be keys with values"),
     ],
 )
 def test_every_end_is_an_exit_code(
@@ -40,6 +48,10 @@ def test_every_end_is_an_exit_code(
     shown = capsys.readouterr()
     assert told in (shown.err if code else shown.out)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_arguments_may_be_any_sequence(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(("train", "--version")) == 0 and capsys.readouterr().out == f"rbp {rbp.__version__}\n"
 
 
 def test_train_is_launch_py_and_every_file_bears_its_format(

@@ -111,7 +111,7 @@ def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
     environment.run("rbp", "report", "runs/two", "runs/single", "--out", "together", cwd=empty)
     assert (empty / "together" / "report.html").stat().st_size > 10_000
     assert "needs no preparation" in environment.run("rbp", "data", "prepare", "digits", cwd=empty)
-    assert "2 cells: 2 new" not in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
+    assert "All 2 cells are done." in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
 
 
 @pytest.mark.slow

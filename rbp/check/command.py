@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run all checks; exit code 1 if something is wrong. Raises ConfigError for a device that is not there."""
+    """Run all checks; exit code 1 if something is wrong. Raises ConfigError for a missing device."""
     device = _device(args.device)
     to_stdout = args.json == "-"
     screen = Screen(file=sys.stderr if to_stdout else sys.stdout, highlight=False)

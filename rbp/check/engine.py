@@ -1,7 +1,8 @@
-"""The engine's gradients on this device, against the published code's numbers and against BPTT where they agree.
+"""The engine's gradients on this device, against the published code's numbers and BPTT where they agree.
 
-In lower precision a membrane potential near the threshold may end on its other side, so that whole spikes come
-and go: there the share of spikes that flipped and the gradient's cosine are judged, not differences by element.
+In lower precision a membrane potential near the threshold may end on its other side, so that whole spikes
+come and go: there the share of spikes that flipped and the gradient's cosine are judged, not differences by
+element.
 """
 
 import contextlib
@@ -60,7 +61,7 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class Comparison:
-    """One network's gradients against what they should be. flipped: share of spikes that are not float32's."""
+    """One network's gradients against the truth. flipped: share of spikes that are not those of float32."""
 
     what: str
     distance: float

@@ -8,6 +8,8 @@ from rbp.config.text import text
 
 # What they read must be allowed by itself.
 READ_ACROSS = {
+    "arch.channels",
+    "arch.min_size",
     "arch.name",
     "dataset.augment.crop",
     "dataset.augment.cutout",

@@ -86,13 +86,13 @@ SHORT_NAME = Allowed("a name of at most 128 letters, digits and . _ - (not first
 FOLDER_NAME = Allowed("a folder name of at most 128 letters, digits and . _ - (not first: .)", _is_short_name)
 TAGS = Allowed(
     "a list of texts of 1 to 64 characters each",  # wandb's limits
-    lambda v: isinstance(v, list) and all(1 <= len(str(tag)) <= 64 for tag in v),
+    lambda v: isinstance(v, list) and all(isinstance(tag, str) and 1 <= len(tag) <= 64 for tag in v),
 )
 FOLDER = Allowed("the path of a folder", _is_path)
 CHECKPOINT = Allowed("the path of a checkpoint", lambda v: isinstance(v, str) and bool(v))
 FUNCTION = Allowed(
     "the name of a function, such as package.module.function",
-    lambda v: isinstance(v, str) and "." in v,
+    lambda v: isinstance(v, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
 )
 LINES = Allowed("a list of texts", lambda v: isinstance(v, list) and all(isinstance(line, str) for line in v))
 LIST = Allowed("a list", lambda v: isinstance(v, list))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from rbp.config.allowed import LINES, LIST, YES_NO, above, at_least, or_null
 from rbp.config.key import key
@@ -112,6 +112,8 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
             problems.append(f"{full_name(kind, name)}: no such key; there are {', '.join(declared)}")
             continue
         try:
+            if value == MISSING:
+                raise ValidationError
             settings[name] = value
         except OmegaConfBaseException:
             problems.append(f"{full_name(kind, name)}={text(value)}: must be {declared[name].words}")

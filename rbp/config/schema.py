@@ -57,7 +57,7 @@ class Dataset:
     """Where images come from and how they reach the network."""
 
     name: str = key("of the data set", allowed.NAME)
-    _target_: str = key("a function (root, download) -> (train, test)")
+    _target_: str = key("a function (root, download) -> (train, test)", allowed.FUNCTION)
     root: str = key("the folder with the files", decides=False)
     download: bool = key("fetch missing files", decides=False)
     stage: str | None = key(
@@ -109,10 +109,14 @@ class Arch:
         label=True,
         required=True,
     )
-    min_size: int | None = key("smallest side of an image that fits", label=True, decides=False)
-    channels: int | None = key("image channels it needs; null: any", label=True, decides=False)
+    min_size: int | None = key(
+        "smallest side of an image that fits", or_null(at_least(1), "any"), label=True, decides=False
+    )
+    channels: int | None = key(
+        "image channels it needs", or_null(at_least(1), "any"), label=True, decides=False
+    )
     init: str = key("initial weights: torch's, or normal with deviation 0.5", one_of(*INITIAL_WEIGHTS))
-    size: int = key("side of the images, where the network must know it")
+    size: int = key("side of the images, where the network must know it", at_least(1))
 
 
 @dataclass

@@ -8,14 +8,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from rbp.config.allowed import is_whole
 from rbp.config.schema import keys
+from rbp.config.text import text
 from rbp.errors import ConfigError
 
 # Of config.yaml, status.json and result.json. Version 0.1 wrote no number: its files are format 1.
 FORMAT = 2
 
-# Where our own functions were in version 0.1: name today -> name then.
-MOVED: dict[str, str] = {}
+# Our own functions that have moved: all the names of one in a row, that of version 0.1 first, today's last.
+MOVED: tuple[tuple[str, ...], ...] = ()
 
 
 def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str, Any]:
@@ -26,20 +28,24 @@ def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str
     """
     found = dict(values)
     refuse_newer(found.pop("format", 1), file)
-    today = {before: now for now, before in MOVED.items()}
-    return _complete(_renamed(found, today))
+    try:
+        return _complete(_renamed(found, {name: row[-1] for row in MOVED for name in row}))
+    except RecursionError as error:
+        raise ConfigError(f"{file}: not the config of a run: a value contains itself") from error
 
 
 def todays_target(name: str) -> str:
     """The name of a function of ours today, whichever version's name is given."""
-    return {before: now for now, before in MOVED.items()}.get(name, name)
+    return next((row[-1] for row in MOVED if name in row), name)
 
 
 def refuse_newer(number: Any, file: object) -> None:
     """Raise ConfigError for a format that this version does not know."""
-    if not isinstance(number, int) or number > FORMAT:
+    if not is_whole(number) or number < 1:
+        raise ConfigError(f"{file}: format={text(number)}: must be a whole number from 1 to {FORMAT}")
+    if number > FORMAT:
         raise ConfigError(
-            f"{file}: format={number}: must be a whole number up to {FORMAT}; "
+            f"{file}: format={number}: must be a whole number from 1 to {FORMAT}; "
             "a newer version of rbp wrote it: pip install --upgrade rbp-snn"
         )
 
@@ -57,7 +63,7 @@ def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
             _drop(found, name)
         elif key.is_later:
             _drop(found, name, unless_other_than=_floats(key.before))
-    return _plain_again(_renamed(found, MOVED))
+    return _plain_again(_renamed(found, {name: row[0] for row in MOVED for name in row}))
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
@@ -122,4 +128,5 @@ def _floats(value: Any) -> Any:
         return {str(key): _floats(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_floats(item) for item in value]
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    exact = is_whole(value) and abs(value) < 2**1000 and float(value) == value  # above 2^53 not all are
+    return float(value) if exact else value

@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp import __version__
 from rbp.config.versions import todays_target
-from rbp.provenance.imports import Closure, closure, module_of
+from rbp.provenance.finding import module_of
+from rbp.provenance.imports import Closure, closure
 
 # What every run stands on: the engine, training, the random streams.
 ENGINE = ("rbp.rate", "rbp.train", "rbp.seeds")
@@ -21,14 +22,20 @@ APART = frozenset(
         "rbp.bench",
         "rbp.cli",
         "rbp.config",
+        "rbp.data.stage",
         "rbp.errors",
         "rbp.locks",
         "rbp.output",
         "rbp.provenance",
+        "rbp.rate.errors",
         "rbp.report",
         "rbp.runfolder",
         "rbp.sweep",
         "rbp.track",
+        "rbp.train.memory",
+        "rbp.train.progress",
+        "rbp.train.record",
+        "rbp.train.standing",
     }
 )
 

@@ -2,27 +2,25 @@
 
 import ast
 import functools
-import json
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.machinery import ModuleSpec, PathFinder
-from pathlib import Path
 
+from rbp.provenance.finding import find, is_own
 from rbp.provenance.syntax import fingerprint, parse
-
-# Whose versions are recorded, however they were installed.
-DEPENDENCIES = frozenset({"torch", "torchvision", "spikingjelly", "hydra", "omegaconf", "numpy"})
-_INSTALLED = {"site-packages", "dist-packages"}
 
 
 @dataclass(frozen=True)
 class Module:
-    """A module of our own or of a lab's. imports: dotted names of what it may import, at any place in it."""
+    """A module of our own or of a lab's.
 
-    name: str
+    imports: dotted names of what it may import, at any place; `package.*` for all that a package exports.
+    exports: what its __all__ lists.
+    """
+
     fingerprint: str
-    imports: frozenset[str]
+    imports: frozenset[str] = frozenset()
+    exports: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -48,107 +46,88 @@ def closure(names: Iterable[str], apart: frozenset[str]) -> Closure:
         top = name.partition(".")[0]
         if not is_own(top):
             packages.add(top)
-            continue
-        if (module := _read(name)) is None:  # an attribute of a module, or not there
-            continue
-        modules[name] = module
-        waiting += module.imports
-        waiting += _parents(name)
+        elif name.endswith(".*"):
+            package = name.removesuffix(".*")
+            exported = _read(package)
+            waiting += [f"{package}.{export}" for export in exported.exports] if exported else []
+        elif (module := _read(name)) is not None:  # else an attribute of a module, or not there
+            modules[name] = module
+            waiting += module.imports
+            waiting += _parents(name)
     return Closure(modules, frozenset(packages - sys.stdlib_module_names))
-
-
-def module_of(target: str) -> str | None:
-    """The module in which a dotted name such as package.module.function is; None where it is not there."""
-    parts = target.split(".")
-    for n in range(len(parts), 0, -1):
-        if _find(name := ".".join(parts[:n])) is not None:
-            return name
-    return None
-
-
-@functools.cache
-def is_own(top: str) -> bool:
-    """Whether a top-level package is code that a lab works on, ours or its own, rather than third-party.
-
-    That is what lies in a folder of sources, or was installed from one or from a repository.
-    """
-    if top == "rbp":
-        return True
-    if top in DEPENDENCIES or top in sys.stdlib_module_names or (spec := _find(top)) is None:
-        return False
-    places = [spec.origin] if spec.has_location else list(spec.submodule_search_locations or ())
-    installed = any(_INSTALLED & set(Path(place).parts) for place in places if place)
-    return bool(places) and (not installed or top in _installed_from_sources())
-
-
-@functools.cache
-def _installed_from_sources() -> frozenset[str]:
-    """Top-level packages installed by pip from a folder or a repository, not from an index (PEP 610)."""
-    found = set()
-    for place in sys.path:
-        for file in Path(place).glob("*.dist-info/direct_url.json"):
-            try:
-                origin = json.loads(file.read_text())
-                record = file.with_name("RECORD").read_text()
-            except (OSError, ValueError):
-                continue
-            if isinstance(origin, dict) and {"dir_info", "vcs_info"} & origin.keys():
-                found |= {
-                    line.split("/")[0].split(",")[0].removesuffix(".py") for line in record.splitlines()
-                }
-    return frozenset(found)
-
-
-@functools.cache
-def _find(name: str) -> ModuleSpec | None:
-    """Where a module lies. Unlike importlib's find_spec, it imports no parent package."""
-    parent, _, _ = name.rpartition(".")
-    if not parent:
-        found = (finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec"))
-        return next((spec for spec in found if spec is not None), None)
-    above = _find(parent)
-    if above is None or above.submodule_search_locations is None:
-        return None
-    return PathFinder.find_spec(name, list(above.submodule_search_locations))
 
 
 @functools.cache
 def _read(name: str) -> Module | None:
-    spec = _find(name)
-    if spec is None:
+    place = find(name)
+    if place is None:
         return None
-    if not spec.has_location or spec.origin is None:  # a package without __init__
-        return Module(name, "", frozenset())
-    file, is_package = Path(spec.origin), spec.submodule_search_locations is not None
-    tree = parse(file)
-    package = name if is_package else name.rpartition(".")[0]
-    imports = frozenset() if tree is None else frozenset(_imports(tree, package))
-    return Module(name, fingerprint(file, tree), imports)
+    if place.file is None:
+        return Module("")
+    tree = parse(place.file)
+    if tree is None:
+        return Module(fingerprint(place.file, None))
+    package = name if place.folders else name.rpartition(".")[0]
+    return Module(
+        fingerprint(place.file, tree), frozenset(_imports(tree, package)), frozenset(_exports(tree))
+    )
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Dotted names after `import` and `from`, those for type checkers only left out."""
-    for node in ast.iter_child_nodes(tree):
+    """Dotted names after `import` and `from` and in import_module("..."), but those for type checkers."""
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = _absolute(node, package)
+            base = _absolute("." * node.level + (node.module or ""), package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.If) and _is_for_types(node.test):
-            for branch in node.orelse:
-                yield from _imports(ast.Module([branch], []), package)
-        elif not isinstance(node, ast.expr):
-            yield from _imports(node, package)
+            waiting += node.orelse
+        else:
+            if (name := _imported_by_call(node)) is not None:
+                yield _absolute(name, package)
+            waiting += ast.iter_child_nodes(node)
 
 
-def _absolute(node: ast.ImportFrom, package: str) -> str:
-    above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
-    return ".".join([*above, *([node.module] if node.module else [])])
+def _absolute(name: str, package: str) -> str:
+    """A name with leading dots as seen from a package."""
+    rest = name.lstrip(".")
+    level = len(name) - len(rest)
+    parts = package.split(".")
+    above = parts[: len(parts) - level + 1] if level else []
+    return ".".join([*above, *([rest] if rest else [])])
 
 
 def _is_for_types(test: ast.expr) -> bool:
-    return ast.unparse(test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
+    name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
+    return name == "TYPE_CHECKING"
+
+
+def _imported_by_call(node: ast.AST) -> str | None:
+    """The name in import_module("name") or __import__("name"), where it is written out."""
+    match node:
+        case ast.Call(
+            func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
+            args=[ast.Constant(value=str(name)), *_],
+        ):
+            return name
+    return None
+
+
+def _exports(tree: ast.Module) -> Iterator[str]:
+    """What __all__ lists, where it is written out."""
+    for node in tree.body:
+        match node:
+            case (
+                ast.Assign(
+                    targets=[ast.Name(id="__all__")], value=ast.List(elts=names) | ast.Tuple(elts=names)
+                )
+                | ast.AugAssign(target=ast.Name(id="__all__"), value=ast.List(elts=names))
+            ):
+                yield from (str(name.value) for name in names if isinstance(name, ast.Constant))
 
 
 def _parents(name: str) -> list[str]:

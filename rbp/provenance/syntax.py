@@ -15,7 +15,7 @@ def parse(file: Path) -> ast.Module | None:
     """The tree of a source file; None where it is not Python, such as a compiled module."""
     try:
         return ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError):  # ValueError: null bytes
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):  # ValueError: null bytes
         return None
 
 
@@ -25,10 +25,17 @@ def fingerprint(file: Path, tree: ast.Module | None) -> str:
     tree: what `parse` gave; without one, the file's bytes count.
     """
     try:
-        content = file.read_bytes() if tree is None else _as_bytes(tree)
-    except RecursionError:  # expressions nested hundreds deep
-        content = file.read_bytes()
+        content = _bytes_of(file) if tree is None else _as_bytes(tree)
+    except (RecursionError, ValueError):  # expressions nested hundreds deep, numbers of thousands of digits
+        content = _bytes_of(file)
     return hashlib.sha256(content).hexdigest()
+
+
+def _bytes_of(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:  # not to be read by this user: nor can it be run
+        return b""
 
 
 def _as_bytes(tree: ast.Module) -> bytes:

@@ -9,7 +9,8 @@ from typing import Any
 import yaml
 
 from rbp.config.identity import not_in_identity
-from rbp.config.versions import upgrade
+from rbp.config.versions import refuse_newer, upgrade
+from rbp.errors import ConfigError
 from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
@@ -91,6 +92,10 @@ def read_run(folder: Path) -> Run:
     """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is, or a
     file is not what it should be; OSError where one cannot be read."""
     result, status, config = read_result(folder), read_state(folder), _read_config(folder)
+    try:
+        refuse_newer((result or {}).get("format", 1), "result.json")
+    except ConfigError as newer:
+        raise ValueError(newer) from newer
     for key in ("machine", "code"):
         if not isinstance((result or {}).get(key) or {}, dict):
             raise ValueError(f"result.json: {key} is no object")
@@ -130,7 +135,10 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
     if isinstance(values, dict):
-        values = upgrade(values, RunFolder(folder).config)
+        try:
+            values = upgrade(values, "config.yaml")
+        except ConfigError as error:
+            raise ValueError(error) from error
     whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
     return values if whole and all(isinstance(values.get(key, {}), dict) for key in GROUPS) else {}
 

@@ -95,6 +95,8 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
             fixed[key] = str(override.input_line)
         elif override.is_discrete_sweep():
             swept[key] = _values(key, override)
+            if not swept[key]:
+                raise ConfigError(f"{override.input_line}: has no values")
         else:
             raise ConfigError(f"{override.input_line}: a grid needs single values, such as {key}=1,2")
     return list(fixed.values()), swept

@@ -5,11 +5,18 @@ from typing import Any
 
 from rbp.errors import FolderBusy, UserError
 from rbp.output import say
+from rbp.provenance import code_version
 from rbp.runfolder import read_result
 from rbp.sweep.cells import Cell
 from rbp.sweep.preflight import preflight
 from rbp.sweep.table import Row, print_table
 from rbp.sweep.tree import print_tree
+
+
+def note_code(cells: list[Cell]) -> None:
+    """Look at the code of cells that this process trains before it imports any, as files may be edited."""
+    for cell in cells:
+        code_version(cell.values)
 
 
 def train_cell(cell: Cell) -> dict[str, Any]:
@@ -26,6 +33,7 @@ def run_one(cell: Cell) -> None:
     if result is not None:
         say(f"{cell.name} is done already.")
     else:
+        note_code([cell])
         preflight([cell])
         print_tree(cell.cfg)
         say(begins(cell))

@@ -3,11 +3,12 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import hydra
 from omegaconf import DictConfig
 
+from rbp import __version__
 from rbp.config import schema
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import exit_code, hush, say
@@ -23,10 +24,10 @@ from rbp.sweep.time_steps import with_any_T
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
-def main(argv: list[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. An exception of another kind than UserError is a bug."""
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
+        code = _run(sys.argv[1:] if argv is None else list(argv))
         sys.stdout.flush()  # here, where a closed pipe can be told from other errors
         return code
     except BrokenPipeError:  # what Hydra shows (--help), where nobody reads on
@@ -43,6 +44,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    if argv == ["--version"]:
+        say(f"rbp {__version__}")
+        return DONE
+    _check_working_directory()
     schema.register()
     help_text.register()
     arguments = expand(argv)
@@ -50,6 +55,13 @@ def _run(argv: list[str]) -> int:
     if composed is not None:
         run_one(settle(composed))
     return DONE
+
+
+def _check_working_directory() -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError as error:
+        raise ConfigError("the working directory is gone: change to one that is there") from error
 
 
 def _hydra(arguments: list[str], flags: list[str]) -> DictConfig | None:

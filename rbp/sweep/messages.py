@@ -76,6 +76,8 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
     if near:
         near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
         return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
+    if not siblings and parent == "hydra.launcher":
+        return f"{key}: the launcher that is chosen has no keys; add hydra/launcher=local or slurm"
     return f"{key}: no such key; {parent or 'the config'} has {', '.join(siblings)}"
 
 

@@ -14,7 +14,9 @@ HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sw
 # Takes keys that are not in its file: any option of sbatch.
 OPEN = "hydra.launcher.sbatch"
 # Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.
-_NOT_A_NAME = re.compile(r"[-+]?[\d.]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
+_NOT_A_NAME = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
+# What may give the options of a group in a grid.
+_SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(.*\)")
 
 
 def as_text(value: Any) -> str:
@@ -32,7 +34,11 @@ def as_text(value: Any) -> str:
 
 def override_of(key: str, *values: Any) -> str:
     """`key=value`, or `key=a,b` for several; options of a group in quotes, since some are numbers."""
-    return f"{key}=" + ",".join(_quoted(v) if is_group(key) else as_text(v) for v in values)
+    return f"{key}=" + ",".join(_option(v) if is_group(key) else as_text(v) for v in values)
+
+
+def _option(value: Any) -> str:
+    return _quoted(value if isinstance(value, str) else as_text(value))
 
 
 def _quoted(value: Any) -> str:
@@ -45,6 +51,12 @@ def check(argument: str) -> str:
     key, equals, value = argument.partition("=")
     if key in OF_THE_GRID and equals:
         return f"hydra.sweeper.{argument}"
+    if key.lstrip("+") == OPEN and not value.startswith("{"):
+        raise ConfigError(f"{argument}: must be keys with values, as in {OPEN}={{exclude: node7}}")
+    if key.lstrip("+") in ("hydra.launcher._target_", "hydra.sweeper._target_"):
+        raise ConfigError(
+            f"{argument}: is chosen by {key.lstrip('+').split('.')[1]}'s name: hydra/launcher=NAME"
+        )
     if key.lstrip("+").startswith(OPEN):
         return f"++{argument.lstrip('+')}"
     if key.startswith("~"):
@@ -66,7 +78,12 @@ def check(argument: str) -> str:
         )
     if value.startswith(("[", "{")):
         raise ConfigError(f"{argument}: choose one option, or for a grid several with -m, as in -m T=2,4")
-    if "(" in value:  # a function of Hydra's, such as range(1,5); its values are quoted when they are known
+    if "(" in value:  # a function of Hydra's; its values are quoted when they are known
+        if not _SWEEPS.fullmatch(value):
+            raise ConfigError(
+                f"{argument}: write single options, as in {key}=2,4, or one range or choice, as in "
+                f"{key}=range(1,5)"
+            )
         return argument
     parts = [part.strip() for part in value.split(",")]
     return f"{key}=" + ",".join(f"'{part}'" if _NOT_A_NAME.fullmatch(part) else part for part in parts)

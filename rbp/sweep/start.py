@@ -8,7 +8,7 @@ from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, SweepFailed, UserError
 from rbp.output import say
 from rbp.sweep.cells import Cell
-from rbp.sweep.inline import attempt, begins
+from rbp.sweep.inline import attempt, begins, note_code
 from rbp.sweep.launchers import Launcher, note_start, submit_cells
 from rbp.sweep.marks import put_aside
 from rbp.sweep.plan import Plan, make_plan
@@ -31,6 +31,8 @@ def start(cells: list[Cell], launcher: Launcher | None, settings: SweeperSetting
         return
     if launcher:
         launcher.check(plan.todo)
+    else:
+        note_code(plan.todo)
     preflight(plan.todo, devices=launcher is None or launcher.here)
     say(plan.told())
     if launcher is None:

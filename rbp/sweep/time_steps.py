@@ -26,7 +26,7 @@ def with_any_T(compose: Callable[[], Composed]) -> Composed:
 
 def _store(option: str) -> bool:
     """Store a missing option; False where it is none of T, or no whole number from 1."""
-    found = re.fullmatch(r"T/([1-9]\d{0,8})", option)
+    found = re.fullmatch(r"T/([1-9][0-9]*)", option)
     if found is None:
         return False
     ConfigStore.instance().store(

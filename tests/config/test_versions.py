@@ -58,7 +58,10 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
     """A later version, which has more keys, and whose networks have moved."""
     found = keys_of(LaterConfig)
     monkeypatch.setattr(versions, "keys", lambda: found)
-    moved = {"rbp.networks.vgg11": "rbp.models.vgg.vgg11", "rbp.networks.lif": "rbp.models.neurons.lif"}
+    moved = (
+        ("rbp.models.vgg.vgg11", "rbp.nets.vgg11", "rbp.networks.vgg11"),
+        ("rbp.models.neurons.lif", "rbp.networks.lif"),
+    )
     monkeypatch.setattr(versions, "MOVED", moved)
 
 
@@ -131,9 +134,45 @@ def test_a_config_bears_its_format_and_is_read_without_it(tmp_path: Path) -> Non
     assert folder_name({"format": FORMAT, **values}) == NAME
 
 
-@pytest.mark.parametrize("number", [FORMAT + 1, "new", None, 2.5])
-def test_a_config_of_a_newer_version_is_refused_by_name(tmp_path: Path, number: object) -> None:
+@pytest.mark.usefixtures("later")
+def test_a_function_that_moved_twice_is_found_by_each_of_its_names() -> None:
+    names = ("rbp.models.vgg.vgg11", "rbp.nets.vgg11", "rbp.networks.vgg11")
+    found = {identity({"arch": {"_target_": name}}) for name in names}
+    assert len(found) == 1 and identity({"arch": {"_target_": "rbp.nets.vgg13"}}) not in found
+    for name in names:
+        assert upgrade({"arch": {"_target_": name}})["arch"]["_target_"] == "rbp.networks.vgg11"
+        assert versions.todays_target(name) == "rbp.networks.vgg11"
+
+
+def test_whole_numbers_that_no_float_holds_are_told_apart() -> None:
+    base = 2**53
+    assert identity({"seed": base}) == identity({"seed": float(base)})
+    assert len({identity({"seed": base + n}) for n in range(4)}) == 4
+    assert identity({"seed": 10**400}) != identity({"seed": 10**400 + 1})
+
+
+@pytest.mark.parametrize(
+    ("number", "told"),
+    [
+        (FORMAT + 1, f"format={FORMAT + 1}: must be a whole number from 1 to {FORMAT}; a newer version"),
+        ("new", "format=new: must be a whole number from 1"),
+        (None, "format=null: must be a whole number from 1"),
+        (2.0, "format=2.0: must be a whole number from 1"),
+        (True, "format=true: must be a whole number from 1"),
+        (0, "format=0: must be a whole number from 1"),
+    ],
+)
+def test_a_config_of_another_format_is_refused_by_name(tmp_path: Path, number: object, told: str) -> None:
     file = tmp_path / "config.yaml"
     write_config(file, load_yaml(CONFIGS[0].read_text()) | {"format": number})
-    with pytest.raises(ConfigError, match=rf"{file}: format={number}: must be a whole number up to {FORMAT}"):
+    with pytest.raises(ConfigError) as error:
         read_config(file)
+    assert str(error.value).startswith(f"{file}: {told}")
+    assert ("newer" in str(error.value)) == (number == FORMAT + 1)
+
+
+@pytest.mark.parametrize("content", ["seed: &a [*a]\n", "&a {x: *a}\n"])
+def test_a_config_that_contains_itself_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ConfigError, match="a value contains itself"):
+        read_config(tmp_path / "config.yaml")

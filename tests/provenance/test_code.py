@@ -2,7 +2,9 @@
 
 import importlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +13,18 @@ from typing import Any
 import pytest
 
 import rbp
-from rbp.provenance import code, code_version, imports, package_versions, why_stale
+from rbp.provenance import code, code_version, finding, imports, package_versions, why_stale
+from rbp.sweep.places import ROOT
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
 RESNET = {"arch": {"_target_": "rbp.models.resnet.resnet18"}}
 DIGITS = {"dataset": {"_target_": "rbp.data.digits.digits"}}
+DIGITS_CNN = {
+    "arch": {"_target_": "rbp.models.digits.digits_cnn"},
+    "dataset": {"_target_": "rbp.data.digits.digits"},
+    "neuron": {"_target_": "rbp.models.neurons.lif"},
+    "optimizer": {"_target_": "torch.optim.SGD"},
+}
 LAB = {"arch": {"_target_": "mylab.nets.big.net"}}
 
 Look = Callable[[dict[str, Any]], str]
@@ -25,10 +34,10 @@ def forget() -> None:
     """As a new process sees the files."""
     importlib.invalidate_caches()
     for cached in (
-        imports.is_own,
-        imports._find,
+        finding.is_own,
+        finding.find,
+        finding._installed,
         imports._read,
-        imports._installed_from_sources,
         code._hash,
         code._closure,
     ):
@@ -107,6 +116,10 @@ def test_the_engine_training_and_the_streams_count_for_every_run(
         "bench/run.py",
         "provenance/code.py",
         "data/command.py",
+        "data/stage.py",
+        "rate/errors.py",
+        "train/progress.py",
+        "train/record.py",
         "models/vgg.py",
     ],
 )
@@ -135,6 +148,9 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport einops\n"
             "from ..layers import conv\nfrom . import blocks\nif TYPE_CHECKING:\n    import mylab.shapes\n"
             "def net(neuron, in_channels, classes):\n    import mylab.late\n    return None\n"
+            "import mylab.loose.inside, statistics\nfrom mylab.star import *\n"
+            "from importlib import import_module\nimport_module('mylab.called')\n"
+            "import_module('..calledtoo', __package__)\n"
         ),
         "mylab/nets/blocks.py": "try:\n    from mylab.fast import block\nexcept ImportError:\n    pass",
         "mylab/nets/widths.py": "W = 1",
@@ -144,6 +160,14 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "mylab/shapes.py": "S = 1",
         "mylab/unrelated.py": "U = 1",
         "sibling.py": "tool = 1",
+        # What is imported in less usual ways.
+        "mylab/loose/inside.py": "A = 1",  # a folder without __init__
+        "mylab/star/__init__.py": "__all__ = ['one', 'two']",
+        "mylab/star/one.py": "A = 1",
+        "mylab/star/three.py": "A = 1",
+        "mylab/called.py": "A = 1",
+        "mylab/calledtoo.py": "A = 1",
+        "statistics.py": "A = 1",  # stands before the standard library's
     }
     for name, content in files.items():
         (tmp_path / "src" / name).parent.mkdir(parents=True, exist_ok=True)
@@ -164,6 +188,13 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mylab/late.py", True),
         ("mylab/fast.py", True),
         ("sibling.py", True),
+        ("mylab/loose/inside.py", True),
+        ("mylab/star/__init__.py", True),
+        ("mylab/star/one.py", True),
+        ("mylab/called.py", True),
+        ("mylab/calledtoo.py", True),
+        ("statistics.py", True),
+        ("mylab/star/three.py", False),
         ("mylab/shapes.py", False),
         ("mylab/unrelated.py", False),
     ],
@@ -188,7 +219,10 @@ def test_a_file_that_is_no_python_counts_by_its_bytes(lab: Path, look: Look) -> 
     ("origin", "counts"),
     [
         (None, False),
-        ({"url": "file:///home/me/mylab", "dir_info": {}}, True),
+        ({"url": "file:///tmp", "dir_info": {}}, True),
+        ({"url": "file:///gone/work", "dir_info": {}}, False),  # as Anaconda's packages have it
+        ({"dir_info": 3}, False),
+        (["dir_info"], False),
         ({"url": "https://example.org/mylab", "vcs_info": {"vcs": "git", "commit_id": "0"}}, True),
         ({"url": "file:///wheels/mylab-1-py3-none-any.whl", "archive_info": {}}, False),
     ],
@@ -215,7 +249,71 @@ def test_third_party_packages_are_recorded_and_do_not_count(look: Look) -> None:
     versions = package_versions(VGG)
     assert {"torch", "spikingjelly", "torchvision"} <= versions.keys() and versions["torch"][0].isdigit()
     assert "pytest" not in versions
-    assert look({"optimizer": {"_target_": "torch.optim.SGD"}}) == look({"optimizer": {}})
+    for target in ("torch.optim.SGD", "rich.console.Console", "pytest.main", "json.loads"):
+        assert look({"optimizer": {"_target_": target}}) == look({"optimizer": {}}), target
+
+
+def test_what_pip_put_into_a_folder_of_ones_own_is_third_party(lab: Path, look: Look) -> None:
+    (lab / "mylab-1.dist-info").mkdir()
+    (lab / "mylab-1.dist-info" / "RECORD").write_text("mylab/__init__.py,,\n")
+    before = look(LAB)
+    append(lab / "mylab" / "nets" / "big.py", "NEW = 3")
+    assert look(LAB) == before
+    (lab / "mylab-1.dist-info" / "RECORD").write_text("another/__init__.py,,\n")
+    assert look(LAB) != before
+
+
+def test_targets_count_wherever_they_stand(package: Path, look: Look) -> None:
+    nested = {"a": [{"b": {"_target_": "rbp.models.vgg.vgg11"}}]}
+    before = look(nested)
+    append(package / "models" / "vgg.py", "NEW = 3")
+    assert look(nested) != before
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x = 0x" + "f" * 5000,
+        "x = " + "-" * 3000 + "1",
+        "if 0: pass\n" + "elif 1: pass\n" * 3000,
+        "\0",
+        "é = 1",
+    ],
+    ids=["digits", "deep", "elif", "null", "letters"],
+)
+def test_odd_sources_are_compared_too(lab: Path, look: Look, content: str) -> None:
+    (lab / "mylab" / "late.py").write_text(content + "\n")
+    before = look(LAB)
+    append(lab / "mylab" / "late.py", "y = 2")
+    assert look(LAB) != before
+
+
+def test_a_run_bears_the_code_that_its_process_started_with(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second cell's network is imported before the first trains; an edit meanwhile does not count."""
+    monkeypatch.chdir(tmp_path)
+    script = (
+        "import sys, pathlib\nfrom rbp.sweep import inline, launch\n"
+        "own = inline.train_cell\n"
+        "def edit_and_train(cell):\n"
+        f"    file = pathlib.Path({str(package / 'models' / 'digits.py')!r})\n"
+        "    file.write_text(file.read_text() + 'EDITED = 1\\n')\n"
+        "    return own(cell)\n"
+        "inline.train_cell = edit_and_train\n"
+        "sys.exit(launch.main(['-m', 'arch=dvs_cnn,digits_cnn', 'trainer=debug', 'tracker=none', 'T=1']))\n"
+    )
+    for folder in ("conf", "sweeps"):
+        shutil.copytree(ROOT / folder, package.parent / folder)
+    forget()
+    before = code_version(DIGITS_CNN)["hash"]
+    environment = os.environ | {"PYTHONPATH": str(package.parent), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    (file,) = tmp_path.glob("runs/single/digits-digits_cnn-*/result.json")
+    forget()
+    assert json.loads(file.read_text())["code"]["hash"] == before != code_version(DIGITS_CNN)["hash"]
+    forget()
 
 
 def test_a_result_is_stale_by_its_own_targets(package: Path) -> None:
@@ -245,6 +343,7 @@ def test_a_result_whose_code_cannot_be_compared_is_not_stale(code: Any) -> None:
 def test_a_moved_target_is_looked_for_where_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
     result = {"code": code_version(VGG) | {"targets": ["rbp.old.vgg11", "torch.optim.SGD"]}}
     assert why_stale(result) != ""
-    monkeypatch.setattr("rbp.config.versions.MOVED", {"rbp.models.vgg.vgg11": "rbp.old.vgg11"})
+    moved = ("rbp.older.vgg11", "rbp.old.vgg11", "rbp.models.vgg.vgg11")
+    monkeypatch.setattr("rbp.config.versions.MOVED", (moved,))
     assert why_stale(result) == ""
     assert why_stale({"code": result["code"] | {"hash": "0"}}).startswith("computed by code 0, now ")

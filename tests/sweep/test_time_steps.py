@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from rbp.sweep import sweepfile
 from rbp.sweep.launch import main
@@ -13,6 +14,7 @@ from rbp.sweep.places import options
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    ConfigStore.instance().repo.pop("T", None)  # what an earlier test has stored
 
 
 def steps(capsys: pytest.CaptureFixture[str], *line: str) -> list[int]:
@@ -26,7 +28,9 @@ def steps(capsys: pytest.CaptureFixture[str], *line: str) -> list[int]:
     [
         ("T=7", [7]),
         ("T=1000", [1000]),
+        ("T=9999999999", [9999999999]),
         ("-m T=7,9", [7, 9]),
+        ("-m T=sort(9,7)", [7, 9]),
         ("-m T=range(1,5)", [1, 2, 3, 4]),
         ("-m T=range(3,12,4)", [3, 7, 11]),
         ("-m T=choice(2,14)", [2, 14]),
@@ -39,11 +43,38 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str], line: str, foun
     assert steps(capsys, *line.split()) == found
 
 
-@pytest.mark.parametrize("value", ["0", "-1", "1.5", "07", "abc", "null", "", "1e3", "٣"])
+@pytest.mark.parametrize("value", ["0", "-1", "1.5", "07", "abc", "null", "", "1e3", "1_0", "٣"])
 @pytest.mark.parametrize("grid", [False, True])
 def test_what_is_none_is_refused(capsys: pytest.CaptureFixture[str], value: str, grid: bool) -> None:
     assert main(["-m", f"T=4,{value}"] if grid else [f"T={value}"]) == 2
     assert f"T={value}: must be a whole number, 1 or more" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("value", ["int(7)", "float(7)", "7,range(1,3)", "range(1,3),7", "interval(1,3)"])
+def test_what_gives_no_options_is_refused_by_what_does(
+    capsys: pytest.CaptureFixture[str], value: str
+) -> None:
+    assert main(["-m", f"T={value}"]) == 2
+    assert capsys.readouterr().err.startswith(f"error: T={value}: write single options, as in T=2,4, or one")
+
+
+@pytest.mark.parametrize("value", ["range(1,1)", "range(5,1)"])
+def test_a_range_of_nothing_is_refused(capsys: pytest.CaptureFixture[str], value: str) -> None:
+    assert main(["-m", f"T={value}"]) == 2
+    assert capsys.readouterr().err == f"error: T={value}: has no values\n"
+
+
+def test_what_no_number_holds_is_refused_by_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([f"T={2**63}"]) == 2
+    assert capsys.readouterr().err == f"error: T={2**63}: must be below 2^63\n"
+
+
+@pytest.mark.parametrize(("value", "told"), [("null", "T=null"), ("true", "T=true"), ("0", "T=0")])
+def test_what_is_none_in_pairs_is_told_as_written(
+    capsys: pytest.CaptureFixture[str], value: str, told: str
+) -> None:
+    assert main(["-m", f"hydra.sweeper.pairs=[{{T:[{value},4],seed:[1,2]}}]"]) == 2
+    assert f"{told}: must be a whole number, 1 or more" in capsys.readouterr().err
 
 
 def test_a_range_without_m_is_a_grid_that_asks_for_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +88,7 @@ def test_a_range_without_m_is_a_grid_that_asks_for_it(capsys: pytest.CaptureFixt
         ("grid: {T: [7, 9]}", [7, 9]),
         ("fixed: {T: 11}\ngrid: {seed: [0, 1]}", [11, 11]),
         ("pairs: [{T: [7, 13], seed: [1, 2]}]", [7, 13]),
+        ("pairs: [{T: ['7', 13], seed: [1, 2]}]", [7, 13]),
         ("grid: {T: [7, 9, 4]}\nexclude: [{T: 9}]", [7, 4]),
     ],
 )
@@ -91,7 +123,7 @@ def test_it_shows_in_the_config(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("T: 31\n")
 
 
-def test_help_and_patterns_keep_to_the_usual_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_patterns_keep_to_the_usual_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert steps(capsys, "T=37") == [37]
     assert options("T") == ["1", "2", "3", "4", "5", "6", "8", "10", "12", "16"]
     assert steps(capsys, "-m", "T=glob(1*)") == [1, 10, 12, 16]
