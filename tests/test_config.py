@@ -5,35 +5,19 @@ import math
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config import schema
 from rbp.config.identity import folder_name, identity, not_in_identity, run_folder
 from rbp.config.validate import problems
 from rbp.errors import ConfigError
 from rbp.sweep.arguments import Arguments, expand
-from rbp.sweep.compose import freeze
-from rbp.sweep.places import CONF, groups, options
-
-
-def make(*overrides: str) -> DictConfig:
-    """The frozen config of a command line."""
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", expand(list(overrides)).hydra))
+from rbp.sweep.places import groups, options
+from tests.support.configs import leaves, make
 
 
 @pytest.fixture(scope="module")
 def plain() -> DictConfig:
     return make()
-
-
-def leaves(values: dict, prefix: str = "") -> list[str]:
-    found = []
-    for key, value in values.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return found
 
 
 def changed(cfg: DictConfig, key: str) -> DictConfig:

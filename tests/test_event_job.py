@@ -1,6 +1,5 @@
 """The main job on event data, from files in their true formats to a result."""
 
-import json
 import statistics
 from pathlib import Path
 
@@ -9,21 +8,11 @@ import torch
 
 from rbp.sweep.launch import main
 from rbp.train.job import set_up
-from tests.data.event_files import write_cifar10_dvs, write_gesture, write_pairs
-from tests.test_config import make
+from tests.support.configs import make
+from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_pairs
+from tests.support.run_folders import results
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RBP_DATA", raising=False)
-    return tmp_path
-
-
-def results(folder: str = "single") -> list[dict]:
-    return [json.loads(file.read_text()) for file in sorted(Path("runs", folder).glob("*/result.json"))]
-
+pytestmark = pytest.mark.usefixtures("here", "one_thread")
 
 SHORT = ["trainer=debug", "trainer.batch_size=4", "trainer.eval_batch_size=4", "trainer.progress=none"]
 

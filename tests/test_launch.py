@@ -9,19 +9,9 @@ import pytest
 
 from rbp.sweep.launch import main
 from rbp.sweep.places import ROOT
+from tests.support.processes import launch
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def launch(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *argv], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
-
+pytestmark = pytest.mark.usefixtures("here")
 
 BAD = {
     "T=0": ["T=0", "a whole number, 1 or more"],

@@ -1,36 +1,16 @@
 """The main job end to end: launch.py on real data and on small sets in their true formats."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from rbp.sweep.launch import main
-from rbp.sweep.places import ROOT
-from tests.data.files import write_cifar10, write_cifar100
+from tests.support.datasets import needs_fashion_mnist, write_cifar10, write_cifar100
+from tests.support.processes import launch
+from tests.support.run_folders import results
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RBP_DATA", raising=False)
-    return tmp_path
-
-
-def launch(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "launch.py"), *argv]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def results(folder: str) -> list[dict]:
-    return [json.loads(file.read_text()) for file in sorted(Path("runs", folder).glob("*/result.json"))]
+pytestmark = pytest.mark.usefixtures("here", "one_thread")
 
 
 @pytest.mark.timeout(1500)  # two minutes on two free cores
@@ -89,10 +69,7 @@ def test_cifar100_has_a_hundred_classes_and_tells_top_5(here: Path) -> None:
     assert result["test_top5"] >= result["test_acc"]
 
 
-@pytest.mark.skipif(
-    not FASHION.is_dir() and "RBP_REQUIRE_FASHION" not in os.environ,
-    reason="Fashion-MNIST is not here: apt-get install dataset-fashion-mnist",
-)
+@needs_fashion_mnist
 def test_real_fashion_mnist_is_learnt_in_part_of_an_epoch() -> None:
     line = ["dataset=fashion_mnist", "T=1", "trainer.epochs=1", "trainer.limit_batches=60"]
     line += ["trainer.batch_size=32", "trainer.eval_batch_size=32", "trainer.progress=none"]

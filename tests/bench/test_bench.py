@@ -13,7 +13,7 @@ from rbp.bench.measure import Timing, ratio
 from rbp.bench.run import rows
 from rbp.cli import main
 from rbp.models import build
-from tests.test_config import make
+from tests.support.configs import make
 
 X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 3])

@@ -9,7 +9,7 @@ import torch
 from rbp.data import Images
 from rbp.data.camera import watch
 from rbp.data.digits_dvs import DRIFT, SIDE, STEPS, TREMOR, digits_dvs, events_of, path
-from tests.data.event_files import framing
+from tests.support.event_recordings import framing
 
 
 def made(**changed: object) -> tuple[Images, Images]:

@@ -24,7 +24,7 @@ from rbp.data.events_np import read_events_np
 from rbp.data.framing import Framing
 from rbp.data.pairs import read_pair
 from rbp.errors import DataError
-from tests.data.event_files import (
+from tests.support.event_recordings import (
     HEADER2,
     HEADER3,
     Events,

@@ -9,9 +9,8 @@ from torch import nn
 import rbp
 from rbp.models.resnet import resnet18
 from rbp.rate.later import Bits
-from tests.rate.nets import frames, lif, small
-from tests.rate.test_golden import FILES, before_norm, relative, step
-from tests.rate.test_memory import kept_bytes, most_alive
+from tests.support.golden_vectors import FILES, before_norm, relative, step
+from tests.support.networks import frames, kept_bytes, lif, most_alive, small
 
 
 class Shown(nn.Module):

@@ -10,15 +10,15 @@ from torch import nn
 
 import rbp
 from rbp.rate import compiled
-from tests.rate.nets import distance, lif
-from tests.rate.nets import step as train
+from tests.support.networks import distance, lif
+from tests.support.networks import step as train
 
 CODE = """
 import torch, warnings
 from torch import nn
 import rbp
-from tests.rate.nets import lif
-from tests.rate.nets import step as train
+from tests.support.networks import lif
+from tests.support.networks import step as train
 
 net = nn.Sequential(nn.Conv2d(2, 3, 3), lif(), nn.Flatten(), nn.Linear(48, 5), lif())
 x = torch.randn(2, 4, 2, 6, 6)

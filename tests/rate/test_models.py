@@ -18,7 +18,7 @@ from torch import nn
 
 import rbp
 from rbp.rate.errors import InputError
-from tests.rate.nets import BPTT, RATE, distance, step
+from tests.support.networks import BPTT, RATE, distance, step
 
 RESNETS = {
     "sew_resnet18": lambda: sew_resnet.sew_resnet18(spiking_neuron=neuron.LIFNode, cnf="ADD", num_classes=7),

@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from rbp.report import write_report
-from tests.report.folders import write_run
+from tests.support.run_folders import write_run
 
 ODD = "a|b_<script>&$ 50%"
 

@@ -24,25 +24,22 @@ from rbp.sweep.start import start
 from rbp.sweep.states import observe
 from rbp.sweep.sweepfolder import SweepFolder
 from rbp.train import record
-from tests.train.common import metrics, without_timings
+from tests.support import waiting
+from tests.support.run_folders import metrics, without_timings
 
 SHORT = ["T=2", "trainer.epochs=2", "trainer.limit_batches=4", "trainer.batch_size=32", "trainer.threads=1"]
 SHORT += ["trainer.eval_batch_size=32", "trainer.device=cpu", "tracker=none"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
-def wait_for(holds: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := holds():
-            return found
-        time.sleep(0.05)
-    logs = [file.read_text() for file in Path("runs").glob("*/.sweep/jobs/*")]
-    raise AssertionError(f"waited {seconds} s; " + "\n".join(logs))
+def wait_for(condition: Callable[[], Any]) -> Any:
+    return waiting.wait_for(condition, explain=job_logs)
+
+
+def job_logs() -> str:
+    return "\n".join(file.read_text() for file in Path("runs").glob("*/.sweep/jobs/*"))
 
 
 def at_work(sweep: Path) -> list[Path]:

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import help_text, places, preflight, sweepfile
+from rbp.sweep import help_text, preflight, sweepfile
 from rbp.sweep.launch import main
 
 
@@ -58,15 +58,6 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
     monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
     monkeypatch.chdir(tmp_path)
     return stub
-
-
-@pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of sweep files of our own."""
-    folder = tmp_path_factory.mktemp("sweeps")
-    monkeypatch.setattr(places, "SWEEPS", folder)
-    monkeypatch.setattr(sweepfile, "SWEEPS", folder)
-    return folder
 
 
 def test_the_quickstart_is_four_cells_in_the_order_written(stub: Stub) -> None:

@@ -16,9 +16,9 @@ from rbp.track import Tracker, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
-from tests.report.folders import write_run
-from tests.track.common import config_of, finish, follow, line, new_run, wait_for
-from tests.track.standin import Service, service
+from tests.support.run_folders import write_run
+from tests.support.tracking import Service, config_of, finish, follow, line, new_run, service
+from tests.support.waiting import wait_for
 
 KEY = "0123456789" * 4
 

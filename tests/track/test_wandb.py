@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 from rbp.runfolder import RunFolder, append_line, read_lines
 from rbp.track import Tracker, start
 from rbp.track.segments import steps
-from tests.track.common import config_of, finish, follow, histories, line, new_run, records
+from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records
+from tests.support.waiting import wait_for
 
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 
@@ -88,9 +88,7 @@ def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: P
     assert tracker.process is not None
     for epoch in (1, 2):
         append_line(RunFolder(folder).metrics, line(epoch))
-    until = time.monotonic() + 60
-    while not list((folder / "wandb").glob("*run-*/*.wandb")) and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for(lambda: list((folder / "wandb").glob("*run-*/*.wandb")))
     os.killpg(tracker.process.pid, signal.SIGKILL)
     tracker.process.wait()
     append_line(
@@ -175,9 +173,7 @@ def test_the_signals_of_a_cluster_do_not_end_it_before_the_run(tmp_path: Path) -
     with tracker:
         tracker.start()
         assert tracker.process is not None
-        until = time.monotonic() + 60
-        while not list((folder / "wandb").glob("*run-*")) and time.monotonic() < until:
-            time.sleep(0.1)
+        wait_for(lambda: list((folder / "wandb").glob("*run-*")))
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             tracker.process.send_signal(number)
         append_line(RunFolder(folder).metrics, line(1))

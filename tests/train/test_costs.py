@@ -15,7 +15,7 @@ from rbp.train.history import History, Part
 from rbp.train.interrupt import Interruption
 from rbp.train.job import restore, set_up, state_of
 from rbp.train.record import Record
-from tests.train.common import short
+from tests.support.training import short
 
 CPU = torch.device("cpu")
 

@@ -12,8 +12,9 @@ import pytest
 from rbp.sweep.launch import main
 from rbp.train import train
 from rbp.train.progress import make_display
-from tests.test_config import make
-from tests.train.common import PROCESSES, SHORT, short
+from tests.support.configs import make
+from tests.support.processes import PROCESSES
+from tests.support.training import SHORT, short
 
 SHOWN = [arg for arg in SHORT if "progress" not in arg]
 

@@ -1,7 +1,6 @@
 """A cell that two processes train together: one process's numbers, one folder, one end."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,10 @@ from rbp.train.interrupt import Interruption
 from rbp.train.job import set_up
 from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
 from rbp.train.record import Record
-from tests.train.common import metrics, short
-from tests.train.test_interrupt import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled
-from tests.train.test_resume import same_end
-from tests.train.two import attempt, outcome, outcomes, started
+from tests.support.processes import attempt, outcome, outcomes, started
+from tests.support.run_folders import metrics, status_of
+from tests.support.training import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled, same_end, short
+from tests.support.waiting import wait_for
 
 MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
 
@@ -167,15 +166,12 @@ def plainly(rank: int, cfg: DictConfig, folder: Path) -> Any:
 def test_a_rank_that_is_killed_fails_the_cell_at_once(tmp_path: Path, killed: int) -> None:
     cfg, run = lasting(tmp_path)
     with started(tmp_path, plainly, cfg, run.path) as processes:
-        deadline = time.monotonic() + 120
-        while not (run.checkpoints / "last.pt").exists():
-            assert time.monotonic() < deadline and processes[0].is_alive()
-            time.sleep(0.01)
+        wait_for((run.checkpoints / "last.pt").exists, alive=processes[0].is_alive)
         processes[killed].kill()
         told = outcome(tmp_path, 1 - killed, processes[1 - killed])
     assert told[0] == "TrainingError" and "one of the 2 ranks is gone" in told[1] and "log" in told[1]
     if killed == 1:
-        status = json.loads(run.status.read_text())
+        status = status_of(run)
         assert status["state"] == "failed" and "one of the 2 ranks is gone" in status["error"]
         assert load_checkpoint(run.checkpoints / "last.pt")["history"]["epochs"] >= 1
 
@@ -204,7 +200,7 @@ def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
     kind, message = found[1 - bad][0]
     assert kind == "TrainingError" and f"rank {bad} of 2 failed: ZeroDivisionError" in message
     assert found[bad][0][0] == "ZeroDivisionError"
-    status = json.loads(run.status.read_text())
+    status = status_of(run)
     assert status["state"] == "failed" and "ZeroDivisionError" in status["error"]
     if bad == 1:  # the first rank's trace is in log.txt
         assert "Traceback" in (tmp_path / "1.err").read_text()
