@@ -47,6 +47,7 @@ def test_every_option_composes_into_a_valid_config_and_names_itself(group: str) 
         assert "???" not in str(OmegaConf.to_container(cfg))  # nothing that the schema asks for is missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", options("arch"))
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_architectures_and_data_sets_compose_where_the_image_is_large_enough(arch: str, dataset: str) -> None:

@@ -74,6 +74,7 @@ def test_recordings_are_frames_of_equal_number_evenly_by_class(usual: tuple[Imag
     assert counts.min() >= 34 and counts.max() <= 37
 
 
+@pytest.mark.slow
 def test_recordings_are_the_same_in_every_framing_and_the_split_has_a_seed_of_its_own(
     usual: tuple[Images, Images],
 ) -> None:

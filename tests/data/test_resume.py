@@ -76,6 +76,7 @@ def test_a_killed_preparation_goes_on_where_it_was_and_ends_with_the_same_bytes(
     assert not list((tmp_path / "prepared").glob(".building-*/*"))
 
 
+@pytest.mark.slow
 def test_a_preparation_killed_at_any_moment_leaves_no_half_of_a_set_and_no_process(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
     building = building_of(tmp_path)
@@ -109,6 +110,7 @@ def _state(pid: int) -> tuple[str, str]:
         return "", ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [3_000, 150_000])
 def test_a_disk_that_fills_is_told_and_leaves_nothing_taken_for_whole(limit: int, tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=2, n_events=10)
@@ -202,6 +204,7 @@ def test_what_killed_writers_left_does_not_stay_with_the_whole(
     assert sorted(file.name for file in whole.iterdir()) == ["manifest.json", "test.npy", "train.npy"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
     process = prepare_elsewhere(tmp_path, "--workers", "2")

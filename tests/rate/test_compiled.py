@@ -38,6 +38,7 @@ def network() -> nn.Module:
     )
 
 
+@pytest.mark.slow
 def test_kernels_give_the_plain_numbers_and_other_sizes_need_no_new_one() -> None:
     assert compiled.works(torch.device("cpu"))
     torch.manual_seed(0)
@@ -53,6 +54,7 @@ def test_kernels_give_the_plain_numbers_and_other_sizes_need_no_new_one() -> Non
     assert made[0] == made[1] == made[2] > 0
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_plain_kernels_run_with_one_line_of_warning() -> None:
     environment = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     command = [sys.executable, "-c", CODE]

@@ -87,6 +87,7 @@ COMPILED = [f"{f}-T5-rate-s1" for f in ("plain-lam0.2-vth1.0-frames-m", "residua
 COMPILED.append("preact-lam0.2-vth1.0-static-s-T5-rate-s1")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # half a minute of compiling on a free core
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_kernels_agree_with_the_published_code(name):

@@ -93,6 +93,7 @@ def test_max_pooling_keeps_no_more_than_behind_relus(
 ARCHS = sorted(file.stem for file in (CONF / "arch").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 def test_no_architecture_keeps_more_for_the_backward_pass_than_it_does_with_relus(arch: str) -> None:
     cfg = make(f"arch={arch}", "dataset=cifar10", "T=3")

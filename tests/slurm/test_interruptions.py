@@ -11,7 +11,7 @@ from tests.slurm.cluster import Cluster
 from tests.slurm.project import Project, assert_as_undisturbed, job_of
 from tests.support.run_folders import status_of
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_a_preempted_cell_and_one_whose_node_is_lost_go_on_where_they_were(

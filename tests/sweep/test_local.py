@@ -61,6 +61,7 @@ def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pytest.CaptureFixture) -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=16", "sweep.name=killed"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=2"]
@@ -91,6 +92,7 @@ def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pyt
         assert all(torch.equal(mine[2][key], value) for key, value in theirs[2].items())
 
 
+@pytest.mark.slow
 def test_cancelled_runs_save_and_go_on_when_the_sweep_is_started_again(capsys: pytest.CaptureFixture) -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=40", "sweep.name=cancelled"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]
@@ -153,6 +155,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     assert told in capsys.readouterr().err and list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_is_deleted_or_damaged_while_queued_takes_no_other_with_it(
     capsys: pytest.CaptureFixture,
 ) -> None:
@@ -169,6 +172,7 @@ def test_a_run_folder_that_is_deleted_or_damaged_while_queued_takes_no_other_wit
     assert state.name == "failed" and "config.yaml: cannot be read" in state.reason
 
 
+@pytest.mark.slow
 def test_a_killed_pool_leaves_its_run_at_work_and_what_it_had_not_begun_is_lost() -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=400", "sweep.name=poolless"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]

@@ -85,6 +85,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
     assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]", "[" * 10**5])
 def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> None:
     main(["-m", "seed=0,1"])
@@ -144,6 +145,7 @@ def test_a_grid_from_the_command_line_is_the_product_the_last_key_fastest(stub: 
     ]
 
 
+@pytest.mark.slow
 def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: Stub) -> None:
     swept = {
         "grad_mode": ("bptt", "rate"),

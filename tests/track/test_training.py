@@ -36,6 +36,7 @@ def test_wandb_has_what_training_wrote(tmp_path: Path) -> None:
         assert merged[key] == result[key]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, "tracker=wandb", "optimizer.lr=1e38")
     with pytest.raises(TrainingError):
@@ -46,6 +47,7 @@ def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     assert "learning rate 1e+38" in text and '"failed"' in text
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_begin_is_a_failed_run_in_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +84,7 @@ def test_a_tracker_that_hangs_changes_nothing_of_a_run(
     assert metrics(beside) == metrics(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["from the start", "from the second epoch"])
 def test_a_disk_that_is_full_for_the_tracker_changes_nothing_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: str

@@ -68,6 +68,7 @@ def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     assert of_type(found, "exit")[0].get("exit_code", 0) == 0
 
 
+@pytest.mark.slow
 def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     assert follow(folder, range(1, 3), "preempted") == 0
@@ -80,6 +81,7 @@ def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path
     assert summary_of(first)["state"] == "preempted" and summary_of(second)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: Path) -> None:
     """wandb holds some of what it was given in memory; here run, follower and wandb are killed at once."""
     folder = new_run(tmp_path)
@@ -99,6 +101,7 @@ def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: P
     assert found == [7, 14, 21]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     follow(folder, range(1, 2), "failed", "the loss is nan")
@@ -110,6 +113,7 @@ def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path:
     assert summary_of(again)["error"] is None and of_type(again, "exit")[0].get("exit_code", 0) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     """Its process says nothing any more, and its folder says that it is running."""
     folder = new_run(tmp_path)
@@ -119,6 +123,7 @@ def test_a_killed_run_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     assert summary_of(found)["state"] == "failed" and summary_of(found)["error"].startswith("killed: ")
 
 
+@pytest.mark.slow
 def test_names_of_any_length_are_tags(tmp_path: Path) -> None:
     folder = new_run(tmp_path, dataset__name="d" * 70)
     assert follow(folder, range(1, 2)) == 0
@@ -130,6 +135,7 @@ def test_a_refusal_is_told_by_its_reason(tmp_path: Path, capsys: pytest.CaptureF
     assert "Tags must be between 1 and 64 characters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_key_reaches_the_run_folder(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     follow(folder, range(1, 2))
@@ -167,6 +173,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     tracker.process.wait()
 
 
+@pytest.mark.slow
 def test_the_signals_of_a_cluster_do_not_end_it_before_the_run(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     tracker = Tracker(config_of(folder), folder)

@@ -114,6 +114,7 @@ def test_a_run_too_short_for_steady_steps_tells_its_warmup() -> None:
     assert Costs(warmup_seconds=[3.0, 1.0], step_seconds=[0.25]).step_median() == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 def test_memory_does_not_depend_on_what_ran_before_in_the_process(tmp_path: Path, grad_mode: str) -> None:
     small = short(tmp_path / "a", f"grad_mode={grad_mode}", "trainer.epochs=1")

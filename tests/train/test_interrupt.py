@@ -42,6 +42,7 @@ def stopped_at(places: list[int], cfg: Any, run: RunFolder) -> None:
     train(cfg, run.path, Interruption())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("mode", ["m rate", "s bptt", "s rate", "m bptt"])
 def test_stopped_at_random_moments_it_ends_as_if_undisturbed(
@@ -80,6 +81,7 @@ def test_it_may_be_stopped_at_the_edges_of_epochs(
     same_end(undisturbed(*EVERYTHING), run)
 
 
+@pytest.mark.slow
 def test_adamw_and_a_last_smaller_batch_go_on_in_mid_epoch(tmp_path: Path, undisturbed: Undisturbed) -> None:
     overrides = ["optimizer=adamw", "trainer.epochs=1", "trainer.limit_batches=null"]
     overrides += ["trainer.batch_size=160", "trainer.eval_batch_size=360"]  # 8 full ones, and 157 images

@@ -20,6 +20,7 @@ from tests.support.waiting import wait_for
 Undisturbed = Callable[..., RunFolder]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step_mode", "grad_mode", "kills"), [("m", "rate", (1, 3, 5)), ("s", "bptt", (2,))])
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
     tmp_path: Path, undisturbed: Undisturbed, step_mode: str, grad_mode: str, kills: tuple[int, ...]
