@@ -1,14 +1,18 @@
-# make run: the main job. make test: the tests. make check: lint, format, types. Each sets up what it needs.
+# make run: the main job. make test: the tests. make test-quick: those that take some 90 seconds in all, without
+# Slurm, browser or GPU. make check: lint, format, types. Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test check reference setup clean
+.PHONY: run test test-quick check reference setup clean
 
 run: setup
 	$(BIN)/python launch.py sweeps=quickstart
 
 test: setup
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+test-quick: setup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not slurm and not browser and not gpu"
 
 check: setup
 	$(BIN)/ruff check .

@@ -1,20 +1,59 @@
-"""For all tests: no tracker beside each of the hundreds of runs, and two processes that share two cores."""
+"""For all tests: no tracker beside each of the hundreds of runs, two processes that share two cores, what is
+skipped where something is missing, what begins first, and fixtures that tests of several folders use.
+"""
 
 import os
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("WANDB_MODE", "disabled")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: its threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+pytest.register_assert_rewrite("tests.support")  # a helper's failed assert tells its values, as a test's does
 
-# What takes long begins first, so that it does not end alone.
-FIRST = ("tests/slurm/", "the_quickstart_reaches_97_percent", "time_carries_information")
+# Begin first, in this order, so that what takes long does not end alone.
+FIRST = ("slurm", "slow")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Order the tests, and keep those of one cluster in one process."""
-    items.sort(key=lambda item: next((n for n, part in enumerate(FIRST) if part in item.nodeid), len(FIRST)))
+    items.sort(key=lambda item: [not is_marked(item, mark) for mark in FIRST])
     for item in items:
-        if item.nodeid.startswith("tests/slurm/"):
+        if is_marked(item, "slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what needs a browser or a GPU where there is none. (Slurm: tests/slurm/conftest.py.)"""
+    if is_marked(item, "browser") and "RBP_REQUIRE_BROWSER" not in os.environ:
+        from tests.support import browser
+
+        if lacks := browser.missing():
+            pytest.skip(f"not here: {', '.join(lacks)}")
+    if is_marked(item, "gpu"):
+        import torch
+
+        if not torch.cuda.is_available():
+            pytest.skip("no CUDA device here")
+
+
+def is_marked(item: pytest.Item, mark: str) -> bool:
+    return item.get_closest_marker(mark) is not None
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory, where data sets are looked for too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RBP_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def one_thread() -> None:
+    """torch on one thread: two test processes share two cores, and bits depend on the number of threads."""
+    import torch
+
+    torch.set_num_threads(1)

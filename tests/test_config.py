@@ -5,35 +5,19 @@ import math
 from pathlib import Path
 
 import pytest
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config import schema
 from rbp.config.identity import folder_name, identity, not_in_identity, run_folder
 from rbp.config.validate import problems
 from rbp.errors import ConfigError
 from rbp.sweep.arguments import Arguments, expand
-from rbp.sweep.compose import freeze
-from rbp.sweep.places import CONF, groups, options
-
-
-def make(*overrides: str) -> DictConfig:
-    """The frozen config of a command line."""
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", expand(list(overrides)).hydra))
+from rbp.sweep.places import groups, options
+from tests.support.configs import leaves, make
 
 
 @pytest.fixture(scope="module")
 def plain() -> DictConfig:
     return make()
-
-
-def leaves(values: dict, prefix: str = "") -> list[str]:
-    found = []
-    for key, value in values.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return found
 
 
 def changed(cfg: DictConfig, key: str) -> DictConfig:
@@ -63,6 +47,7 @@ def test_every_option_composes_into_a_valid_config_and_names_itself(group: str) 
         assert "???" not in str(OmegaConf.to_container(cfg))  # nothing that the schema asks for is missing
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", options("arch"))
 @pytest.mark.parametrize("dataset", options("dataset"))
 def test_architectures_and_data_sets_compose_where_the_image_is_large_enough(arch: str, dataset: str) -> None:

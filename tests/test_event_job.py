@@ -1,6 +1,5 @@
 """The main job on event data, from files in their true formats to a result."""
 
-import json
 import statistics
 from pathlib import Path
 
@@ -9,26 +8,24 @@ import torch
 
 from rbp.sweep.launch import main
 from rbp.train.job import set_up
-from tests.data.event_files import write_cifar10_dvs, write_gesture, write_pairs
-from tests.test_config import make
+from tests.support.configs import make
+from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_pairs
+from tests.support.run_folders import results
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RBP_DATA", raising=False)
-    return tmp_path
-
-
-def results(folder: str = "single") -> list[dict]:
-    return [json.loads(file.read_text()) for file in sorted(Path("runs", folder).glob("*/result.json"))]
-
+pytestmark = pytest.mark.usefixtures("here", "one_thread")
 
 SHORT = ["trainer=debug", "trainer.batch_size=4", "trainer.eval_batch_size=4", "trainer.progress=none"]
 
 
-@pytest.mark.parametrize("form", ["zips", "folders", "events_np", "pairs"])
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param("zips", marks=pytest.mark.slow),
+        "folders",
+        pytest.param("events_np", marks=pytest.mark.slow),
+        "pairs",
+    ],
+)
 def test_the_issues_command_trains_on_every_form_of_the_files_at_T_10(form: str, here: Path) -> None:
     root = here / "data" / "cifar10_dvs"
     if form == "pairs":
@@ -56,7 +53,7 @@ def test_any_T_is_a_grid_and_each_is_prepared_once(here: Path, capsys: pytest.Ca
     assert capsys.readouterr().out.count("is not prepared for T=") == 2
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("precision", ["fp32", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_frames_train_in_all_four_combinations(precision: str) -> None:
     base = ["-m", "dataset=digits_dvs", "arch=dvs_cnn", "sweep.name=four", *SHORT, "trainer.batch_size=16"]
     assert main([*base, f"trainer.precision={precision}", "step_mode=m,s", "grad_mode=bptt,rate"]) == 0
@@ -83,6 +80,7 @@ def test_both_gradient_modes_start_from_the_same_output_and_the_order_of_frames_
     torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1800)  # three to four minutes on a free core
 def test_digits_dvs_is_learnt_in_both_gradient_modes_and_time_carries_information() -> None:
     line = ["-m", "dataset=digits_dvs", "arch=dvs_cnn", "sweep.name=time", "trainer.progress=none"]

@@ -9,19 +9,9 @@ import pytest
 
 from rbp.sweep.launch import main
 from rbp.sweep.places import ROOT
+from tests.support.processes import launch
 
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def launch(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "launch.py"), *argv], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
-
+pytestmark = pytest.mark.usefixtures("here")
 
 BAD = {
     "T=0": ["T=0", "a whole number, 1 or more"],
@@ -128,7 +118,13 @@ def test_a_runs_dir_that_is_a_link_to_nowhere_is_refused(
     assert "runs_dir=runs" in capsys.readouterr().err and not (here / "nowhere").exists()
 
 
-@pytest.mark.parametrize("line", ["--help", "trainer=debug trainer.device=cpu trainer.threads=1"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        pytest.param("trainer=debug trainer.device=cpu trainer.threads=1", marks=pytest.mark.slow),
+    ],
+)
 def test_a_reader_that_has_seen_enough_is_no_failure(line: str, here: Path) -> None:
     """As with `| head -1`, for a reader that leaves at once."""
     reader, writer = os.pipe()

@@ -1,38 +1,19 @@
 """The main job end to end: launch.py on real data and on small sets in their true formats."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from rbp.sweep.launch import main
-from rbp.sweep.places import ROOT
-from tests.data.files import write_cifar10, write_cifar100
+from tests.support.datasets import needs_fashion_mnist, write_cifar10, write_cifar100
+from tests.support.processes import launch
+from tests.support.run_folders import results
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")
-
-
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("RBP_DATA", raising=False)
-    return tmp_path
+pytestmark = pytest.mark.usefixtures("here", "one_thread")
 
 
-def launch(*argv: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "launch.py"), *argv]
-    return subprocess.run(command, capture_output=True, text=True)
-
-
-def results(folder: str) -> list[dict]:
-    return [json.loads(file.read_text()) for file in sorted(Path("runs", folder).glob("*/result.json"))]
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(1500)  # two minutes on two free cores
 def test_the_quickstart_reaches_97_percent_in_every_cell_and_is_then_done() -> None:
     first = launch("sweeps=quickstart")
@@ -61,7 +42,13 @@ CIFAR = (
 )
 
 
-@pytest.mark.parametrize("arch", ["digits_cnn", "resnet18", "resnet19", "vgg11", "vgg13", "vggsnn_cifar"])
+LARGE = [
+    pytest.param(arch, marks=pytest.mark.slow)
+    for arch in ("resnet18", "resnet19", "vgg11", "vgg13", "vggsnn_cifar")
+]
+
+
+@pytest.mark.parametrize("arch", ["digits_cnn", *LARGE])
 def test_every_architecture_trains_on_cifar10_files_in_the_main_command(arch: str, here: Path) -> None:
     write_cifar10(here / "data")
     line = [f"arch={arch}", "dataset=cifar10", "step_mode=m", "grad_mode=rate"]
@@ -71,6 +58,7 @@ def test_every_architecture_trains_on_cifar10_files_in_the_main_command(arch: st
     assert 0 <= result["test_acc"] <= 1 and result["epochs"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("neuron", ["lif", "lif_hard", "if", "plif"])
 def test_every_neuron_trains_in_all_four_combinations(neuron: str) -> None:
     base = ["trainer=debug", "T=3", f"neuron={neuron}", "trainer.batch_size=16", "sweep.name=n"]
@@ -82,6 +70,7 @@ def test_every_neuron_trains_in_all_four_combinations(neuron: str) -> None:
     assert losses["s", "rate"] == pytest.approx(losses["s", "bptt"], rel=0.2)
 
 
+@pytest.mark.slow
 def test_cifar100_has_a_hundred_classes_and_tells_top_5(here: Path) -> None:
     write_cifar100(here / "data")
     assert main([*CIFAR, "dataset=cifar100", "arch=vggsnn_cifar", "optimizer=adamw", "step_mode=s"]) == 0
@@ -89,10 +78,8 @@ def test_cifar100_has_a_hundred_classes_and_tells_top_5(here: Path) -> None:
     assert result["test_top5"] >= result["test_acc"]
 
 
-@pytest.mark.skipif(
-    not FASHION.is_dir() and "RBP_REQUIRE_FASHION" not in os.environ,
-    reason="Fashion-MNIST is not here: apt-get install dataset-fashion-mnist",
-)
+@pytest.mark.slow
+@needs_fashion_mnist
 def test_real_fashion_mnist_is_learnt_in_part_of_an_epoch() -> None:
     line = ["dataset=fashion_mnist", "T=1", "trainer.epochs=1", "trainer.limit_batches=60"]
     line += ["trainer.batch_size=32", "trainer.eval_batch_size=32", "trainer.progress=none"]
@@ -146,6 +133,7 @@ def test_evaluation_of_what_is_not_there_or_fits_not(capsys: pytest.CaptureFixtu
     assert main(["eval_only=true", f"checkpoint={last}", "T=8"]) == 0
 
 
+@pytest.mark.slow
 def test_a_loss_that_becomes_infinite_fails_the_run_with_exit_code_1() -> None:
     done = launch("trainer=debug", "optimizer.lr=1e38", "trainer.limit_batches=5")
     assert done.returncode == 1 and "Traceback" not in done.stderr

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rbp.runfolder import RunFolder, read_state
-from tests.report.folders import write_run
+from tests.support.run_folders import write_run
 
 
 def test_done_if_and_only_if_there_is_a_result(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from rbp.bench.measure import Timing, ratio
 from rbp.bench.run import rows
 from rbp.cli import main
 from rbp.models import build
-from tests.test_config import make
+from tests.support.configs import make
 
 X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 3])
@@ -27,7 +27,7 @@ def gradients(name: str, *overrides: str) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-@pytest.mark.parametrize("arch", ["digits_cnn", "resnet18"])
+@pytest.mark.parametrize("arch", ["digits_cnn", pytest.param("resnet18", marks=pytest.mark.slow)])
 def test_bptt_with_and_without_memopt_and_rbps_own_give_the_same_gradients(arch: str, step_mode: str) -> None:
     options = (f"arch={arch}", f"step_mode={step_mode}")
     net = build(make(*options))
@@ -92,6 +92,7 @@ def test_the_command_writes_its_table_as_json_and_as_a_figure(
     assert "3  rate" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_table_for_each_batch_size_step_mode_and_precision(tmp_path: Path) -> None:
     line = ["bench", "--arch", "digits_cnn", "--dataset", "digits", "--T", "2", "--rounds", "1"]
     each = ["--batch", "2,4", "--step-mode", "m,s", "--precision", "fp32,bf16", "--chunk", "1"]

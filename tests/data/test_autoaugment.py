@@ -51,6 +51,7 @@ def chosen(name: str, level: int | None) -> list[tuple[str, float]]:
     return [op for op in found if abs(op[1] - magnitude) < 1e-6]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "level"), [step for step in STEPS if step != ("Invert", None)])
 def test_each_operation_on_a_batch_is_torchvision_s_on_each_image(name: str, level: int | None) -> None:
     images = pictures(16)

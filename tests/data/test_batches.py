@@ -9,7 +9,7 @@ from rbp.data import Images, eval_batches, n_train_batches, train_batches
 from rbp.data.augment import augment, blank_squares
 from rbp.data.autoaugment import autoaugment
 from rbp.seeds import stream
-from tests.data.files import dataset_config
+from tests.support.datasets import dataset_config
 
 PLAIN = {"crop": 0, "flip": False, "autoaugment": False, "cutout": 0}
 

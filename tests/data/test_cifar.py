@@ -9,7 +9,7 @@ import torch
 
 from rbp.data.cifar import cifar10, cifar100
 from rbp.errors import DataError
-from tests.data.files import write_cifar10, write_cifar100, write_python2_pickle
+from tests.support.datasets import write_cifar10, write_cifar100, write_python2_pickle
 
 BATCHES = "cifar-10-batches-py"
 

@@ -4,7 +4,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from rbp.data.digits import digits
-from tests.data.files import dataset_config
+from tests.support.datasets import dataset_config
 
 
 def test_split_sizes_and_shares_per_class() -> None:

@@ -9,7 +9,7 @@ import torch
 from rbp.data import Images
 from rbp.data.camera import watch
 from rbp.data.digits_dvs import DRIFT, SIDE, STEPS, TREMOR, digits_dvs, events_of, path
-from tests.data.event_files import framing
+from tests.support.event_recordings import framing
 
 
 def made(**changed: object) -> tuple[Images, Images]:
@@ -74,6 +74,7 @@ def test_recordings_are_frames_of_equal_number_evenly_by_class(usual: tuple[Imag
     assert counts.min() >= 34 and counts.max() <= 37
 
 
+@pytest.mark.slow
 def test_recordings_are_the_same_in_every_framing_and_the_split_has_a_seed_of_its_own(
     usual: tuple[Images, Images],
 ) -> None:

@@ -24,7 +24,7 @@ from rbp.data.events_np import read_events_np
 from rbp.data.framing import Framing
 from rbp.data.pairs import read_pair
 from rbp.errors import DataError
-from tests.data.event_files import (
+from tests.support.event_recordings import (
     HEADER2,
     HEADER3,
     Events,
@@ -271,6 +271,7 @@ def survives(content: bytes, read: Callable) -> None:
     assert peak < 100 * len(content) + 10_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FUZZED)
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
@@ -279,6 +280,7 @@ def test_mutated_files_are_read_or_refused(form: str, data: st.DataObject) -> No
     survives(data.draw(mutated(content)), read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FUZZED)
 @given(tail=st.binary(max_size=400), with_head=st.booleans())
 @settings(max_examples=150, deadline=None)
@@ -288,6 +290,7 @@ def test_random_bytes_are_read_or_refused(form: str, tail: bytes, with_head: boo
     survives((head if with_head else b"") + tail, read)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_mutated_archives_of_recordings_are_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
@@ -345,6 +348,7 @@ def test_a_member_packed_without_a_bound_is_refused(tmp_path: Path) -> None:
             read_member(file, "x.aedat")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["user01_lab_labels.csv", "trials_to_train.txt"])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -1,7 +1,6 @@
 """Fashion-MNIST: the real files where they are, small idx files otherwise."""
 
 import gzip
-import os
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +9,19 @@ import torch
 
 from rbp.data.fashion_mnist import fashion_mnist
 from rbp.errors import DataError
-from tests.data.files import dataset_config, idx, write_fashion_mnist
-
-REAL = Path("/usr/share/datasets/fashion-mnist")
-required = os.environ.get("CI") == "true" and os.environ.get("RBP_REQUIRE_FASHION") == "1"
-
-
-@pytest.mark.skipif(
-    not REAL.exists() and not required, reason="Debian's dataset-fashion-mnist is not installed"
+from tests.support.datasets import (
+    FASHION_MNIST,
+    dataset_config,
+    idx,
+    needs_fashion_mnist,
+    write_fashion_mnist,
 )
+
+
+@needs_fashion_mnist
 def test_the_real_files() -> None:
     cfg = dataset_config("fashion_mnist")
-    train, test = fashion_mnist(str(REAL), download=False)
+    train, test = fashion_mnist(str(FASHION_MNIST), download=False)
     assert train.pixels.shape == (60_000, 1, 28, 28) and test.pixels.shape == (10_000, 1, 28, 28)
     assert train.labels.bincount().tolist() == [6000] * 10 and test.labels.bincount().tolist() == [1000] * 10
     assert train.labels[:5].tolist() == [

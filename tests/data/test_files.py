@@ -12,7 +12,7 @@ from torchvision import datasets
 from rbp.data.cifar import cifar10, cifar100
 from rbp.data.fashion_mnist import fashion_mnist
 from rbp.errors import DataError
-from tests.data.files import write_cifar10, write_cifar100, write_fashion_mnist
+from tests.support.datasets import write_cifar10, write_cifar100, write_fashion_mnist
 
 READERS = [
     pytest.param(cifar10, write_cifar10, "CIFAR10", "cifar-10-batches-py", "data_batch_3", id="cifar10"),

@@ -14,22 +14,11 @@ from rbp.data.aedat2 import read_aedat2
 from rbp.data.events import count, from_xyp
 from rbp.data.recordings import narrow
 from rbp.data.resize import levels, shrink, through_images
-from tests.data.event_files import Events, aedat2, random_events
+from tests.support.event_recordings import Events, aedat2, random_events, slow_count
 
 SIDE = 6
 event = st.tuples(st.integers(0, 100), *[st.integers(0, SIDE - 1)] * 2, st.integers(0, 1))
 any_events = st.lists(event, min_size=1, max_size=60).map(lambda events: sorted(events, key=lambda e: e[0]))
-
-
-def slow_count(events: Events, T: int, by: str, side: int) -> np.ndarray:
-    """Event by event, each to its frame."""
-    frames = np.zeros((T, 2, side, side), np.float32)
-    each, long = len(events) // T, (events[-1][0] - events[0][0]) // T
-    for number, (t, x, y, p) in enumerate(events):
-        part, length = (number, each) if by == "number" else (t - events[0][0], long)
-        frame = min(part // length, T - 1) if length else T - 1
-        frames[frame, p, y, x] += 1
-    return frames
 
 
 @pytest.mark.parametrize("by", ["number", "time"])

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rbp.data import Images, load
 from rbp.data.holdout import hold_out
 from rbp.errors import ConfigError
-from tests.data.files import dataset_config, write_cifar10, write_cifar100
+from tests.support.datasets import dataset_config, write_cifar10, write_cifar100
 
 
 def numbered(labels: torch.Tensor) -> Images:

@@ -19,22 +19,19 @@ from rbp.data.recordings import Recording
 from rbp.data.resize import levels, shrink, through_images
 from rbp.data.splitting import split
 from rbp.errors import ConfigError, DataError
-from tests.data.event_files import (
+from tests.support.datasets import dataset_config
+from tests.support.event_recordings import (
     Events,
     aedat2,
     framing,
     pair,
+    slow_count,
     write_cifar10_dvs,
     write_gesture,
     write_pairs,
 )
-from tests.data.files import dataset_config
-from tests.data.test_frames import slow_count
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def manifest(root: Path, how: Framing) -> dict:

@@ -12,13 +12,10 @@ import torch
 
 from rbp.data.cifar10_dvs import cifar10_dvs
 from rbp.errors import DataError
-from tests.data.event_files import aedat2, framing, random_events, write_cifar10_dvs
-from tests.tiny import tiny_disk
+from tests.support.disk import tiny_disk
+from tests.support.event_recordings import aedat2, framing, random_events, write_cifar10_dvs
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def folder(root: Path) -> Path:

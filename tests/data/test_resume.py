@@ -5,7 +5,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,12 +16,10 @@ from rbp.data.cifar10_dvs import cifar10_dvs
 from rbp.data.framing import Framing
 from rbp.errors import DataError
 from rbp.sweep.places import ROOT
-from tests.data.event_files import framing, write_cifar10_dvs
+from tests.support.event_recordings import framing, write_cifar10_dvs
+from tests.support.waiting import wait_for
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def prepare_elsewhere(root: Path, *more: str, **keys: object) -> subprocess.Popen[str]:
@@ -79,20 +76,17 @@ def test_a_killed_preparation_goes_on_where_it_was_and_ends_with_the_same_bytes(
     assert not list((tmp_path / "prepared").glob(".building-*/*"))
 
 
+@pytest.mark.slow
 def test_a_preparation_killed_at_any_moment_leaves_no_half_of_a_set_and_no_process(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
     building = building_of(tmp_path)
     process = prepare_elsewhere(tmp_path, "--workers", "2")
-    deadline = time.monotonic() + 120
-    while not list(building.glob("0*.json")) and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: list(building.glob("0*.json")) or process.poll() is not None)
     children = _children(process.pid)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not framing().folder("cifar10_dvs", tmp_path).exists() or process.returncode == 0
-    while [pid for pid in children if _alive(pid)] and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not [pid for pid in children if _alive(pid)]
+    wait_for(lambda: not [pid for pid in children if _alive(pid)])
     train, test = cifar10_dvs(str(tmp_path), False, framing())
     assert (len(train), len(test)) == (540, 60)
 
@@ -116,6 +110,7 @@ def _state(pid: int) -> tuple[str, str]:
         return "", ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [3_000, 150_000])
 def test_a_disk_that_fills_is_told_and_leaves_nothing_taken_for_whole(limit: int, tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=2, n_events=10)
@@ -209,14 +204,14 @@ def test_what_killed_writers_left_does_not_stay_with_the_whole(
     assert sorted(file.name for file in whole.iterdir()) == ["manifest.json", "test.npy", "train.npy"]
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
     process = prepare_elsewhere(tmp_path, "--workers", "2")
-    deadline = time.monotonic() + 120
-    workers: list[int] = []  # seconds pass between their start and the end of their work
-    while not workers and process.poll() is None and time.monotonic() < deadline:
-        workers = [pid for pid in _children(process.pid) if b"spawn_main" in _command(pid)]
-        time.sleep(0.01)
+    workers = wait_for(  # seconds pass between their start and the end of their work
+        lambda: [pid for pid in _children(process.pid) if b"spawn_main" in _command(pid)],
+        alive=lambda: process.poll() is None,
+    )
     os.kill(workers[0], signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode == 2 and "Traceback" not in told

@@ -18,7 +18,7 @@ from rbp.data.dvs128_gesture import find as find_gestures
 from rbp.data.recordings import natural, read_frames
 from rbp.data.sources import fingerprint
 from rbp.errors import DataError
-from tests.data.event_files import (
+from tests.support.event_recordings import (
     framing,
     pair,
     random_events,
@@ -28,10 +28,7 @@ from tests.data.event_files import (
     write_pairs,
 )
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- when the files change ----------------------------------------------------------------------------------

@@ -13,8 +13,8 @@ from rbp.config.schema import keys
 from rbp.data import load, stage
 from rbp.data.stage import staged
 from rbp.errors import DataError
-from tests.data.files import dataset_config, write_cifar10
-from tests.tiny import tiny_disk
+from tests.support.datasets import dataset_config, write_cifar10
+from tests.support.disk import tiny_disk
 
 
 def cifar(folder: Path, **keys: object) -> DictConfig:

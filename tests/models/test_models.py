@@ -9,7 +9,7 @@ from torch import nn
 from rbp.config.schema import SURROGATES
 from rbp.errors import ConfigError
 from rbp.models import build
-from tests.test_config import make
+from tests.support.configs import make
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int = 3, bias: bool = False) -> int:

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import rbp
 from rbp.rate import data_parallel
-from tests.rate.nets import lif
+from tests.support.networks import lif
 
 WORLD, T, B = 2, 3, 6
 CASES = [

@@ -8,7 +8,7 @@ from torch import nn
 
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
-from tests.rate.nets import BPTT, RATE, distance, frames, lif, small, snapshot, step
+from tests.support.networks import BPTT, RATE, distance, frames, lif, small, snapshot, step
 
 
 class Squares(nn.Module):

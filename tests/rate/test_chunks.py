@@ -9,9 +9,8 @@ from torch import nn
 import rbp
 from rbp.models.resnet import resnet18
 from rbp.rate.later import Bits
-from tests.rate.nets import frames, lif, small
-from tests.rate.test_golden import FILES, before_norm, relative, step
-from tests.rate.test_memory import kept_bytes, most_alive
+from tests.support.golden_vectors import FILES, before_norm, relative, step
+from tests.support.networks import frames, kept_bytes, lif, most_alive, small
 
 
 class Shown(nn.Module):
@@ -68,7 +67,13 @@ NETS = {
 
 @pytest.mark.parametrize("chunk", [1, 2, 5, 9])
 @pytest.mark.parametrize("static", [False, True])
-@pytest.mark.parametrize("make", NETS.values(), ids=NETS)
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(make, id=name, marks=[pytest.mark.slow] if name == "resnet" else [])
+        for name, make in NETS.items()
+    ],
+)
 def test_chunks_change_nothing_but_rounding(make, static: bool, chunk: int) -> None:
     torch.manual_seed(0)
     net = make().double()
@@ -106,6 +111,7 @@ def network() -> nn.Module:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("static", [False, True])
 def test_memory_at_its_most_grows_by_the_bits_of_the_spikes_alone(static: bool) -> None:
     net = network()

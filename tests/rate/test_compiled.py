@@ -10,15 +10,15 @@ from torch import nn
 
 import rbp
 from rbp.rate import compiled
-from tests.rate.nets import distance, lif
-from tests.rate.nets import step as train
+from tests.support.networks import distance, lif
+from tests.support.networks import step as train
 
 CODE = """
 import torch, warnings
 from torch import nn
 import rbp
-from tests.rate.nets import lif
-from tests.rate.nets import step as train
+from tests.support.networks import lif
+from tests.support.networks import step as train
 
 net = nn.Sequential(nn.Conv2d(2, 3, 3), lif(), nn.Flatten(), nn.Linear(48, 5), lif())
 x = torch.randn(2, 4, 2, 6, 6)
@@ -38,6 +38,7 @@ def network() -> nn.Module:
     )
 
 
+@pytest.mark.slow
 def test_kernels_give_the_plain_numbers_and_other_sizes_need_no_new_one() -> None:
     assert compiled.works(torch.device("cpu"))
     torch.manual_seed(0)
@@ -53,6 +54,7 @@ def test_kernels_give_the_plain_numbers_and_other_sizes_need_no_new_one() -> Non
     assert made[0] == made[1] == made[2] > 0
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_plain_kernels_run_with_one_line_of_warning() -> None:
     environment = os.environ | {"CXX": "/nonexistent", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
     command = [sys.executable, "-c", CODE]

@@ -10,7 +10,7 @@ from rbp.rate import currents as module
 from rbp.rate.compact import as_kept, pack, pack_counts, unpack
 from rbp.rate.currents import Currents, Term
 from rbp.train.costs import count_kept_bytes
-from tests.rate.nets import lif
+from tests.support.networks import lif
 
 
 def formula(shape: tuple[int, ...], constant: bool = False) -> tuple[Currents, torch.Tensor]:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import rbp
-from tests.rate.nets import lif
+from tests.support.networks import lif
 
 SEEDS = range(5)
 

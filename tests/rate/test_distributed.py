@@ -9,6 +9,9 @@ import torch
 
 from tests.rate.distributed_worker import CASES, WORLD, batch, network, train_step
 
+# In one process: they share what two others computed.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("distributed")]
+
 ROOT = Path(__file__).parents[2]
 
 

@@ -7,7 +7,7 @@ from torch import nn
 
 import rbp
 from rbp.rate.errors import InputError
-from tests.rate.nets import BPTT, MODES, RATE, distance, frames, lif, small, step
+from tests.support.networks import BPTT, MODES, RATE, distance, frames, lif, small, step
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])

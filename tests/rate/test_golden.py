@@ -3,57 +3,14 @@
 Which files say what, and how far they can be trusted, is in golden/README.md; the tolerances are from there.
 """
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 import rbp.rate
 from rbp.rate import compiled
 from rbp.rate.batchnorm import BatchNormRule
-from tests.rate.golden_nets import NETS
-
-GOLDEN = Path(__file__).parent / "golden"
-FILES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
-
-
-def load(name: str):
-    """Network with the file's weights, input as the file has it, and the arrays."""
-    arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(GOLDEN / f"{name}.npz").items()}
-    net = NETS[name.split("-")[0]]()
-    weights = {key[6:]: a for key, a in arrays.items() if key.startswith("param/")}
-    missing, unexpected = net.load_state_dict(weights, strict=False)
-    assert not unexpected
-    assert all("running" in key or "num_batches" in key for key in missing)
-    return net, arrays
-
-
-def step(name: str, grad_mode: str | None = None, change=lambda net: None, **how):
-    net, arrays = load(name)
-    change(net)
-    _, _, _, frames, step_mode, _, mode, _ = name.split("-")
-    T = int(arrays["T"])
-    x = arrays["x"].to(next(net.parameters()).dtype)
-    x_seq = x if frames == "frames" else x.expand(T, *x.shape)
-    logits = rbp.forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode or mode, **how)
-    loss = F.cross_entropy(logits, arrays["y"])
-    loss.backward()
-    return net, arrays, logits, loss
-
-
-def relative(a, b) -> float:
-    return float((a - b).norm() / b.norm().clamp(min=1e-12))
-
-
-def before_norm(name: str, net) -> bool:
-    """A bias ahead of a batch normalisation: its true gradient is 0, what is stored is rounding."""
-    if not name.endswith("bias"):
-        return False
-    module = net.get_submodule(name.removesuffix(".bias"))
-    return isinstance(module, nn.Conv2d)
+from tests.support.golden_vectors import FILES, before_norm, relative, step
 
 
 def tolerance(name: str) -> float:
@@ -130,6 +87,7 @@ COMPILED = [f"{f}-T5-rate-s1" for f in ("plain-lam0.2-vth1.0-frames-m", "residua
 COMPILED.append("preact-lam0.2-vth1.0-static-s-T5-rate-s1")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)  # half a minute of compiling on a free core
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_kernels_agree_with_the_published_code(name):

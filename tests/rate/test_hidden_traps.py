@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
-from tests.rate.nets import BPTT, RATE, distance, lif, step
+from tests.support.networks import BPTT, RATE, distance, lif, step
 
 Change = Callable[[nn.Module, Tensor], Tensor]
 

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.utils import parametrizations
 
 import rbp
-from tests.rate.nets import BPTT, RATE, After, apart, distance, lif, step
+from tests.support.networks import BPTT, RATE, After, apart, distance, lif, step
 
 D1, D2, D3 = (6, 8), (6, 8, 8), (4, 4, 4, 4)
 COMMUTING = {

@@ -1,52 +1,18 @@
 """What is held: bytes kept for the backward pass, and the most bytes of tensors alive at once, counted."""
 
 import copy
-import weakref
 
 import pytest
 import torch
 from spikingjelly.activation_based import neuron
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 import rbp
 from rbp.bench.contestants import RATE, RELU, contestant
 from rbp.sweep.places import CONF
 from rbp.train.costs import count_kept_bytes
-from tests.rate.nets import lif
-from tests.test_config import make
-
-
-class AliveBytes(TorchDispatchMode):
-    """Bytes of the storages made inside, as they come and go: `most` at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.most = 0
-        self.seen: set[int] = set()
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        given = {self.key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, torch.Tensor) and self.key(tensor) not in self.seen | given:
-                self.count(tensor.untyped_storage())
-        return result
-
-    def key(self, tensor: torch.Tensor) -> int:
-        return tensor.untyped_storage()._cdata
-
-    def count(self, storage: torch.UntypedStorage) -> None:
-        key, size = storage._cdata, storage.nbytes()
-        self.seen.add(key)
-        self.now += size
-        self.most = max(self.most, self.now)
-        weakref.finalize(storage, self.forget, key, size)
-
-    def forget(self, key: int, size: int) -> None:
-        self.seen.discard(key)
-        self.now -= size
+from tests.support.configs import make
+from tests.support.networks import kept_bytes, lif, most_alive
 
 
 def network() -> nn.Module:
@@ -55,39 +21,6 @@ def network() -> nn.Module:
     return nn.Sequential(
         *stem, *body, nn.AvgPool2d(2), neuron.ParametricLIFNode(), nn.Flatten(), nn.Linear(128, 5)
     )
-
-
-class Kept:
-    """A tensor that the graph keeps, while it does."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor = tensor
-
-
-def kept_bytes(net: nn.Module, x: torch.Tensor, **how) -> int:
-    """Bytes of the storages that the graph keeps after the forward pass, parameters and the input not
-    counted."""
-    kept: weakref.WeakSet[Kept] = weakref.WeakSet()
-
-    def pack(tensor):
-        kept.add(holder := Kept(tensor.detach()))  # with its graph it would keep itself
-        return holder
-
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
-        y = rbp.forward(net, x, **how)
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in (k.tensor for k in kept)
-    }
-    for tensor in (*net.parameters(), x):
-        storages.pop(tensor.untyped_storage().data_ptr(), None)
-    assert y.requires_grad
-    return sum(storages.values())
-
-
-def most_alive(net: nn.Module, x: torch.Tensor, **how) -> int:
-    with AliveBytes() as alive:
-        rbp.forward(net, x, **how).sum().backward()
-    return alive.most
 
 
 def inputs(T: int, kind: str) -> torch.Tensor:
@@ -160,6 +93,7 @@ def test_max_pooling_keeps_no_more_than_behind_relus(
 ARCHS = sorted(file.stem for file in (CONF / "arch").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arch", ARCHS)
 def test_no_architecture_keeps_more_for_the_backward_pass_than_it_does_with_relus(arch: str) -> None:
     cfg = make(f"arch={arch}", "dataset=cifar10", "T=3")

@@ -18,7 +18,7 @@ from torch import nn
 
 import rbp
 from rbp.rate.errors import InputError
-from tests.rate.nets import BPTT, RATE, distance, step
+from tests.support.networks import BPTT, RATE, distance, step
 
 RESNETS = {
     "sew_resnet18": lambda: sew_resnet.sew_resnet18(spiking_neuron=neuron.LIFNode, cnf="ADD", num_classes=7),
@@ -52,6 +52,7 @@ def check(net: nn.Module, step_mode: str, size: int, steps: int) -> None:
     assert all((gradients[k].abs().sum() > 0) == (g.abs().sum() > 0) for k, g in by_bptt.items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", RESNETS)
 def test_resnets_of_spikingjelly_in_both_step_modes(name, step_mode):
@@ -59,6 +60,7 @@ def test_resnets_of_spikingjelly_in_both_step_modes(name, step_mode):
     check(RESNETS[name](), step_mode, size=48, steps=2)
 
 
+@pytest.mark.slow
 def test_vgg11_of_spikingjelly_in_both_step_modes():
     torch.manual_seed(0)
     net = spiking_vgg.spiking_vgg11_bn(spiking_neuron=neuron.LIFNode, num_classes=7)
@@ -80,6 +82,7 @@ def test_spikformer_at_one_step_has_the_gradients_of_bptt():
     check(small_spikformer(), "m", size=32, steps=4)
 
 
+@pytest.mark.slow
 def test_spikformer_trains_in_rate_mode():
     torch.manual_seed(0)
     net, x, labels = small_spikformer(), torch.randn(8, 3, 32, 32), torch.arange(8) % 7

@@ -8,7 +8,7 @@ from torch import nn
 import rbp
 from rbp.rate import supported
 from rbp.rate.errors import NoRuleError
-from tests.rate.nets import BPTT, RATE, apart, distance, lif, step
+from tests.support.networks import BPTT, RATE, apart, distance, lif, step
 
 RESETS = [
     {"v_reset": v_reset, "detach_reset": detached}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
-from tests.rate.nets import BPTT, RATE, apart
+from tests.support.networks import BPTT, RATE, apart
 
 few = settings(max_examples=25, deadline=None, derandomize=True, database=None)
 

@@ -13,7 +13,7 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import rbp
-from tests.rate.nets import BPTT, RATE, distance, lif, step
+from tests.support.networks import BPTT, RATE, distance, lif, step
 
 S = {"step_mode": "s"}
 

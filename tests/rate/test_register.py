@@ -8,7 +8,7 @@ from torch import nn
 import rbp
 from rbp.rate import CommutingRule, NoRuleError, Trace, register
 from rbp.rate.rules import Exact, find_rule
-from tests.rate.nets import BPTT, RATE, apart, lif, step
+from tests.support.networks import BPTT, RATE, apart, lif, step
 
 
 class Smooth(nn.Module):

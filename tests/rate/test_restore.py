@@ -8,7 +8,7 @@ from torch import nn
 import rbp
 from rbp.rate.errors import NoRuleError
 from rbp.rate.linear import ConvRule
-from tests.rate.nets import BPTT, MODES, RATE, distance, frames, small, snapshot, statistics, step
+from tests.support.networks import BPTT, MODES, RATE, distance, frames, small, snapshot, statistics, step
 
 
 class Fails(nn.Module):

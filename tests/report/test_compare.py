@@ -15,7 +15,7 @@ from rbp.report.figures import families, over_epochs, seconds_over_T
 from rbp.report.read import read_runs
 from rbp.report.table import Line, table
 from rbp.report.texts import cells, figures
-from tests.report.folders import write_run
+from tests.support.run_folders import write_run
 
 
 def lines(*paths: Path) -> list[Line]:

@@ -15,8 +15,8 @@ from rbp.report.figures import families
 from rbp.report.interactive import plotly as as_plotly
 from rbp.report.page import FAMILY_FIGURES, STEP_FIGURES
 from rbp.report.read import read_runs
-from tests.report.browser import LAPTOP, PHONE, needs_browser, opened
-from tests.report.folders import write_run
+from tests.support.browser import LAPTOP, PHONE, opened
+from tests.support.run_folders import write_run
 
 ODD = '</script><script>document.title="pwned"</script><img src=x onerror=alert(1)>'
 
@@ -38,7 +38,7 @@ def cells(page: Any) -> list[list[str]]:
     return [rows.nth(i).locator("td").all_text_contents() for i in range(rows.count())]
 
 
-@needs_browser()
+@pytest.mark.browser
 def test_the_page_renders_without_errors_requests_or_markup_from_names(tmp_path: Path) -> None:
     folder = tmp_path / "<script>alert(1)<!--"
     grid(folder)
@@ -51,7 +51,7 @@ def test_the_page_renders_without_errors_requests_or_markup_from_names(tmp_path:
         assert "<script>alert(1)<!--" in seen.page.locator("h3").all_inner_texts()
 
 
-@needs_browser()
+@pytest.mark.browser
 def test_the_table_shows_the_numbers_of_result_json(tmp_path: Path) -> None:
     grid(tmp_path / "s")
     results = [json.loads(file.read_text()) for file in (tmp_path / "s").glob("*/result.json")]
@@ -67,7 +67,7 @@ def test_the_table_shows_the_numbers_of_result_json(tmp_path: Path) -> None:
     assert shown[2][4:] == ["–"] * 9
 
 
-@needs_browser()
+@pytest.mark.browser
 def test_figures_follow_the_choice_and_say_which_run_a_point_is(tmp_path: Path) -> None:
     grid(tmp_path / "s")
     with opened(write_report([tmp_path / "s"])) as seen:
@@ -86,7 +86,7 @@ def test_figures_follow_the_choice_and_say_which_run_a_point_is(tmp_path: Path) 
         assert seen.messages == []
 
 
-@needs_browser()
+@pytest.mark.browser
 @pytest.mark.parametrize("size", [LAPTOP, PHONE])
 def test_nothing_is_wider_than_the_screen(tmp_path: Path, size: tuple[int, int]) -> None:
     grid(tmp_path / "a sweep with a long name that has to be broken somewhere on a phone-or-elsewhere_or_not")

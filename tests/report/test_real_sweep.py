@@ -7,19 +7,15 @@ import statistics
 from pathlib import Path
 
 import pytest
-import torch
 
 from rbp.sweep.launch import main
-from tests.train.common import SHORT
+from tests.support.training import SHORT
 
 MODES = ("bptt", "rate")
 
 
-def test_a_sweep_ends_with_a_report_of_its_own_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    torch.set_num_threads(1)
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.usefixtures("here", "one_thread")
+def test_a_sweep_ends_with_a_report_of_its_own_files(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["-m", *SHORT, "sweep.name=pair", "grad_mode=bptt,rate", "seed=0,1"]) == 0
     sweep = Path("runs", "pair")
     assert f"Report: {sweep / 'report.html'}" in capsys.readouterr().out

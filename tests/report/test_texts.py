@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from rbp.report import write_report
-from tests.report.folders import write_run
+from tests.support.run_folders import write_run
 
 ODD = "a|b_<script>&$ 50%"
 
@@ -82,6 +84,7 @@ def test_latex_has_no_bare_special_character(tmp_path: Path) -> None:
     assert len(comments) == 1 and comments[0].startswith("% ")
 
 
+@pytest.mark.slow
 def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
     """Six keys that differ make names longer than a file's may be; `a|b` and `a-b` differ by a sign."""
     keys = {

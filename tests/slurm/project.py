@@ -13,7 +13,7 @@ from rbp.runfolder import RunFolder
 from rbp.sweep.places import ROOT
 from rbp.train.checkpoint import LAST, load_checkpoint
 from tests.slurm.cluster import Cluster
-from tests.train.common import metrics, without_timings
+from tests.support.run_folders import metrics, status_of, without_timings
 
 # Seconds to wait for what takes some ten on a quiet machine.
 PATIENCE = 240
@@ -93,7 +93,7 @@ class Project:
         return self.folder / "runs" / sweep
 
     def states(self, sweep: str) -> list[str]:
-        return [status(run)["state"] for run in self.cells(sweep)]
+        return [status_of(run)["state"] for run in self.cells(sweep)]
 
     def wait_until_done(self, sweep: str, cells: int) -> None:
         self.wait_for(lambda: self.states(sweep) == ["done"] * cells, sweep, f"{cells} cells to be done")
@@ -134,12 +134,8 @@ class Project:
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
-def status(run: RunFolder) -> dict[str, Any]:
-    return dict(json.loads(run.status.read_text()))
-
-
 def job_of(run: RunFolder) -> str:
-    return str(status(run)["job_id"])
+    return str(status_of(run)["job_id"])
 
 
 def assert_as_undisturbed(runs: list[RunFolder], undisturbed: Path) -> None:

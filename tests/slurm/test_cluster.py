@@ -5,9 +5,13 @@ import signal
 import subprocess
 import sys
 
+import pytest
+
 from rbp.sweep.places import ROOT
 from tests.slurm import processes
 from tests.slurm.cluster import Cluster, clear_dead, folder_of
+
+pytestmark = pytest.mark.slurm
 
 # A job that, like submitit's, asks to be requeued when it gets SIGUSR2. Its second run ends at once.
 OBEDIENT = (

@@ -8,9 +8,10 @@ import pytest
 
 from tests.slurm import processes
 from tests.slurm.cluster import Cluster
-from tests.slurm.project import Project, assert_as_undisturbed, job_of, status
+from tests.slurm.project import Project, assert_as_undisturbed, job_of
+from tests.support.run_folders import status_of
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_a_preempted_cell_and_one_whose_node_is_lost_go_on_where_they_were(
@@ -21,7 +22,7 @@ def test_a_preempted_cell_and_one_whose_node_is_lost_go_on_where_they_were(
     preempted, lost = project.cell("moved", "m-rate-s0"), project.cell("moved", "m-rate-s1")
     project.wait_for_epoch(preempted, 1)
     cluster.sbatch("sleep 5", f"--nodelist={node_of(cluster, job_of(preempted))}", "--partition=high", "-c2")
-    project.wait_for(lambda: status(preempted)["state"] == "preempted", "moved", "the preemption")
+    project.wait_for(lambda: status_of(preempted)["state"] == "preempted", "moved", "the preemption")
     project.wait_for_epoch(lost, 1)
     node = node_of(cluster, job_of(lost))
     cluster.kill_node(node)
@@ -47,7 +48,7 @@ def test_a_cell_that_reaches_its_time_limit_is_queued_again_until_it_is_done(
     # Slurm counts in minutes: the cell rests until it is signalled, so that it need not train as long.
     os.kill(task, signal.SIGSTOP)
     project.wait_for(
-        lambda: processes.is_pending(task, signal.SIGUSR2) or status(run)["state"] == "preempted",
+        lambda: processes.is_pending(task, signal.SIGUSR2) or status_of(run)["state"] == "preempted",
         "limited",
         "the signal before the time limit",
     )

@@ -8,7 +8,7 @@ from rbp.cli import main as rbp
 from tests.slurm.cluster import Cluster
 from tests.slurm.project import ON_SLURM, Project, assert_as_undisturbed, job_of
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_what_waits_is_submitted_once_outlives_its_parents_and_runs_as_it_was_submitted(

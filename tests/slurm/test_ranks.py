@@ -8,7 +8,7 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.project import ON_SLURM, Project, assert_as_undisturbed, job_of
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_a_cell_of_two_tasks_goes_on_after_a_signal_and_fails_when_a_task_dies(

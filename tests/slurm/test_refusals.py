@@ -13,6 +13,7 @@ pytestmark = pytest.mark.timeout(900)
 CELLS = ("-m", "seed=0,1", *(f"{key}={value}" for key, value in SHORT.items()))
 
 
+@pytest.mark.slurm
 @pytest.mark.parametrize(
     ("argument", "said", "hint"),
     [
@@ -54,6 +55,7 @@ def test_without_sbatch_nothing_begins(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slurm
 def test_a_cell_that_fails_hides_none_and_is_left_alone_until_it_is_retried(
     project: Project, cluster: Cluster
 ) -> None:

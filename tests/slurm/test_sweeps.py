@@ -8,7 +8,7 @@ import pytest
 from tests.slurm.cluster import Cluster
 from tests.slurm.project import ON_SLURM, Project, assert_as_undisturbed, job_of
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 
 
 def test_cells_are_signalled_requeued_and_killed_and_outlive_the_controller(

@@ -6,7 +6,6 @@ import pytest
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.sweep import places, sweepfile
 from rbp.sweep.arguments import expand
 from rbp.sweep.compose import compose_grid
 from rbp.sweep.grid import Exclusions, combinations
@@ -15,13 +14,6 @@ from rbp.sweep.grid import Exclusions, combinations
 @pytest.fixture(autouse=True)
 def registered() -> None:
     schema.register()
-
-
-@pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setattr(places, "SWEEPS", tmp_path)
-    monkeypatch.setattr(sweepfile, "SWEEPS", tmp_path)
-    return tmp_path
 
 
 def test_a_pair_changes_its_keys_together_and_multiplies_with_the_rest() -> None:

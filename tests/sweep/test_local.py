@@ -24,25 +24,22 @@ from rbp.sweep.start import start
 from rbp.sweep.states import observe
 from rbp.sweep.sweepfolder import SweepFolder
 from rbp.train import record
-from tests.train.common import metrics, without_timings
+from tests.support import waiting
+from tests.support.run_folders import metrics, without_timings
 
 SHORT = ["T=2", "trainer.epochs=2", "trainer.limit_batches=4", "trainer.batch_size=32", "trainer.threads=1"]
 SHORT += ["trainer.eval_batch_size=32", "trainer.device=cpu", "tracker=none"]
 
 
-@pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+pytestmark = pytest.mark.usefixtures("here")
 
 
-def wait_for(holds: Callable[[], Any], seconds: float = 120) -> Any:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if found := holds():
-            return found
-        time.sleep(0.05)
-    logs = [file.read_text() for file in Path("runs").glob("*/.sweep/jobs/*")]
-    raise AssertionError(f"waited {seconds} s; " + "\n".join(logs))
+def wait_for(condition: Callable[[], Any]) -> Any:
+    return waiting.wait_for(condition, explain=job_logs)
+
+
+def job_logs() -> str:
+    return "\n".join(file.read_text() for file in Path("runs").glob("*/.sweep/jobs/*"))
 
 
 def at_work(sweep: Path) -> list[Path]:
@@ -64,6 +61,7 @@ def final(folder: Path) -> tuple[Any, dict[str, Any], dict[str, Any]]:
     )
 
 
+@pytest.mark.slow
 def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pytest.CaptureFixture) -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=16", "sweep.name=killed"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=2"]
@@ -94,6 +92,7 @@ def test_a_killed_run_fails_alone_and_retried_ends_as_if_undisturbed(capsys: pyt
         assert all(torch.equal(mine[2][key], value) for key, value in theirs[2].items())
 
 
+@pytest.mark.slow
 def test_cancelled_runs_save_and_go_on_when_the_sweep_is_started_again(capsys: pytest.CaptureFixture) -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=40", "sweep.name=cancelled"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]
@@ -156,6 +155,7 @@ def test_what_cannot_be_is_refused_and_nothing_is_written(
     assert told in capsys.readouterr().err and list(Path().iterdir()) == []
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_is_deleted_or_damaged_while_queued_takes_no_other_with_it(
     capsys: pytest.CaptureFixture,
 ) -> None:
@@ -172,6 +172,7 @@ def test_a_run_folder_that_is_deleted_or_damaged_while_queued_takes_no_other_wit
     assert state.name == "failed" and "config.yaml: cannot be read" in state.reason
 
 
+@pytest.mark.slow
 def test_a_killed_pool_leaves_its_run_at_work_and_what_it_had_not_begun_is_lost() -> None:
     grid = ["-m", "seed=0,1", *SHORT, "trainer.epochs=400", "sweep.name=poolless"]
     launcher = ["hydra/launcher=local", "hydra.launcher.processes=1"]

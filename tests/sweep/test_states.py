@@ -14,6 +14,7 @@ from rbp.runfolder import RESULT_KEYS
 from rbp.sweep import jobs
 from rbp.sweep.jobs import GONE, PENDING, RUNNING, Jobs
 from rbp.sweep.states import State, observe
+from tests.support.waiting import wait_for
 
 
 def folder(path: Path, state: str, heartbeat: float = 0.0, job_id: str | None = None) -> Path:
@@ -118,8 +119,8 @@ def test_the_id_of_a_local_job_is_that_of_a_pool_and_of_no_other_process() -> No
         "elsewhere": f"local-{sleeper.pid}@another",
     }
     try:
-        while b"rbp.sweep.pool" not in Path(f"/proc/{sleeper.pid}/cmdline").read_bytes():
-            time.sleep(0.01)
+        command = Path(f"/proc/{sleeper.pid}/cmdline")
+        wait_for(lambda: b"rbp.sweep.pool" in command.read_bytes())
         told = Jobs(ids.values())
     finally:
         sleeper.kill()

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import help_text, places, preflight, sweepfile
+from rbp.sweep import help_text, preflight, sweepfile
 from rbp.sweep.launch import main
 
 
@@ -60,15 +60,6 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
     return stub
 
 
-@pytest.fixture
-def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of sweep files of our own."""
-    folder = tmp_path_factory.mktemp("sweeps")
-    monkeypatch.setattr(places, "SWEEPS", folder)
-    monkeypatch.setattr(sweepfile, "SWEEPS", folder)
-    return folder
-
-
 def test_the_quickstart_is_four_cells_in_the_order_written(stub: Stub) -> None:
     assert main(["sweeps=quickstart"]) == 0
     assert stub.choices() == [
@@ -94,6 +85,7 @@ def test_a_grid_run_again_is_done_and_shows_the_same_table(
     assert first.endswith(table) and "98.00%" in table and "Files: runs/quickstart" in table
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", ["", "{", '{"state": 1}', "[]", "[" * 10**5])
 def test_a_cell_without_a_whole_result_runs_again(stub: Stub, content: str) -> None:
     main(["-m", "seed=0,1"])
@@ -153,6 +145,7 @@ def test_a_grid_from_the_command_line_is_the_product_the_last_key_fastest(stub: 
     ]
 
 
+@pytest.mark.slow
 def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: Stub) -> None:
     swept = {
         "grad_mode": ("bptt", "rate"),

@@ -5,7 +5,7 @@ import io
 from rich.console import Console
 
 from rbp.sweep.tree import print_tree, tree
-from tests.test_config import leaves, make
+from tests.support.configs import leaves, make
 
 
 def test_every_group_is_a_line_with_its_option_and_its_values() -> None:

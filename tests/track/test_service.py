@@ -16,9 +16,9 @@ from rbp.track import Tracker, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
-from tests.report.folders import write_run
-from tests.track.common import config_of, finish, follow, line, new_run, wait_for
-from tests.track.standin import Service, service
+from tests.support.run_folders import write_run
+from tests.support.tracking import Service, config_of, finish, follow, line, new_run, service
+from tests.support.waiting import wait_for
 
 KEY = "0123456789" * 4
 
@@ -28,6 +28,7 @@ def meet(server: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
+@pytest.mark.slow
 def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -48,6 +49,7 @@ def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
         assert server.asked.total() == before
 
 
+@pytest.mark.slow
 def test_a_service_that_is_not_there_is_told_and_nothing_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,7 @@ def test_online_goes_to_the_service_as_it_happens(tmp_path: Path, monkeypatch: p
         assert sent[0]["groupName"] == tmp_path.name and sent[0]["jobType"] == "rate"
 
 
+@pytest.mark.slow
 def test_an_online_run_goes_on_from_where_the_service_has_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -86,6 +89,7 @@ def test_an_online_run_goes_on_from_where_the_service_has_it(
         assert sync([tmp_path]) == Counts(before=1)
 
 
+@pytest.mark.slow
 def test_an_online_run_whose_service_died_is_uploaded_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,6 +135,7 @@ def test_what_the_service_refused_is_told_and_left_for_sync(
         assert server.steps == {folder.name[-8:]: [7, 14]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["online", "offline"])
 def test_a_stale_run_computed_again_replaces_its_curves_in_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str
@@ -148,6 +153,7 @@ def test_a_stale_run_computed_again_replaces_its_curves_in_wandb(
         assert server.steps == {folder.name[-8:]: [7, 14, 21]}
 
 
+@pytest.mark.slow
 def test_a_run_tried_again_after_its_upload_is_in_wandb_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +167,7 @@ def test_a_run_tried_again_after_its_upload_is_in_wandb_once(
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
 
 
+@pytest.mark.slow
 def test_the_same_run_of_two_sweeps_is_sent_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

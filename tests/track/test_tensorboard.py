@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from tests.track.common import follow, line, new_run
+from tests.support.tracking import follow, line, new_run
 
 
 def test_scalars_and_histograms_over_a_requeue(tmp_path: Path) -> None:

@@ -1,26 +1,23 @@
 """Trackers beside real training."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from rbp.errors import TrainingError
 from rbp.runfolder import read_lines
 from rbp.track import start
 from rbp.train import run as run_module
 from rbp.train import train
-from tests.tiny import fill, tiny_disk
-from tests.track.common import histories, records
-from tests.train.common import metrics, short
+from tests.support.disk import fill, tiny_disk
+from tests.support.run_folders import metrics
+from tests.support.tracking import histories, records
+from tests.support.training import short
+from tests.support.waiting import wait_for
 
-
-@pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_wandb_has_what_training_wrote(tmp_path: Path) -> None:
@@ -39,6 +36,7 @@ def test_wandb_has_what_training_wrote(tmp_path: Path) -> None:
         assert merged[key] == result[key]
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, "tracker=wandb", "optimizer.lr=1e38")
     with pytest.raises(TrainingError):
@@ -49,6 +47,7 @@ def test_a_run_that_fails_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     assert "learning rate 1e+38" in text and '"failed"' in text
 
 
+@pytest.mark.slow
 def test_a_run_that_cannot_begin_is_a_failed_run_in_wandb(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -85,6 +84,7 @@ def test_a_tracker_that_hangs_changes_nothing_of_a_run(
     assert metrics(beside) == metrics(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("full", ["from the start", "from the second epoch"])
 def test_a_disk_that_is_full_for_the_tracker_changes_nothing_of_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], full: str
@@ -111,9 +111,7 @@ def _filling(disk: Path, real: Any) -> Any:
     def wrapped(*args: Any) -> Any:
         calls.append(1)
         if len(calls) == 2:
-            until = time.monotonic() + 60
-            while not list(disk.glob("*run-*/*.wandb")) and time.monotonic() < until:
-                time.sleep(0.05)
+            wait_for(lambda: list(disk.glob("*run-*/*.wandb")))
             fill(disk)
         return real(*args)
 

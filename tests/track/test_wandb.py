@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 from rbp.runfolder import RunFolder, append_line, read_lines
 from rbp.track import Tracker, start
 from rbp.track.segments import steps
-from tests.track.common import config_of, finish, follow, histories, line, new_run, records
+from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records
+from tests.support.waiting import wait_for
 
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 
@@ -68,6 +68,7 @@ def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     assert of_type(found, "exit")[0].get("exit_code", 0) == 0
 
 
+@pytest.mark.slow
 def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     assert follow(folder, range(1, 3), "preempted") == 0
@@ -80,6 +81,7 @@ def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path
     assert summary_of(first)["state"] == "preempted" and summary_of(second)["state"] == "done"
 
 
+@pytest.mark.slow
 def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: Path) -> None:
     """wandb holds some of what it was given in memory; here run, follower and wandb are killed at once."""
     folder = new_run(tmp_path)
@@ -88,9 +90,7 @@ def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: P
     assert tracker.process is not None
     for epoch in (1, 2):
         append_line(RunFolder(folder).metrics, line(epoch))
-    until = time.monotonic() + 60
-    while not list((folder / "wandb").glob("*run-*/*.wandb")) and time.monotonic() < until:
-        time.sleep(0.1)
+    wait_for(lambda: list((folder / "wandb").glob("*run-*/*.wandb")))
     os.killpg(tracker.process.pid, signal.SIGKILL)
     tracker.process.wait()
     append_line(
@@ -101,6 +101,7 @@ def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: P
     assert found == [7, 14, 21]
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     follow(folder, range(1, 2), "failed", "the loss is nan")
@@ -112,6 +113,7 @@ def test_a_failed_run_is_marked_failed_with_its_error_until_it_is_done(tmp_path:
     assert summary_of(again)["error"] is None and of_type(again, "exit")[0].get("exit_code", 0) == 0
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     """Its process says nothing any more, and its folder says that it is running."""
     folder = new_run(tmp_path)
@@ -121,6 +123,7 @@ def test_a_killed_run_is_a_failed_run_in_wandb(tmp_path: Path) -> None:
     assert summary_of(found)["state"] == "failed" and summary_of(found)["error"].startswith("killed: ")
 
 
+@pytest.mark.slow
 def test_names_of_any_length_are_tags(tmp_path: Path) -> None:
     folder = new_run(tmp_path, dataset__name="d" * 70)
     assert follow(folder, range(1, 2)) == 0
@@ -132,6 +135,7 @@ def test_a_refusal_is_told_by_its_reason(tmp_path: Path, capsys: pytest.CaptureF
     assert "Tags must be between 1 and 64 characters" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_no_key_reaches_the_run_folder(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     follow(folder, range(1, 2))
@@ -169,15 +173,14 @@ def test_a_tracker_that_hangs_is_left_behind(
     tracker.process.wait()
 
 
+@pytest.mark.slow
 def test_the_signals_of_a_cluster_do_not_end_it_before_the_run(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
     tracker = Tracker(config_of(folder), folder)
     with tracker:
         tracker.start()
         assert tracker.process is not None
-        until = time.monotonic() + 60
-        while not list((folder / "wandb").glob("*run-*")) and time.monotonic() < until:
-            time.sleep(0.1)
+        wait_for(lambda: list((folder / "wandb").glob("*run-*")))
         for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):
             tracker.process.send_signal(number)
         append_line(RunFolder(folder).metrics, line(1))

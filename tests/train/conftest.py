@@ -8,12 +8,12 @@ import torch
 
 from rbp.runfolder import RunFolder
 from rbp.train import train
-from tests.train.common import short
+from tests.support.training import short
 
 
 @pytest.fixture(autouse=True)
-def one_thread() -> None:
-    torch.set_num_threads(1)
+def on_one_thread(one_thread: None) -> None:
+    """In every test of this folder."""
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from rbp.train.history import History, Part
 from rbp.train.interrupt import Interruption
 from rbp.train.job import restore, set_up, state_of
 from rbp.train.record import Record
-from tests.train.common import short
+from tests.support.training import short
 
 CPU = torch.device("cpu")
 
@@ -114,6 +114,7 @@ def test_a_run_too_short_for_steady_steps_tells_its_warmup() -> None:
     assert Costs(warmup_seconds=[3.0, 1.0], step_seconds=[0.25]).step_median() == 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 def test_memory_does_not_depend_on_what_ran_before_in_the_process(tmp_path: Path, grad_mode: str) -> None:
     small = short(tmp_path / "a", f"grad_mode={grad_mode}", "trainer.epochs=1")

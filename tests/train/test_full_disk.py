@@ -1,6 +1,5 @@
 """A disk that is full while a run writes: the run fails and says so, and goes on when there is room."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,9 @@ from rbp.runfolder import RunFolder
 from rbp.train import run as run_module
 from rbp.train import train
 from rbp.train.checkpoint import load_checkpoint
-from tests.tiny import fill, tiny_disk
-from tests.train.common import short
-from tests.train.test_interrupt import EVERYTHING
-from tests.train.test_resume import Undisturbed, same_end
+from tests.support.disk import fill, tiny_disk
+from tests.support.run_folders import status_of
+from tests.support.training import EVERYTHING, Undisturbed, same_end, short
 
 
 def full_from(call: int, disk: Path, real: Callable[..., Any]) -> Callable[..., Any]:
@@ -52,5 +50,5 @@ def test_a_run_on_a_disk_that_fills_up_fails_and_goes_on_bit_for_bit_when_there_
 
 
 def failed_for_room(run: RunFolder) -> bool:
-    status = json.loads(run.status.read_text())
+    status = status_of(run)
     return status["state"] == "failed" and "No space left on device" in status["error"]

@@ -3,13 +3,11 @@
 import itertools
 import json
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
 from rbp.errors import Preempted
 from rbp.runfolder import RunFolder
@@ -18,39 +16,20 @@ from rbp.train import evaluate, train
 from rbp.train import run as run_module
 from rbp.train.checkpoint import load_checkpoint
 from rbp.train.interrupt import Interruption
-from tests.train.common import metrics, short, without_timings
-from tests.train.test_resume import Undisturbed, damage, lines, same_end
-
-EPOCHS, STEPS, EVALUATIONS = 3, 5, 4  # EVALUATIONS: batches of held-out and test images, two each
-SMALL = [f"trainer.epochs={EPOCHS}", f"trainer.limit_batches={STEPS}", "trainer.eval_batch_size=256"]
-SMALL += ["dataset.val_split=0.2", "trainer.batch_size=16"]
-EVERYTHING = [*SMALL, "neuron=plif", "optimizer.warmup_epochs=1", "dataset.augment.crop=1"]
-EVERYTHING += ["dataset.augment.flip=true", "dataset.augment.cutout=3"]
-EVERYTHING += ["arch._target_=tests.train.test_interrupt.with_dropout"]
-# Looks an epoch: before its first step, after every step, before every batch of the evaluation.
-LOOKS = 1 + STEPS + EVALUATIONS
-
-
-def with_dropout(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
-    """All that is random or has a state: dropout, batch statistics, a learnable leak."""
-    body = [nn.Conv2d(in_channels, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), neuron(), nn.AvgPool2d(4)]
-    return nn.Sequential(*body, nn.Flatten(), nn.Dropout(0.5), nn.Linear(32, classes))
-
-
-class Scheduled(Interruption):
-    """Is asked for at its n-th look (from 0), as by a signal that came just before."""
-
-    def __init__(self, place: int) -> None:
-        self.looks, self.place = itertools.count(), place
-        super().__init__()
-
-    @property
-    def reason(self) -> str | None:  # type: ignore[override]
-        return "SIGUSR2" if next(self.looks) >= self.place else None
-
-    @reason.setter
-    def reason(self, value: str | None) -> None:
-        """Set by nobody else."""
+from tests.support.run_folders import lines, metrics, status_of, without_timings
+from tests.support.training import (
+    EPOCHS,
+    EVALUATIONS,
+    EVERYTHING,
+    LOOKS,
+    SMALL,
+    STEPS,
+    Scheduled,
+    Undisturbed,
+    damage,
+    same_end,
+    short,
+)
 
 
 def stopped_at(places: list[int], cfg: Any, run: RunFolder) -> None:
@@ -58,11 +37,12 @@ def stopped_at(places: list[int], cfg: Any, run: RunFolder) -> None:
     for place in places:
         with pytest.raises(Preempted, match="SIGUSR2: stopped in epoch"):
             train(cfg, run.path, Scheduled(place))
-        status = json.loads(run.status.read_text())
+        status = status_of(run)
         assert status["state"] == "preempted" and status["error"] is None and not run.result.exists()
     train(cfg, run.path, Interruption())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("mode", ["m rate", "s bptt", "s rate", "m bptt"])
 def test_stopped_at_random_moments_it_ends_as_if_undisturbed(
@@ -101,6 +81,7 @@ def test_it_may_be_stopped_at_the_edges_of_epochs(
     same_end(undisturbed(*EVERYTHING), run)
 
 
+@pytest.mark.slow
 def test_adamw_and_a_last_smaller_batch_go_on_in_mid_epoch(tmp_path: Path, undisturbed: Undisturbed) -> None:
     overrides = ["optimizer=adamw", "trainer.epochs=1", "trainer.limit_batches=null"]
     overrides += ["trainer.batch_size=160", "trainer.eval_batch_size=360"]  # 8 full ones, and 157 images
@@ -114,7 +95,7 @@ def test_adamw_and_a_last_smaller_batch_go_on_in_mid_epoch(tmp_path: Path, undis
 def test_a_stop_after_the_last_evaluation_is_too_late(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, *EVERYTHING)
     result = train(cfg, run.path, Scheduled(EPOCHS * LOOKS))
-    assert result["epochs"] == EPOCHS and json.loads(run.status.read_text())["state"] == "done"
+    assert result["epochs"] == EPOCHS and status_of(run)["state"] == "done"
 
 
 def test_a_damaged_checkpoint_of_mid_epoch_falls_back_to_the_one_before(

@@ -8,7 +8,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from rbp.errors import ConfigError
 from rbp.models import build
 from rbp.train.optimizer import build_optimizer, share_of_lr
-from tests.test_config import make
+from tests.support.configs import make
 
 
 def test_the_recipe_of_the_paper() -> None:

@@ -12,8 +12,9 @@ import pytest
 from rbp.sweep.launch import main
 from rbp.train import train
 from rbp.train.progress import make_display
-from tests.test_config import make
-from tests.train.common import PROCESSES, SHORT, short
+from tests.support.configs import make
+from tests.support.processes import PROCESSES
+from tests.support.training import SHORT, short
 
 SHOWN = [arg for arg in SHORT if "progress" not in arg]
 
@@ -67,6 +68,7 @@ def on_a_terminal(*argv: str, **env: str) -> str:
     return shown.decode()
 
 
+@pytest.mark.slow
 def test_a_terminal_gets_a_bar_with_epoch_loss_accuracy_and_speed(tmp_path: Path) -> None:
     shown = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path}")
     assert "\x1b[" in shown and "━" in shown
@@ -82,6 +84,7 @@ def colours(shown: str) -> set[str]:
     return {code for code in codes if re.fullmatch(r"3[0-8]|4[0-8]|9[0-7]|10[0-7]", code)}
 
 
+@pytest.mark.slow
 def test_a_bar_and_a_table_have_no_colour_where_NO_COLOR_is_set(tmp_path: Path) -> None:
     line = [*SHOWN, "trainer.threads=1", "-m", "grad_mode=bptt,rate"]
     plain = on_a_terminal(*line, f"runs_dir={tmp_path / 'a'}", NO_COLOR="1")

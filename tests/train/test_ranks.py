@@ -1,7 +1,6 @@
 """A cell that two processes train together: one process's numbers, one folder, one end."""
 
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,10 +21,13 @@ from rbp.train.interrupt import Interruption
 from rbp.train.job import set_up
 from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
 from rbp.train.record import Record
-from tests.train.common import metrics, short
-from tests.train.test_interrupt import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled
-from tests.train.test_resume import same_end
-from tests.train.two import attempt, outcome, outcomes, started
+from tests.support.processes import attempt, outcome, outcomes, started
+from tests.support.run_folders import metrics, status_of
+from tests.support.training import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled, same_end, short
+from tests.support.waiting import wait_for
+
+# In one process: they share an undisturbed run, and a server that makes processes.
+pytestmark = pytest.mark.xdist_group("ranks")
 
 MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
 
@@ -132,6 +134,7 @@ def stop_one(rank: int, stopped: int, cfg: DictConfig, folder: Path, places: lis
     return trained(rank, cfg, folder, places if rank == stopped else [None] * len(places))
 
 
+@pytest.mark.slow
 def test_three_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:
     """Sums over three depend on their order, and it on how a reduction is laid out."""
     runs = []
@@ -143,6 +146,7 @@ def test_three_ranks_go_on_bit_for_bit(tmp_path: Path) -> None:
     same_end(*runs)
 
 
+@pytest.mark.slow
 def test_a_run_of_two_goes_on_alone_and_says_so(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, *SMALL)
     outcomes(tmp_path, stop_one, 1, cfg, run.path, [LOOKS + 1])
@@ -163,19 +167,16 @@ def plainly(rank: int, cfg: DictConfig, folder: Path) -> Any:
     return train(cfg, folder)
 
 
-@pytest.mark.parametrize("killed", [0, 1])
+@pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_that_is_killed_fails_the_cell_at_once(tmp_path: Path, killed: int) -> None:
     cfg, run = lasting(tmp_path)
     with started(tmp_path, plainly, cfg, run.path) as processes:
-        deadline = time.monotonic() + 120
-        while not (run.checkpoints / "last.pt").exists():
-            assert time.monotonic() < deadline and processes[0].is_alive()
-            time.sleep(0.01)
+        wait_for((run.checkpoints / "last.pt").exists, alive=processes[0].is_alive)
         processes[killed].kill()
         told = outcome(tmp_path, 1 - killed, processes[1 - killed])
     assert told[0] == "TrainingError" and "one of the 2 ranks is gone" in told[1] and "log" in told[1]
     if killed == 1:
-        status = json.loads(run.status.read_text())
+        status = status_of(run)
         assert status["state"] == "failed" and "one of the 2 ranks is gone" in status["error"]
         assert load_checkpoint(run.checkpoints / "last.pt")["history"]["epochs"] >= 1
 
@@ -194,7 +195,7 @@ def failing(rank: int, bad: int, cfg: DictConfig, folder: Path, then: DictConfig
     return first, attempt(train, then, next_folder)
 
 
-@pytest.mark.parametrize("bad", [0, 1])
+@pytest.mark.parametrize("bad", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
     tmp_path: Path, bad: int
 ) -> None:
@@ -204,7 +205,7 @@ def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
     kind, message = found[1 - bad][0]
     assert kind == "TrainingError" and f"rank {bad} of 2 failed: ZeroDivisionError" in message
     assert found[bad][0][0] == "ZeroDivisionError"
-    status = json.loads(run.status.read_text())
+    status = status_of(run)
     assert status["state"] == "failed" and "ZeroDivisionError" in status["error"]
     if bad == 1:  # the first rank's trace is in log.txt
         assert "Traceback" in (tmp_path / "1.err").read_text()
@@ -217,6 +218,7 @@ def test_a_loss_that_is_no_number_is_told_by_all_alike(tmp_path: Path) -> None:
     assert one == two and one[0] == "TrainingError" and "the loss is nan" in one[1].replace("inf", "nan")
 
 
+@pytest.mark.slow
 def test_a_folder_at_work_is_busy_for_the_first_and_the_other_hears_of_it(tmp_path: Path) -> None:
     cfg, run = short(tmp_path)
     with Record(run, cfg):

@@ -1,12 +1,9 @@
 """A run that was stopped, however, ends with the same bits as one that never was."""
 
-import json
 import random
 import time
 from collections.abc import Callable
-from multiprocessing.context import ForkServerProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -16,34 +13,14 @@ from rbp.runfolder import RunFolder
 from rbp.train import run as run_module
 from rbp.train import train
 from rbp.train.checkpoint import load_checkpoint
-from tests.train.common import in_a_process, metrics, short, without_timings
+from tests.support.run_folders import lines, metrics, without_timings
+from tests.support.training import damage, in_a_process, same_end, short
+from tests.support.waiting import wait_for
 
 Undisturbed = Callable[..., RunFolder]
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, torch.Tensor]:
-    """Tensors by their path."""
-    found: dict[str, torch.Tensor] = {}
-    for key, value in values.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return found
-
-
-def same_end(a: RunFolder, b: RunFolder) -> None:
-    """Fails unless weights, optimizer, random states and every figure but timings are the same to a bit."""
-    one, two = (load_checkpoint(run.checkpoints / "last.pt") for run in (a, b))
-    for part in ("network", "random"):
-        a_part, b_part = flat(one[part]), flat(two[part])
-        assert a_part.keys() == b_part.keys()
-        assert all(torch.equal(a_part[key], b_part[key]) for key in a_part), part
-    momentum = [[v["momentum_buffer"] for v in state["optimizer"]["state"].values()] for state in (one, two)]
-    assert all(torch.equal(x, y) for x, y in zip(*momentum, strict=True)) and momentum[0]
-    assert one["schedule"] == two["schedule"]
-    assert metrics(a) == metrics(b)
-    results = [json.loads(run.result.read_text()) for run in (a, b)]
-    assert without_timings(results[0]) == without_timings(results[1])
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize(("step_mode", "grad_mode", "kills"), [("m", "rate", (1, 3, 5)), ("s", "bptt", (2,))])
 def test_killed_again_and_again_it_ends_as_if_undisturbed(
     tmp_path: Path, undisturbed: Undisturbed, step_mode: str, grad_mode: str, kills: tuple[int, ...]
@@ -55,7 +32,7 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     moment = random.Random(f"{step_mode}{grad_mode}")
     for epochs in kills:
         process = in_a_process(cfg, killed)
-        wait_for(lambda n=epochs: lines(killed) >= n and last.exists(), process)
+        wait_for(lambda n=epochs: lines(killed) >= n and last.exists(), pause=0.005, alive=process.is_alive)
         time.sleep(moment.uniform(0, 0.15))  # anywhere in an epoch, its evaluation or its checkpoint
         process.kill()
         process.join()
@@ -66,18 +43,6 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     same_end(undisturbed(*overrides), killed)
     begun = [line for line in killed.log.read_text().splitlines() if "starts with epoch" in line]
     assert len(begun) == 1 + len(kills) and "starts with epoch 1 " not in begun[1]
-
-
-def lines(run: RunFolder) -> int:
-    return run.metrics.read_text().count("\n") if run.metrics.exists() else 0
-
-
-def wait_for(condition: Callable[[], bool], process: ForkServerProcess) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
-        assert process.exitcode is None
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def interrupted_after(epochs: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,14 +106,6 @@ def test_a_run_stopped_between_its_last_checkpoint_and_its_result_only_writes_th
     run.result.unlink()
     monkeypatch.setattr(run_module, "train_epoch", None)  # nothing is trained again
     assert without_timings(train(cfg, run.path)) == without_timings(expected)
-
-
-def damage(file: Path) -> None:
-    """Turn some bytes in the middle over: more than lie between two tensors, which do not count."""
-    content = bytearray(file.read_bytes())
-    for place in range(len(content) // 2, len(content) // 2 + 100):
-        content[place] ^= 0xFF
-    file.write_bytes(content)
 
 
 def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(

@@ -2,8 +2,6 @@
 
 import json
 import math
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +19,10 @@ from rbp.train.checkpoint import load_checkpoint
 from rbp.train.epoch import training_step
 from rbp.train.history import History
 from rbp.train.job import Job, set_up
-from tests.test_config import make
-from tests.train.common import metrics, short, without_timings
-
-Undisturbed = Callable[..., RunFolder]
+from tests.support.configs import make
+from tests.support.run_folders import metrics, status_of, without_timings
+from tests.support.training import Undisturbed, short
+from tests.support.waiting import wait_for
 
 
 def weights(run: RunFolder, name: str = "last.pt") -> dict[str, torch.Tensor]:
@@ -137,7 +135,7 @@ def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     result = train(cfg, run.path)
     assert json.loads(run.result.read_text()) == result == read_result(run.path)
     assert read_config(run.config) == cfg
-    status = json.loads(run.status.read_text())
+    status = status_of(run)
     assert status["state"] == "done" and status["error"] is None and status["started"] <= status["ended"]
     lines = [json.loads(line) for line in run.metrics.read_text().splitlines()]
     assert [(line["epoch"], line["step"], line["images"]) for line in lines] == [
@@ -188,7 +186,7 @@ def test_a_loss_that_is_no_number_stops_the_run_with_epoch_step_and_learning_rat
     cfg, run = short(tmp_path, "optimizer.lr=1e38")
     with pytest.raises(TrainingError, match=r"the loss is (nan|inf) in epoch 1, step [23] of 3.*1e\+38"):
         train(cfg, run.path)
-    status = json.loads(run.status.read_text())
+    status = status_of(run)
     assert status["state"] == "failed" and "epoch 1, step" in status["error"]
     assert read_result(run.path) is None and "the loss is" in run.log.read_text()
 
@@ -211,7 +209,7 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
         TrainingError, match=rf"not finite after epoch 2, at learning rate 0.075: {part}: try"
     ):
         train(cfg, run.path)
-    assert json.loads(run.status.read_text())["state"] == "failed" and len(metrics(run)) == 1
+    assert status_of(run)["state"] == "failed" and len(metrics(run)) == 1
     assert load_checkpoint(run.checkpoints / "last.pt")["history"]["epochs"] == 1
 
 
@@ -261,7 +259,7 @@ def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
     monkeypatch.setattr(place, full)
     with pytest.raises(TrainingError, match=r"/(checkpoints|result.json): cannot be .*: No space left"):
         train(cfg, run.path)
-    assert json.loads(run.status.read_text())["state"] == "failed"
+    assert status_of(run)["state"] == "failed"
 
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -269,7 +267,7 @@ def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr("rbp.train.boundary.save_checkpoint", lambda *args: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg, run.path)
-    assert json.loads(run.status.read_text())["error"].startswith("ZeroDivisionError")
+    assert status_of(run)["error"].startswith("ZeroDivisionError")
     assert "Traceback" in run.log.read_text()
 
 
@@ -281,7 +279,7 @@ def test_an_interrupt_leaves_the_run_cancelled(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr("rbp.train.run.train_epoch", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(cfg, run.path)
-    assert json.loads(run.status.read_text())["state"] == "cancelled"
+    assert status_of(run)["state"] == "cancelled"
 
 
 def test_a_folder_below_a_file_is_refused_by_key_and_path(tmp_path: Path) -> None:
@@ -296,7 +294,7 @@ def test_two_processes_never_work_in_one_folder(tmp_path: Path) -> None:
     with record.Record(run, cfg):
         with pytest.raises(ConfigError, match=r"another process works in this run folder \(pid \d+ on"):
             train(cfg, run.path)
-        assert json.loads(run.status.read_text())["state"] == "running"  # the holder's word stands
+        assert status_of(run)["state"] == "running"  # the holder's word stands
     train(cfg, run.path)
 
 
@@ -304,12 +302,9 @@ def test_the_heart_beats_while_a_run_works(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(record, "HEARTBEAT_SECONDS", 0.02)
     cfg, run = short(tmp_path)
     with record.Record(run, cfg):
-        first = json.loads(run.status.read_text())["heartbeat"]
-        deadline = time.monotonic() + 20
-        while json.loads(run.status.read_text())["heartbeat"] == first:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-    assert record.HEARTBEAT_SECONDS == 0.02 and json.loads(run.status.read_text())["state"] == "done"
+        first = status_of(run)["heartbeat"]
+        wait_for(lambda: status_of(run)["heartbeat"] != first, 20)
+    assert record.HEARTBEAT_SECONDS == 0.02 and status_of(run)["state"] == "done"
 
 
 def test_the_contract_asks_for_a_heartbeat_every_ten_seconds() -> None:

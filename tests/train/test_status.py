@@ -1,35 +1,29 @@
 """What status.json says of a run to those who watch it: how far it is, the time it takes, whose job it is."""
 
-import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from rbp.errors import FolderBusy, Preempted, TrainingError
-from rbp.runfolder import RunFolder
 from rbp.train import record, standing, train
 from rbp.train.history import History, Part
 from rbp.train.standing import Standing, job_id
-from tests.train.common import metrics, short
-from tests.train.test_interrupt import LOOKS, SMALL, STEPS, Scheduled
-
-
-def status(run: RunFolder) -> dict[str, Any]:
-    return json.loads(run.status.read_text())
+from tests.support.run_folders import metrics, status_of
+from tests.support.training import LOOKS, SMALL, STEPS, Scheduled, short
+from tests.support.waiting import wait_for
 
 
 def test_a_run_says_how_far_it_is_whatever_its_end(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, *SMALL)
     with pytest.raises(Preempted):
         train(cfg, run.path, Scheduled(LOOKS + 2))  # two steps into the second of three epochs
-    told = status(run)
+    told = status_of(run)
     assert (told["state"], told["epoch"], told["epochs"]) == ("preempted", 1, 3)
     assert (told["step"], told["steps"]) == (STEPS + 2, 3 * STEPS)
     assert told["progress"] == pytest.approx((STEPS + 2) / (3 * STEPS))
     assert told["test_acc"] == metrics(run)[0]["test_acc"]
     train(cfg, run.path)
-    told = status(run)
+    told = status_of(run)
     assert (told["state"], told["epoch"], told["progress"], told["seconds_left"]) == ("done", 3, 1.0, 0.0)
     assert told["test_acc"] == metrics(run)[-1]["test_acc"]
 
@@ -38,7 +32,7 @@ def test_a_failure_keeps_what_was_reached(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, *SMALL, "optimizer.lr=1e38")
     with pytest.raises(TrainingError):
         train(cfg, run.path)
-    told = status(run)
+    told = status_of(run)
     assert (told["state"], told["epoch"], told["test_acc"]) == ("failed", 0, None) and told["step"] > 0
 
 
@@ -58,18 +52,13 @@ def test_the_time_left_goes_by_the_steps_of_this_process(monkeypatch: pytest.Mon
 
 
 def test_the_heartbeat_writes_it_while_the_run_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import time
-
     monkeypatch.setattr(record, "HEARTBEAT_SECONDS", 0.01)
     cfg, run = short(tmp_path)
     with record.Record(run, cfg) as held:
-        assert status(run)["progress"] is None
+        assert status_of(run)["progress"] is None
         held.standing.update(History(epochs=1), 3)
-        deadline = time.monotonic() + 20
-        while status(run)["step"] != 3:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        assert status(run)["state"] == "running"
+        wait_for(lambda: status_of(run)["step"] == 3, 20)
+        assert status_of(run)["state"] == "running"
 
 
 @pytest.mark.parametrize(
@@ -90,7 +79,7 @@ def test_the_job_is_slurms_or_what_the_launcher_says(
         monkeypatch.setenv(name, value)
     cfg, run = short(tmp_path)
     with record.Record(run, cfg):
-        assert status(run)["job_id"] == told == job_id()
+        assert status_of(run)["job_id"] == told == job_id()
 
 
 def test_a_folder_that_another_process_works_in_is_left_as_it_is(tmp_path: Path) -> None:
@@ -100,4 +89,4 @@ def test_a_folder_that_another_process_works_in_is_left_as_it_is(tmp_path: Path)
         with pytest.raises(FolderBusy, match="another process works in this run folder"):
             train(cfg, run.path)
         assert {file: file.read_bytes() for file in run.path.iterdir() if file != run.status} == files
-        assert status(run)["state"] == "running" and status(run)["error"] is None
+        assert status_of(run)["state"] == "running" and status_of(run)["error"] is None

@@ -1,4 +1,6 @@
-"""Small event data sets in their true on-disk formats, written event by event."""
+"""Small event data sets in their true on-disk formats, written event by event, and their frames, counted
+event by event.
+"""
 
 import struct
 import zipfile
@@ -121,3 +123,14 @@ def write_gesture(root: Path, users: int = 3) -> dict[str, tuple[Events, list[tu
     (folder / "trials_to_train.txt").write_text("".join(names[:-1]))
     (folder / "trials_to_test.txt").write_text(names[-1])
     return sessions
+
+
+def slow_count(events: Events, T: int, by: str, side: int) -> np.ndarray:
+    """Event by event, each to its frame."""
+    frames = np.zeros((T, 2, side, side), np.float32)
+    each, long = len(events) // T, (events[-1][0] - events[0][0]) // T
+    for number, (t, x, y, p) in enumerate(events):
+        part, length = (number, each) if by == "number" else (t - events[0][0], long)
+        frame = min(part // length, T - 1) if length else T - 1
+        frames[frame, p, y, x] += 1
+    return frames

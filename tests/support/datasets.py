@@ -1,6 +1,9 @@
-"""Small data sets in the true on-disk formats, and `dataset` config groups to read them with."""
+"""Small image data sets in their true on-disk formats, `dataset` config groups to read them with, and where
+the real Fashion-MNIST lies.
+"""
 
 import gzip
+import os
 import pickle
 import struct
 from io import BytesIO
@@ -8,16 +11,23 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import pytest
 from omegaconf import DictConfig, OmegaConf
 
-_CONF = Path(__file__).parents[2] / "conf" / "dataset"
+from rbp.sweep.places import CONF
 
 Part = tuple[np.ndarray, list[int]]  # data uint8 [N, 3072] or [N, 28, 28], labels
+
+FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")
+needs_fashion_mnist = pytest.mark.skipif(
+    not FASHION_MNIST.is_dir() and "RBP_REQUIRE_FASHION" not in os.environ,
+    reason="Fashion-MNIST is not here: apt-get install dataset-fashion-mnist",
+)
 
 
 def dataset_config(name: str, **keys: Any) -> DictConfig:
     """conf/dataset/NAME.yaml with some keys replaced."""
-    cfg = OmegaConf.load(_CONF / f"{name}.yaml")
+    cfg = OmegaConf.load(CONF / "dataset" / f"{name}.yaml")
     assert isinstance(cfg, DictConfig)
     if "defaults" in cfg:  # a data set with a T of its own
         cfg = cfg.dataset

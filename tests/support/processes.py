@@ -1,8 +1,13 @@
-"""Two gloo processes that train one cell, for the tests."""
+"""Processes of one's own: launch.py in a new Python, functions in processes that begin with everything
+imported, and groups of those that are the ranks of one torch.distributed job.
+"""
 
 import contextlib
+import multiprocessing
 import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -10,7 +15,23 @@ from typing import Any
 
 import torch
 
-from tests.train.common import PROCESSES
+from rbp.sweep.places import ROOT
+
+# A process made here has all this imported, in a tenth of the time that a new Python takes for it.
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload(
+    # torch.optim imports torch._dynamo when the first optimizer is made.
+    ["pytest", "rbp.sweep.launch", "tests.support.training", "sklearn.datasets", "torch._dynamo"]
+)
+
+
+def launch(*argv: str, cwd: Path | None = None, seconds: float = 1200) -> subprocess.CompletedProcess[str]:
+    """python launch.py with arguments, in another folder if cwd says so, and what it said."""
+    command = [sys.executable, str(ROOT / "launch.py"), *argv]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=seconds)
+
+
+# --- ranks --------------------------------------------------------------------------------------------------
 
 WORLD = 2
 Target = Callable[..., Any]  # (rank, *args) -> what `outcomes` returns
@@ -20,7 +41,7 @@ Target = Callable[..., Any]  # (rank, *args) -> what `outcomes` returns
 def started(
     folder: Path, target: Target, *args: Any, world: int = WORLD
 ) -> Iterator[list[ForkServerProcess]]:
-    """The processes, in the order of their ranks; each leaves what target returns or raises in folder."""
+    """Gloo processes that call target, by rank; each leaves in folder what it returned."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -45,6 +66,7 @@ def outcomes(folder: Path, target: Target, *args: Any, world: int = WORLD) -> li
 
 
 def outcome(folder: Path, rank: int, process: ForkServerProcess) -> Any:
+    """What target returned in one of the processes that were started; waits for its end."""
     process.join(timeout=120)
     assert process.exitcode == 0, process
     return torch.load(folder / f"{rank}.pt", weights_only=False)

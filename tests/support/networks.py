@@ -1,5 +1,8 @@
-"""Small networks and what the tests of the rate engine ask of them."""
+"""Small spiking networks, and what is asked of them: the output and the gradients of a step, how far two of
+those are apart, what a call must leave as it was, and the memory that it takes.
+"""
 
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -7,8 +10,14 @@ import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import base, neuron, surrogate
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 import rbp
+
+BPTT: dict[str, Any] = {"grad_mode": "bptt"}
+RATE: dict[str, Any] = {"grad_mode": "rate"}
+MODES = [(g, s) for g in ("bptt", "rate") for s in ("m", "s")]
 
 
 def lif(**changes) -> nn.Module:
@@ -32,6 +41,25 @@ class After(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         currents = self.first(x.flatten(2)).reshape(x.shape)
         return self.last(self.layer(self.spiking(currents)).flatten(1))
+
+
+def small(last: nn.Module | None = None) -> nn.Sequential:
+    body = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), lif(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3)]
+    end = [nn.BatchNorm2d(6), neuron.LIFNode(v_threshold=0.2), nn.Flatten(), last or nn.Linear(24, 5)]
+    return nn.Sequential(*body, *end)
+
+
+def frames(T: int = 3, B: int = 4) -> torch.Tensor:
+    return torch.randn(T, B, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+
+
+def with_dropout(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    """All that is random or has a state: dropout, batch statistics, a learnable leak."""
+    body = [nn.Conv2d(in_channels, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), neuron(), nn.AvgPool2d(4)]
+    return nn.Sequential(*body, nn.Flatten(), nn.Dropout(0.5), nn.Linear(32, classes))
+
+
+# --- gradients ----------------------------------------------------------------------------------------------
 
 
 def step(net: nn.Module, x: Tensor, *, seed: int = 0, **how: Any) -> tuple[Tensor, dict[str, Tensor]]:
@@ -68,19 +96,7 @@ def apart(make: Callable[[], nn.Module], x: Tensor, one: dict, other: dict) -> f
     return distance(g_one, g_other)
 
 
-BPTT: dict[str, Any] = {"grad_mode": "bptt"}
-RATE: dict[str, Any] = {"grad_mode": "rate"}
-MODES = [(g, s) for g in ("bptt", "rate") for s in ("m", "s")]
-
-
-def small(last: nn.Module | None = None) -> nn.Sequential:
-    body = [nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), lif(), nn.MaxPool2d(2), nn.Conv2d(6, 6, 3)]
-    end = [nn.BatchNorm2d(6), neuron.LIFNode(v_threshold=0.2), nn.Flatten(), last or nn.Linear(24, 5)]
-    return nn.Sequential(*body, *end)
-
-
-def frames(T: int = 3, B: int = 4) -> torch.Tensor:
-    return torch.randn(T, B, 2, 8, 8, generator=torch.Generator().manual_seed(0))
+# --- what a call leaves and what it takes -------------------------------------------------------------------
 
 
 def snapshot(net: nn.Module) -> dict:
@@ -101,3 +117,67 @@ def snapshot(net: nn.Module) -> dict:
 
 def statistics(net: nn.Module) -> dict:
     return {k: b.tolist() for k, b in net.named_buffers()}
+
+
+class AliveBytes(TorchDispatchMode):
+    """Bytes of the storages made inside, as they come and go: `most` at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.seen: set[int] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {self.key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor) and self.key(tensor) not in self.seen | given:
+                self.count(tensor.untyped_storage())
+        return result
+
+    def key(self, tensor: torch.Tensor) -> int:
+        return tensor.untyped_storage()._cdata
+
+    def count(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage._cdata, storage.nbytes()
+        self.seen.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self.forget, key, size)
+
+    def forget(self, key: int, size: int) -> None:
+        self.seen.discard(key)
+        self.now -= size
+
+
+class Kept:
+    """A tensor that the graph keeps, while it does."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor = tensor
+
+
+def kept_bytes(net: nn.Module, x: torch.Tensor, **how) -> int:
+    """Bytes of the storages that the graph keeps after the forward pass, parameters and the input not
+    counted."""
+    kept: weakref.WeakSet[Kept] = weakref.WeakSet()
+
+    def pack(tensor):
+        kept.add(holder := Kept(tensor.detach()))  # with its graph it would keep itself
+        return holder
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda holder: holder.tensor):
+        y = rbp.forward(net, x, **how)
+    storages = {
+        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in (k.tensor for k in kept)
+    }
+    for tensor in (*net.parameters(), x):
+        storages.pop(tensor.untyped_storage().data_ptr(), None)
+    assert y.requires_grad
+    return sum(storages.values())
+
+
+def most_alive(net: nn.Module, x: torch.Tensor, **how) -> int:
+    with AliveBytes() as alive:
+        rbp.forward(net, x, **how).sum().backward()
+    return alive.most

@@ -1,16 +1,20 @@
-"""The four networks of the golden vectors (tests/rate/golden/README.md), written as plain torch modules."""
+"""The golden vectors (tests/rate/golden/README.md): their four networks, written as plain torch modules, and
+one training step of the network of a file.
+"""
 
 from collections.abc import Callable
+from pathlib import Path
 
-from spikingjelly.activation_based import neuron, surrogate
+import numpy as np
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
+import rbp
+from tests.support.networks import lif
 
-def lif() -> nn.Module:
-    sigmoid = surrogate.Sigmoid(alpha=4.0)
-    return neuron.LIFNode(
-        tau=1.25, decay_input=False, v_reset=None, detach_reset=True, surrogate_function=sigmoid
-    )
+GOLDEN = Path(__file__).parents[1] / "rate" / "golden"
+FILES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
 
 
 class Residual(nn.Module):
@@ -98,3 +102,39 @@ def preact() -> Net:
 
 
 NETS: dict[str, Callable[[], Net]] = {"plain": plain, "residual": residual, "sew": sew, "preact": preact}
+
+
+def load(name: str):
+    """Network with the file's weights, input as the file has it, and the arrays."""
+    arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(GOLDEN / f"{name}.npz").items()}
+    net = NETS[name.split("-")[0]]()
+    weights = {key[6:]: a for key, a in arrays.items() if key.startswith("param/")}
+    missing, unexpected = net.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert all("running" in key or "num_batches" in key for key in missing)
+    return net, arrays
+
+
+def step(name: str, grad_mode: str | None = None, change=lambda net: None, **how):
+    net, arrays = load(name)
+    change(net)
+    _, _, _, frames, step_mode, _, mode, _ = name.split("-")
+    T = int(arrays["T"])
+    x = arrays["x"].to(next(net.parameters()).dtype)
+    x_seq = x if frames == "frames" else x.expand(T, *x.shape)
+    logits = rbp.forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode or mode, **how)
+    loss = F.cross_entropy(logits, arrays["y"])
+    loss.backward()
+    return net, arrays, logits, loss
+
+
+def relative(a, b) -> float:
+    return float((a - b).norm() / b.norm().clamp(min=1e-12))
+
+
+def before_norm(name: str, net) -> bool:
+    """A bias ahead of a batch normalisation: its true gradient is 0, what is stored is rounding."""
+    if not name.endswith("bias"):
+        return False
+    module = net.get_submodule(name.removesuffix(".bias"))
+    return isinstance(module, nn.Conv2d)

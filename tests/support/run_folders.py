@@ -1,7 +1,7 @@
-"""Run folders as the trainer leaves them, with figures of one's own: composed configs, true file formats."""
+"""Run folders: written as the trainer leaves them, in their true file formats but with figures of one's
+own and without training, and what is read from those that a run has left.
+"""
 
-import copy
-import functools
 import json
 import time
 from pathlib import Path
@@ -10,27 +10,18 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.identity import folder_name
-from tests.test_config import make
+from rbp.runfolder import RunFolder
+from tests.support.configs import config
 
 MACHINE = {"device": "AMD EPYC, 2 cores", "device_type": "cpu", "driver": None, "threads": 2}
 MACHINE |= {"torch": "2.14.1", "cuda": None, "spikingjelly": "2.0.0", "python": "3.11.7", "precision": "fp32"}
 MACHINE |= {"tf32": False, "deterministic": True, "ranks": 1, "kernels": "plain"}
 CODE = {"version": "0.1.0", "hash": "0123456789ab"}
+# Of a line of metrics.jsonl and of result.json: everything else is the same to the last bit.
+TIMINGS = {"seconds", "images_per_second", "seconds_per_epoch", "step_seconds"}
 
 
-@functools.cache
-def base() -> DictConfig:
-    return make()
-
-
-def config(**changes: Any) -> DictConfig:
-    """The default config with values changed, `optimizer__lr` for optimizer.lr."""
-    cfg = copy.deepcopy(base())
-    OmegaConf.set_readonly(cfg, False)
-    OmegaConf.set_struct(cfg, False)
-    for key, value in changes.items():
-        OmegaConf.update(cfg, key.replace("__", "."), value)
-    return cfg
+# --- written ------------------------------------------------------------------------------------------------
 
 
 def write_run(
@@ -81,6 +72,7 @@ def write_run(
 
 
 def result_of(cfg: DictConfig, accuracy: float, epochs: int) -> dict[str, Any]:
+    """result.json of a run of cfg, but for its machine and costs."""
     names = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
     return {
         "name": folder_name(cfg),
@@ -99,3 +91,29 @@ def result_of(cfg: DictConfig, accuracy: float, epochs: int) -> dict[str, Any]:
         "seconds": 100.0,
         "code": CODE,
     }
+
+
+# --- read ---------------------------------------------------------------------------------------------------
+
+
+def results(sweep: str = "single") -> list[dict[str, Any]]:
+    """result.json of every run in runs/SWEEP, below the working directory, in the order of their names."""
+    return [json.loads(file.read_text()) for file in sorted(Path("runs", sweep).glob("*/result.json"))]
+
+
+def status_of(run: RunFolder) -> dict[str, Any]:
+    return dict(json.loads(run.status.read_text()))
+
+
+def metrics(run: RunFolder) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, timings left out."""
+    return [without_timings(json.loads(line)) for line in run.metrics.read_text().splitlines()]
+
+
+def lines(run: RunFolder) -> int:
+    """How many lines metrics.jsonl has."""
+    return run.metrics.read_text().count("\n") if run.metrics.exists() else 0
+
+
+def without_timings(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key not in TIMINGS}

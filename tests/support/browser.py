@@ -1,17 +1,15 @@
 """A page in a real browser: Debian's Chromium without a screen, driven through playwright.
 
-CI installs both (apt: chromium; pip: the extra dev); where one is missing the tests that need it skip.
+CI installs both (apt: chromium; pip: the extra dev). Tests marked `browser` are skipped where one of them is
+missing, unless RBP_REQUIRE_BROWSER is set (tests/conftest.py).
 """
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 LAPTOP, PHONE = (1366, 768), (390, 844)
 
@@ -25,14 +23,14 @@ class Seen:
     messages: list[str] = field(default_factory=list)
 
 
-def needs_browser() -> pytest.MarkDecorator:
-    missing = [] if shutil.which("chromium") else ["chromium (apt-get install chromium)"]
+def missing() -> list[str]:
+    """What this machine lacks of the two, and how to get it."""
+    lacks = [] if shutil.which("chromium") else ["chromium (apt-get install chromium)"]
     try:
         import playwright  # noqa: F401
     except ImportError:
-        missing.append("playwright (pip install playwright)")
-    required = "RBP_REQUIRE_BROWSER" in os.environ
-    return pytest.mark.skipif(bool(missing) and not required, reason=f"not here: {', '.join(missing)}")
+        lacks.append("playwright (pip install playwright)")
+    return lacks
 
 
 @contextmanager

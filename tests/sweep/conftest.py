@@ -1,0 +1,16 @@
+"""What the tests of sweeps share."""
+
+from pathlib import Path
+
+import pytest
+
+from rbp.sweep import places, sweepfile
+
+
+@pytest.fixture
+def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of sweep files of our own."""
+    folder = tmp_path_factory.mktemp("sweeps")
+    monkeypatch.setattr(places, "SWEEPS", folder)
+    monkeypatch.setattr(sweepfile, "SWEEPS", folder)
+    return folder
