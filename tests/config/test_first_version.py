@@ -119,6 +119,7 @@ def test_a_killed_run_goes_on_from_its_checkpoint(runs: Path) -> None:
     assert result is not None and result["code_before"][0]["version"] == "0.1.0" and result["test_acc"] > 0.9
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_by_the_launcher_it_had(runs: Path) -> None:
     (folder,) = (runs / "stopped").glob("digits-*")
     before = read_lines(folder / "metrics.jsonl")
