@@ -1,6 +1,7 @@
 """Rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488) for SpikingJelly networks.
 
-Usable alone: `rbp.rate.forward(net, x_seq).mean().backward()`.
+Usable alone: `rbp.rate.forward(net, x_seq).mean().backward()`. `rbp.rate.verify(net, x)` tells whether it is
+right about a network of one's own.
 
 What trains in rate mode, with torch's layers and SpikingJelly's wrappers of them alike:
 - exactly (the time mean commutes): Conv1d/2d/3d and their transposes, Linear, average and adaptive average
@@ -24,6 +25,7 @@ from rbp.rate.linear import CommutingRule
 from rbp.rate.pair import Pair
 from rbp.rate.rules import Exact, Rule, register
 from rbp.rate.traces import Trace
+from rbp.rate.verify import Verification, verify
 
 __all__ = [
     "CommutingRule",
@@ -34,7 +36,9 @@ __all__ = [
     "Pair",
     "Rule",
     "Trace",
+    "Verification",
     "data_parallel",
     "forward",
     "register",
+    "verify",
 ]

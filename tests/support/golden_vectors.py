@@ -11,28 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import rbp
+import rbp.check
+from rbp.check.networks import Net, plain, residual
 from tests.support.networks import lif
 
-GOLDEN = Path(__file__).parents[1] / "rate" / "golden"
-FILES = sorted(p.stem for p in GOLDEN.glob("*.npz"))
-
-
-class Residual(nn.Module):
-    def __init__(self, c_in: int, c_out: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(c_in, c_out, 3, stride, 1, bias=False)
-        self.bn1, self.lif1 = nn.BatchNorm2d(c_out), lif()
-        self.conv2 = nn.Conv2d(c_out, c_out, 3, 1, 1, bias=False)
-        self.bn2, self.lif2 = nn.BatchNorm2d(c_out), lif()
-        self.shortcut = nn.Sequential()
-        if stride != 1 or c_in != c_out:
-            self.shortcut = nn.Sequential(
-                nn.Conv2d(c_in, c_out, 1, stride, bias=False), nn.BatchNorm2d(c_out)
-            )
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(self.lif1(self.bn1(self.conv1(x)))))
-        return self.lif2(out + self.shortcut(x))
+# Those of `rbp check` travel in the package.
+FOLDERS = (Path(__file__).parents[1] / "rate" / "golden", Path(rbp.check.__file__).parent / "golden")
+PATHS = {path.stem: path for folder in FOLDERS for path in folder.glob("*.npz")}
+FILES = sorted(PATHS)
 
 
 def conv_bn_lif(c_in: int, c_out: int, kernel: int, stride: int, padding: int) -> nn.Sequential:
@@ -66,29 +52,8 @@ class PreAct(nn.Module):
         return self.bn2(self.conv2(self.lif2(self.bn1(self.conv1(self.lif1(x)))))) + identity
 
 
-class Net(nn.Module):
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.body = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.body(x)
-
-
 def head(features: int) -> list[nn.Module]:
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, 5)]
-
-
-def plain() -> Net:
-    first = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), lif(), nn.AvgPool2d(2)]
-    second = [nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), lif(), nn.AvgPool2d(2)]
-    return Net(*first, *second, nn.Flatten(), nn.Linear(64, 5))
-
-
-def residual() -> Net:
-    stem = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), lif()]
-    end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 12), lif(), nn.Linear(12, 5)]
-    return Net(*stem, Residual(8, 8, 1), Residual(8, 16, 2), *end)
 
 
 def sew() -> Net:
@@ -106,7 +71,7 @@ NETS: dict[str, Callable[[], Net]] = {"plain": plain, "residual": residual, "sew
 
 def load(name: str):
     """Network with the file's weights, input as the file has it, and the arrays."""
-    arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(GOLDEN / f"{name}.npz").items()}
+    arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(PATHS[name]).items()}
     net = NETS[name.split("-")[0]]()
     weights = {key[6:]: a for key, a in arrays.items() if key.startswith("param/")}
     missing, unexpected = net.load_state_dict(weights, strict=False)

@@ -1,0 +1,147 @@
+"""Is the engine right about a network of one's own? Its plain step loop beside BPTT and rate mode."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+from rbp.rate.errors import InputError
+from rbp.rate.forward import forward
+from rbp.rate.linear import DROPOUT
+from rbp.rate.pair import Pair
+from rbp.rate.plain import one_tensor
+from rbp.rate.restore import neurons_reset, step_modes
+
+Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What `verify` found. Distances are relative, by the Euclidean norm.
+
+    Attributes:
+        outputs: per gradient mode, how far its output over T steps is from the network's own.
+        gradients: per gradient mode, how far its gradients at T=1 are from plain backpropagation's.
+        differs: per gradient mode, the path of the first module whose output (its mean over the steps) is not
+            that of the network's own run; modes that agree are not there.
+        tolerance: up to which distances count as equal.
+    """
+
+    outputs: dict[str, float]
+    gradients: dict[str, float]
+    differs: dict[str, str]
+    tolerance: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything agrees."""
+        return max(*self.outputs.values(), *self.gradients.values()) <= self.tolerance
+
+    def __str__(self) -> str:
+        lines = [
+            f"{mode:<5} output off by {output:.1e}, gradients at T=1 by {self.gradients[mode]:.1e}"
+            + (f"; first at {self.differs[mode]}" if mode in self.differs else "")
+            for mode, output in self.outputs.items()
+        ]
+        return "\n".join([*lines, "ok" if self.ok else f"not equal to {self.tolerance:g}"])
+
+
+def verify(net: nn.Module, x: Tensor, *, T: int = 4, tolerance: float = 1e-4) -> Verification:
+    """Run net over T steps of x as its authors would, and by `rbp.forward` in both gradient modes.
+
+    Args:
+        net: a network that maps one time step, [B, ...] to [B, K]. It is copied, and stays as it is; dropout
+            is off in the copy, as its masks would differ.
+        x: a batch [B, ...], shown at every step, on the device of net.
+        T: steps for the outputs; gradients are compared at T=1, where BPTT and rate mode are the same.
+        tolerance: up to which relative distances count as equal; float32 wants some 1e-4.
+
+    Raises:
+        InputError, NoRuleError: as `rbp.forward`, where it cannot run the network at all.
+    """
+    if not isinstance(x, Tensor) or x.dim() < 1 or x.numel() == 0:
+        raise InputError("x: a batch [B, ...] with at least one value is needed")
+    runs: dict[str, Run] = {"own": _own, "bptt": _by_engine("bptt"), "rate": _by_engine("rate")}
+    outputs, means = {}, {}
+    for name, run in runs.items():
+        outputs[name], means[name] = _watched(_copy(net), x, T, run)
+    gradients = {name: _gradients(_copy(net), x, run) for name, run in runs.items()}
+    modes = ("bptt", "rate")
+    differing = {mode: _first_difference(means["own"], means[mode], tolerance) for mode in modes}
+    return Verification(
+        outputs={mode: _distance(outputs[mode], outputs["own"]) for mode in modes},
+        gradients={mode: _distance(gradients[mode], gradients["own"]) for mode in modes},
+        differs={mode: path for mode, path in differing.items() if path is not None},
+        tolerance=tolerance,
+    )
+
+
+def _copy(net: nn.Module) -> nn.Module:
+    net = copy.deepcopy(net)
+    for module in net.modules():
+        if isinstance(module, DROPOUT):
+            module.eval()
+    return net
+
+
+def _own(net: nn.Module, x: Tensor, steps: int) -> Tensor:
+    """One step after another, with SpikingJelly alone."""
+    with neurons_reset(net), step_modes(net, "s"):
+        functional.reset_net(net)
+        return torch.stack([one_tensor(net(x)) for _ in range(steps)]).mean(0)
+
+
+def _by_engine(grad_mode: str) -> Run:
+    return lambda net, x, steps: forward(net, x, T=steps, step_mode="s", grad_mode=grad_mode)
+
+
+def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
+    """The output of a run, and each layer's mean output over its calls, by path, in the order of calls."""
+    seen: dict[str, list[Tensor]] = {}
+    hooks = [
+        module.register_forward_hook(lambda module, args, out, path=path: _note(seen, path, out))
+        for path, module in net.named_modules()
+        if path and next(module.children(), None) is None
+    ]
+    try:
+        y = run(net, x, steps).detach()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return y, {path: torch.stack(found).mean(0) for path, found in seen.items()}
+
+
+def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:
+    """Keep what a layer put out in a step; the pass that only builds the graph of the rates has no spikes."""
+    if isinstance(out, Pair):
+        out = None if out.spikes is None else out.spikes[0]
+    if isinstance(out, Tensor):
+        seen.setdefault(path, []).append(out.detach().float())
+
+
+def _gradients(net: nn.Module, x: Tensor, run: Run) -> Tensor:
+    """All gradients at T=1 of a random, but always the same, weighting of the outputs."""
+    y = run(net, x, 1)
+    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
+    (y * weights).sum().backward()
+    found = [p.grad.flatten().float() for p in net.parameters() if p.grad is not None]
+    return torch.cat(found) if found else torch.zeros(1)
+
+
+def _first_difference(own: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> str | None:
+    for path, mean in own.items():
+        if path in other and other[path].shape == mean.shape and _distance(other[path], mean) > tolerance:
+            return path
+    return None
+
+
+def _distance(found: Tensor, truth: Tensor) -> float:
+    if found.shape != truth.shape:
+        return float("inf")
+    return float((found - truth).norm() / truth.norm().clamp(min=1e-12))
