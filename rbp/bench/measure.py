@@ -15,7 +15,7 @@ from torch import Tensor
 from rbp.bench.contestants import BPTT, NAMES, RATE_COMPILED, RATE_GRAPH, contestant, eager, runs_compiled
 from rbp.bench.limits import Work, count
 from rbp.bench.profiling import launches, profiled
-from rbp.bench.spikingjelly_nets import neurons_used
+from rbp.bench.spikingjelly_nets import count_packed_bytes, neurons_used
 from rbp.bench.step import CONTIGUOUS, NotCaptured, Step, capture, choose_layout
 from rbp.bench.timing import WARMUP, timed, usual
 from rbp.rate import compiled
@@ -168,7 +168,7 @@ def _lay_out(name: str, step: Step, bench: Bench) -> None:
 
 def _count(name: str, step: Step, timing: Timing, bench: Bench) -> None:
     sizes: list[int] = []
-    with count_kept_bytes(step.net, sizes):
+    with count_kept_bytes(step.net, sizes), count_packed_bytes(sizes):
         step()
     timing.kept_bytes = sum(sizes)
     if bench.device.type == "cuda":

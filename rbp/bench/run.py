@@ -62,7 +62,7 @@ class _Table:
         """Measure, print and write; False where time was up before all of it was begun."""
         if self.bench.late():
             return False
-        _set_up_torch(self.cfgs[0])
+        _set_up_torch(self.cfgs[0], self.device)
         a = self.args
         print(f"{a.arch}, batch {a.batch}, step mode {a.step_mode}, {a.precision}")
         before = clock(self.device)
@@ -136,8 +136,10 @@ class _Table:
         print(f"Files: {self.args.out / self._stem()}{files}")
 
 
-def _set_up_torch(cfg: DictConfig) -> None:
+def _set_up_torch(cfg: DictConfig, device: torch.device) -> None:
     """For speed alone, and with room for the compiled networks of all tables and layouts."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # Triton's kernels go to the current one
     prepare_torch(cfg)
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = True

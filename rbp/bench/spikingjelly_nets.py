@@ -5,12 +5,15 @@ the first that there is. `SJ_LIF_CUDA_IMPLEMENTATION` (SJ_IF_..., SJ_PLIF_...), 
 for one of them; it is left as the user set it. PyPI's wheel has no native kernels.
 """
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from spikingjelly.activation_based import base, functional, layer, memopt, neuron
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rbp.rate.supported import is_neuron
 
@@ -47,6 +50,24 @@ def checkpointed(net: nn.Module, run: Any) -> nn.Module:
     """
     net = _in_units(net)
     return memopt.optimize_memory(net, Unit, run, level=1)
+
+
+@contextlib.contextmanager
+def count_packed_bytes(sizes: list[int]) -> Iterator[None]:
+    """Add to sizes the bytes of spikes that memopt packs, and keeps where no hook of autograd sees them."""
+    compressor: Any = memopt.BitSpikeCompressor
+    compress = compressor.compress
+
+    def counted(self: Any, x: Tensor) -> object:
+        packed = compress(self, x)
+        sizes.extend(part.nbytes for part in tree_leaves(packed) if isinstance(part, Tensor))
+        return packed
+
+    compressor.compress = counted
+    try:
+        yield
+    finally:
+        compressor.compress = compress
 
 
 def _in_units(net: nn.Module) -> nn.Module:

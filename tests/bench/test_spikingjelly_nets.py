@@ -7,7 +7,14 @@ from spikingjelly.activation_based import functional
 from torch import nn
 
 from rbp.bench.contestants import BPTT, MEMOPT, contestant
-from rbp.bench.spikingjelly_nets import Unit, _in_units, as_spikingjelly, neurons_used, with_float_states
+from rbp.bench.spikingjelly_nets import (
+    Unit,
+    _in_units,
+    as_spikingjelly,
+    count_packed_bytes,
+    neurons_used,
+    with_float_states,
+)
 from rbp.models import build
 from rbp.train.costs import count_kept_bytes
 from tests.test_config import make
@@ -18,7 +25,7 @@ CUDA = torch.device("cuda")
 def kept(name: str, x: torch.Tensor, *overrides: str) -> int:
     net, forward = contestant(name, make("T=3", "trainer.device=cpu", *overrides), x)
     sizes: list[int] = []
-    with count_kept_bytes(net, sizes):
+    with count_kept_bytes(net, sizes), count_packed_bytes(sizes):
         F.cross_entropy(forward(x, 3), torch.tensor([0, 1])).backward()
     return sum(sizes)
 
@@ -39,6 +46,18 @@ def test_memopt_keeps_less_on_every_kind_of_network(
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     with_it, without = (kept(name, x, *options) for name in (MEMOPT, BPTT))
     assert 0 < with_it < (0.1 if step_mode == "m" else 0.5) * without
+
+
+def test_packed_spikes_are_a_bit_each() -> None:
+    x = torch.rand(2, 1, 8, 8)
+    _, forward = contestant(MEMOPT, make("T=3", "trainer.device=cpu"), x)
+    sizes: list[int] = []
+    with count_packed_bytes(sizes):
+        forward(x, 3).sum().backward()
+    # What the second and third unit are given: T, batch, channels, places. The first one's is no spikes.
+    assert sizes == [3 * 2 * 32 * 64 // 8, 3 * 2 * 64 * 64 // 8]
+    forward(x, 3)
+    assert len(sizes) == 2
 
 
 def test_a_unit_ends_with_its_neurons_and_begins_with_spikes() -> None:
