@@ -1,28 +1,32 @@
 """Who is compared: one network by Rate-BP, by BPTT as users of SpikingJelly train it, and with ReLUs."""
 
-import copy
 import functools
 from collections.abc import Callable
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
-from spikingjelly.activation_based import base, functional, layer, memopt
+from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
+from rbp.bench.spikingjelly_nets import as_spikingjelly, checkpointed, with_float_states
 from rbp.models import build
-from rbp.models.resnet import BasicBlock
-from rbp.rate import forward
+from rbp.rate import compiled, forward
 
 RELU, BPTT, MEMOPT, RATE = "relu", "bptt", "bptt + memopt", "rate"
+RELU_COMPILED, RATE_COMPILED, RATE_GRAPH = "relu compiled", "rate compiled", "rate compiled + graph"
 NAMES = (RELU, BPTT, MEMOPT, RATE)
+ALL = (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE, RATE_COMPILED, RATE_GRAPH)
 
 Forward = Callable[[Tensor, int], Tensor]  # images [B, C, H, W] and T -> outputs [B, K]
 
-# SpikingJelly's wrappers of torch's layers: the same computation, for one step or for [T, B, ...].
-_WRAPPERS = (
-    *(layer.Conv2d, layer.BatchNorm2d, layer.Linear),
-    *(layer.AvgPool2d, layer.AdaptiveAvgPool2d, layer.Flatten),
-)
+
+def who(compile: bool, kernels: str) -> tuple[str, ...]:
+    """The contestants' names; compile: also what torch.compile makes of them. Where the rate's kernels are
+    asked for ("plain" or "compiled", not "auto"), `rate` has those, and there is no second one."""
+    if not compile:
+        return NAMES
+    return ALL if kernels == "auto" else (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE)
 
 
 def contestant(
@@ -31,25 +35,56 @@ def contestant(
     """The network of this name with its forward pass over T steps, on the device of the example images.
 
     The ReLU network is the same with every neuron a ReLU, and sees the image once: the unit of cost. BPTT is
-    SpikingJelly's own layers in the config's step mode, with the neurons' own backend; with memopt, its
-    gradient checkpointing and spike compression (level 1) as the rival in memory. (What it computes again in
-    the backward pass is not among its bytes kept.)
+    SpikingJelly's own layers in the config's step mode, with its fastest kernels for neurons (see
+    rbp.bench.spikingjelly_nets); with memopt, its gradient checkpointing and spike compression (level 1) as
+    the rival in memory. (What it computes again in the backward pass is not among its bytes kept.)
     """
-    if name == RELU:
+    if name in (RELU, RELU_COMPILED):
         net = _relu_network(cfg).to(example.device)
-        return net, lambda x, steps: net(x)
+        # Each size and layout gets kernels of its own, and what cannot be compiled is an error.
+        run = torch.compile(net, fullgraph=True, dynamic=False) if name == RELU_COMPILED else net
+        return net, lambda x, steps: run(x)
     net = build(cfg).to(example.device)
-    if name == RATE:
-        how = {"step_mode": cfg.step_mode, "grad_mode": "rate"} | (rate_options or {})
-        return net, lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
+    if name in (RATE, RATE_COMPILED, RATE_GRAPH):
+        return net, _rate(net, cfg, rate_options_of(name, rate_options or {}))
+    return _spikingjelly(name, net, cfg, example)
+
+
+def rate_options_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Of rbp.forward, for the rate contestant of this name."""
+    return options if name == RATE else options | {"kernels": "compiled"}
+
+
+def eager(name: str, net: nn.Module, cfg: DictConfig, forward: Forward, options: dict[str, Any]) -> Forward:
+    """A forward pass of the same operations, of which none is in a compiled kernel: torch sees them all."""
+    if name in (RELU, RELU_COMPILED):
+        return lambda x, steps: net(x)
+    if name in (RATE, RATE_COMPILED, RATE_GRAPH):
+        return _rate(net, cfg, options | {"kernels": "plain"})
+    return forward
+
+
+def runs_compiled(name: str, options: dict[str, Any], device: torch.device) -> bool:
+    """Whether torch.compile made kernels of the contestant's operations."""
+    if name not in (RATE, RATE_COMPILED, RATE_GRAPH):
+        return name == RELU_COMPILED
+    kernels = rate_options_of(name, options).get("kernels", "auto")
+    return compiled.wanted(kernels, device) and compiled.works(device)
+
+
+def _rate(net: nn.Module, cfg: DictConfig, options: dict[str, Any]) -> Forward:
+    how = {"step_mode": cfg.step_mode, "grad_mode": "rate"} | options
+    return lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
+
+
+def _spikingjelly(name: str, net: nn.Module, cfg: DictConfig, example: Tensor) -> tuple[nn.Module, Forward]:
     net = as_spikingjelly(net)
     functional.set_step_mode(net, cfg.step_mode)
-    run = functools.partial(_bptt, net, cfg.step_mode)
+    if example.device.type == "cuda":
+        with_float_states(net)
     if name == MEMOPT:
-        # A residual block is what memopt's authors checkpoint; a network without them, each layer of neurons.
-        kind = BasicBlock if any(isinstance(m, BasicBlock) for m in net.modules()) else base.MemoryModule
-        memopt.optimize_memory(net, kind, lambda model: _bptt(model, cfg.step_mode, example, cfg.T), level=1)
-    return net, run
+        net = checkpointed(net, lambda model: _bptt(model, cfg.step_mode, example, cfg.T))
+    return net, functools.partial(_bptt, net, cfg.step_mode)
 
 
 def _bptt(net: nn.Module, step_mode: str, x: Tensor, steps: int) -> Tensor:
@@ -70,15 +105,4 @@ def _relu_network(cfg: DictConfig) -> nn.Module:
         for name, child in module.named_children():
             if isinstance(child, base.MemoryModule):
                 setattr(module, name, nn.ReLU())
-    return net
-
-
-def as_spikingjelly(net: nn.Module) -> nn.Module:
-    """A copy of net in which every torch layer is SpikingJelly's wrapper of it, with the same parameters."""
-    net = copy.deepcopy(net)
-    for module in net.modules():
-        for wrapper in _WRAPPERS:
-            if type(module) is wrapper.__mro__[1]:
-                module.__class__ = wrapper  # a wrapper adds to its layer no more than a step mode
-                module.__dict__["_step_mode"] = "s"
     return net

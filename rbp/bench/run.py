@@ -1,180 +1,222 @@
 """The benchmark as a whole: measure each T, print the table, write it as JSON and as a figure."""
 
 import argparse
-import itertools
 import statistics
-from pathlib import Path
+import time
 from typing import Any
 
 import torch
-from hydra import initialize_config_dir
 from omegaconf import DictConfig
 from rich.console import Console
 
-from rbp.bench.contestants import BPTT, NAMES, RELU
+from rbp.bench.arguments import add_arguments, check_place, configs, tables
+from rbp.bench.contestants import BPTT, RATE_COMPILED, RELU, who
 from rbp.bench.figure import draw
-from rbp.bench.measure import Timing, measure, ratio
-from rbp.config import schema
-from rbp.errors import ConfigError
+from rbp.bench.limits import Speed, speed
+from rbp.bench.machine import clock
+from rbp.bench.measure import Bench, Timing, measure, ratio
+from rbp.bench.profiling import LONGEST, as_text
 from rbp.provenance import code_version
-from rbp.rate.compiled import CHOICES
-from rbp.runfolder import write_json
-from rbp.sweep.compose import freeze
-from rbp.sweep.composer import COMPOSITION_ERRORS, compose_with
-from rbp.sweep.messages import explain
-from rbp.sweep.places import CONF
+from rbp.rate.compiled import VARIANTS
+from rbp.runfolder import write_bytes, write_json
 from rbp.train.device import choose_device, describe_machine, prepare_torch
 
-HEADS = ("T", "contestant", "wall ms", "cpu ms", "x relu", "x floor", "x bptt", "kept MiB", "peak MiB")
+__all__ = ["add_arguments", "bench", "rows"]
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `rbp bench` takes."""
-    parser.add_argument("--arch", default="resnet18", help="an option of the group arch (resnet18)")
-    parser.add_argument("--dataset", default="cifar10", help="whose image shape is used (cifar10)")
-    parser.add_argument("--T", default="1,2,4,8", help="time steps, comma-separated (1,2,4,8)")
-    parser.add_argument("--batch", default="32", help="images in a batch, comma-separated (32)")
-    parser.add_argument("--step-mode", default="m", help="m, s or m,s (m)")
-    parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp32,bf16 (fp32)")
-    parser.add_argument("--kernels", default="auto", help="of rate: auto, plain or compiled (auto)")
-    parser.add_argument("--chunk", type=int, help="of rate: time steps in memory at once (all)")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
-    parser.add_argument("--rounds", type=int, default=5, help="counted steps of each contestant (5)")
-    parser.add_argument("--out", type=Path, default=Path("runs/bench"), help="folder for JSON and figure")
+HEADS = (
+    *("T", "contestant", "wall ms", "cpu ms", "x relu", "x floor", "x bptt", "kept MiB", "peak MiB"),
+    *("ops ms", "bytes ms"),
+)
+HEADS_GPU = (*HEADS, "launches", "layout")
+_LEFT = {"contestant": 22, "layout": 14}  # columns of words, and their widths
 
 
 def bench(args: argparse.Namespace) -> int:
     """Run the benchmark of the command line's arguments: a table, a JSON file and a figure for each batch
     size, step mode and precision. Raises ConfigError for arguments that make no sense."""
-    tables = _tables(args)
-    configs = [[_config(one, steps) for steps in _numbers("--T", one.T, least=1)] for one in tables]
-    _check_place(args)
-    for one, cfgs in zip(tables, configs, strict=True):
-        _bench(one, cfgs)
+    until = float("inf") if args.seconds is None else time.monotonic() + args.seconds
+    todo = [(one, configs(one)) for one in tables(args)]
+    check_place(args)
+    for one, cfgs in todo:
+        table = _Table(one, cfgs, until)
+        if not table.fill():
+            print(f"Stopped after --seconds {args.seconds:g}: what was not begun by then is left out")
+            break
     return 0
 
 
-def _tables(args: argparse.Namespace) -> list[argparse.Namespace]:
-    """The arguments of each table, with one batch size, step mode and precision."""
-    if args.rounds < 1 or (args.chunk or 1) < 1:
-        raise ConfigError(f"--rounds {args.rounds} --chunk {args.chunk}: at least 1")
-    if args.kernels not in CHOICES:
-        raise ConfigError(f"--kernels {args.kernels}: one of {', '.join(CHOICES)}")
-    batches = _numbers("--batch", args.batch, least=2)
-    modes = _words("--step-mode", args.step_mode, ("m", "s"))
-    precisions = _words("--precision", args.precision, schema.PRECISIONS)
-    names = ("batch", "step_mode", "precision")
-    values = itertools.product(batches, modes, precisions)
-    return [argparse.Namespace(**vars(args) | dict(zip(names, each, strict=True))) for each in values]
+class _Table:
+    """One table, its settings and its files, which are written anew after each T."""
 
+    def __init__(self, args: argparse.Namespace, cfgs: list[DictConfig], until: float) -> None:
+        self.args, self.cfgs = args, cfgs
+        self.device = choose_device(cfgs[0])
+        names = who(args.compile or self.device.type == "cuda", args.kernels)
+        kernels = "plain" if RATE_COMPILED in names else args.kernels
+        options = {"kernels": kernels, "chunk": args.chunk}
+        self.bench = Bench(names, args.batch, self.device, args.rounds, options, until, args.profile)
+        self.rows: list[dict[str, Any]] = []
+        self.profiles: list[dict[str, Any]] = []
 
-def _check_place(args: argparse.Namespace) -> None:
-    """Before anything is measured: the folder and the device."""
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"--out {args.out}: not a folder that can be written: {error.strerror}") from error
-    if args.device.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError(f"--device {args.device}: there is no usable GPU here; allowed are auto and cpu")
+    def fill(self) -> bool:
+        """Measure, print and write; False where time was up before all of it was begun."""
+        if self.bench.late():
+            return False
+        _set_up_torch(self.cfgs[0], self.device)
+        a = self.args
+        print(f"{a.arch}, batch {a.batch}, step mode {a.step_mode}, {a.precision}")
+        before = clock(self.device)
+        limits = speed(self.device, a.precision)
+        for cfg in self.cfgs:
+            timings = measure(cfg, self.bench)
+            self._add(cfg.T, timings, limits)
+            done = cfg is self.cfgs[-1] and not self.bench.cut
+            record = self._record(limits, before, done)
+            self._write(record)
+            if self.bench.cut or self.bench.late():
+                break
+        self._close(record)
+        return done
 
+    def _add(self, steps: int, timings: dict[str, Timing], limits: Speed) -> None:
+        new = rows(steps, timings, limits)
+        heads = HEADS_GPU if self.device.type == "cuda" else HEADS
+        _print(new, heads, first=not self.rows)
+        self.rows += new
+        for name, timing in timings.items():
+            self.profiles.append({"T": steps, "contestant": name, "longest": timing.kernels[:LONGEST]})
 
-def _words(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
-    words = text.split(",")
-    for word in words:
-        if word not in allowed:
-            raise ConfigError(f"{option} {text}: one or more of {', '.join(allowed)}, comma-separated")
-    return words
-
-
-def _bench(args: argparse.Namespace, cfgs: list[DictConfig]) -> None:
-    """One table."""
-    device = choose_device(cfgs[0])
-    prepare_torch(cfgs[0])
-    torch.use_deterministic_algorithms(False)
-    print(_heading(args))
-    table = []
-    for cfg in cfgs:
-        options = {"kernels": args.kernels, "chunk": args.chunk}
-        timings = measure(cfg, list(NAMES), args.batch, device, args.rounds, options)
-        table += rows(cfg.T, timings)
-        _print(table[-len(timings) :], first=cfg is cfgs[0])
-    stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{device.type}"
-    stem += "" if args.kernels == "auto" else f"-{args.kernels}"
-    stem += "" if args.chunk is None else f"-chunk{args.chunk}"
-    what: dict[str, Any] = {
-        "arch": args.arch,
-        "dataset": args.dataset,
-        "batch": args.batch,
-        "step_mode": args.step_mode,
-        "chunk": args.chunk,
-    }
-    machine = describe_machine(cfgs[0], device) | {"deterministic": False, "kernels": args.kernels}
-    record = {**what, "rounds": args.rounds, "machine": machine, "code": code_version(cfgs[0]), "rows": table}
-    write_json(args.out / f"{stem}.json", record)
-    draw(record, args.out / f"{stem}.svg")
-    print(f"on {machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
-    print(f"Files: {args.out / stem}.json, .svg")
-
-
-def _numbers(option: str, text: str, least: int) -> list[int]:
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        numbers = []
-    if not numbers or min(numbers) < least:
-        raise ConfigError(f"{option} {text}: must be whole numbers, {least} or more, comma-separated")
-    return numbers
-
-
-def _config(args: argparse.Namespace, steps: int) -> DictConfig:
-    overrides = [f"arch={args.arch}", f"dataset={args.dataset}", f"step_mode={args.step_mode}"]
-    overrides += [f"trainer.precision={args.precision}", f"trainer.device={args.device}"]
-    schema.register()
-    try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose_with(overrides)
-    except COMPOSITION_ERRORS as error:
-        raise ConfigError(explain(error, overrides)) from error
-    cfg.T = steps
-    return freeze(cfg)
-
-
-def rows(steps: int, timings: dict[str, Timing]) -> list[dict[str, Any]]:
-    """The table's rows at one T. `times_floor`: the floor is T forwards and one backward, (T+2)/3 of the ReLU
-    network's step, as a backward pass costs about two forwards."""
-    relu, bptt = timings[RELU], timings[BPTT]
-    return [
-        {
-            "T": steps,
-            "contestant": name,
-            "wall_seconds": statistics.median(timing.wall),
-            "cpu_seconds": statistics.median(timing.cpu),
-            "times_relu": ratio(timing.wall, relu.wall),
-            "times_floor": ratio(timing.wall, relu.wall) * 3 / (steps + 2),
-            "times_floor_cpu": ratio(timing.cpu, relu.cpu) * 3 / (steps + 2),
-            "times_bptt": ratio(timing.wall, bptt.wall),
-            "kept_bytes": timing.kept_bytes,
-            "peak_bytes": timing.peak_bytes,
+    def _record(self, limits: Speed, before: dict[str, Any] | None, done: bool) -> dict[str, Any]:
+        """What the JSON file holds."""
+        args, cfg = self.args, self.cfgs[0]
+        machine = describe_machine(cfg, self.device) | {"deterministic": False, "kernels": args.kernels}
+        machine["spikingjelly_neurons"] = self.bench.neurons
+        machine["operations_per_second"] = limits.operations
+        machine["bytes_per_second"] = limits.moved_bytes
+        machine["clock"] = None if before is None else {"before": before, "after": clock(self.device)}
+        return {
+            "arch": args.arch,
+            "dataset": args.dataset,
+            "batch": args.batch,
+            "step_mode": args.step_mode,
+            "chunk": args.chunk,
+            "rounds": args.rounds,
+            "complete": done,
+            "notes": self.bench.notes,
+            "machine": machine,
+            "code": code_version(cfg),
+            "rows": self.rows,
         }
-        for name, timing in timings.items()
-    ]
+
+    def _write(self, record: dict[str, Any]) -> None:
+        stem = self._stem()
+        write_json(self.args.out / f"{stem}.json", record)
+        if self.args.profile:
+            write_json(self.args.out / f"{stem}-profile.json", self.profiles)
+            write_bytes(self.args.out / f"{stem}-profile.txt", as_text(self.profiles).encode())
+        try:
+            draw(record, self.args.out / f"{stem}.svg")
+        except ModuleNotFoundError as error:  # the numbers are worth having without matplotlib
+            self.bench.note(f"no figure: {error}")
+
+    def _stem(self) -> str:
+        args = self.args
+        stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{self.device.type}"
+        stem += "" if args.kernels == "auto" else f"-{args.kernels}"
+        return stem + ("" if args.chunk is None else f"-chunk{args.chunk}")
+
+    def _close(self, record: dict[str, Any]) -> None:
+        machine = record["machine"]
+        for note in record["notes"]:
+            print(note)
+        if self.device.type == "cuda":
+            print(f"SpikingJelly's neurons: {machine['spikingjelly_neurons']}. Clock: {machine['clock']}")
+        print(f"on {machine['device']}, {machine['threads']} threads, torch {machine['torch']}")
+        files = ".json, .svg" + (", -profile.json, -profile.txt" if self.args.profile else "")
+        print(f"Files: {self.args.out / self._stem()}{files}")
 
 
-def _heading(args: argparse.Namespace) -> str:
-    return f"{args.arch}, batch {args.batch}, step mode {args.step_mode}, {args.precision}"
+def _set_up_torch(cfg: DictConfig, device: torch.device) -> None:
+    """For speed alone, and with room for the compiled networks of all tables and layouts."""
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # Triton's kernels go to the current one
+    prepare_torch(cfg)
+    torch.use_deterministic_algorithms(False)
+    torch.backends.cudnn.benchmark = True
+    torch._dynamo.config.recompile_limit = VARIANTS
 
 
-def _print(table: list[dict[str, Any]], first: bool) -> None:
+def rows(steps: int, timings: dict[str, Timing], limits: Speed | None = None) -> list[dict[str, Any]]:
+    """The table's rows at one T; seconds are medians over rounds.
+
+    `times_floor`: the floor is T forwards and one backward, (T+2)/3 of the ReLU network's step, as a backward
+    pass costs about two forwards. `operations_seconds`, `bytes_seconds`: the least that the step's
+    operations, and the bytes it moves, take on this device. A ratio to a contestant that is not there is
+    null.
+    """
+    return [_row(steps, name, timing, timings, limits) for name, timing in timings.items()]
+
+
+def _row(
+    steps: int, name: str, timing: Timing, timings: dict[str, Timing], limits: Speed | None
+) -> dict[str, Any]:
+    relu, bptt = timings.get(RELU), timings.get(BPTT)
+    work = timing.work
+    return {
+        "T": steps,
+        "contestant": name,
+        "wall_seconds": statistics.median(timing.wall),
+        "cpu_seconds": statistics.median(timing.cpu),
+        "times_relu": relu and ratio(timing.wall, relu.wall),
+        "times_floor": relu and ratio(timing.wall, relu.wall) * 3 / (steps + 2),
+        "times_floor_cpu": relu and ratio(timing.cpu, relu.cpu) * 3 / (steps + 2),
+        "times_bptt": bptt and ratio(timing.wall, bptt.wall),
+        "kept_bytes": timing.kept_bytes,
+        "peak_bytes": timing.peak_bytes,
+        "operations": work and work.operations,
+        "moved_bytes": work and work.moved_bytes,
+        "operations_seconds": work and limits and work.operations / limits.operations,
+        "bytes_seconds": work and limits and work.moved_bytes / limits.moved_bytes,
+        "kernel_launches": timing.kernel_launches,
+        "layout": timing.layout,
+    }
+
+
+def _print(table: list[dict[str, Any]], heads: tuple[str, ...], first: bool) -> None:
     console = Console(highlight=False, soft_wrap=True)
     if first:
-        console.out(
-            "".join("  " + head.ljust(14) if head == "contestant" else head.rjust(9) for head in HEADS)
-        )
+        console.out(_line({head: head for head in heads}))
     for row in table:
-        peak = "-" if row["peak_bytes"] is None else f"{row['peak_bytes'] / 2**20:,.1f}"
-        figures = [f"{row['wall_seconds'] * 1e3:,.1f}", f"{row['cpu_seconds'] * 1e3:,.1f}"]
-        figures += [f"{row[key]:.2f}" for key in ("times_relu", "times_floor", "times_bptt")]
-        figures += [f"{row['kept_bytes'] / 2**20:,.1f}", peak]
-        console.out(
-            f"{row['T']:>9}  {row['contestant']:<14}" + "".join(figure.rjust(9) for figure in figures)
-        )
+        cells = _cells(row)
+        console.out(_line({head: cells[head] for head in heads}))
+
+
+def _cells(row: dict[str, Any]) -> dict[str, str]:
+    def number(key: str, form: str, scale: float = 1) -> str:
+        return "-" if row[key] is None else f"{row[key] * scale:{form}}"
+
+    def milliseconds(key: str) -> str:
+        return number(key, ",.2f" if (row[key] or 0) < 0.1 else ",.1f", 1e3)
+
+    return {
+        "T": str(row["T"]),
+        "contestant": row["contestant"],
+        "wall ms": milliseconds("wall_seconds"),
+        "cpu ms": milliseconds("cpu_seconds"),
+        "x relu": number("times_relu", ".2f"),
+        "x floor": number("times_floor", ".2f"),
+        "x bptt": number("times_bptt", ".2f"),
+        "kept MiB": number("kept_bytes", ",.1f", 2**-20),
+        "peak MiB": number("peak_bytes", ",.1f", 2**-20),
+        "ops ms": milliseconds("operations_seconds"),
+        "bytes ms": milliseconds("bytes_seconds"),
+        "launches": number("kernel_launches", ","),
+        "layout": row["layout"],
+    }
+
+
+def _line(cells: dict[str, str]) -> str:
+    words = (
+        "  " + text.ljust(_LEFT[head]) if head in _LEFT else text.rjust(9) for head, text in cells.items()
+    )
+    return "".join(words).rstrip()

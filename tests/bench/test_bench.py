@@ -8,8 +8,22 @@ import torch
 import torch.nn.functional as F
 
 import rbp
-from rbp.bench.contestants import BPTT, MEMOPT, NAMES, RATE, RELU, contestant
-from rbp.bench.measure import Timing, ratio
+from rbp.bench.contestants import (
+    ALL,
+    BPTT,
+    MEMOPT,
+    NAMES,
+    RATE,
+    RATE_COMPILED,
+    RATE_GRAPH,
+    RELU,
+    RELU_COMPILED,
+    contestant,
+    who,
+)
+from rbp.bench.figure import draw
+from rbp.bench.limits import Speed, Work
+from rbp.bench.measure import Bench, Timing, _tolerant, measure, ratio
 from rbp.bench.run import rows
 from rbp.cli import main
 from rbp.models import build
@@ -59,6 +73,48 @@ def test_the_floor_is_t_forwards_and_one_backward_of_the_relu_network() -> None:
     assert by_name[BPTT]["times_floor"] == 2.0 and by_name[RELU]["times_relu"] == 1.0
 
 
+def test_limits_are_work_over_speed_and_what_is_not_there_is_null() -> None:
+    timing = Timing(wall=[1.0], cpu=[1.0], work=Work(operations=500, moved_bytes=300))
+    unknown = Timing(wall=[1.0], cpu=[1.0])
+    one, other = rows(2, {RATE: timing, RATE_GRAPH: unknown}, Speed(operations=1000.0, moved_bytes=100.0))
+    assert one["operations_seconds"] == 0.5 and one["bytes_seconds"] == 3.0
+    assert one["operations"] == 500 and one["moved_bytes"] == 300
+    assert [one[key] for key in ("times_relu", "times_floor", "times_floor_cpu", "times_bptt")] == [None] * 4
+    assert [other[key] for key in ("operations", "operations_seconds", "kernel_launches")] == [None] * 3
+
+
+def test_who_takes_part() -> None:
+    assert who(compile=False, kernels="auto") == who(compile=False, kernels="compiled") == NAMES
+    assert who(compile=True, kernels="auto") == ALL and {RATE_COMPILED, RATE_GRAPH} < set(ALL)
+    assert who(compile=True, kernels="plain") == (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE)
+
+
+def test_one_that_cannot_run_is_left_out_with_a_line_and_one_of_the_four_for_memory_alone() -> None:
+    def fail(error: Exception) -> None:
+        raise error
+
+    bench = Bench(ALL, 4, torch.device("cpu"), 1, {})
+    assert _tolerant(bench, BPTT, lambda: fail(torch.OutOfMemoryError("CUDA out of memory"))) is None
+    assert _tolerant(bench, RELU_COMPILED, lambda: fail(RuntimeError("no compiler\nat all"))) is None
+    assert bench.notes == [
+        f"{BPTT}: left out, as it does not fit into memory",
+        f"{RELU_COMPILED}: left out: no compiler",
+    ]
+    with pytest.raises(RuntimeError, match="no compiler"):
+        _tolerant(bench, BPTT, lambda: fail(RuntimeError("no compiler")))
+
+
+def test_a_counter_that_fails_costs_its_columns_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise NotImplementedError("no rule for sj_lif::forward")
+
+    monkeypatch.setattr("rbp.bench.measure.count", fail)
+    bench = Bench((RELU, BPTT), 4, torch.device("cpu"), 1, {})
+    found = measure(make("T=2", "trainer.device=cpu"), bench)
+    assert [timing.work for timing in found.values()] == [None, None]
+    assert bench.notes[0] == f"operations and bytes of {RELU}: not measured: no rule for sj_lif::forward"
+
+
 def test_a_ratio_is_taken_round_by_round() -> None:
     assert ratio([1.0, 20.0, 3.0], [1.0, 10.0, 1.0]) == 2.0  # of the medians it would be 3
 
@@ -90,6 +146,74 @@ def test_the_command_writes_its_table_as_json_and_as_a_figure(
     figure = (tmp_path / "digits_cnn-B4-m-fp32-cpu.svg").read_text()
     assert figure.startswith("<?xml") and "digits_cnn, batch 4" in figure.replace("<!-- ", "")
     assert "3  rate" in capsys.readouterr().out
+    assert record["complete"] and record["notes"] == []
+    machine = record["machine"]
+    assert machine["clock"] is None and machine["spikingjelly_neurons"] == "torch"
+    for row in record["rows"]:
+        assert row["layout"] == "contiguous" and row["kernel_launches"] is None and row["peak_bytes"] is None
+        assert row["bytes_seconds"] == pytest.approx(row["moved_bytes"] / machine["bytes_per_second"])
+        assert row["operations_seconds"] > 0
+
+
+SMALL = ["bench", "--arch", "dvs_cnn", "--dataset", "digits", "--batch", "4", "--rounds", "1"]
+
+
+def test_what_was_done_when_time_is_up_is_in_valid_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Asked: before the table, before each of 4 contestants at T=1, after it, before 2 of them at T=2.
+    asked = iter([False] * 8)
+    monkeypatch.setattr(Bench, "late", lambda self: next(asked, True))
+    assert (
+        main([*SMALL, "--T", "1,2,3", "--step-mode", "m,s", "--seconds", "60", "--out", str(tmp_path)]) == 0
+    )
+    record = json.loads((tmp_path / "dvs_cnn-B4-m-fp32-cpu.json").read_text())
+    assert [(row["T"], row["contestant"]) for row in record["rows"]] == [
+        *((1, name) for name in NAMES),
+        *((2, name) for name in (RELU, BPTT)),
+    ]
+    assert not record["complete"] and (tmp_path / "dvs_cnn-B4-m-fp32-cpu.svg").exists()
+    assert not (tmp_path / "dvs_cnn-B4-s-fp32-cpu.json").exists()
+    assert "Stopped after --seconds 60" in capsys.readouterr().out
+
+
+def test_each_t_is_written_before_the_next_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail_at_2(cfg, bench: Bench) -> dict[str, Timing]:
+        if cfg.T == 2:
+            raise KeyboardInterrupt
+        return measure(cfg, bench)
+
+    monkeypatch.setattr("rbp.bench.run.measure", fail_at_2)
+    assert main([*SMALL, "--T", "1,2", "--out", str(tmp_path)]) == 130
+    record = json.loads((tmp_path / "dvs_cnn-B4-m-fp32-cpu.json").read_text())
+    assert [row["T"] for row in record["rows"]] == [1] * 4 and not record["complete"]
+
+
+def test_seconds_that_are_up_at_once_measure_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--seconds", "1e-9", "--out", str(tmp_path)]) == 0
+    assert list(tmp_path.iterdir()) == [] and "Stopped after --seconds 1e-09" in capsys.readouterr().out
+
+
+def test_profile_writes_the_ten_longest_of_each_contestant(tmp_path: Path) -> None:
+    assert main([*SMALL, "--T", "2", "--profile", "--out", str(tmp_path)]) == 0
+    profiles = json.loads((tmp_path / "dvs_cnn-B4-m-fp32-cpu-profile.json").read_text())
+    assert [(each["T"], each["contestant"]) for each in profiles] == [(2, name) for name in NAMES]
+    assert all(len(each["longest"]) == 10 for each in profiles)
+    assert {"name", "calls", "ms"} <= profiles[0]["longest"][0].keys()
+    text = (tmp_path / "dvs_cnn-B4-m-fp32-cpu-profile.txt").read_text()
+    assert "T=2, bptt + memopt" in text and "aten::convolution_backward" in text
+
+
+def test_the_figure_draws_whoever_is_there(tmp_path: Path) -> None:
+    names = (*ALL, "somebody new")
+    found = {name: Timing(wall=[1.0], cpu=[1.0], kept_bytes=2**20) for name in names}
+    for table, file in ((found, "all.svg"), ({RATE: found[RATE]}, "alone.svg"), ({}, "none.svg")):
+        record = {"rows": rows(2, table), "arch": "a", "batch": 2, "step_mode": "m"}
+        draw(record | {"machine": {"precision": "fp32", "device": "d"}}, tmp_path / file)
+    assert all(f"<!-- {name} -->" in (tmp_path / "all.svg").read_text() for name in names)
+    assert f"<!-- {RATE} -->" in (tmp_path / "alone.svg").read_text()
 
 
 @pytest.mark.slow
@@ -118,6 +242,10 @@ def test_a_table_for_each_batch_size_step_mode_and_precision(tmp_path: Path) -> 
         (["--step-mode", "x"], "--step-mode x"),
         (["--kernels", "fast"], "--kernels fast"),
         (["--device", "gpu"], "trainer.device=gpu"),
+        (["--rounds", "0"], "--rounds 0: at least 1"),
+        (["--chunk", "-1"], "--chunk -1: at least 1"),
+        (["--seconds", "0"], "--seconds 0: more than 0"),
+        (["--seconds", "nan"], "--seconds nan: more than 0"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(
@@ -136,3 +264,18 @@ def test_a_place_or_device_that_is_not_there_is_refused_before_anything_is_measu
     assert f"--out {tmp_path / 'file'}: not a folder" in capsys.readouterr().err
     assert main(["bench", "--device", "cuda", "--out", str(tmp_path / "out")]) == 2
     assert "--device cuda: there is no usable GPU here" in capsys.readouterr().err
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert main(["bench", "--device", "cuda:2", "--out", str(tmp_path / "out")]) == 2
+    assert "--device cuda:2: this machine has cuda:0 to cuda:1" in capsys.readouterr().err
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_everybody_takes_part_and_every_column_is_there(tmp_path: Path) -> None:
+    assert main([*SMALL, "--T", "2", "--device", "cuda", "--profile", "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "dvs_cnn-B4-m-fp32-cuda.json").read_text())
+    assert [row["contestant"] for row in record["rows"]] == list(ALL), record["notes"]
+    for row in record["rows"]:
+        assert row["kernel_launches"] > 0 and row["peak_bytes"] > 0 and row["operations_seconds"] > 0
+    assert record["machine"]["spikingjelly_neurons"] in ("triton", "cuda"), record["notes"]

@@ -1,0 +1,101 @@
+"""A contestant's training step, forward and backward without an optimizer, and the ways to run it faster."""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from omegaconf import DictConfig
+from torch import Tensor, nn
+
+from rbp.bench.contestants import Forward
+from rbp.train.device import autocast
+
+CONTIGUOUS, CHANNELS_LAST = "contiguous", "channels_last"
+LAYOUTS = {CONTIGUOUS: torch.contiguous_format, CHANNELS_LAST: torch.channels_last}
+CAPTURE_WARMUP = 3
+
+
+class NotCaptured(Exception):
+    """A step cannot be a CUDA graph; says why, in one line."""
+
+
+@dataclass
+class Step:
+    """Images x [B, C, H, W], labels y [B]; gradients of the step before are dropped."""
+
+    net: nn.Module
+    forward: Forward
+    cfg: DictConfig
+    x: Tensor
+    y: Tensor
+    layout: str = CONTIGUOUS
+
+    def __call__(self) -> Tensor:
+        self.net.zero_grad(set_to_none=True)
+        with autocast(self.cfg, self.x.device):
+            logits = self.forward(self.x, self.cfg.T)
+        loss = F.cross_entropy(logits.float(), self.y)
+        loss.backward()
+        return loss.detach()
+
+    def lay_out(self, layout: str) -> None:
+        """Put images and weights of convolutions into memory in that order, a key of LAYOUTS."""
+        self.net.to(memory_format=LAYOUTS[layout])
+        self.x = self.x.contiguous(memory_format=LAYOUTS[layout])
+        self.layout = layout
+
+
+def choose_layout(step: Step, seconds: Callable[[Step], float]) -> str:
+    """Lay the step out in the way in which it takes the fewest seconds; of equals the first of LAYOUTS."""
+    taken = {}
+    for layout in LAYOUTS:
+        step.lay_out(layout)
+        taken[layout] = seconds(step)
+    step.lay_out(min(taken, key=lambda layout: taken[layout]))
+    return step.layout
+
+
+def capture(step: Step) -> Callable[[], None]:
+    """The whole step as one CUDA graph, which runs again on the same batch and writes the same gradients.
+
+    Raises NotCaptured without a GPU, where capturing fails, and where gradients are not those of the step.
+    """
+    if step.x.device.type != "cuda":
+        raise NotCaptured("CUDA graphs need a GPU")
+    try:
+        with torch.cuda.device(step.x.device):
+            return _capture(step)
+    except NotCaptured:
+        raise
+    except Exception as error:  # of many types, from CUDA, Dynamo or Triton
+        with contextlib.suppress(Exception):  # capturing's own error may come up once more
+            torch.cuda.synchronize(step.x.device)
+        lines = str(error).strip().splitlines()
+        raise NotCaptured(lines[0] if lines else type(error).__name__) from error
+
+
+def _capture(step: Step) -> Callable[[], None]:
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):  # capturing wants a stream that is not the default one
+        for _ in range(CAPTURE_WARMUP):
+            step()
+    torch.cuda.current_stream().wait_stream(aside)
+    size = _size_of_gradients(step.net)
+    step.net.zero_grad(set_to_none=True)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, stream=aside):
+        step()
+    graph.replay()
+    graph.replay()
+    captured = _size_of_gradients(step.net)
+    if not abs(captured - size) <= 1e-2 * size:
+        raise NotCaptured(f"its gradients have norm {captured:.4g}, not {size:.4g}")
+    return graph.replay
+
+
+def _size_of_gradients(net: nn.Module) -> float:
+    gradients = [p.grad.float().norm() for p in net.parameters() if p.grad is not None]
+    return float(torch.stack(gradients).norm())
