@@ -9,7 +9,7 @@ from torch import nn
 from rbp.bench.contestants import ALL, NAMES, RATE_COMPILED, contestant, eager
 from rbp.bench.limits import Moved, count, speed
 from rbp.bench.step import Step
-from tests.test_config import make
+from tests.support.configs import make
 
 
 def test_operations_are_two_a_multiplication_and_addition() -> None:

@@ -17,7 +17,7 @@ from rbp.bench.spikingjelly_nets import (
 )
 from rbp.models import build
 from rbp.train.costs import count_kept_bytes
-from tests.test_config import make
+from tests.support.configs import make
 
 CUDA = torch.device("cuda")
 

@@ -9,7 +9,7 @@ from rbp.bench import step as module
 from rbp.bench.contestants import NAMES, RATE, RATE_GRAPH, RELU, contestant
 from rbp.bench.measure import Bench, measure
 from rbp.bench.step import CHANNELS_LAST, CONTIGUOUS, NotCaptured, Step, capture, choose_layout
-from tests.test_config import make
+from tests.support.configs import make
 
 CPU = torch.device("cpu")
 

@@ -1,4 +1,4 @@
-"""rbp.rate.verify agrees where the engine is right; where it is not, it names the first module that differs."""
+"""rbp.rate.verify agrees where the engine is right, and names the first module that differs elsewhere."""
 
 import pytest
 import torch
