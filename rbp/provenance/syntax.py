@@ -49,6 +49,10 @@ def _tokens(value: Any) -> Iterator[str]:
         for name, inner in ast.iter_fields(value):
             if name == "body" and isinstance(value, _WITH_DOCSTRING):
                 inner = _without_docstring(inner)
+            elif name == "values" and isinstance(
+                value, ast.JoinedStr
+            ):  # Python 3.12 puts empty texts between
+                inner = [part for part in inner if not (isinstance(part, ast.Constant) and part.value == "")]
             if name not in _SKIPPED and inner is not None and inner != []:
                 yield name
                 yield from _tokens(inner)

@@ -30,27 +30,34 @@ FAMILY_FIGURES = (accuracy_over_T, seconds_over_T, memory_over_T, accuracy_over_
 STEP_FIGURES = (over_epochs, firing_rates)
 # The browser itself then refuses whatever would leave the file.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
+_NO_FIGURES = (
+    '<p class="warning">No figures: plotly is not installed where this was written. '
+    "rbp report on a machine that has it writes them, from the same run folders.</p>"
+)
 
 
 def page(runs: list[Run], comparisons: list[Comparison], lines: list[Line], facts: Facts) -> str:
     """The whole page."""
     title = html.escape(f"BPTT and Rate-BP: {', '.join(facts.sweeps)}")
-    by_family = families(comparisons)
+    by_family, program = families(comparisons), _plotly_program()
     body = [
         f"<h1>{title}</h1>",
         *(f"<p>{html.escape(about)}</p>" for about in facts.abouts),
         _counts(runs),
         *(f'<p class="warning">{html.escape(warning)}</p>' for warning in facts.warnings),
         headline_section(lines),
-        _figures(by_family),
+        _figures(by_family) if program else _NO_FIGURES,
         unfinished_section(runs),
         facts_section(facts),
         runs_section(runs),
         f'<p class="quiet">Written {html.escape(facts.written)}. '
         "The same command shows the runs as they are then.</p>",
         f'<script type="application/json" id="data">{_as_script(_data(by_family))}</script>',
-        f"<script>{_plotly_program()}</script>",
-        f"<script>{(HERE / 'page.js').read_text()}</script>",
+        *(
+            [f"<script>{code}</script>" for code in (program, (HERE / "page.js").read_text())]
+            if program
+            else []
+        ),
     ]
     head = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -116,7 +123,10 @@ def _as_script(value: Any) -> str:
 
 
 def _plotly_program() -> str:
-    import plotly
-
+    """plotly's own program; "" where plotly is not installed, such as on a GPU host without a network."""
+    try:
+        import plotly
+    except ImportError:
+        return ""
     assert plotly.__file__ is not None
     return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text()

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import rbp
-from rbp.provenance import code, code_version, finding, imports, package_versions, why_stale
+from rbp.provenance import code, code_version, finding, imports, package_versions, syntax, why_stale
 from rbp.sweep.places import ROOT
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
@@ -333,3 +333,23 @@ def test_a_moved_target_is_looked_for_where_it_is_now(monkeypatch: pytest.Monkey
     monkeypatch.setattr("rbp.config.versions.MOVED", (moved,))
     assert why_stale(result) == ""
     assert why_stale({"code": result["code"] | {"hash": "0"}}).startswith("computed by code 0, now ")
+
+
+def test_fingerprints_do_not_depend_on_the_version_of_python(tmp_path: Path) -> None:
+    """Of all of rbp's own sources, and of forms that versions parse in other ways."""
+    (tmp_path / "forms.py").write_text(
+        "x = f'{a:>{b}}{c!r:{d}.{e}}' f'{{}}' 'z'\nclass A(B): pass\nwith a as b, c as d: pass\n"
+    )
+    (tmp_path / "print.py").write_text(
+        "import hashlib, importlib.util, pathlib\n"
+        f"spec = importlib.util.spec_from_file_location('syntax', {syntax.__file__!r})\n"
+        "syntax = importlib.util.module_from_spec(spec)\nspec.loader.exec_module(syntax)\n"
+        f"files = sorted(pathlib.Path({str(ROOT / 'rbp')!r}).rglob('*.py')) + [pathlib.Path('forms.py')]\n"
+        "print(*(syntax.fingerprint(file, syntax.parse(file)) for file in files))\n"
+    )
+    others = [shutil.which(f"python3.{minor}") for minor in (11, 12, 13, 14)]
+    told = set()
+    for python in [sys.executable, *(other for other in others if other)]:
+        done = subprocess.run([python, "print.py"], cwd=tmp_path, capture_output=True, text=True)
+        told |= {done.stdout} if done.returncode == 0 else set()  # a shim that stands for no installed Python
+    assert len(told) == 1 and len(next(iter(told)).split()) > 100
