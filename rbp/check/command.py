@@ -51,15 +51,16 @@ def command(args: argparse.Namespace) -> int:
     device = _device(args.device)
     to_stdout = args.json == "-"
     screen = Screen(file=sys.stderr if to_stdout else sys.stdout, highlight=False)
-    found = []
+    found: list[Finding] = []
+    if args.json and not to_stdout:
+        _write(Path(args.json), found, device)  # before what takes long
     for check in checks():
         found.append(run(check, device))
         _show(found[-1], screen)  # at once, so that one that takes long is seen to
-    written = json.dumps(_as_json(found, device), indent=2) + "\n"
+        if args.json and not to_stdout:
+            _write(Path(args.json), found, device)  # so that a cut leaves what was done
     if to_stdout:
-        say(written.rstrip())
-    elif args.json:
-        _write(Path(args.json), written)
+        say(_as_json(found, device))
     return int(any(finding.status == "wrong" for finding in found))
 
 
@@ -89,13 +90,14 @@ def _show(finding: Finding, screen: Screen) -> None:
         screen.print(f"{'':<7}{finding.advice}", markup=False, soft_wrap=True)
 
 
-def _as_json(found: list[Finding], device: torch.device) -> dict[str, object]:
-    return {
+def _as_json(found: list[Finding], device: torch.device) -> str:
+    told = {
         "rbp": __version__,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "checks": [dataclasses.asdict(finding) for finding in found],
     }
+    return json.dumps(told, indent=2)
 
 
 def _device(wanted: str) -> torch.device:
@@ -107,8 +109,8 @@ def _device(wanted: str) -> torch.device:
     return torch.device("cuda" if there and wanted != "cpu" else "cpu")
 
 
-def _write(file: Path, content: str) -> None:
+def _write(file: Path, found: list[Finding], device: torch.device) -> None:
     try:
-        write_bytes(file, content.encode())
+        write_bytes(file, f"{_as_json(found, device)}\n".encode())
     except OSError as error:
         raise ConfigError(f"--json {file}: cannot be written: {error.strerror}") from error

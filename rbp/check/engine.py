@@ -6,7 +6,7 @@ element.
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 
@@ -30,6 +30,9 @@ GOLDEN = {
     "plain-lam0.2-vth1.0-static-s-T5-bptt-s1": 1e-4,
     "plain-lam0.2-vth1.0-static-s-T5-rate-s1": 3e-4,  # it adds batch normalisation's eps twice
 }
+DEEPEST = "residual-lam0.2-vth1.0-static-m-T5-rate-s1"
+# Compiling takes seconds a kernel: these need few, and BPTT none at all.
+COMPILED = ("plain-lam0.2-vth1.0-frames-m-T5-rate-s1",)
 LEAST_COSINE = 0.9  # in lower precision; a wrong gradient is far below
 MOST_FLIPPED = 0.05
 
@@ -94,16 +97,21 @@ def _is_right(c: Comparison, variant: Variant) -> bool:
 
 
 def _comparisons(device: torch.device, variant: Variant) -> Iterator[Comparison]:
-    for name, tolerance in GOLDEN.items():
-        yield _with_golden(name, tolerance, device, variant)
-    for step_mode in ("m", "s"):
-        net, x, y = _golden_network("residual-lam0.2-vth1.0-static-m-T5-rate-s1", device)
+    compiled = variant.kernels == "compiled"
+    for name in COMPILED if compiled else GOLDEN:
+        yield _with_golden(name, GOLDEN[name], device, variant)
+    for step_mode in ("m",) if compiled else ("m", "s"):
+        of = "plain-lam0.2-vth1.0-static-s-T5-rate-s1" if compiled else DEEPEST
+        net, x, y = _golden_network(of, device)
         yield _with_bptt(f"T=1, step mode {step_mode}", net, x[None], y, step_mode, variant)
-        torch.manual_seed(0)
-        net = one_hidden_layer().to(device)
-        yield _with_bptt(
-            f"one hidden layer, step mode {step_mode}", net, x.expand(4, *x.shape), y, step_mode, variant
-        )
+        net = _seeded(one_hidden_layer).to(device)
+        x_seq = x.expand(4, *x.shape)
+        yield _with_bptt(f"one hidden layer, step mode {step_mode}", net, x_seq, y, step_mode, variant)
+
+
+def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
+    torch.manual_seed(0)
+    return make()
 
 
 def _with_golden(name: str, tolerance: float, device: torch.device, variant: Variant) -> Comparison:

@@ -16,12 +16,14 @@ rbp=("$python" -m rbp)
 if [ "${2:-}" = --tiny ]; then
     export CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1
     device=cpu
-    limits=(110 30 60 70)
-    bench=(--arch dvs_cnn --dataset digits --batch 4 --T 1,2 --precision fp32,bf16 --rounds 1 --seconds 45)
+    limits=(100 30 45 40)
+    seeds=2
+    bench=(--arch dvs_cnn --dataset digits --batch 4 --T 1,2 --precision fp32,bf16 --rounds 1 --seconds 35)
     grid=(arch=dvs_cnn T=2,4 trainer=debug trainer.epochs=1)
 else
     device=cuda
-    limits=(85 55 230 145)
+    limits=(85 55 230 135)
+    seeds=5
     bench=(--arch resnet18 --dataset cifar10 --batch 128 --T 1,2,4,8 --precision fp32,bf16 --rounds 5 --seconds 205)
     grid=(arch=resnet18 T=2,4,6 trainer.epochs=2)
 fi
@@ -41,7 +43,7 @@ part() {
 # Whole seeds of the grid, as many as fit: another one begins if the one before would have had time again.
 train() {
     local limit=$1 seed=0 start=$SECONDS last=0 began
-    while [ $((SECONDS - start + last)) -lt "$limit" ] && [ "$seed" -lt 5 ]; do
+    while [ $((SECONDS - start + last)) -lt "$limit" ] && [ "$seed" -lt "$seeds" ]; do
         began=$SECONDS
         "${rbp[@]}" train -m sweep.name=day dataset=fashion_mnist "dataset.root=$data" "${grid[@]}" \
             grad_mode=bptt,rate seed="$seed" trainer.device="$device" tracker=none runs_dir="$out/runs" || return 1

@@ -1,0 +1,1 @@
+"""The day on a GPU, rehearsed on a CPU."""
