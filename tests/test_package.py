@@ -110,6 +110,8 @@ def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
     assert "2 runs: 2 done" in environment.run("rbp", "status", "runs/two", cwd=empty)
     environment.run("rbp", "report", "runs/two", "runs/single", "--out", "together", cwd=empty)
     assert (empty / "together" / "report.html").stat().st_size > 10_000
+    engine = "from rbp.check.engine import *; print(check_engine(torch.device('cpu'), FLOAT32).status)"
+    assert environment.run("-c", engine, cwd=empty) == "ok\n"  # its golden numbers travel in the wheel
     assert "needs no preparation" in environment.run("rbp", "data", "prepare", "digits", cwd=empty)
     assert "All 2 cells are done." in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
 

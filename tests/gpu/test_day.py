@@ -59,6 +59,12 @@ def test_without_a_folder_it_says_what_it_wants() -> None:
     assert done.returncode == 2 and done.stderr == "usage: tests/gpu/day.sh OUT [--tiny]\n"
 
 
+@pytest.mark.parametrize("script", sorted(HERE.glob("*.sh")), ids=lambda script: script.name)
+def test_scripts_are_whole(script: Path) -> None:
+    subprocess.run(["bash", "-n", script], check=True)
+    assert os.access(script, os.X_OK)
+
+
 def test_the_limits_of_its_parts_are_nine_minutes_together() -> None:
     text = (HERE / "day.sh").read_text()
     limits = [line.split("(")[1].rstrip(")\n").split() for line in text.splitlines() if "limits=(" in line]
