@@ -13,7 +13,6 @@ from torch.autograd.function import once_differentiable
 from rbp.rate import compiled
 from rbp.rate.compact import pack, pack_counts, unpack, with_counts
 from rbp.rate.currents import Currents, empty_like
-from rbp.rate.rules import register
 from rbp.rate.scan import Neuron, State, Sums, scan
 from rbp.rate.traces import Trace
 
@@ -94,7 +93,7 @@ class IntegrateAndFireRule(NeuronRule):
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
 
     def binary(self, layer: Any) -> bool:
-        return layer.surrogate_function.spiking
+        return getattr(layer.surrogate_function, "spiking", True)  # a plain function emits spikes
 
 
 @dataclass
@@ -132,7 +131,3 @@ def _leak(layer: Any) -> Tensor | float:
     if isinstance(layer, sj.ParametricLIFNode):
         return layer.w.sigmoid()
     return 1.0 / layer.tau if isinstance(layer, sj.LIFNode) else 0.0
-
-
-FAST = (sj.LIFNode, sj.IFNode, sj.ParametricLIFNode)
-register(IntegrateAndFireRule(), *FAST)

@@ -8,12 +8,17 @@ MyNeuron treats each element by itself and emits 0 or 1.
 
 from __future__ import annotations
 
-from spikingjelly.activation_based import base, layer, neuron
-from torch import nn
+from typing import Any
 
+from spikingjelly.activation_based import base, layer, neuron
+from torch import Tensor, nn
+
+from rbp.rate.currents import Currents
 from rbp.rate.elementwise import ElementwiseNeuron, SequenceNeuron
-from rbp.rate.neurons import NeuronRule
+from rbp.rate.errors import NoRuleError
+from rbp.rate.neurons import IntegrateAndFireRule, NeuronRule
 from rbp.rate.rules import find_rule, register
+from rbp.rate.traces import Trace
 
 FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
 ELEMENTWISE = (
@@ -79,5 +84,52 @@ def refusal(module: nn.Module) -> str | None:
     return None
 
 
-for _rule, _names in ((ElementwiseNeuron(), ELEMENTWISE), (SequenceNeuron(), SEQUENCE)):
+_SETTINGS = ("tau", "v_threshold", "v_reset")
+
+
+class AnyIntegrateAndFire(IntegrateAndFireRule):
+    """The scan where every setting is a number. A threshold, time constant or reset that is learnt, or is a
+    tensor such as one threshold per channel, goes by the neuron's own forward: slower, and right."""
+
+    by_own_forward = ElementwiseNeuron()
+
+    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:
+        if _is_all_numbers(layer):
+            return super().spikes(layer, x_seq, trace)
+        _refuse_unseen(layer)
+        return self.by_own_forward.spikes(layer, x_seq.written_out(), trace)
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        if _is_all_numbers(layer):
+            return super().rate(layer, rate, trace)
+        return self.by_own_forward.rate(layer, rate, trace)
+
+
+def _is_all_numbers(layer: Any) -> bool:
+    """But for ParametricLIF's w, which the scan knows."""
+    learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
+    settings = [getattr(layer, name, None) for name in _SETTINGS]
+    settings.append(getattr(layer.surrogate_function, "alpha", None))
+    return learnt <= {"w"} and not any(isinstance(setting, Tensor) for setting in settings)
+
+
+def _refuse_unseen(layer: Any) -> None:
+    """Raise NoRuleError for a setting whose gradient would be lost, being no parameter of the layer."""
+    for name in _SETTINGS:
+        value = getattr(layer, name, None)
+        if isinstance(value, Tensor) and value.requires_grad and name not in layer._parameters:
+            raise NoRuleError(
+                f"its {name} is a tensor with a gradient and no parameter of the layer: make it one "
+                f"(layer.{name} = nn.Parameter(...)), or detach it"
+            )
+    alpha = getattr(layer.surrogate_function, "alpha", None)
+    if isinstance(alpha, Tensor) and alpha.requires_grad:
+        raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
+
+
+for _rule, _names in (
+    (AnyIntegrateAndFire(), FAST),
+    (ElementwiseNeuron(), ELEMENTWISE),
+    (SequenceNeuron(), SEQUENCE),
+):
     register(_rule, *(getattr(neuron, name) for name in _names if hasattr(neuron, name)))
