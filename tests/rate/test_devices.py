@@ -13,7 +13,7 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 import rbp
-from rbp.rate import batchnorm, sync_batchnorm
+from rbp.rate import batchnorm, compiled, sync_batchnorm
 from rbp.rate.supported import ELEMENTWISE
 from tests.support.devices import META, on_meta, watched
 from tests.support.golden_vectors import NETS
@@ -86,6 +86,20 @@ def test_a_gated_neuron_stays_on_its_device() -> None:
     """It takes all steps at once."""
     for how in (BPTT, RATE):
         assert not found(behind(neuron.GatedLIFNode(T=3)), frames(), **how)
+
+
+@pytest.mark.parametrize("kind", ["if", "lif, decaying input", "lif, all in the graph", "plif"])
+@pytest.mark.parametrize("how", [w for w in [*WAYS, CHUNKS] if w["grad_mode"] == "rate"], ids=named)
+def test_compiled_kernels_get_nothing_from_the_host(
+    kind: str, how: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The functions that torch.compile is given, run as they are; five steps are a segment and one more."""
+    monkeypatch.setattr(torch, "compile", lambda function, **how: function)
+    monkeypatch.setattr(compiled, "works", lambda device: True)
+    monkeypatch.setattr(compiled, "_kernel", compiled._kernel.__wrapped__)
+    compiled.ran.clear()
+    assert not found(behind(NEURONS[kind]()), frames(T=5), kernels="compiled", **how)
+    assert compiled.what_ran() == "compiled"
 
 
 BY_MASK = {"LogTailedReLU"}  # writes x[mask], which counts the places on the host
