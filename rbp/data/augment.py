@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Generator, Tensor
 
+from rbp.data.sending import sent
+
 
 def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
     """[B, C, H, W] of any type to the same, changed as `dataset.augment` says."""
@@ -27,14 +29,14 @@ def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
 def crop(pixels: Tensor, padding: int, random: Generator) -> Tensor:
     """Pad every image [B, C, H, W] with black on all sides, and cut its old size out at a random place."""
     B, _, H, W = pixels.shape
-    top, left = torch.randint(2 * padding + 1, (2, B), generator=random).to(pixels.device)
+    top, left = sent(torch.randint(2 * padding + 1, (2, B), generator=random), pixels.device)
     places = F.pad(pixels, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # [B, C, top, left, H, W], a view
     return places[torch.arange(B, device=pixels.device), :, top, left]
 
 
 def flip(pixels: Tensor, random: Generator) -> Tensor:
     """Swap left and right of an image [B, C, H, W] with probability 1/2."""
-    flipped = torch.rand(len(pixels), generator=random).to(pixels.device) < 0.5
+    flipped = sent(torch.rand(len(pixels), generator=random), pixels.device) < 0.5
     return torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
 
 
@@ -42,8 +44,8 @@ def roll(pixels: Tensor, most: int, random: Generator) -> Tensor:
     """Move every image [B, C, H, W] by up to `most` pixels along each axis; what leaves comes in opposite."""
     B, _, H, W = pixels.shape
     down, right = torch.randint(-most, most + 1, (2, B, 1), generator=random)
-    rows = ((torch.arange(H) - down) % H).to(pixels.device)  # [B, H]
-    columns = ((torch.arange(W) - right) % W).to(pixels.device)
+    rows = sent((torch.arange(H) - down) % H, pixels.device)  # [B, H]
+    columns = sent((torch.arange(W) - right) % W, pixels.device)
     images = torch.arange(B, device=pixels.device)[:, None, None]
     # Indices on both sides of a slice put the channels last.
     return pixels[images, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
@@ -61,7 +63,7 @@ def blank_squares(x: Tensor, side: int, random: Generator) -> Tensor:
     rows = _span(torch.randint(H, (B,), generator=random), side, H)
     columns = _span(torch.randint(W, (B,), generator=random), side, W)
     square = (rows[:, :, None] & columns[:, None, :])[:, None]  # [B, 1, H, W]
-    return x.masked_fill_(square.to(x.device), 0)
+    return x.masked_fill_(sent(square, x.device), 0)
 
 
 def _span(centres: Tensor, side: int, length: int) -> Tensor:

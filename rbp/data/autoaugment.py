@@ -11,6 +11,8 @@ from torch import Generator, Tensor
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
 
+from rbp.data.sending import sent
+
 # torchvision has no public way to its table and to one operation of it; tests hold us to what it computes.
 _TORCHVISION = AutoAugment(AutoAugmentPolicy.CIFAR10)
 _LEVELS = 10  # magnitudes per operation
@@ -65,7 +67,7 @@ def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
     """Apply to each image [B, 3, H, W] the operation wanted for it."""
     # Sorted by operation, each group is a slice: the batch is permuted twice, no group is copied by index.
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    by_group = torch.tensor(order, device=pixels.device)
+    by_group = sent(torch.tensor(order), pixels.device)
     grouped = pixels[by_group]
     first = 0
     while first < len(order):

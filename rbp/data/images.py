@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from rbp.data.sending import sent
+
 
 @dataclass(frozen=True)
 class Images:
@@ -25,7 +27,7 @@ class Images:
 
     def take(self, indices: Tensor) -> Images:
         """The images at these positions, int64 [n], in this order."""
-        indices = indices.to(self.labels.device)
+        indices = sent(indices, self.labels.device)
         return Images(self.pixels[indices], self.labels[indices], self.levels)
 
 

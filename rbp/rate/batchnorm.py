@@ -24,6 +24,7 @@ from rbp.rate.traces import Trace
 
 aten = torch.ops.aten
 Moments = tuple[Tensor, Tensor, int]
+Statistics = tuple[Tensor, Tensor, int | Tensor]  # the number is a tensor [] where it was counted over ranks
 Draft = Callable[[Tensor], Tensor]
 
 
@@ -79,7 +80,7 @@ class BatchNormRule:
             term.reader = lambda y_seq: trace.average("value", y_seq)
         return Currents([term])
 
-    def statistics(self, layer: Any, moments: Moments) -> Moments:
+    def statistics(self, layer: Any, moments: Moments) -> Statistics:
         """Mean, biased variance, and over how many values a channel, from those of this process."""
         if moments[2] == 1:
             raise InputError("batch normalisation of one value a channel, which has no variance")
@@ -135,9 +136,9 @@ def _moments_over_time(currents: Currents) -> Moments:
     if len(parts) == 1:
         return parts[0]
     means, variances = (torch.stack([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
-    counts = torch.tensor([part[2] for part in parts], dtype=means.dtype, device=means.device)
+    counts = torch.cat([means.new_full((1, 1), part[2]) for part in parts])  # a list would be copied to a GPU
     n = sum(part[2] for part in parts)
-    return *pooled(means, variances, (counts / n)[:, None]), n
+    return *pooled(means, variances, counts / n), n
 
 
 def _wide(x: Tensor) -> Tensor:
@@ -165,7 +166,9 @@ def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def update_running(layer: Any, mean: Tensor, var: Tensor, n: int, of: Draft = lambda buffer: buffer) -> None:
+def update_running(
+    layer: Any, mean: Tensor, var: Tensor, n: int | Tensor, of: Draft = lambda buffer: buffer
+) -> None:
     """Running mean and variance from a batch's mean and biased variance over n values a channel.
 
     As torch's own layers keep them: the variance unbiased. of: what to write to in a buffer's stead.
@@ -175,10 +178,19 @@ def update_running(layer: Any, mean: Tensor, var: Tensor, n: int, of: Draft = la
     momentum = layer.momentum
     if layer.num_batches_tracked is not None:
         batches = of(layer.num_batches_tracked).add_(1)
-        momentum = 1.0 / float(batches) if momentum is None else momentum  # None: a cumulative average
-    variance = var * (n / max(n - 1, 1))
+        if momentum is None:  # a cumulative average; as a number, it would be waited for
+            momentum = batches.to(layer.running_mean.dtype).reciprocal()
+    variance = var * _correction(n)
     of(layer.running_mean).lerp_(mean.to(layer.running_mean.dtype), momentum)
     of(layer.running_var).lerp_(variance.to(layer.running_var.dtype), momentum)
+
+
+def _correction(n: int | Tensor) -> float | Tensor:
+    """What makes a biased variance over n values unbiased."""
+    if isinstance(n, Tensor):  # as a number, it would be waited for
+        n = n.double()
+        return n / (n - 1).clamp(min=1)
+    return n / max(n - 1, 1)
 
 
 register(BatchNormRule(), nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import functools
 import types
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -29,11 +30,19 @@ CHOICES = ("auto", "plain", "compiled")
 SEGMENT = 4
 # Of one kernel: torch makes a new one where sizes that differed coincide, or one is 1; its own limit is 8.
 VARIANTS = 64
+ran: Counter[str] = Counter()  # what the neurons' scans have run on since it was last cleared
 
 
 def wanted(kernels: str, device: torch.device) -> bool:
     """Whether to run compiled kernels: auto has them on a GPU, where launches are what plain ones cost."""
     return kernels == "compiled" or (kernels == "auto" and device.type == "cuda")
+
+
+def what_ran() -> str | None:
+    """Which kernels the scans counted in `ran` were; None before the first. Not always those that were asked
+    for: a surrogate may have no formula, a compiler may fail."""
+    kinds = [kind for kind, scans in ran.items() if scans]
+    return "partly compiled" if len(kinds) > 1 else next(iter(kinds), None)
 
 
 def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> bool:
@@ -56,6 +65,7 @@ def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tens
         leak = neuron.leak if isinstance(neuron.leak, Tensor) else None
         arguments = (terms, leak, memory, totals, _flat(out[part], last, steps=True))
         after = _run(kernel, arguments)
+        ran["plain" if after is None else "compiled"] += 1
         if after is None:
             _run_plain(neuron, currents.at(part), state, sums, out[part])
         else:

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rbp.rate import compiled
 from rbp.rate.errors import NoRuleError
 from rbp.rate.neurons import NeuronRate, NeuronRule
 from rbp.rate.traces import Trace
@@ -48,6 +49,7 @@ class ElementwiseNeuron(NeuronRule):
             trace.add("rate", s, 1.0 / trace.steps)
             for i, ds in enumerate(derivatives):
                 trace.add(f"by_{i}", ds, 1.0 / trace.steps)
+        compiled.ran["plain"] += 1
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
@@ -146,6 +148,7 @@ class SequenceNeuron(NeuronRule):
             shift = torch.zeros_like(x_seq[0]).requires_grad_()
             spikes = layer.multi_step_forward(x_seq + shift)
             trace.state = shift, spikes.mean(0)
+        compiled.ran["plain"] += 1
         return spikes.detach()
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:

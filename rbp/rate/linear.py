@@ -26,7 +26,8 @@ aten = torch.ops.aten
 def working_dtype(rate: Tensor, weight: Tensor) -> torch.dtype:
     """What a matrix product takes its operands in: autocast's type where it is on, else the weight's own."""
     kind = rate.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+    known = torch.amp.is_autocast_available(kind)  # torch raises for a device that it is unknown on (meta)
+    return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else weight.dtype
 
 
 class _ConvRate(torch.autograd.Function):

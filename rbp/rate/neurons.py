@@ -80,6 +80,7 @@ class IntegrateAndFireRule(NeuronRule):
                 memory.states = [state]
                 return spikes
         scan(neuron, x_seq, memory.states, start, memory.sums, spikes)
+        compiled.ran["plain"] += 1
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:

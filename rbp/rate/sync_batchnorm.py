@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from rbp.rate.batchnorm import (
     BatchNormRule,
     Moments,
+    Statistics,
     moments_of,
     normalise_by_running,
     pooled,
@@ -57,7 +58,7 @@ class _SyncNorm(torch.autograd.Function):
 class SyncBatchNormRule(BatchNormRule):
     """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
 
-    def statistics(self, layer: Any, moments: Moments) -> Moments:
+    def statistics(self, layer: Any, moments: Moments) -> Statistics:
         return _of_all(layer, moments) if is_synchronised(layer) else super().statistics(layer, moments)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
@@ -72,14 +73,14 @@ def is_synchronised(layer: Any) -> bool:
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
 
 
-def _of_all(layer: Any, moments: Moments) -> Moments:
+def _of_all(layer: Any, moments: Moments) -> Statistics:
     """Mean and biased variance a channel over every process's values, and their number."""
     mean, var, n = moments
     mine = torch.stack([mean, var, torch.full_like(mean, n)])
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
     dist.all_gather(everyone, mine, group=layer.process_group)
     means, variances, counts = torch.stack(everyone).unbind(1)
-    return *pooled(means, variances, counts / counts.sum(0)), int(counts[:, 0].sum())
+    return *pooled(means, variances, counts / counts.sum(0)), counts[:, 0].sum()
 
 
 def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:

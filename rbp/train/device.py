@@ -73,7 +73,7 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
 
 
 def _kernels(cfg: DictConfig, device: torch.device) -> str | None:
-    """Which kernels the neurons of a rate run get; BPTT has no choice of them."""
+    """Which kernels the neurons of a rate run are to get; BPTT has no choice of them."""
     if cfg.grad_mode != "rate":
         return None
     asked = compiled.wanted(cfg.trainer.kernels, device)

@@ -16,7 +16,7 @@ from rbp.data.stage import staged
 from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
 from rbp.provenance import code_version
-from rbp.rate import data_parallel, forward
+from rbp.rate import compiled, data_parallel, forward
 from rbp.seeds import stream
 from rbp.train.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.costs import Costs
@@ -75,6 +75,7 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     own = (ranks.rank,) if ranks.rank else ()  # every rank has other images: other masks as well
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)
+    compiled.ran.clear()  # of an earlier run of this process
     return Job(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
 
 

@@ -15,6 +15,7 @@ from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
 from rbp.output import say
 from rbp.provenance import package_versions
+from rbp.rate import compiled
 from rbp.runfolder import RunFolder
 from rbp.track import Tracker
 from rbp.train.boundary import Boundary, Wish
@@ -197,7 +198,8 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
         "firing_rate": last["firing_rate"],
         "firing_rates": last["firing_rates"],
         "seconds": history.seconds,
-        "machine": job.machine,
+        # Kernels may fall back while a run trains; and one with no step left to do says what was asked for.
+        "machine": job.machine | {"kernels": compiled.what_ran() or job.machine["kernels"]},
         "machines_before": history.machines[:-1],
         "code": job.code,
         "packages": package_versions(cfg),

@@ -67,7 +67,7 @@ def step(net: nn.Module, x: Tensor, *, seed: int = 0, **how: Any) -> tuple[Tenso
     net.zero_grad()
     torch.manual_seed(seed)  # dropout's masks
     y = rbp.forward(net, x, **how)
-    labels = torch.arange(y.shape[-2]) % y.shape[-1]
+    labels = torch.arange(y.shape[-2], device=y.device) % y.shape[-1]
     F.cross_entropy(y if y.dim() == 2 else y.mean(0), labels).backward()
     trained = {k: p for k, p in net.named_parameters() if p.requires_grad}
     return y.detach(), {
