@@ -6,6 +6,7 @@ leave: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
 
 import contextlib
 import functools
+import gc
 import itertools
 import os
 from collections.abc import Callable, Iterator
@@ -110,6 +111,9 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
     if ranks.world == 1:
         yield ranks
         return
+    # A cell that failed may have left its group in a cycle of references: its connections stay open until
+    # that is collected, and ranks that wait for this one would not hear that it is gone.
+    gc.collect()
     try:
         board = dist.PrefixStore(f"cell {next(_meetings)}", _meeting_point(ranks))
         backend = "nccl" if device.type == "cuda" else "gloo"
