@@ -111,9 +111,7 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
     if ranks.world == 1:
         yield ranks
         return
-    # A cell that failed may have left its group in a cycle of references: its connections stay open until
-    # that is collected, and ranks that wait for this one would not hear that it is gone.
-    gc.collect()
+    _prepare_to_leave()
     try:
         board = dist.PrefixStore(f"cell {next(_meetings)}", _meeting_point(ranks))
         backend = "nccl" if device.type == "cuda" else "gloo"
@@ -141,6 +139,18 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         if failed and ranks.first:  # it keeps the board, perhaps until its process ends
             with contextlib.suppress(RuntimeError):
                 board.wait([f"heard {rank}" for rank in range(ranks.world)], LINGER)
+
+
+def _prepare_to_leave() -> None:
+    """See that a rank that fails and goes on to its next cell closes the connections of the one before.
+
+    They stay open as long as anything refers to their group, and ranks that wait for this one would wait for
+    ever. A cell that failed may be in a cycle of references; and torch.distributed.nn, which the first
+    optimizer imports, keeps the group that there is at its import as its functions' default.
+    """
+    import torch.distributed.nn  # noqa: F401
+
+    gc.collect()
 
 
 @functools.cache

@@ -17,6 +17,8 @@ from rbp.train import train
 from tests.support.networks import lif, step
 from tests.support.training import short
 
+pytestmark = pytest.mark.slow
+
 Breaks = Callable[
     ..., bool
 ]  # (start, steps, arguments of the call; None while it is made) -> whether it fails

@@ -19,6 +19,8 @@ from tests.support.devices import META, on_meta, watched
 from tests.support.golden_vectors import NETS
 from tests.support.networks import BPTT, MODES, RATE, lif
 
+pytestmark = pytest.mark.slow
+
 WAYS: list[dict[str, Any]] = [{"grad_mode": g, "step_mode": s} for g, s in MODES]
 CHUNKS = {"grad_mode": "rate", "step_mode": "m", "chunk": 2}
 

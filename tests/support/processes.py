@@ -39,7 +39,7 @@ Target = Callable[..., Any]  # (rank, *args) -> what `outcomes` returns
 
 @contextlib.contextmanager
 def started(
-    folder: Path, target: Target, *args: Any, world: int = WORLD
+    folder: Path, target: Target, *args: Any, world: int = WORLD, context: Any = PROCESSES
 ) -> Iterator[list[ForkServerProcess]]:
     """Gloo processes that call target, by rank; each leaves in folder what it returned."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -47,7 +47,7 @@ def started(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [
-        PROCESSES.Process(target=_rank, args=(rank, world, port, folder, target, args), daemon=True)
+        context.Process(target=_rank, args=(rank, world, port, folder, target, args), daemon=True)
         for rank in range(world)
     ]
     try:
@@ -59,9 +59,11 @@ def started(
             process.kill()
 
 
-def outcomes(folder: Path, target: Target, *args: Any, world: int = WORLD) -> list[Any]:
+def outcomes(
+    folder: Path, target: Target, *args: Any, world: int = WORLD, context: Any = PROCESSES
+) -> list[Any]:
     """What target returned in each rank; of an error, (its type's name, its message)."""
-    with started(folder, target, *args, world=world) as processes:
+    with started(folder, target, *args, world=world, context=context) as processes:
         return [outcome(folder, rank, process) for rank, process in enumerate(processes)]
 
 

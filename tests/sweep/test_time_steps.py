@@ -44,7 +44,7 @@ def test_on_the_command_line(capsys: pytest.CaptureFixture[str], line: str, foun
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "1.5", "07", "abc", "null", "", "1e3", "1_0", "٣"])
-@pytest.mark.parametrize("grid", [False, True])
+@pytest.mark.parametrize("grid", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_what_is_none_is_refused(capsys: pytest.CaptureFixture[str], value: str, grid: bool) -> None:
     assert main(["-m", f"T=4,{value}"] if grid else [f"T={value}"]) == 2
     assert f"T={value}: must be a whole number, 1 or more" in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """A cell that two processes train together: one process's numbers, one folder, one end."""
 
 import json
+import multiprocessing
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ def small(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn
     return nn.Sequential(*body, nn.Linear(72, 16), nn.BatchNorm1d(16), neuron(), nn.Linear(16, classes))
 
 
+@pytest.mark.slow
 def test_gradients_are_those_of_one_process_on_the_whole_batch(tmp_path: Path) -> None:
     """Shares of 8 and 8, and of 8 and 7: the last batch of an epoch."""
     cases = []
@@ -115,6 +117,7 @@ def test_evaluation_in_shares_gives_the_numbers_of_one_process(
     assert alone["test_firing_rates"] == pytest.approx(last["firing_rates"], rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stopped", "places"), [(0, [2, STEPS]), (1, [1, STEPS + 2, LOOKS])])
 def test_a_stop_asked_of_either_rank_stops_both_at_one_step_and_they_go_on_bit_for_bit(
     tmp_path: Path, together: tuple[RunFolder, list[dict[str, Any]]], stopped: int, places: list[int]
@@ -167,6 +170,7 @@ def plainly(rank: int, cfg: DictConfig, folder: Path) -> Any:
     return train(cfg, folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_rank_that_is_killed_fails_the_cell_at_once(tmp_path: Path, killed: int) -> None:
     cfg, run = lasting(tmp_path)
@@ -212,6 +216,17 @@ def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
     assert found[0][1] == found[1][1] and found[0][1]["epochs"] == 1
 
 
+@pytest.mark.slow
+def test_processes_that_import_as_they_go_hear_of_a_rank_that_failed_too(tmp_path: Path) -> None:
+    """As Slurm's and torchrun's: what the first optimizer imports must not hold on to the first cell's group."""
+    cfg, run = lasting(tmp_path / "a")
+    then, next_run = short(tmp_path / "b", *SMALL, "trainer.epochs=1")
+    fresh = multiprocessing.get_context("spawn")
+    found = outcomes(tmp_path, failing, 1, cfg, run.path, then, next_run.path, context=fresh)
+    assert found[0][0][0] == "TrainingError" and found[0][1] == found[1][1] and found[0][1]["epochs"] == 1
+
+
+@pytest.mark.slow
 def test_a_loss_that_is_no_number_is_told_by_all_alike(tmp_path: Path) -> None:
     cfg, run = short(tmp_path, "optimizer.lr=1e38")
     one, two = outcomes(tmp_path, plainly, cfg, run.path)

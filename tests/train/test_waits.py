@@ -25,6 +25,8 @@ from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
 from tests.support.training import short
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ("trainer.batch_size=8", "trainer.kernels=plain")
 
 
