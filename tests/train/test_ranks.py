@@ -218,7 +218,7 @@ def test_a_rank_that_fails_is_named_to_the_other_and_the_next_cell_is_trained(
 
 @pytest.mark.slow
 def test_processes_that_import_as_they_go_hear_of_a_rank_that_failed_too(tmp_path: Path) -> None:
-    """As Slurm's and torchrun's: what the first optimizer imports must not hold on to the first cell's group."""
+    """As Slurm's and torchrun's: what the first optimizer imports must not hold the first cell's group."""
     cfg, run = lasting(tmp_path / "a")
     then, next_run = short(tmp_path / "b", *SMALL, "trainer.epochs=1")
     fresh = multiprocessing.get_context("spawn")
