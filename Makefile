@@ -1,4 +1,4 @@
-# make run: the main job. make test: the tests. make test-quick: those that take some 90 seconds in all, without
+# make run: the main job. make test: the tests. make test-quick: those that take under two minutes in all, without
 # Slurm, browser or GPU. make check: lint, format, types. Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin

@@ -31,6 +31,8 @@ from tests.support.training import (
     short,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def stopped_at(places: list[int], cfg: Any, run: RunFolder) -> None:
     """Train cfg, stopped after so many looks of each start; then to its end."""
