@@ -12,7 +12,7 @@ from tests.support.configs import make
 from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_pairs
 from tests.support.run_folders import results
 
-pytestmark = pytest.mark.usefixtures("here", "one_thread")
+pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
 
 SHORT = ["trainer=debug", "trainer.batch_size=4", "trainer.eval_batch_size=4", "trainer.progress=none"]
 

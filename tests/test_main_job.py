@@ -10,7 +10,7 @@ from tests.support.datasets import needs_fashion_mnist, write_cifar10, write_cif
 from tests.support.processes import launch
 from tests.support.run_folders import results
 
-pytestmark = pytest.mark.usefixtures("here", "one_thread")
+pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
 
 
 @pytest.mark.slow

@@ -29,6 +29,8 @@ from rbp.cli import main
 from rbp.models import build
 from tests.support.configs import make
 
+pytestmark = pytest.mark.slow
+
 X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 3])
 
