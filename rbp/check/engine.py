@@ -6,6 +6,7 @@ element.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
@@ -119,13 +120,11 @@ def _with_golden(name: str, tolerance: float, device: torch.device, variant: Var
     net, x, y = _golden_network(name, device)
     T = int(steps[1:])
     x_seq = x if frames == "frames" else x.expand(T, *x.shape)
-    with np.load(str(files("rbp.check") / "golden" / f"{name}.npz")) as arrays:
-        truth = {k.removeprefix("grad/"): torch.from_numpy(a) for k, a in arrays.items() if k[:5] == "grad/"}
     scale = T if grad_mode == "rate" else 1  # the published code divides rate mode's loss by T
     return _compared(
         f"{name.split('-')[0]}, T={T}, step mode {step_mode}, {grad_mode}",
         gradients(net, x_seq, y, step_mode, grad_mode, variant),
-        {k: g * scale for k, g in truth.items()},
+        {k: g * scale for k, g in _part(name, "grad/").items()},
         tolerance,
         flipped(net, x_seq, variant),
     )
@@ -141,13 +140,20 @@ def _with_bptt(
 def _golden_network(name: str, device: torch.device) -> tuple[nn.Module, Tensor, Tensor]:
     """The network of a file with its weights, its input and its labels."""
     net = NETS[name.split("-")[0]]()
+    net.load_state_dict(_part(name, "param/"), strict=False)  # running statistics start as they are made
+    arrays = _arrays(name)
+    return net.to(device), arrays["x"].to(device), arrays["y"].to(device)
+
+
+@functools.cache
+def _arrays(name: str) -> Gradients:
     with np.load(str(files("rbp.check") / "golden" / f"{name}.npz")) as arrays:
-        weights = {
-            k.removeprefix("param/"): torch.from_numpy(a) for k, a in arrays.items() if k[:6] == "param/"
-        }
-        x, y = (torch.from_numpy(arrays[k]).to(device) for k in ("x", "y"))
-    net.load_state_dict(weights, strict=False)  # running statistics start as they are made
-    return net.to(device), x, y
+        return {key: torch.from_numpy(array) for key, array in arrays.items()}
+
+
+def _part(name: str, prefix: str) -> Gradients:
+    """Of a file's arrays those below a prefix, by what follows it."""
+    return {k.removeprefix(prefix): a for k, a in _arrays(name).items() if k.startswith(prefix)}
 
 
 def gradients(

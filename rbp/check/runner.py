@@ -1,7 +1,10 @@
 """Each check in a process of its own: one that hangs or crashes takes no other with it."""
 
+import contextlib
 import dataclasses
 import multiprocessing
+import os
+import signal
 import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
@@ -41,6 +44,7 @@ def run(check: Check, device: torch.device) -> Finding:
 
 def _answer(check: Check, device: torch.device, answer: Connection) -> None:
     """In the process of a check. One thread: the networks are small, and other programs may use the cores."""
+    os.setsid()  # so that what it starts can be ended with it
     torch.set_num_threads(1)
     try:
         answer.send(check.run(device))
@@ -57,10 +61,13 @@ def _await(answer: Connection, limit: float) -> Finding | None:
 
 
 def _end(process: multiprocessing.process.BaseProcess) -> None:
+    """Let a check end by itself, then end it and whatever it has started."""
     process.join(GRACE)
-    if process.is_alive():
-        process.kill()
-        process.join()
+    assert process.pid is not None
+    with contextlib.suppress(ProcessLookupError):  # it had no time to make a group, or nothing of it is left
+        os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.join()
 
 
 def _why_none(process: multiprocessing.process.BaseProcess, limit: float, seconds: float) -> Finding:

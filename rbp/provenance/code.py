@@ -54,7 +54,7 @@ def code_version(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
 def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:
     """The versions of the third-party packages that a configuration's code imports, by their names."""
     packages = _closure(_targets_of(cfg)).packages
-    names = packages_distributions()
+    names = _distributions()
     found = {}
     for distribution in sorted({name for package in packages for name in names.get(package, ())}):
         try:
@@ -62,6 +62,12 @@ def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    """By import names; read once, as every cell of a sweep asks."""
+    return packages_distributions()
 
 
 def why_stale(result: Mapping[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """The command: a line per check, JSON, limits, exit codes."""
 
+import contextlib
 import json
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -58,6 +60,21 @@ def test_a_check_that_hangs_or_crashes_is_told_and_takes_no_other_with_it(
     found = run(check, CPU)
     assert found.status == status and told in found.told and found.name == "a" and found.seconds > 0
     assert time.monotonic() - start < 30
+
+
+def leaves_a_process(device: torch.device) -> Finding:
+    subprocess.Popen(["sleep", "61.5"])
+    time.sleep(60)
+    return ok("")
+
+
+def test_what_a_hanging_check_has_started_ends_with_it() -> None:
+    assert run(Check("a", leaves_a_process, limit=3.0), CPU).status == "slow"
+    commands = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):  # that process has just ended
+            commands.append(file.read_bytes())
+    assert commands and b"sleep\x0061.5\x00" not in commands
 
 
 @pytest.mark.parametrize(("checks", "code"), [((right, missing), 0), ((right, off, missing), 1)])

@@ -17,19 +17,13 @@ from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
 from rbp.runfolder import load_yaml
 from rbp.sweep.places import CONF, ROOT
+from tests.support.configs import leaves
 
 FILES = {
     "launcher/local": LocalSettings,
     "launcher/slurm": SlurmSettings,
     "sweeper/rbp": SweeperSettings,
 }
-
-
-def leaves(values: dict[str, Any], prefix: str = "") -> list[str]:
-    found = []
-    for key, value in values.items():
-        found += leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"]
-    return found
 
 
 def in_files(group: str) -> set[str]:
