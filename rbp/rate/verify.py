@@ -11,12 +11,12 @@ import torch
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
+from rbp.rate.api import forward
+from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.forward import forward
-from rbp.rate.linear import DROPOUT
-from rbp.rate.pair import Pair
-from rbp.rate.plain import one_tensor
-from rbp.rate.restore import neurons_reset, step_modes
+from rbp.rate.passes.bptt import one_tensor
+from rbp.rate.passes.patching import neurons_reset, step_modes
+from rbp.rate.rules.linear import DROPOUT
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]
 

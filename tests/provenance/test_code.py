@@ -88,13 +88,13 @@ def test_a_change_counts_where_numbers_depend_on_it(package: Path, look: Look) -
     assert changed() == {"vgg", "digits"}
     (package / "models" / "new.py").write_text("def new(neuron, in_channels, classes): ...\n")
     assert changed() == {"vgg", "digits"}
-    append(package / "rate" / "scan.py", "STEPS = 3")
+    append(package / "rate" / "neurons" / "scan.py", "STEPS = 3")
     assert changed() == {"vgg", "digits", "resnet"}
 
 
 def test_the_engine_training_and_the_streams_count_for_every_run(package: Path, look: Look) -> None:
     seen = {look(RESNET)}
-    for place in ("rate/scan.py", "train/optimizer.py", "seeds.py", "data/batches.py"):
+    for place in ("rate/neurons/scan.py", "train/optimizer.py", "seeds.py", "data/batches.py"):
         append(package / place, "import math")
         now = look(RESNET)
         assert now not in seen, place

@@ -8,7 +8,7 @@ from torch import nn
 
 import rbp
 from rbp.models.resnet import resnet18
-from rbp.rate.later import Bits
+from rbp.rate.memory.lazy import Bits
 from tests.support.golden_vectors import FILES, before_norm, relative, step
 from tests.support.networks import frames, kept_bytes, lif, most_alive, small
 

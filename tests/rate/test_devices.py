@@ -13,8 +13,9 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 import rbp
-from rbp.rate import batchnorm, compiled, sync_batchnorm
-from rbp.rate.supported import ELEMENTWISE
+from rbp.rate.memory import compiled
+from rbp.rate.neurons.supported import ELEMENTWISE
+from rbp.rate.rules import batchnorm, sync_batchnorm
 from tests.support.devices import META, on_meta, watched
 from tests.support.golden_vectors import NETS
 from tests.support.networks import BPTT, MODES, RATE, lif

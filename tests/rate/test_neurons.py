@@ -6,8 +6,8 @@ from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
 
 import rbp
-from rbp.rate import supported
 from rbp.rate.errors import NoRuleError
+from rbp.rate.neurons import supported
 from tests.support.networks import BPTT, RATE, apart, distance, lif, step
 
 RESETS = [

@@ -7,7 +7,7 @@ from torch import nn
 
 import rbp
 from rbp.rate import CommutingRule, NoRuleError, Trace, register
-from rbp.rate.rules import Exact, find_rule
+from rbp.rate.rules.base import Exact, find_rule
 from tests.support.networks import BPTT, RATE, apart, lif, step
 
 

@@ -12,17 +12,17 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from rbp.rate import functions
-from rbp.rate.carry import by_rule
-from rbp.rate.chunks import held_if_long
-from rbp.rate.currents import Currents, Term
+from rbp.rate.dispatch import tables as functions
+from rbp.rate.dispatch.carry import by_rule
+from rbp.rate.dispatch.functional import AS_LAYER, DROPOUTS
+from rbp.rate.dispatch.mixing import keeps_steps_apart
+from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import NoRuleError
-from rbp.rate.function_layers import AS_LAYER, DROPOUTS
-from rbp.rate.later import Later
-from rbp.rate.mixing import keeps_steps_apart
-from rbp.rate.pair import Pair
-from rbp.rate.rules import Exact, fold_time
-from rbp.rate.traces import is_constant
+from rbp.rate.memory.chunking import held_if_long
+from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.lazy import Later
+from rbp.rate.memory.traces import is_constant
+from rbp.rate.rules.base import Exact, fold_time
 
 
 class Call:

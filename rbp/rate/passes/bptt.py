@@ -10,14 +10,14 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
-from rbp.rate.carry import by_rule, takes_sequence
+from rbp.rate.dispatch.carry import by_rule, takes_sequence
+from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.linear import DROPOUT, DropoutRule
-from rbp.rate.pair import Pair
-from rbp.rate.restore import replaced, step_modes
-from rbp.rate.rules import fold_time
-from rbp.rate.sync_batchnorm import sync_batch_norm
-from rbp.rate.traces import Run
+from rbp.rate.memory.traces import Run
+from rbp.rate.passes.patching import replaced, step_modes
+from rbp.rate.rules.base import fold_time
+from rbp.rate.rules.linear import DROPOUT, DropoutRule
+from rbp.rate.rules.sync_batchnorm import sync_batch_norm
 
 Forward = Callable[..., Any]
 NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"

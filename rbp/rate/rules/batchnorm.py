@@ -16,11 +16,11 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.currents import Currents, Term
 from rbp.rate.errors import InputError
-from rbp.rate.later import Later
-from rbp.rate.rules import register
-from rbp.rate.traces import Trace
+from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.lazy import Later
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import register
 
 aten = torch.ops.aten
 Moments = tuple[Tensor, Tensor, int]

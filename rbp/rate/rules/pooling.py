@@ -19,10 +19,10 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.compact import counts_of, pack_counts, with_counts
 from rbp.rate.errors import NoRuleError
-from rbp.rate.rules import register
-from rbp.rate.traces import Trace
+from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import register
 
 
 class _MaxPoolRate(torch.autograd.Function):

@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbp.rate.later import Later
-from rbp.rate.traces import is_constant
+from rbp.rate.memory.lazy import Later
+from rbp.rate.memory.traces import is_constant
 
 # Numbers in a thread's share of a block: with a scan's other five it fits into a core's second-level cache.
 BLOCK = 1 << 16

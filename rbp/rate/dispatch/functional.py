@@ -10,11 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rbp.rate.batchnorm import BatchNormRule
-from rbp.rate.linear import AveragePoolRule, DropoutRule
-from rbp.rate.norms import GroupNormRule, LayerNormRule
-from rbp.rate.pooling import MaxPoolRule
-from rbp.rate.rules import Rule
+from rbp.rate.rules.base import Rule
+from rbp.rate.rules.batchnorm import BatchNormRule
+from rbp.rate.rules.linear import AveragePoolRule, DropoutRule
+from rbp.rate.rules.norms import GroupNormRule, LayerNormRule
+from rbp.rate.rules.pooling import MaxPoolRule
 
 
 def _dropout(kind: type[nn.Module]) -> Callable[..., nn.Module]:

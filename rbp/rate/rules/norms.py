@@ -26,8 +26,8 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.rules import fold_time, register
-from rbp.rate.traces import Trace
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import fold_time, register
 
 
 class _NormRate(torch.autograd.Function):

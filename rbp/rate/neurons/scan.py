@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbp.rate.currents import Currents
-from rbp.rate.surrogates import fire
+from rbp.rate.memory.currents import Currents
+from rbp.rate.neurons.surrogates import fire
 
 
 @dataclass(frozen=True)

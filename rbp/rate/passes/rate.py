@@ -14,15 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rbp.rate.carry import by_rule, hide, show
+from rbp.rate.dispatch.carry import by_rule, hide, show
+from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.neurons import NeuronRule
-from rbp.rate.pair import Pair
-from rbp.rate.plain import NO_STEPS, shows_time
-from rbp.rate.restore import SEQUENTIAL, replaced, step_modes
-from rbp.rate.rules import Rule, find_rule
-from rbp.rate.supported import refusal
-from rbp.rate.traces import Run, is_constant
+from rbp.rate.memory.traces import Run, is_constant
+from rbp.rate.neurons.integrate_and_fire import NeuronRule
+from rbp.rate.neurons.supported import refusal
+from rbp.rate.passes.bptt import NO_STEPS, shows_time
+from rbp.rate.passes.patching import SEQUENTIAL, replaced, step_modes
+from rbp.rate.rules.base import Rule, find_rule
 
 
 def multi_step(

@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from rbp.rate.currents import Currents, Term
-from rbp.rate.scan import Neuron, State, Sums, step
-from rbp.rate.surrogates import has_slope
-from rbp.rate.traces import is_constant
+from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.traces import is_constant
+from rbp.rate.neurons.scan import Neuron, State, Sums, step
+from rbp.rate.neurons.surrogates import has_slope
 
 CHOICES = ("auto", "plain", "compiled")
 SEGMENT = 4
@@ -46,7 +46,7 @@ def what_ran() -> str | None:
 
 
 def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> bool:
-    """As rbp.rate.scan.scan, for currents in one block. False, and nothing done, where there is no kernel: a
+    """As neurons.scan.scan, for currents in one block. False, and nothing done, where there is no kernel: a
     surrogate without a formula here, a layout that is not one of the two usual ones, no working compiler."""
     if not has_slope(neuron.surrogate) or not works(out.device):
         return False

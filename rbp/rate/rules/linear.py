@@ -16,9 +16,9 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.compact import as_kept, counts_of
-from rbp.rate.rules import fold_time, register
-from rbp.rate.traces import Trace
+from rbp.rate.memory.packing import as_kept, counts_of
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import fold_time, register
 
 aten = torch.ops.aten
 

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.rate import compiled, onepass, plain
 from rbp.rate.errors import InputError
-from rbp.rate.restore import neurons_reset, stand_in
-from rbp.rate.supported import is_neuron, refusal
-from rbp.rate.timeaxis import as_sequence
+from rbp.rate.memory import compiled
+from rbp.rate.neurons.supported import is_neuron, refusal
+from rbp.rate.passes import bptt as plain
+from rbp.rate.passes import rate as onepass
+from rbp.rate.passes.patching import neurons_reset, stand_in
+from rbp.rate.passes.time_axis import as_sequence
 
 
 def forward(
@@ -37,14 +39,14 @@ def forward(
         step_mode: "m", T steps at once (batch normalisation over time and batch), or "s", one by one.
         grad_mode: "bptt" or "rate".
         T: with a static batch x [B, ...] in place of x_seq: the number of steps to show it for; with x_seq,
-            what its length must be (how the two are told apart: rbp.rate.timeaxis.as_sequence).
+            what its length must be (how the two are told apart: rbp.rate.passes.time_axis.as_sequence).
         per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
         kernels: in rate mode, "plain" (torch's own, one after another), "compiled" (the neurons' scan fused
             by torch.compile, tens of seconds for a network's first step; where it cannot, a warning and
             plain) or "auto": compiled on a GPU, plain on a CPU.
         chunk: in rate mode and step mode m, the number of steps whose activations are in memory at once, so
             that the memory of a layer does not grow with T; one more forward pass is the price (see
-            rbp.rate.chunks). None: all T.
+            rbp.rate.memory.chunking). None: all T.
 
     The network's neurons are reset before and after; all else about it is as it was, also after an exception
     (but for running statistics of layers that were through by then, in BPTT as in torch).

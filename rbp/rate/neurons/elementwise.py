@@ -16,10 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rbp.rate import compiled
 from rbp.rate.errors import NoRuleError
-from rbp.rate.neurons import NeuronRate, NeuronRule
-from rbp.rate.traces import Trace
+from rbp.rate.memory import compiled
+from rbp.rate.memory.traces import Trace
+from rbp.rate.neurons.integrate_and_fire import NeuronRate, NeuronRule
 
 
 @dataclass

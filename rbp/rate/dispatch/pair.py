@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbp.rate import functions
-from rbp.rate.currents import Currents, Term
-from rbp.rate.custom import custom_function
+from rbp.rate.dispatch import tables as functions
+from rbp.rate.dispatch.custom import custom_function
 from rbp.rate.errors import NoRuleError
-from rbp.rate.traces import Run
+from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.traces import Run
 
 
 class Pair:
@@ -92,7 +92,7 @@ class Pair:
     def __torch_function__(
         cls, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        from rbp.rate.apply import apply
+        from rbp.rate.dispatch.apply import apply
 
         return apply(func, args, kwargs or {})
 

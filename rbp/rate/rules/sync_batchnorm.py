@@ -13,7 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.batchnorm import (
+from rbp.rate.rules.base import register
+from rbp.rate.rules.batchnorm import (
     BatchNormRule,
     Moments,
     Statistics,
@@ -23,7 +24,6 @@ from rbp.rate.batchnorm import (
     update_running,
     uses_batch_statistics,
 )
-from rbp.rate.rules import register
 
 
 class _SyncNorm(torch.autograd.Function):

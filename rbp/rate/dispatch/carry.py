@@ -9,11 +9,11 @@ import torch
 from spikingjelly.activation_based import base
 from torch import Tensor
 
-from rbp.rate.chunks import by_chunks
-from rbp.rate.compact import counts_of, with_counts
-from rbp.rate.pair import Pair
-from rbp.rate.rules import Rule
-from rbp.rate.traces import Trace
+from rbp.rate.dispatch.pair import Pair
+from rbp.rate.memory.chunking import by_chunks
+from rbp.rate.memory.packing import counts_of, with_counts
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import Rule
 
 
 def hide(pair: Pair, sequence: bool) -> Pair:

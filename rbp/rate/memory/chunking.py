@@ -19,10 +19,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbp.rate.currents import Currents, Term
-from rbp.rate.later import Bits, Later
-from rbp.rate.rules import fold_time
-from rbp.rate.traces import Trace
+from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.lazy import Bits, Later
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import fold_time
 
 MOST_AGAIN = 3
 

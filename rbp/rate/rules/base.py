@@ -32,8 +32,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_map
 
-from rbp.rate.currents import Currents
-from rbp.rate.traces import Trace, is_constant
+from rbp.rate.memory.currents import Currents
+from rbp.rate.memory.traces import Trace, is_constant
 
 
 class Rule(Protocol):
@@ -42,8 +42,8 @@ class Rule(Protocol):
     def spikes(self, layer: Any, x_seq: Any, trace: Trace) -> Tensor | Currents:
         """The layer's output [t, B, ...] on t of the T steps, x_seq [t, B, ...]; called under no_grad.
 
-        The output may be a formula, see rbp.rate.currents. x_seq is a tensor; it may be a formula too for a
-        rule with `takes_currents = True`.
+        The output may be a formula, see rbp.rate.memory.currents. x_seq is a tensor; it may be a formula too
+        for a rule with `takes_currents = True`.
         """
         ...
 

@@ -10,11 +10,11 @@ from spikingjelly.activation_based import neuron as sj
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rbp.rate import compiled
-from rbp.rate.compact import pack, pack_counts, unpack, with_counts
-from rbp.rate.currents import Currents, empty_like
-from rbp.rate.scan import Neuron, State, Sums, scan
-from rbp.rate.traces import Trace
+from rbp.rate.memory import compiled
+from rbp.rate.memory.currents import Currents, empty_like
+from rbp.rate.memory.packing import pack, pack_counts, unpack, with_counts
+from rbp.rate.memory.traces import Trace
+from rbp.rate.neurons.scan import Neuron, State, Sums, scan
 
 
 class NeuronRule:

@@ -1,8 +1,8 @@
 """Which of SpikingJelly's neurons train in rate mode, and why the others do not.
 
-FAST has a scan of its own (rbp.rate.neurons). ELEMENTWISE and SEQUENCE get their eligibility by
-differentiating their own forward (rbp.rate.elementwise). REFUSED raise NoRuleError by name. A neuron that is
-in no list, a user's own, is one line away: `rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`, where
+FAST has a scan of its own (integrate_and_fire.py). ELEMENTWISE and SEQUENCE get their eligibility by
+differentiating their own forward (elementwise.py). REFUSED raise NoRuleError by name. A neuron that is in no
+list, a user's own, is one line away: `rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`, where
 MyNeuron treats each element by itself and emits 0 or 1.
 """
 
@@ -13,12 +13,12 @@ from typing import Any
 from spikingjelly.activation_based import base, layer, neuron
 from torch import Tensor, nn
 
-from rbp.rate.currents import Currents
-from rbp.rate.elementwise import ElementwiseNeuron, SequenceNeuron
 from rbp.rate.errors import NoRuleError
-from rbp.rate.neurons import IntegrateAndFireRule, NeuronRule
-from rbp.rate.rules import find_rule, register
-from rbp.rate.traces import Trace
+from rbp.rate.memory.currents import Currents
+from rbp.rate.memory.traces import Trace
+from rbp.rate.neurons.elementwise import ElementwiseNeuron, SequenceNeuron
+from rbp.rate.neurons.integrate_and_fire import IntegrateAndFireRule, NeuronRule
+from rbp.rate.rules.base import find_rule, register
 
 FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
 ELEMENTWISE = (

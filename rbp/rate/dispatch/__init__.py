@@ -1,0 +1,1 @@
+"""What a torch function or a layer does to a pair of spikes and rate."""

@@ -1,0 +1,1 @@
+"""Spiking neurons: their scan over time and the eligibility."""
