@@ -16,6 +16,7 @@ from rbp.rate.passes import bptt as plain
 from rbp.rate.passes import rate as onepass
 from rbp.rate.passes.patching import neurons_reset, stand_in
 from rbp.rate.passes.time_axis import as_sequence
+from rbp.rate.passes.weights import weights_read_once
 
 
 def forward(
@@ -68,7 +69,7 @@ def forward(
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
 
     def run(x_seq: Tensor) -> Tensor:
-        with neurons_reset(inner):
+        with neurons_reset(inner), weights_read_once(inner):
             if by_rate:
                 return _rate(inner, x_seq, step_mode, per_step, kernels, chunk)
             return _plain(inner, x_seq, step_mode, per_step)
