@@ -11,7 +11,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rbp.rate.errors import InputError
 from rbp.rate.memory import compiled
-from rbp.rate.neurons.supported import is_neuron, refusal
+from rbp.rate.neurons.memories import plain_neurons_at_rest
+from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
 from rbp.rate.passes import bptt as plain
 from rbp.rate.passes import rate as onepass
 from rbp.rate.passes.patching import neurons_reset, stand_in
@@ -69,7 +70,7 @@ def forward(
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
 
     def run(x_seq: Tensor) -> Tensor:
-        with neurons_reset(inner), weights_read_once(inner):
+        with neurons_reset(inner), plain_neurons_at_rest(inner, is_plain_neuron), weights_read_once(inner):
             if by_rate:
                 return _rate(inner, x_seq, step_mode, per_step, kernels, chunk)
             return _plain(inner, x_seq, step_mode, per_step)

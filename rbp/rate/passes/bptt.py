@@ -14,6 +14,8 @@ from rbp.rate.dispatch.carry import by_rule, takes_sequence
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.memory.traces import Run
+from rbp.rate.neurons.memories import over_steps
+from rbp.rate.neurons.supported import is_plain_neuron
 from rbp.rate.passes.patching import replaced, step_modes
 from rbp.rate.rules.base import fold_time
 from rbp.rate.rules.linear import DROPOUT, DropoutRule
@@ -73,6 +75,8 @@ def shows_time(net: nn.Module) -> bool:
 def _adapted(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None."""
     own = module.forward
+    if is_plain_neuron(module):
+        return lambda x: over_steps(own, x.unflatten(0, (run.steps, -1))).flatten(0, 1)
     if isinstance(module, base.MemoryModule):
         return lambda x, *args, **kwargs: _in_float32(own, x, *args, **kwargs)
     if isinstance(module, DROPOUT):
@@ -107,6 +111,7 @@ def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
 def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
     own = module.forward
+    plain = is_plain_neuron(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
@@ -117,13 +122,16 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
         (x,) = inputs
         x.check()
         assert x.spikes is not None
+        if plain:
+            return Pair(over_steps(own, x.spikes), None, run)
         if isinstance(module, base.MemoryModule):
             return Pair(_in_float32(own, x.spikes), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, run.trace(module)[0])
         return tree_map(lambda y: Pair(y, None, run), _folded(module, own, x.spikes))
 
-    return forward if next(module.children(), None) is None or isinstance(module, base.MemoryModule) else None
+    whole = plain or isinstance(module, base.MemoryModule) or next(module.children(), None) is None
+    return forward if whole else None
 
 
 def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:
