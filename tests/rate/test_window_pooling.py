@@ -37,6 +37,19 @@ def x_for(name: str, T: int) -> Tensor:
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize(
+    "pool", [nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)), nn.AdaptiveMaxPool3d((5, 3, 4))]
+)
+def test_images_without_an_axis_of_channels_are_pooled_as_torch_does(pool, step_mode):
+    """torch takes [B, C, H, W] for B channels of three places: so a network may pool images in the plane."""
+    how, x = {"step_mode": step_mode}, x_for("adaptive 2d", 4)
+    assert apart(lambda: After(pool, PLANE), x[:1], RATE | how, BPTT | how) < 1e-9
+    torch.manual_seed(0)
+    net = After(pool, PLANE)
+    torch.testing.assert_close(step(net, x, **RATE, **how)[0], step(net, x, **BPTT, **how)[0])
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", POOLS)
 def test_at_one_step_rate_is_bptt(name, step_mode):
     how = {"step_mode": step_mode}

@@ -56,19 +56,24 @@ class _WindowPoolRate(torch.autograd.Function):
 
 
 class WindowPoolRule:
-    """Max pooling by `pool(layer, x)`, which returns the maxima [B, C, ...] and their flat indices into the
-    places of x; `axes(layer, x)` tells the windows. Raises NoRuleError for a layer that returns indices."""
+    """Max pooling over the last `places` axes by `pool(layer, x)`, which returns the maxima [B, C, ...] and
+    their flat indices into the places of x; `axes(layer, x)` tells the windows. x may lack the channels.
+
+    Raises NoRuleError for a layer that returns indices.
+    """
 
     passes_bits = True
 
     def __init__(
-        self, pool: Callable[[Any, Tensor], tuple], axes: Callable[[Any, Tensor], list[Axis]]
+        self, places: int, pool: Callable[[Any, Tensor], tuple], axes: Callable[[Any, Tensor], list[Axis]]
     ) -> None:
-        self.pool, self.axes = pool, axes
+        self.places, self.pool, self.axes = places, pool, axes
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         if layer.return_indices:
             raise NoRuleError("max pooling that returns indices has none for a rate")
+        no_channels = x_seq.dim() == self.places + 2
+        x_seq = x_seq.unsqueeze(2) if no_channels else x_seq
         y_seq, at = fold_time(lambda x: self.pool(layer, x), x_seq)
         axes = self.axes(layer, x_seq[0])
         n_places = math.prod(axis.places for axis in axes)
@@ -80,12 +85,16 @@ class WindowPoolRule:
         for at_step in at:
             winner = _place_in_window(at_step, axes).unsqueeze(2)
             trace.state.scatter_add_(2, winner, one.expand(winner.shape))
+        y_seq = y_seq.squeeze(2) if no_channels else y_seq
         trace.average("value", y_seq)
         return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         value = trace.take("value").to(rate.dtype)
-        y = _WindowPoolRate.apply(rate, value, trace.state, trace.steps, self.axes(layer, rate))
+        no_channels = rate.dim() == self.places + 1
+        images = (rate.unsqueeze(1), value.unsqueeze(1)) if no_channels else (rate, value)
+        y = _WindowPoolRate.apply(*images, trace.state, trace.steps, self.axes(layer, images[0]))
+        y = y.squeeze(1) if no_channels else y
         of_spikes = counts_of(rate) is not None  # then so is the pooled rate
         return with_counts(y, pack_counts((value * trace.steps).round(), trace.steps) if of_spikes else None)
 
@@ -160,10 +169,10 @@ def _adaptive_axes(layer: Any, x: Tensor) -> list[Axis]:
     return axes
 
 
-MAX_POOL_3D = WindowPoolRule(_in_three_places, _three_axes)
-ADAPTIVE_1D = WindowPoolRule(_adaptive(F.adaptive_max_pool1d), _adaptive_axes)
-ADAPTIVE_2D = WindowPoolRule(_adaptive(F.adaptive_max_pool2d), _adaptive_axes)
-ADAPTIVE_3D = WindowPoolRule(_adaptive(F.adaptive_max_pool3d), _adaptive_axes)
+MAX_POOL_3D = WindowPoolRule(3, _in_three_places, _three_axes)
+ADAPTIVE_1D = WindowPoolRule(1, _adaptive(F.adaptive_max_pool1d), _adaptive_axes)
+ADAPTIVE_2D = WindowPoolRule(2, _adaptive(F.adaptive_max_pool2d), _adaptive_axes)
+ADAPTIVE_3D = WindowPoolRule(3, _adaptive(F.adaptive_max_pool3d), _adaptive_axes)
 
 register(MAX_POOL_3D, nn.MaxPool3d, sj.MaxPool3d)
 register(ADAPTIVE_1D, nn.AdaptiveMaxPool1d)
