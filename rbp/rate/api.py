@@ -11,13 +11,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.memory import compiled
-from rbp.rate.neurons.supported import is_neuron, refusal
+from rbp.rate.neurons.memories import plain_neurons_at_rest
+from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
 from rbp.rate.passes import bptt, rate
 from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes, neuron_modes
 from rbp.rate.passes.outputs import Called, Output
 from rbp.rate.passes.patching import neurons_reset, stand_in
 from rbp.rate.passes.probe import find_layout
 from rbp.rate.passes.time_first import as_sequence
+from rbp.rate.passes.weights import weights_read_once
 
 
 def forward(
@@ -87,7 +89,7 @@ def forward(
         _check_for_rate(inner, x, seen)
 
     def run(x: Tensor) -> Tensor:
-        with neurons_reset(inner):
+        with neurons_reset(inner), plain_neurons_at_rest(inner, is_plain_neuron), weights_read_once(inner):
             if by_rate:
                 return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
             return _by_bptt(called, x, T, seen, step_mode, per_step)

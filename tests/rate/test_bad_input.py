@@ -73,7 +73,7 @@ class TwoOutputs(nn.Module):
         (Compares(), "gt does not commute"),
         (Equals(), "eq.* does not commute"),
         (layer.SynapseFilter(), "keeps a state from step to step"),
-        (nn.MaxPool3d(2), "max_pool3d.* does not commute"),
+        (nn.LPPool2d(2, 2), "lp_pool2d.* does not commute"),
         (nn.InstanceNorm1d(1), "instance_norm does not commute"),
     ],
     ids=lambda v: type(v).__name__,

@@ -16,6 +16,8 @@ from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run
+from rbp.rate.neurons.memories import over_steps
+from rbp.rate.neurons.supported import is_plain_neuron
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import replaced, step_modes
@@ -92,6 +94,8 @@ def _watched(module: nn.Module, run: Run, layout: Layout) -> Forward | None:
 def _adapted(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None."""
     own = module.forward
+    if is_plain_neuron(module) and run.known_steps:
+        return lambda x: over_steps(own, x.unflatten(0, (run.steps, -1))).flatten(0, 1)
     if isinstance(module, base.MemoryModule):
         return lambda x, *args, **kwargs: _fire(module, own, run, x, *args, **kwargs)
     if isinstance(module, DROPOUT):
@@ -142,6 +146,8 @@ def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
 def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
+    plain, leaf = is_plain_neuron(module), next(module.children(), None) is None
+    by_step = not _is_library_layer(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
@@ -160,9 +166,28 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
             return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, run.trace(module)[0])
-        return tree_map(lambda y: Pair(y, None, run), _folded(module, own, x.spikes))
+        if plain:
+            return Pair(over_steps(own, x.spikes), None, run)
+        y = _step_by_step(own, x.spikes) if by_step else _folded(module, own, x.spikes)
+        return tree_map(lambda y: Pair(y, None, run), y)
 
-    return forward if next(module.children(), None) is None or neuron else None
+    return forward if leaf or neuron or plain else None
+
+
+def _is_library_layer(module: nn.Module) -> bool:
+    """Whether it is one of torch's layers, which treat each sample by itself and keep no state (but for batch
+    normalisation)."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
+    """A layer of the user's own: what it keeps from step to step, or mixes in a batch, is as in a loop."""
+    before, outputs = random_state(x_seq.device), []
+    for t, x in enumerate(x_seq):
+        if t:
+            set_random_state(before)
+        outputs.append(own(x))
+    return tree_map(lambda *ys: torch.stack(ys), *outputs)
 
 
 def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:
