@@ -82,6 +82,8 @@ def _seeing_time(call: Call) -> Any:
 
 def _with_plain_constants(call: Call) -> Call:
     """The call with a tensor for every pair that is the same at every step: its rate, with its graph."""
+    if call.func is tables.set_items:
+        return call  # into which a sequence may be written
     for place, pair in zip(call.places, call.pairs, strict=True):
         if pair.constant:
             call = call.replacing(place, pair.value)

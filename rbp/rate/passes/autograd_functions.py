@@ -16,6 +16,7 @@ import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
 from torch.nn.modules._functions import BackwardHookFunction
 from torch.utils._pytree import tree_map
+from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.memory.traces import Run
@@ -63,6 +64,13 @@ def _with_graph(arg: Tensor, carried: Tensor) -> Tensor:
     return Pair(arg.given, carried, arg.run, arg.time, arg.constant)
 
 
+def checkpointed(module: nn.Module, args: tuple, kwargs: dict, rate: bool) -> Any:
+    """A layer in a CheckpointWrapper (torch's, or SpikingJelly's memopt) on pairs, which its compression of
+    inputs does not know: run again in backward, in rate mode not even that."""
+    inner: Any = module._checkpoint_wrapped_module
+    return inner(*args, **kwargs) if rate else checkpoint(inner, *args, use_reentrant=False, **kwargs)
+
+
 def _no_generator(*_: Any, **__: Any) -> Iterator[None]:
     """Rate mode keeps nothing that grows with T, so nothing is run again for it."""
     yield
@@ -101,8 +109,12 @@ class _Again:
             self.run.calls, self.run.over = calls, True
 
     def generator(self, own: Callable) -> Callable:
-        def checkpoint(function: Callable, *args: Any, **kwargs: Any) -> Any:
-            return own(self.in_pass(function), *args, **kwargs)
+        def checkpoint(function: Callable, *args: Any, **kwargs: Any) -> Iterator[None]:
+            steps = own(self.in_pass(function), *args, **kwargs)
+            next(steps)
+            with self._noted():
+                yield
+            next(steps, None)
 
         return checkpoint
 

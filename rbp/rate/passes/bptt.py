@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from spikingjelly.activation_based import base
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 from torch.utils._pytree import tree_map
 
 from rbp.rate.dispatch.carry import by_rule, takes_sequence
@@ -19,7 +20,7 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run
 from rbp.rate.neurons.memories import over_steps
 from rbp.rate.neurons.supported import is_plain_neuron
-from rbp.rate.passes.autograd_functions import in_pass
+from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
@@ -175,6 +176,7 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
     plain, leaf = is_plain_neuron(module), next(module.children(), None) is None
+    wrapper = isinstance(module, CheckpointWrapper)
     by_step = not _is_library_layer(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
@@ -185,6 +187,8 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
             inputs = [constant_pair(args[0], Pair(args[0].expand(run.steps, *args[0].shape), None, run))]
         if not inputs:
             return own(*args, **kwargs)
+        if wrapper:
+            return checkpointed(module, args, kwargs, rate=False)
         if len(args) + len(kwargs) > 1 and not neuron:  # not a layer of one input: with pairs for tensors
             return own(*args, **kwargs)
         x = inputs[0]
@@ -199,7 +203,7 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
         y = _step_by_step(own, x.spikes) if by_step else _folded(module, own, x.spikes)
         return tree_map(lambda y: Pair(y, None, run), y)
 
-    return forward if leaf or neuron or plain else None
+    return forward if leaf or neuron or plain or wrapper else None
 
 
 def _is_library_layer(module: nn.Module) -> bool:

@@ -41,12 +41,14 @@ def own_state_refused(
         _put_back(before)
         raise
     written = _written(net, before)
-    if written and reads([(path, name) for path, _, name in written]):
-        _put_back(before)
+    if not written:
+        return
+    now = [(module, name, _of(module)[name]) for _, module, name in written]
+    _put_back(before)
+    if reads([(path, name) for path, _, name in written]):
         raise _refused(written)
-    for _, module, name in written:
-        now = _of(module)[name]
-        _put(module, name, tree_map(_as_tensor, now))
+    for module, name, value in now:
+        _put(module, name, tree_map(_as_tensor, value))
 
 
 def held(net: nn.Module) -> Held:

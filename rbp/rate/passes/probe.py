@@ -144,7 +144,9 @@ def _unclear(why: str) -> InputError:
 def _ghost(net: nn.Module) -> nn.Module:
     """A copy on the meta device, without the hooks that watch outputs and gradients."""
     memo: dict[int, Any] = {}
-    for tensor in (*net.parameters(), *net.buffers()):
+    kept = (leaf for module in net.modules() for leaf in tree_leaves(list(vars(module).values())))
+    attributes = (leaf for leaf in kept if isinstance(leaf, Tensor))  # with a graph, they cannot be copied
+    for tensor in (*net.parameters(), *net.buffers(), *attributes):
         empty = torch.empty_like(tensor, device="meta")
         is_parameter = isinstance(tensor, nn.Parameter)
         memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from spikingjelly.activation_based import base
 from torch import Tensor, nn
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
 from rbp.rate.dispatch.carry import by_rule, hide, show
 from rbp.rate.dispatch.in_place import constant_pair
@@ -23,7 +24,7 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run, is_constant
 from rbp.rate.neurons.integrate_and_fire import NeuronRule
 from rbp.rate.neurons.supported import refusal
-from rbp.rate.passes.autograd_functions import in_pass
+from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import SEQUENTIAL, replaced
@@ -168,6 +169,8 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
                 return own(*args, **kwargs)
             if rule is not None:
                 return _by_rule(rule, module, inputs, args, kwargs, run)
+            if isinstance(module, CheckpointWrapper):
+                return checkpointed(module, args, kwargs, rate=True)
             if why_not is not None:
                 raise NoRuleError(why_not)
             if isinstance(module, SEQUENTIAL) and inputs[0].run.shows and inputs[0].time is not None:

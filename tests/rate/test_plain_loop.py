@@ -1,0 +1,311 @@
+"""What a network's own code does in a step is what a plain loop over its steps does, or it is refused by
+name: state of its own, random draws, changes in place, branches, checkpoints, hooks of gradients."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from einops import rearrange
+from spikingjelly.activation_based import functional, layer, memopt, surrogate
+from timm.layers import DropPath
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from torchvision.ops import StochasticDepth
+
+import rbp
+from rbp.rate import InputError, NoRuleError
+from tests.support.networks import BPTT, MODES, RATE, distance, lif, step
+
+Change = Callable[[nn.Module, Tensor], Tensor]
+
+
+class Net(nn.Module):
+    """Linear, spiking, what is under test, linear: neurons and layers of torch, one step."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.l1, self.l2, self.drop = lif(v_threshold=0.3), lif(v_threshold=0.3), StochasticDepth(0.5, "row")
+        self.path, self.change = DropPath(0.5), change
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
+
+
+def inputs(T: int = 4, B: int = 5) -> Tensor:
+    return torch.rand(T, B, 6, generator=torch.Generator().manual_seed(1)).double() * 3
+
+
+def made(change: Change) -> nn.Module:
+    torch.manual_seed(0)
+    return Net(change).double()
+
+
+def plain_loop(net: nn.Module, x_seq: Tensor, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    """A loop over the steps with SpikingJelly alone, the random state put back before each."""
+    functional.reset_net(net)
+    functional.set_step_mode(net, "s")
+    net.zero_grad()
+    total: Any = 0.0
+    for x in x_seq:
+        torch.manual_seed(seed)
+        total = total + net(x)
+    y = total / len(x_seq)
+    nn.functional.cross_entropy(y, torch.arange(len(y)) % 3).backward()
+    functional.reset_net(net)
+    grads = {k: torch.zeros_like(p) if p.grad is None else p.grad.clone() for k, p in net.named_parameters()}
+    return y.detach(), grads
+
+
+def as_a_loop(change: Change, T: int, step_mode: str, train: bool = True) -> None:
+    """BPTT is the loop, rate mode has its output, and at T=1 its gradients."""
+    net, x = made(change).train(train), inputs(T)
+    y, wanted = plain_loop(copy.deepcopy(net), x)
+    z, gradients = step(copy.deepcopy(net), x, **BPTT, step_mode=step_mode)
+    torch.testing.assert_close(z, y)
+    assert distance(gradients, wanted) < 1e-9
+    z, gradients = step(copy.deepcopy(net), x, **RATE, step_mode=step_mode)
+    torch.testing.assert_close(z, y)
+    assert T > 1 or distance(gradients, wanted) < 1e-9
+
+
+def zeros_then_slices(net: nn.Module, x: Tensor) -> Tensor:
+    out = torch.zeros(x.shape[0], 8, dtype=x.dtype)
+    out[:, :4] = net.b(x)[:, :4]
+    out[:, 4:] = x[:, 4:]
+    return out
+
+
+def mask_of_zeros_like(net: nn.Module, x: Tensor) -> Tensor:
+    mask = torch.zeros_like(x)
+    mask[:, :5] = 1
+    return net.b(x * mask)
+
+
+def adds_to_zeros(net: nn.Module, x: Tensor) -> Tensor:
+    total = x.new_zeros(x.shape)
+    total += net.b(x)
+    same = total
+    total += x
+    return same
+
+
+def writes_a_number(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.b(x)
+    y[:, 0:2] = 0.5
+    return y
+
+
+def writes_by_mask(net: nn.Module, x: Tensor) -> Tensor:
+    y = net.b(x)
+    y[torch.arange(len(y)) % 2 == 0] = 0.25
+    return y
+
+
+IDIOMS: dict[str, Change] = {
+    "StochasticDepth": lambda net, x: x + net.drop(net.b(x)),
+    "DropPath": lambda net, x: x + net.path(net.b(x)),
+    "noise": lambda net, x: net.b(x) + torch.randn(8, dtype=x.dtype),
+    "noise like": lambda net, x: net.b(x) + 0.3 * torch.rand_like(x),
+    "two draws": lambda net, x: net.drop(net.b(x)) + nn.functional.dropout(x, 0.5),
+    "einops": lambda net, x: rearrange(
+        net.b(rearrange(x, "b (h c) -> (b h) c", c=8)), "(b h) c -> b (h c)", h=1
+    ),
+    "slices of zeros": zeros_then_slices,
+    "a mask of zeros_like": mask_of_zeros_like,
+    "+= into zeros": adds_to_zeros,
+    "a number into a slice": writes_a_number,
+    "a number by a mask": writes_by_mask,
+    "checkpoint": lambda net, x: checkpoint(net.b, x, use_reentrant=False),
+    "reentrant checkpoint": lambda net, x: checkpoint(net.b, x, use_reentrant=True),
+    "less the batch's mean": lambda net, x: net.b(x) - x.mean(0),
+}
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize("T", [1, 3, 4])
+@pytest.mark.parametrize("name", IDIOMS)
+def test_what_a_step_does_is_what_a_plain_loop_does(name: str, T: int, step_mode: str) -> None:
+    as_a_loop(IDIOMS[name], T, step_mode)
+
+
+class OwnNeuron(nn.Module):
+    """As in most papers' code: a state in an attribute, a surrogate of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Any = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = self.v * 0.5 + x
+        s = surrogate.sigmoid.apply(self.v - 0.5, 4.0)
+        self.v = self.v * (1 - s)
+        return s
+
+
+class LeakyReadout(nn.Module):
+    """A state that the network itself keeps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.l, self.mem = nn.Linear(6, 8), lif(v_threshold=0.3), 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.mem = 0.5 * self.mem + self.l(self.a(x))
+        return self.mem  # type: ignore[return-value]
+
+
+class Averages(nn.Module):
+    """A running mean in a buffer."""
+
+    firing: Tensor
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        self.a, self.l, self.in_place = nn.Linear(6, 8), lif(v_threshold=0.3), in_place
+        self.register_buffer("firing", torch.zeros(8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.l(self.a(x))
+        if self.in_place:
+            self.firing.mul_(0.9).add_(0.1 * x.detach().mean(0))
+        else:
+            self.firing = 0.9 * self.firing + 0.1 * x.detach().mean(0)
+        return x
+
+
+def test_a_neuron_of_ones_own_is_a_loop_in_bptt_and_named_in_rate_mode() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 8), lif(v_threshold=0.3), nn.Linear(8, 8), OwnNeuron()).double()
+    net[2].weight.data.abs_()
+    y, loop = torch.zeros(()), copy.deepcopy(net)
+    for x in inputs():
+        y = y + loop(x) / 4
+    assert y.max() > 0
+    for step_mode in ("m", "s"):
+        z = rbp.forward(copy.deepcopy(net), inputs(), **BPTT, step_mode=step_mode)
+        torch.testing.assert_close(z, y)
+        with pytest.raises(NoRuleError, match=r"3 \(.*OwnNeuron\).*register\(rbp.rate.ElementwiseNeuron\(\)"):
+            rbp.forward(net, inputs(), **RATE, step_mode=step_mode)
+        assert net[3].v == 0.0
+
+
+@pytest.mark.parametrize(("grad_mode", "step_mode"), [mode for mode in MODES if mode != ("bptt", "s")])
+@pytest.mark.parametrize("make", [LeakyReadout, lambda: Averages(False), lambda: Averages(True)])
+def test_state_of_ones_own_is_refused_but_step_by_step(make: Any, grad_mode: str, step_mode: str) -> None:
+    net = make()
+    before = net.state_dict()
+    with pytest.raises((InputError, NoRuleError), match=r"keep|kept|buffer.*step_mode='s'.*'bptt'"):
+        rbp.forward(net, inputs().float(), grad_mode=grad_mode, step_mode=step_mode)
+    assert getattr(net, "mem", 0.0) == 0.0
+    assert (
+        all(type(value) is Tensor for value in net.state_dict().values())
+        and net.state_dict().keys() == before.keys()
+    )
+
+
+def test_state_of_ones_own_is_as_in_a_loop_step_by_step() -> None:
+    torch.manual_seed(0)
+    net = LeakyReadout().double()
+    loop, y = copy.deepcopy(net), torch.zeros(())
+    for x in inputs():
+        y = y + loop(x) / 4
+    torch.testing.assert_close(rbp.forward(net, inputs(), **BPTT, step_mode="s"), y)
+
+
+@pytest.mark.parametrize(("grad_mode", "step_mode"), MODES)
+def test_what_a_network_only_leaves_behind_is_a_tensor(grad_mode: str, step_mode: str) -> None:
+    def notes(net: nn.Module, x: Tensor) -> Tensor:
+        net.spikes = x
+        return net.b(x)
+
+    net = made(notes)
+    rbp.forward(net, inputs(), grad_mode=grad_mode, step_mode=step_mode).sum().backward()
+    assert type(net.spikes) is Tensor and net.spikes.shape == (5, 8)
+
+
+@pytest.mark.parametrize("answer", ["bool", "item", "float"])
+def test_a_branch_on_values_that_differ_from_step_to_step_is_refused(answer: str) -> None:
+    def branches(net: nn.Module, x: Tensor) -> Tensor:
+        whole = x.sum() - 20
+        return (
+            net.b(x)
+            * {"bool": lambda: bool(whole > 0), "item": whole.item, "float": lambda: float(whole)}[answer]()
+        )
+
+    signs = torch.tensor([1.0, -1.0, 1.0, -1.0]).double().view(4, 1, 1)
+    with pytest.raises(NoRuleError, match="use step_mode='s'"):
+        rbp.forward(made(branches), signs * inputs(), **BPTT, step_mode="m")
+    with pytest.raises(NoRuleError, match="does not commute"):
+        rbp.forward(made(branches), signs * inputs(), **RATE, step_mode="m")
+
+
+@pytest.mark.parametrize("compress", [False, True])
+@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize(("grad_mode", "step_mode"), MODES)
+def test_spikingjellys_memopt_changes_nothing(
+    grad_mode: str, step_mode: str, wrapped: bool, compress: bool
+) -> None:
+    kinds: Any = layer if wrapped else nn
+    torch.manual_seed(0)
+    body = [kinds.Conv2d(2, 4, 3, padding=1), kinds.BatchNorm2d(4), lif(v_threshold=0.2)]
+    net = nn.Sequential(*body, kinds.Conv2d(4, 4, 3), lif(), kinds.Flatten(), kinds.Linear(144, 3)).double()
+    x = torch.rand(3, 2, 2, 8, 8).double() * 3
+    functional.set_step_mode(net, step_mode if wrapped else "s")
+    once = x if wrapped and step_mode == "m" else x[0]
+    light = memopt.optimize_memory(
+        copy.deepcopy(net), (kinds.Conv2d,), lambda net: net(once), level=1, compress=compress
+    )
+    light.load_state_dict(net.state_dict())
+    how = {"grad_mode": grad_mode, "step_mode": step_mode, "layout": "step"}
+    (y, wanted), (z, gradients) = step(net, x, **how), step(light, x, **how)
+    torch.testing.assert_close(z, y)
+    gradients = {k.replace("_checkpoint_wrapped_module.", ""): g for k, g in gradients.items()}
+    assert distance(gradients, wanted) < 1e-12
+
+
+def test_a_checkpoint_around_a_neuron_is_refused_step_by_step() -> None:
+    net = made(lambda net, x: checkpoint(net.l3, net.b(x), use_reentrant=False))
+    net.l3 = lif()
+    with pytest.raises(InputError, match=r"torch\.utils\.checkpoint around a neuron in step mode 's'"):
+        rbp.forward(net, inputs(), **BPTT, step_mode="s")
+
+
+@pytest.mark.parametrize(
+    ("grad_mode", "step_mode", "calls", "shape"),
+    [
+        ("bptt", "m", 1, (4, 5, 3)),
+        ("bptt", "s", 4, (5, 3)),
+        ("rate", "m", 1, (5, 3)),
+        ("rate", "s", 1, (5, 3)),
+    ],
+)
+def test_full_backward_hooks_fire(grad_mode: str, step_mode: str, calls: int, shape: tuple[int, ...]) -> None:
+    """With every step's gradient in BPTT, with the rate's in rate mode."""
+    net, seen = made(lambda net, x: net.b(x)), []
+    net.c.register_full_backward_hook(lambda module, given, got: seen.append(got[0]))
+    y = rbp.forward(net, inputs(), grad_mode=grad_mode, step_mode=step_mode)
+    y.sum().backward()
+    assert [tuple(g.shape) for g in seen] == [shape] * calls
+    share = 1.0 if grad_mode == "rate" else 0.25
+    torch.testing.assert_close(seen[0], torch.full(shape, share).double())
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_analog_layers_ahead_of_the_first_neuron_are_exact_on_a_static_image(step_mode: str) -> None:
+    def make() -> nn.Module:
+        stem = [nn.Conv2d(2, 4, 3), nn.ReLU(), nn.InstanceNorm2d(4), nn.Softmax(1)]
+        return nn.Sequential(*stem, nn.Conv2d(4, 4, 3), lif(v_threshold=0.2), nn.Flatten(), nn.Linear(64, 3))
+
+    torch.manual_seed(0)
+    net, x = make().double(), torch.rand(3, 2, 8, 8).double()
+    (y, wanted), (z, gradients) = (
+        step(net, x.expand(4, *x.shape), **how, step_mode=step_mode) for how in (BPTT, RATE)
+    )
+    torch.testing.assert_close(z, y)
+    assert distance(gradients, wanted) < 1e-9  # one spiking layer and a linear one: nothing is approximated
+    moving = torch.rand(4, 3, 2, 8, 8).double()
+    with pytest.raises(NoRuleError, match=r"1 \(.*ReLU\): relu does not commute"):
+        rbp.forward(net, moving, **RATE, step_mode=step_mode)
