@@ -7,9 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from einops import rearrange
 from spikingjelly.activation_based import functional, layer, memopt, surrogate
-from timm.layers import DropPath
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
@@ -17,6 +15,9 @@ from torchvision.ops import StochasticDepth
 import rbp
 from rbp.rate import InputError, NoRuleError
 from tests.support.networks import BPTT, MODES, RATE, distance, lif, step
+
+rearrange = pytest.importorskip("einops").rearrange
+DropPath = pytest.importorskip("timm.layers").DropPath
 
 Change = Callable[[nn.Module, Tensor], Tensor]
 
