@@ -1,8 +1,8 @@
 """SpikingJelly's own models in each layout and step mode that they have, against their plain run.
 
 Every one of them runs in both gradient modes and step modes: those written for step mode m alone, the first
-list, do s on sequences of one step. Only an image that the network repeats itself has no step mode s. Sizes are
-the smallest that construct; thresholds are low, so that every neuron layer fires.
+list, do s on sequences of one step. Only an image that the network repeats itself has no step mode s. Sizes
+are the smallest that construct; thresholds are low, so that every neuron layer fires.
 """
 
 from collections.abc import Callable

@@ -53,12 +53,12 @@ ENDS = ("steps", "mean", "mean before head", "sum", "last", "reduce")
 
 
 def node(kind: str, step_mode: str) -> nn.Module:
-    how: dict[str, Any] = {"v_threshold": 0.3, "detach_reset": True, "step_mode": step_mode}
+    how: dict[str, Any] = {"v_threshold": 0.2, "detach_reset": True, "step_mode": step_mode}
     how["surrogate_function"] = surrogate.Sigmoid(4.0)
     if kind == "if":
         return neuron.IFNode(**how)
     if kind == "plif":
-        return neuron.ParametricLIFNode(init_tau=1.6, v_reset=None, **how)
+        return neuron.ParametricLIFNode(init_tau=1.6, decay_input=False, v_reset=None, **how)
     reset = None if kind == "lif soft" else 0.0
     return neuron.LIFNode(tau=1.6, decay_input=False, v_reset=reset, **how)
 
