@@ -168,6 +168,14 @@ def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name, grad_mo
         torch.testing.assert_close(rbp.forward(net, x, T=T, grad_mode=grad_mode), truth.y)
 
 
+@pytest.mark.parametrize("name", TRANSFORMERS)
+def test_without_layout_step_mode_s_is_sequences_of_one_step(name):
+    net, x = lively(TRANSFORMERS[name], 3, "TB")
+    truth = Truth(net, x, "TB", "s")
+    for grad_mode in ("bptt", "rate"):
+        torch.testing.assert_close(rbp.forward(net, x, step_mode="s", grad_mode=grad_mode), truth.y)
+
+
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", ["step", "TB"])
 @pytest.mark.parametrize("name", WRAPPERS)

@@ -96,10 +96,13 @@ class Base(nn.Module):
             return layer.SeqToANNContainer(*layers)
         return nn.Sequential(*layers)
 
-    def folded(self, module: nn.Module, x: Tensor) -> Tensor:
+    def folded(self, module: nn.Module, x: Tensor, *, entry: bool = False) -> Tensor:
+        """entry: of the network's own input, which lies in memory as it was made."""
         fold = self.plan.fold
         if self.plan.layout == "step" or fold in ("own container", "SeqToANNContainer"):
             return module(x)
+        if entry and fold == "view":
+            return self.unfold(module(x.view(-1, *x.shape[2:])), *x.shape[:2])
         return self.unfold(module(self.fold(x)), *x.shape[:2])
 
     def fold(self, x: Tensor) -> Tensor:
@@ -222,8 +225,8 @@ class Composed(Base):
                 self.repeated(self.still(x)) if self.plan.late else self.folded(self.stem, self.repeated(x))
             )
         if self.plan.layout not in ("step", self.plan.inside):
-            x = self.moved(x)
-        return self.folded(self.stem, x)
+            return self.folded(self.stem, self.moved(x))
+        return self.folded(self.stem, x, entry=True)
 
     def moved(self, x: Tensor) -> Tensor:
         if self.plan.enter == "permute":
