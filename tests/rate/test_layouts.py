@@ -159,12 +159,9 @@ def test_a_layout_that_is_not_clear_is_asked_for(make, grad_mode):
     assert snapshot(net) == before
 
 
-@pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
-@pytest.mark.parametrize("layout", ["TB", "BT"])
-def test_said_it_is_clear(layout, T, B):
-    net, x = made(EitherWay, T, B)
-    if layout == "BT" and B == T:
-        return  # the network takes it for time first
+@pytest.mark.parametrize("layout, B", [("TB", 4), ("TB", 3), ("BT", 4)])
+def test_said_it_is_clear(layout, B):
+    net, x = made(EitherWay, 3, B)
     Truth(net, x, layout).holds(net, x, one_step=False, layout=layout)
 
 
@@ -208,7 +205,6 @@ def test_T_is_what_the_network_repeats(kind, grad_mode):
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("layout", ["TB", "BT"])
 def test_T_is_checked_against_a_sequence(layout, grad_mode):
-    net = nn.Sequential(nn.Conv2d(2, 4, 1), lif(), nn.Flatten(2), nn.Linear(64, 5))
     plan = Plan(layout, norm="none")
     net, x = Composed(plan, 3).double(), torch.randn(3, 2, *SHAPE, dtype=torch.float64)
     with pytest.raises(InputError, match=r"T=4.*3 steps"):
@@ -218,7 +214,7 @@ def test_T_is_checked_against_a_sequence(layout, grad_mode):
 # --- step modes ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [k for k in TB_OR_BT])
+@pytest.mark.parametrize("kind", TB_OR_BT)
 def test_step_mode_s_is_sequences_of_one_step(kind):
     layout, make = TB_OR_BT[kind]
     net, x = made(make)
@@ -375,7 +371,6 @@ def test_per_step_in_either_step_mode(grad_mode, step_mode):
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 def test_a_time_mean_of_its_own_is_none_of_a_step(grad_mode):
     """mean(0) of one step [B, K] is the batch's."""
-    torch.manual_seed(0)
     net, x = made(lambda: MeanOfSmall("s"))
     before = snapshot(net)
     for layout in ("step", None):
@@ -397,8 +392,7 @@ class Returns(nn.Module):
         self.net, self.returned = net, returned
 
     def forward(self, x: Tensor) -> object:
-        y = self.net(x)
-        return self.returned(y)
+        return self.returned(self.net(x))
 
 
 RETURNED = [
@@ -471,10 +465,6 @@ def test_kwargs_are_handed_on_at_every_call(kind, layout):
     for step_mode in "m" if own == "static" else "ms":
         twin = made(lambda: Scaled(Small()))[0] if kind == "one step" and step_mode == "m" else None
         truth = Truth(net, x, own, step_mode, twin, **kwargs)
-        if own == "TB":
-            functional.set_step_mode(net, "m")
-        elif own == "step":
-            functional.set_step_mode(net, "s")
         assert not torch.allclose(truth.y, rbp.forward(net, x, layout=own, step_mode=step_mode))
         said = None if layout is None else own
         truth.holds(net, x, one_step=False, layout=said, step_mode=step_mode, kwargs=kwargs)

@@ -134,7 +134,6 @@ def lively(model: Model, T: int, layout: str) -> tuple[nn.Module, Tensor]:
 def holds(model: Model, layout: str, step_mode: str, T: int) -> None:
     net, x = lively(model, T, layout)
     truth = Truth(net, x, layout, step_mode)
-    functional.set_step_mode(net, "s" if layout == "step" else "m")
     assert all(rate > 0 for rate in truth.firing.values()) and min(truth.firing.values()) < 1
     truth.holds(net, x, one_step=T == 1, layout=layout, step_mode=step_mode)
 
@@ -182,7 +181,6 @@ def test_without_layout_step_mode_s_is_sequences_of_one_step(name):
 def test_without_layout_wrappers_run_in_the_step_mode_asked_for(name, layout, grad_mode, step_mode):
     net, x = lively(WRAPPERS[name], 3, layout)
     truth = Truth(net, x, layout, step_mode)
-    functional.set_step_mode(net, "s" if layout == "step" else "m")
     y = rbp.forward(net, x, grad_mode=grad_mode, step_mode=step_mode)
     torch.testing.assert_close(y, truth.y)
 

@@ -26,6 +26,7 @@ def plain(net: nn.Module, x: Tensor, layout: str, step_mode: str = "m", **kwargs
     the network is of its wrappers.
     """
     functional.reset_net(net)
+    modes = {m: m.step_mode for m in net.modules() if hasattr(m, "step_mode")}
     if layout == "step":
         functional.set_step_mode(net, step_mode)
     if step_mode == "m" or layout == "static":
@@ -36,6 +37,8 @@ def plain(net: nn.Module, x: Tensor, layout: str, step_mode: str = "m", **kwargs
         steps = (as_seen(x[t : t + 1], layout) for t in range(len(x)))
         y = torch.stack([_mean(net(x_t, **kwargs), layout) for x_t in steps]).mean(0)
     functional.reset_net(net)
+    for module, mode in modes.items():
+        module.step_mode = mode
     return y
 
 
