@@ -321,7 +321,7 @@ def test_a_network_that_goes_through_time_itself_has_no_rate(layout, make):
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("make", [Loops, LoopsOverImage])
 def test_a_network_that_goes_through_time_itself_is_none_of_single_steps(make, grad_mode, step_mode):
-    """Neurons in step mode s and torch's layers are one step's: an error of rbp's, or of the network's own."""
+    """With neurons in step mode s it is taken for one of steps: an error of rbp's, or of its own."""
     net, x = made(make)
     before = snapshot(net)
     with pytest.raises((InputError, NoRuleError, RuntimeError)):
