@@ -45,7 +45,8 @@ def made(plan: Plan, T: int, B: int, seed: int):
     """The network, its twin with time first (of a network of single steps), and x_seq."""
     torch.manual_seed(seed)
     net = Composed(plan, T).double()
-    twin = Composed(plan._replace(layout="TB", inside="TB"), T).double() if plan.layout == "step" else None
+    same = plan._replace(layout="TB", inside="TB", fold="flatten")
+    twin = Composed(same, T).double() if plan.layout == "step" else None
     return net, twin, torch.randn(T, B, *SHAPE, dtype=torch.float64) * 2
 
 
