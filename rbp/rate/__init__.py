@@ -8,9 +8,9 @@ What trains in rate mode, with torch's layers and SpikingJelly's wrappers of the
   pooling, Dropout, Flatten, Identity, padding, Upsample, PixelShuffle; sums, cat, reshapes, slices, products
   with what is constant in time, in the network's own forward;
 - by the method: BatchNorm1d/2d/3d (rbp.rate.rules.batchnorm), SyncBatchNorm (rbp.rate.rules.sync_batchnorm);
-- with the exact rate and a gradient whose distance from BPTT's is documented: MaxPool1d/2d
-  (rbp.rate.rules.pooling), GroupNorm, LayerNorm (rbp.rate.rules.norms), products of two spiking tensors such
-  as attention's (rbp.rate.dispatch.tables);
+- with the exact rate and a gradient whose distance from BPTT's is documented: MaxPool1d/2d/3d and
+  AdaptiveMaxPool1d/2d/3d (rbp.rate.rules.pooling, window_pooling), GroupNorm, LayerNorm
+  (rbp.rate.rules.norms), products of two spiking tensors such as attention's (rbp.rate.dispatch.tables);
 - neurons: see rbp.rate.neurons.supported;
 - anything else by a rule of one's own: see rbp.rate.rules.base.
 """
@@ -23,7 +23,7 @@ from rbp.rate.memory.traces import Trace
 from rbp.rate.neurons import supported  # noqa: F401
 from rbp.rate.neurons.elementwise import ElementwiseNeuron
 from rbp.rate.passes.distributed import data_parallel
-from rbp.rate.rules import batchnorm, linear, norms, pooling, sync_batchnorm  # noqa: F401
+from rbp.rate.rules import batchnorm, linear, norms, pooling, sync_batchnorm, window_pooling  # noqa: F401
 from rbp.rate.rules.base import Exact, Rule, register
 from rbp.rate.rules.linear import CommutingRule
 from rbp.rate.verify import Verification, verify

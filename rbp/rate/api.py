@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.rate.errors import InputError
+from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.memory import compiled
-from rbp.rate.neurons.supported import is_neuron, refusal
-from rbp.rate.passes import bptt as plain
-from rbp.rate.passes import rate as onepass
+from rbp.rate.neurons.memories import plain_neurons_at_rest
+from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
+from rbp.rate.passes import bptt, rate
+from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes, neuron_modes
+from rbp.rate.passes.outputs import Called, Output
 from rbp.rate.passes.patching import neurons_reset, stand_in
-from rbp.rate.passes.time_axis import as_sequence
+from rbp.rate.passes.probe import find_layout
+from rbp.rate.passes.time_first import as_sequence
+from rbp.rate.passes.weights import weights_read_once
 
 
 def forward(
@@ -26,6 +30,9 @@ def forward(
     grad_mode: str = "rate",
     T: int | None = None,
     per_step: bool = False,
+    layout: str | None = None,
+    output: Output = None,
+    kwargs: Mapping[str, Any] | None = None,
     kernels: str = "auto",
     chunk: int | None = None,
 ) -> Tensor:
@@ -33,14 +40,23 @@ def forward(
 
     Args:
         net: any module of torch layers (or SpikingJelly's wrappers) and SpikingJelly neurons; it may be
-            wrapped in DistributedDataParallel. Made of torch layers alone, it sees single steps, [B, ...];
-            with SpikingJelly's wrappers it sees [T, B, ...] in step mode m.
-        x_seq: [T, B, ...], time first; `x.expand(T, *x.shape)` for a static image, which is not copied.
+            wrapped in DistributedDataParallel.
+        x_seq: [T, B, ...], time first; `x.expand(T, *x.shape)` for a static image, which is not copied. For
+            layout "static" the image itself, [B, ...].
         step_mode: "m", T steps at once (batch normalisation over time and batch), or "s", one by one.
         grad_mode: "bptt" or "rate".
         T: with a static batch x [B, ...] in place of x_seq: the number of steps to show it for; with x_seq,
-            what its length must be (how the two are told apart: rbp.rate.passes.time_axis.as_sequence).
+            what its length must be (how the two are told apart: rbp.rate.passes.time_first.as_sequence).
         per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
+        layout: what the network sees of time. "step": it maps one step, [B, ...], to [B, K]; one of torch's
+            layers sees no more in step mode m, one with SpikingJelly's wrappers then sees [T, B, ...]. "TB":
+            it maps [T, B, ...] to [T, B, K], or to [B, K] by its own mean over time; "BT": the same with
+            [B, T, ...], which the engine turns; "static": it takes an image and repeats it T times itself.
+            With these three no layer's step mode is touched; in step mode s the network gets sequences of one
+            step (with "static" an error). None: found out, for certain or with an error that asks.
+        output: which tensor of a tuple or dict that the network returns: a number, a name, or a function of
+            what is returned.
+        kwargs: handed on to the network at every call.
         kernels: in rate mode, "plain" (torch's own, one after another), "compiled" (the neurons' scan fused
             by torch.compile, tens of seconds for a network's first step; where it cannot, a warning and
             plain) or "auto": compiled on a GPU, plain on a CPU.
@@ -60,20 +76,55 @@ def forward(
         NoRuleError: rate mode met a layer, neuron or operation that it has no rule for; names its path.
     """
     _check_net(net)
+    _check_modes(step_mode, grad_mode, layout)
     _check_numbers(x_seq, T, chunk)
-    inner = net.module if isinstance(net, DistributedDataParallel) else net
-    x_seq = as_sequence(inner, x_seq, T)
-    _check(inner, x_seq, step_mode, grad_mode)
     _check_kernels(kernels)
+    inner = net.module if isinstance(net, DistributedDataParallel) else net
+    called = Called(inner, output, kwargs)
+    seen, x = _as_seen(inner, x_seq, T, layout, called.kwargs)
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
+    _check_input(x, seen, step_mode, per_step)
+    check_modes(inner, seen)
+    if grad_mode == "rate":
+        _check_for_rate(inner, x, seen)
 
-    def run(x_seq: Tensor) -> Tensor:
-        with neurons_reset(inner):
+    def run(x: Tensor) -> Tensor:
+        with neurons_reset(inner), plain_neurons_at_rest(inner, is_plain_neuron), weights_read_once(inner):
             if by_rate:
-                return _rate(inner, x_seq, step_mode, per_step, kernels, chunk)
-            return _plain(inner, x_seq, step_mode, per_step)
+                return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
+            return _by_bptt(called, x, T, seen, step_mode, per_step)
 
-    return _once(net, run, x_seq) if isinstance(net, DistributedDataParallel) else run(x_seq)
+    return _once(net, run, x) if isinstance(net, DistributedDataParallel) else run(x)
+
+
+def _as_seen(
+    net: nn.Module, x: Tensor, T: int | None, layout: str | None, kwargs: Mapping[str, Any]
+) -> tuple[Layout, Tensor]:
+    """The layout, and the input as a sequence [T, B, ...], or an image where the network repeats it."""
+    seen, is_sequence = (Layout(layout), None) if layout is not None else find_layout(net, x, T, kwargs)
+    if seen.name == "static":
+        return seen, x
+    if is_sequence is False and T is not None:
+        return seen, x.expand(T, *x.shape)
+    return seen, x if is_sequence else as_sequence(net, x, T)
+
+
+def _by_rate(
+    called: Called, x: Tensor, T: int | None, layout: Layout, step_mode: str, how: rate.Settings
+) -> Tensor:
+    if layout.name == "static":
+        return rate.static(called, x, T, layout, how)
+    run = rate.multi_step if step_mode == "m" else rate.single_steps
+    return run(called, x, layout, how)
+
+
+def _by_bptt(
+    called: Called, x: Tensor, T: int | None, layout: Layout, step_mode: str, per_step: bool
+) -> Tensor:
+    if layout.name == "static":
+        return bptt.as_written(called, x, T, x.shape[0], layout, per_step)
+    run = bptt.multi_step if step_mode == "m" else bptt.single_steps
+    return run(called, x, layout, per_step)
 
 
 class _Whole(nn.Module):
@@ -93,25 +144,6 @@ def _once(net: DistributedDataParallel, run: Callable[[Tensor], Tensor], x_seq: 
         return net(x_seq)
 
 
-def _rate(
-    net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool, kernels: str, chunk: int | None
-) -> Tensor:
-    if step_mode == "m":
-        y_seq, rate = onepass.multi_step(net, x_seq, per_step, kernels, chunk)
-    else:
-        y_seq, rate = onepass.single_steps(net, x_seq, per_step, kernels)
-    return rate if y_seq is None else y_seq + (rate - rate.detach())
-
-
-def _plain(net: nn.Module, x_seq: Tensor, step_mode: str, per_step: bool) -> Tensor:
-    if step_mode == "s":
-        return plain.single_steps(net, x_seq, per_step)
-    y_seq, mean = plain.multi_step(net, x_seq)
-    if per_step and y_seq is None:
-        raise InputError(plain.NO_STEPS)
-    return y_seq if per_step and y_seq is not None else mean
-
-
 def _check_net(net: nn.Module) -> None:
     if isinstance(net, nn.DataParallel):
         raise InputError(
@@ -119,17 +151,26 @@ def _check_net(net: nn.Module) -> None:
         )
 
 
-def _check(net: nn.Module, x_seq: Tensor, step_mode: str, grad_mode: str) -> None:
+def _check_modes(step_mode: Any, grad_mode: Any, layout: Any) -> None:
     if step_mode not in ("m", "s"):
         raise InputError(f"step_mode={step_mode!r}: 'm' (T steps at once) or 's' (one by one)")
     if grad_mode not in ("bptt", "rate"):
         raise InputError(f"grad_mode={grad_mode!r}: 'bptt' or 'rate'")
-    if x_seq.dim() < 2 or x_seq.numel() == 0:
-        raise InputError(
-            f"x_seq has shape {tuple(x_seq.shape)}: [T, B, ...] with T and B of 1 or more is needed"
-        )
-    if grad_mode == "rate":
-        _check_for_rate(net, x_seq)
+    if layout is not None and layout not in LAYOUTS:
+        raise InputError(f"layout={layout!r}: one of {', '.join(repr(name) for name in LAYOUTS)}, or None")
+
+
+def _check_input(x: Tensor, layout: Layout, step_mode: str, per_step: bool) -> None:
+    if layout.name == "static":
+        if step_mode == "s":
+            raise InputError(
+                "step_mode='s' with layout 'static': the network repeats its input itself, so there are no "
+                "single steps to give it; use step_mode='m'"
+            )
+        if x.dim() < 1 or x.numel() == 0:
+            raise InputError(f"x has shape {tuple(x.shape)}: an image [B, ...] with B of 1 or more is needed")
+    elif x.dim() < 2 or x.numel() == 0:
+        raise InputError(f"x_seq has shape {tuple(x.shape)}: [T, B, ...] with T and B of 1 or more is needed")
 
 
 def _check_numbers(x_seq: Any, T: Any, chunk: Any) -> None:
@@ -149,14 +190,20 @@ def _check_kernels(kernels: str) -> None:
         raise InputError(f"kernels={kernels!r}: one of {', '.join(repr(k) for k in compiled.CHOICES)}")
 
 
-def _check_for_rate(net: nn.Module, x_seq: Tensor) -> None:
+def _check_for_rate(net: nn.Module, x: Tensor, layout: Layout) -> None:
     if hasattr(net, "_orig_mod"):
         raise InputError("net is compiled by torch.compile, which hides its layers: pass the network itself")
-    if not x_seq.is_floating_point():
-        raise InputError(f"x_seq is of {x_seq.dtype}: a rate is a mean, which takes floating-point values")
+    if not x.is_floating_point():
+        raise InputError(f"x_seq is of {x.dtype}: a rate is a mean, which takes floating-point values")
     neurons = [(path, m) for path, m in net.named_modules() if is_neuron(m)]
     if not neurons:
         raise InputError("net has no spiking neurons (SpikingJelly's), so there is no rate to propagate")
     for path, module in neurons:
         if (why := refusal(module)) is not None:
-            raise onepass.no_rule(path, module, why)
+            raise rate.no_rule(path, module, why)
+    if layout.name != "step" and neuron_modes(net) == {"s"}:
+        raise NoRuleError(
+            "the network's neurons are in step mode 's': it goes through the time steps itself, which leaves "
+            "rate mode no rate. Use grad_mode='bptt', or write it for all steps at once, with "
+            "functional.set_step_mode(net, 'm')"
+        )

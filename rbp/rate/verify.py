@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
 from rbp.rate.api import forward
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.passes.bptt import one_tensor
+from rbp.rate.passes.layout import Layout
+from rbp.rate.passes.outputs import Called, steps_and_mean
 from rbp.rate.passes.patching import neurons_reset, step_modes
+from rbp.rate.passes.probe import find_layout
 from rbp.rate.rules.linear import DROPOUT
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]
@@ -52,22 +53,27 @@ class Verification:
         return "\n".join([*lines, "ok" if self.ok else f"not equal to {self.tolerance:g}"])
 
 
-def verify(net: nn.Module, x: Tensor, *, T: int = 4, tolerance: float = 1e-4) -> Verification:
+def verify(
+    net: nn.Module, x: Tensor, *, T: int = 4, tolerance: float = 1e-4, layout: str | None = None
+) -> Verification:
     """Run net over T steps of x as its authors would, and by `rbp.forward` in both gradient modes.
 
     Args:
-        net: a network that maps one time step, [B, ...] to [B, K]. It is copied, and stays as it is; dropout
-            is off in the copy, as its masks would differ.
+        net: a network as `rbp.forward` takes it. It is copied, and stays as it is; dropout is off in the
+            copy, as its masks would differ.
         x: a batch [B, ...], shown at every step, on the device of net.
         T: steps for the outputs; gradients are compared at T=1, where BPTT and rate mode are the same.
         tolerance: up to which relative distances count as equal; float32 wants some 1e-4.
+        layout: what the network sees of time, see `rbp.forward`. With "static" T is the network's own, and
+            its gradients are compared at that T, where rate mode's are an approximation.
 
     Raises:
         InputError, NoRuleError: as `rbp.forward`, where it cannot run the network at all.
     """
     if not isinstance(x, Tensor) or x.dim() < 1 or x.numel() == 0:
         raise InputError("x: a batch [B, ...] with at least one value is needed")
-    runs: dict[str, Run] = {"own": _own, "bptt": _by_engine("bptt"), "rate": _by_engine("rate")}
+    seen = Layout(layout) if layout is not None else find_layout(net, x, T, {}).layout
+    runs: dict[str, Run] = {"own": _own_run(seen), **{m: _by_engine(m, seen) for m in ("bptt", "rate")}}
     outputs, means = {}, {}
     for name, run in runs.items():
         outputs[name], means[name] = _watched(_copy(net), x, T, run)
@@ -90,15 +96,31 @@ def _copy(net: nn.Module) -> nn.Module:
     return net
 
 
-def _own(net: nn.Module, x: Tensor, steps: int) -> Tensor:
-    """One step after another, with SpikingJelly alone."""
-    with neurons_reset(net), step_modes(net, "s"):
-        functional.reset_net(net)
-        return torch.stack([one_tensor(net(x)) for _ in range(steps)]).mean(0)
+def _own_run(layout: Layout) -> Run:
+    """With SpikingJelly alone: one step after another, or as the network is written for all of them."""
+
+    def single_steps(net: nn.Module, x: Tensor, steps: int) -> Tensor:
+        with neurons_reset(net), step_modes(net, "s"):
+            return torch.stack([Called(net, None, None)(x) for _ in range(steps)]).mean(0)
+
+    def at_once(net: nn.Module, x: Tensor, steps: int) -> Tensor:
+        with neurons_reset(net):
+            if layout.name == "static":
+                y = Called(net, None, None)(x)
+                return y.mean(0) if y.dim() > 2 else y
+            x_seq = x.expand(steps, *x.shape)
+            y = Called(net, None, None)(layout.seen_by_network(x_seq))
+            return steps_and_mean(y, steps, len(x), False, layout.time_dim)
+
+    return single_steps if layout.name == "step" else at_once
 
 
-def _by_engine(grad_mode: str) -> Run:
-    return lambda net, x, steps: forward(net, x, T=steps, step_mode="s", grad_mode=grad_mode)
+def _by_engine(grad_mode: str, layout: Layout) -> Run:
+    how: dict[str, Any] = {"grad_mode": grad_mode, "layout": layout.name}
+    if layout.name == "static":
+        return lambda net, x, steps: forward(net, x, **how)
+    mode = "s" if layout.name == "step" else "m"
+    return lambda net, x, steps: forward(net, x.expand(steps, *x.shape), step_mode=mode, **how)
 
 
 def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, dict[str, Tensor]]:

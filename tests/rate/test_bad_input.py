@@ -26,12 +26,6 @@ class Equals(nn.Module):
         return x * (x == 0)
 
 
-class Writes(nn.Module):
-    def forward(self, x):
-        x[:, 0] = 0
-        return x
-
-
 class MeanOverTime(nn.Module):
     """Written for [T, B, ...], with a time mean of its own before its head."""
 
@@ -52,22 +46,6 @@ class SumOverTime(MeanOverTime):
 class Cuts(MeanOverTime):
     def forward(self, x):
         return self.head(self.lif(self.fc(x[..., 0, 0, :])))[1:]
-
-
-class Transposes(MeanOverTime):
-    def forward(self, x):
-        return self.lif(self.fc(x.transpose(0, 1))).transpose(0, 1)
-
-
-class LastStep(MeanOverTime):
-    def forward(self, x):
-        return self.head(self.lif(self.fc(x))[-1])
-
-
-@pytest.mark.parametrize("net", [Transposes, LastStep])
-def test_an_operation_on_the_time_axis_is_refused(net):
-    with pytest.raises(NoRuleError, match=r"the network \(.*(transpose|__getitem__).* the time axis"):
-        rbp.forward(net(), frames())
 
 
 @pytest.mark.parametrize("net", [MeanOverTime, SumOverTime])
@@ -92,11 +70,10 @@ class TwoOutputs(nn.Module):
         (nn.ReLU(inplace=True), "relu_? does not commute"),
         (nn.Softmax(dim=1), "softmax does not commute"),
         (Squares(), "pow.* does not commute"),
-        (Compares(), "__gt__ does not commute"),
-        (Equals(), "__eq__ does not commute"),
-        (Writes(), "__setitem__ does not commute"),
+        (Compares(), "gt does not commute"),
+        (Equals(), "eq.* does not commute"),
         (layer.SynapseFilter(), "keeps a state from step to step"),
-        (nn.MaxPool3d(2), "max_pool3d.* does not commute"),
+        (nn.LPPool2d(2, 2), "lp_pool2d.* does not commute"),
         (nn.InstanceNorm1d(1), "instance_norm does not commute"),
     ],
     ids=lambda v: type(v).__name__,
@@ -120,12 +97,17 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
         (small, frames().long(), {}, "int64"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(128, 5)), frames(), {}, "no spiking neurons"),
         (lambda: nn.DataParallel(small()), frames(), {}, "DataParallel.*DistributedDataParallel"),
-        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), {}, "returned tuple"),
-        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT, "returned tuple"),
-        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT | {"step_mode": "s"}, "returned tuple"),
+        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), {}, "returned a tuple of 2"),
+        (lambda: nn.Sequential(small(), TwoOutputs()), frames(), BPTT, "returned a tuple of 2"),
+        (
+            lambda: nn.Sequential(small(), TwoOutputs()),
+            frames(),
+            BPTT | {"step_mode": "s"},
+            "returned a tuple of 2",
+        ),
         (lambda: torch.compile(small()), frames(), {}, "compiled by torch.compile"),
         (lambda: layer.MultiStepContainer(small()), frames(), {"step_mode": "s"}, "all time steps at once"),
-        (lambda: Cuts(), frames(), BPTT, r"returned shape \(2, 4, 5\): \[T=3, B=4, ...\] is needed"),
+        (lambda: Cuts(), frames(), BPTT, r"returned shape \(2, 4, 5\): \[T=3, B=4, K\] is needed"),
         (
             lambda: MeanOverTime(),
             frames(),

@@ -199,11 +199,8 @@ MIXES: dict[str, Change] = {
     "cumsum": lambda net, x: x.cumsum(0),
     "flip": lambda net, x: x.flip(0),
     "roll": lambda net, x: x.roll(1, 0),
-    "cat": siamese,
     "chunk": lambda net, x: x.chunk(2, 0)[0],
-    "unbind": lambda net, x: torch.stack(x.unbind(0)),
     "index_select": lambda net, x: x.index_select(0, torch.tensor([1, 0, 2, 3])),
-    "transpose": lambda net, x: x.transpose(0, 1),
 }
 
 
@@ -214,6 +211,9 @@ def test_what_mixes_the_time_steps_is_refused_also_where_the_sizes_agree(name: s
 
 
 APART: dict[str, Change] = {
+    "two folded batches and back": siamese,
+    "steps taken and stacked": lambda net, x: torch.stack(x.unbind(0)),
+    "time elsewhere and back": lambda net, x: (x.transpose(0, 1) * 2).transpose(0, 1),
     "cumsum over channels": lambda net, x: x.cumsum(2) * 0.5,
     "flip of places": lambda net, x: x.flip(3, 4),
     "halves of the channels": lambda net, x: torch.cat(x.chunk(2, 2)[::-1], 2),

@@ -113,8 +113,55 @@ def test_a_learnt_width_of_the_surrogate_is_refused_by_name() -> None:
         gradients(network(lif), 2, "m", "rate")
 
 
-def test_a_learnt_setting_per_channel_is_refused_by_name() -> None:
-    lif = neuron.LIFNode(surrogate_function=surrogate.ATan())
-    lif.v_threshold = nn.Parameter(torch.ones(8))
-    with pytest.raises(NoRuleError, match=r"parameter v_threshold of shape \(8,\) is no scalar"):
-        gradients(network(lif), 2, "m", "rate")
+@pytest.mark.parametrize("T", [1, 4])
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize(("kind", "name", "value"), LEARNT, ids=lambda v: getattr(v, "__name__", str(v)))
+def test_a_learnt_setting_per_channel_gets_its_gradient(
+    kind: type[nn.Module], name: str, value: float, step_mode: str, T: int
+) -> None:
+    lif = kind(surrogate_function=surrogate.ATan())
+    setattr(lif, name, nn.Parameter(value + torch.linspace(-0.05, 0.05, 8)))
+    net = network(lif)
+    (y, rate), (z, bptt) = (gradients(net, T, step_mode, mode) for mode in ("rate", "bptt"))
+    torch.testing.assert_close(y, z)
+    assert bptt["1." + name].abs().min() > 1e-6
+    torch.testing.assert_close(rate["1." + name], bptt["1." + name], rtol=1e-9, atol=1e-12)
+
+
+class Leaky(neuron.SimpleBaseNode):
+    """A user's neuron with a leak per channel, element or image."""
+
+    def __init__(self, leak: Tensor) -> None:
+        super().__init__(surrogate_function=surrogate.ATan())
+        self.leak = nn.Parameter(leak)
+
+    def neuronal_charge(self, x: Tensor) -> None:
+        self.v = self.v * self.leak.sigmoid() + x
+
+
+rbp.rate.register(rbp.rate.ElementwiseNeuron(), Leaky)
+
+
+def images(leak: Tensor) -> nn.Module:
+    torch.manual_seed(0)
+    body = [nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 5, 1), Leaky(leak), nn.Flatten(), nn.Linear(30, 3)]
+    return nn.Sequential(*body).double()
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (5, 1, 1), (1, 5, 1, 1), (5, 2, 3), (2, 1), (4, 1, 1, 1)])
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_a_leak_of_any_shape_that_broadcasts_gets_its_gradient(
+    shape: tuple[int, ...], step_mode: str
+) -> None:
+    net = images(torch.randn(shape, generator=torch.Generator().manual_seed(3)))
+    (y, rate), (z, bptt) = (gradients(net, 4, step_mode, mode) for mode in ("rate", "bptt"))
+    torch.testing.assert_close(y, z)
+    assert rate["2.leak"].shape == shape and bptt["2.leak"].abs().max() > 1e-3
+    torch.testing.assert_close(rate["2.leak"], bptt["2.leak"], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1), (2, 3, 1), (1, 4, 5, 1, 1)])
+def test_a_leak_of_another_shape_is_refused_with_the_shapes_that_would_do(shape: tuple[int, ...]) -> None:
+    says = r"for 2 .*leak of shape .* against its input \(4, 5, 2, 3\).*\(5, 1, 1\), .*\(5, 2, 3\)"
+    with pytest.raises(NoRuleError, match=says):
+        gradients(images(torch.zeros(shape)), 2, "m", "rate")

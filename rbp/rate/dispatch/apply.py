@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
@@ -10,12 +9,13 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_leaves, tree_map
 
-from rbp.rate.dispatch import tables as functions
+from rbp.rate.dispatch import in_place, seen_time, tables
+from rbp.rate.dispatch.call import Call
 from rbp.rate.dispatch.carry import by_rule
 from rbp.rate.dispatch.functional import AS_LAYER, DROPOUTS
-from rbp.rate.dispatch.mixing import keeps_steps_apart
+from rbp.rate.dispatch.join import join
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import held_if_long
@@ -25,146 +25,158 @@ from rbp.rate.memory.traces import is_constant
 from rbp.rate.rules.base import Exact, fold_time
 
 
-class Call:
-    """A function's call, with the places of the pairs among its arguments."""
-
-    def __init__(self, func: Callable, args: tuple, kwargs: dict) -> None:
-        self.func, self.args, self.kwargs = func, args, kwargs
-        self.leaves, self.spec = tree_flatten((args, kwargs), is_leaf=lambda leaf: isinstance(leaf, Pair))
-        self.places = [i for i, leaf in enumerate(self.leaves) if isinstance(leaf, Pair)]
-        self.pairs: list[Pair] = [self.leaves[i] for i in self.places]
-
-    def __call__(self, *tensors: Tensor) -> Any:
-        """The function, with tensors in place of the pairs."""
-        leaves = list(self.leaves)
-        for i, tensor in zip(self.places, tensors, strict=True):
-            leaves[i] = tensor
-        args, kwargs = tree_unflatten(leaves, self.spec)
-        return self.func(*args, **kwargs)
-
-    @property
-    def form(self) -> tuple | None:
-        """What tells it from calls of another form; None where it has tensors among its arguments."""
-        others = [leaf for i, leaf in enumerate(self.leaves) if i not in self.places]
-        if any(isinstance(leaf, Tensor) for leaf in others):
-            return None
-        return self.func, str(self.spec), tuple(self.places), repr(others)
-
-    @property
-    def of_one(self) -> bool:
-        """Whether the first argument is the only pair."""
-        return len(self.pairs) == 1 and bool(self.args) and isinstance(self.args[0], Pair)
-
-
 def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
     """func with pairs among its arguments.
 
-    Raises NoRuleError in rate mode for a func that has no rule and does not commute with the time mean.
+    Raises NoRuleError in rate mode for a func that has no rule and does not commute with the time mean, and
+    in BPTT for one that answers with something else than a tensor, not the same at every step.
     """
+    if func.__name__ == "__get__":
+        return _property(func.__self__.__name__, args[0])  # type: ignore[attr-defined]
     call = Call(func, args, kwargs)
     first = call.pairs[0]
-    if functions.asks(func, args, kwargs):
+    if tables.asks(func, args, kwargs):
         return func(first.looks, *args[1:], **kwargs)
+    if func in tables.ON_GRAPH:
+        return func(first.carries, *args[1:], **kwargs)
     for pair in call.pairs:
         pair.check()
-    if (plain := functions.out_of_place(func)) is not None:
-        return _in_place(args[0], apply(plain, args, kwargs))
+    if func is Tensor.__setitem__:
+        return in_place.write(call, *args)
+    if (plain := tables.out_of_place(func)) is not None:
+        return in_place.take_over(args[0], apply(plain, args, kwargs))
+    if func in tables.FRESH:
+        return _fresh(func, first, args, kwargs)
     if func in AS_LAYER and call.of_one and (first.run.rate or func in DROPOUTS):
         rule, layer = AS_LAYER[func]
         return by_rule(rule, layer(*args[1:], **kwargs), first, first.run.trace(func)[0])
-    if first.run.rate:
-        _check(call)
-        if func is torch.add and not kwargs and len(call.pairs) == len(args) == 2 and _stays_open(call.pairs):
-            return _open_sum(*call.pairs)
-    if first.shown and (mean := _over_time(call)) is not None:
-        return mean
+    return _by_kind(call, first)
+
+
+Pair.apply = apply
+
+
+def _by_kind(call: Call, first: Pair) -> Any:
+    if first.time is not None:
+        return _seeing_time(call)
+    if not first.run.rate:
+        return _on_both(call)
+    if all(pair.constant for pair in call.pairs):
+        return _constant(call, first)
+    if call.func in tables.SUM_OF_TWO and _stays_open(call):
+        return _open_sum(*call.pairs)
+    call = _with_plain_constants(call)
+    _check(call)
     return _on_both(call)
 
 
-def _over_time(call: Call) -> Tensor | None:
-    """The time mean or sum that a network takes itself of a sequence [T, B, ...]: from there on the rate, [B,
-    ...], is a tensor like any other. None for other calls."""
-    pair = call.pairs[0]
-    if call.func not in functions.MEANS | functions.SUMS or pair.rate is None or pair.rate.shape[0] != 1:
-        return None
-    if not functions.over_first_axis(call.args[1:], call.kwargs):
-        return None
-    return pair.rate[0] if call.func in functions.MEANS else pair.rate[0] * pair.run.steps
+def _seeing_time(call: Call) -> Any:
+    call = seen_time.with_pairs_for_sequences(call)
+    if (taken := seen_time.taken_away(call)) is not None:
+        return taken
+    _check(call)
+    if call.func in tables.SUM_OF_TWO and _stays_open(call):
+        return _open_sum(*call.pairs)
+    return seen_time.on_both(call)
 
 
-def _in_place(target: Any, result: Any) -> Any:
-    """Let every name of the pair target see the result, as with a tensor."""
-    if not isinstance(target, Pair):
-        raise NoRuleError("a tensor without a time axis cannot take a spiking one in place")
-    target.written_to(result)
-    return target
+def _with_plain_constants(call: Call) -> Call:
+    """The call with a tensor for every pair that is the same at every step: its rate, with its graph."""
+    for place, pair in zip(call.places, call.pairs, strict=True):
+        if pair.constant:
+            call = call.replacing(place, pair.value)
+    return call
+
+
+def _property(name: str, pair: Pair) -> Any:
+    if name in tables.PROPERTIES:
+        return apply(tables.PROPERTIES[name], (pair,), {})
+    return getattr(pair.looks, name)
+
+
+def _fresh(func: Callable, like: Pair, args: tuple, kwargs: dict) -> Any:
+    """zeros_like and its kin: the same at every step, and may be written to."""
+    looks = like.looks
+    y = func(looks, *args[1:], **kwargs)
+    if like.time is not None or kwargs.get("requires_grad"):
+        return y
+    return in_place.constant_pair(y, like)
+
+
+def _constant(call: Call, first: Pair) -> Any:
+    """Any function of what is the same at every step: the time mean is its value, its gradient its own."""
+    if first.rate is not None:
+        y = call(*(pair.rate for pair in call.pairs))
+    else:
+        with torch.no_grad():
+            y = call(*(pair.value for pair in call.pairs))
+    return tree_map(lambda leaf: _as_constant(leaf, first, call), y)
+
+
+def _as_constant(y: Any, first: Pair, call: Call) -> Any:
+    if not isinstance(y, Tensor):
+        return y
+    pair = in_place.constant_pair(y, first)
+    in_place.note_views(pair, call.pairs)
+    return pair
 
 
 def _check(call: Call) -> None:
     pair_is_first = bool(call.args) and isinstance(call.args[0], Pair)
-    if functions.commutes(call.func, call.kwargs, len(call.pairs), pair_is_first):
+    if tables.commutes(call.func, call.kwargs, len(call.pairs), pair_is_first):
         return
-    if call.func in functions.PRODUCTS and len(call.pairs) == 2:
+    if call.func in tables.PRODUCTS and len(call.pairs) == 2:
         return
-    name = functions.name_of(call.func)
+    name = tables.name_of(call.func)
     of = f" of {len(call.pairs)} spiking tensors" if len(call.pairs) > 1 else ""
     raise NoRuleError(f"{name}{of} does not commute with the time mean")
 
 
-def _stays_open(pairs: list[Pair]) -> bool:
+def _stays_open(call: Call) -> bool:
     """Whether the sum of two sequences, one of them a formula still, can be one as well."""
-    if any(pair.rate is None or pair.given is None for pair in pairs):
+    pairs = call.pairs
+    if call.kwargs or not len(pairs) == len(call.args) == 2:
         return False
-    if any(pair.shown != pairs[0].shown or (pair.shown and pair.rate.shape[0] != 1) for pair in pairs):  # type: ignore[union-attr]
+    if any(p.rate is None or p.given is None for p in pairs):
         return False
-    a, b = (pair.looks.shape for pair in pairs)
-    return a == b and any(isinstance(pair.given, Currents) for pair in pairs)
+    if pairs[0].time != pairs[1].time or (pairs[0].time is not None and pairs[0].rate.shape[0] != 1):  # type: ignore[union-attr]
+        return False
+    return pairs[0].shape == pairs[1].shape and any(isinstance(pair.given, Currents) for pair in pairs)
 
 
 def _open_sum(a: Pair, b: Pair) -> Pair:
     """The sum of two pairs (a residual block's, on its way to a neuron), its sequence a formula."""
     assert a.rate is not None and b.rate is not None
     total = a.currents + b.currents
-    return Pair(held_if_long(total), a.rate + b.rate, a.run, a.shown)
+    return Pair(held_if_long(total), a.rate + b.rate, a.run, a.time)
 
 
 def _on_both(call: Call) -> Any:
     """On the spikes of every step, without a graph where there is a rate to carry it; and on the rate."""
-    first = call.pairs[0]
-    exact = first.run.rate and len(call.pairs) > 1 and call.func in functions.PRODUCTS
-    trace = first.run.trace(call.func)[0] if exact else None
+    first, run = call.pairs[0], call.pairs[0].run
+    exact = run.rate and len(call.pairs) > 1 and call.func in tables.PRODUCTS
+    trace = run.trace(call.func)[0] if exact else None
     spikes = rate = None
-    if (run := first.run).chunk is not None and not (exact or first.shown) and _varying(call.pairs):
-        rate = call(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
+    if run.chunk is not None and not exact and not all(pair.constant for pair in call.pairs):
+        rate = call(*(p.rate for p in call.pairs))
         if isinstance(rate, Tensor):
             sources = [pair.currents for pair in call.pairs]  # as they are now: a pair may be written to
             later = Later(rate, run.steps, run.chunk, lambda steps: _of(call, sources, steps))
             return Pair(Currents([Term(later)]), rate, run)
-    if first.shown and not exact:
-        _check_time_axis(call)
     if first.given is not None:
-        with torch.no_grad() if first.run.rate else nullcontext():
-            seqs = [p.spikes for p in call.pairs]
-            spikes = call(*seqs) if first.shown else over_time(call, *seqs)  # type: ignore[arg-type]
+        with torch.no_grad() if run.rate else nullcontext():
+            spikes = over_time(call, *(p.spikes for p in call.pairs))  # type: ignore[arg-type]
         if trace is not None:
-            trace.average("value", _by_step(spikes, first))
+            trace.average("value", spikes)
     if first.rate is not None:
-        rate = _for_one_step(call)(*(p.rate for p in call.pairs))  # type: ignore[arg-type]
+        rate = call(*(p.rate for p in call.pairs))
         rate = rate if trace is None else Exact.apply(rate, trace.take("value"))
-    return _join(spikes, rate, call)
-
-
-def _varying(pairs: list[Pair]) -> bool:
-    return not all(pair.currents.constant for pair in pairs)
+    return join(spikes, rate, call)
 
 
 def _of(call: Call, sources: list[Currents], steps: slice) -> Tensor:
     """Some steps of a call's result."""
     return over_time(call, *(currents.at(steps).written_out() for currents in sources))
-
-
-def _by_step(spikes: Tensor, like: Pair) -> Tensor:
-    return spikes.unflatten(0, (like.run.steps, -1)) if like.shown else spikes
 
 
 def over_time(call: Call, *seqs: Tensor) -> Any:
@@ -176,82 +188,28 @@ def over_time(call: Call, *seqs: Tensor) -> Any:
     if all(is_constant(s) for s in seqs):
         steps = seqs[0].shape[0]
         return tree_map(lambda y: _expanded(y, steps), call(*(s[0] for s in seqs)))
-    if functions.commutes(call.func, call.kwargs, len(seqs), True) or call.func in functions.PRODUCTS:
+    if tables.commutes(call.func, call.kwargs, len(seqs), True) or call.func in tables.PRODUCTS:
         return torch.vmap(call)(*seqs)
     if call.func in AS_LAYER and call.of_one:
         return fold_time(call, seqs[0])
     steps_out = [call(*step) for step in zip(*seqs, strict=True)]
-    return tree_map(lambda *ys: torch.stack(ys) if isinstance(ys[0], Tensor) else ys[0], *steps_out)
+    return tree_map(lambda *ys: _together(call, ys), *steps_out)
 
 
 def _expanded(y: Any, steps: int) -> Any:
     return y.expand(steps, *y.shape) if isinstance(y, Tensor) else y
 
 
-def _for_one_step(call: Call) -> Call:
-    """The call, where it names the size T*n of the leading axis, with the n that the rate has there."""
-    pair = call.pairs[0]
-    if not pair.shown or not call.of_one:
-        return call
-    if call.func in functions.SIZED:
-        sizes = call.args[1:] or tuple(call.kwargs.values())
-        sizes = tuple(sizes[0]) if len(sizes) == 1 and not isinstance(sizes[0], int) else sizes
-        return Call(call.func, (pair, _leading(sizes, pair.run.steps)), {})
-    if call.func is Tensor.unflatten and call.args[1:2] == (0,):
-        return Call(call.func, (pair, 0, _leading(tuple(call.args[2]), pair.run.steps)), {})
-    return call
-
-
-def _leading(sizes: tuple, steps: int) -> tuple:
-    if sizes[0] == -1:
-        return sizes
-    if sizes[0] % steps:
-        raise NoRuleError(f"a leading axis of {sizes[0]} does not hold the {steps} time steps")
-    return (sizes[0] // steps, *sizes[1:])
-
-
-def _check_time_axis(call: Call) -> None:
-    """Raise NoRuleError where a call on sequences that show time does not leave the steps apart."""
-    form = call.form
-    if form is None and call.func not in functions.CHOOSING:
-        return  # computes with a tensor: sizes tell
-    likes = [pair.looks for pair in call.pairs]
-    if not keeps_steps_apart(call, _for_one_step(call), form, likes, call.pairs[0].run.steps):
-        raise _moves_time(call.func)
-
-
-def _moves_time(func: Callable) -> NoRuleError:
-    name = functions.name_of(func)
-    return NoRuleError(f"{name} moves, mixes, cuts or takes away the time axis, which must stay the first")
-
-
-def _join(spikes: Any, rate: Any, call: Call) -> Any:
-    """Pairs from a call's results on spikes and on rates; lists and tuples keep their form."""
-    like, func = call.pairs[0], call.func
-    some, spec = tree_flatten(rate if spikes is None else spikes)
-    if not all(isinstance(leaf, Tensor) for leaf in some):
-        return rate if spikes is None else spikes  # a size or a flag, not a tensor
-    nothing = [None] * len(some)
-    all_spikes = nothing if spikes is None else some
-    all_rates = nothing if rate is None else tree_flatten(rate)[0]
-    pairs = [Pair(s, r, like.run, like.shown) for s, r in zip(all_spikes, all_rates, strict=True)]
-    if like.shown:
-        _check_time_leads(pairs, func)
-    for pair in pairs:
-        pair.bases = tuple(ref for p in call.pairs if _shares(p, pair) for ref in (*p.bases, weakref.ref(p)))
-    return tree_unflatten(pairs, spec)
-
-
-def _shares(pair: Pair, result: Pair) -> bool:
-    """Whether the result is a view of the pair."""
-    a, b = (p.rate if p.given is None else p.given for p in (pair, result))
-    both = isinstance(a, Tensor) and isinstance(b, Tensor)
-    return both and a.untyped_storage().data_ptr() == b.untyped_storage().data_ptr()  # type: ignore[union-attr]
-
-
-def _check_time_leads(pairs: list[Pair], func: Callable) -> None:
-    for pair in pairs:
-        assert pair.spikes is not None and pair.rate is not None
-        lead, n = pair.spikes.shape[:1], pair.rate.shape[:1]
-        if not lead or lead[0] != n[0] * pair.run.steps or pair.spikes.shape[1:] != pair.rate.shape[1:]:
-            raise _moves_time(func)
+def _together(call: Call, ys: tuple) -> Any:
+    """The steps' results as one; what is no tensor must be the same at every step."""
+    name = tables.name_of(call.func)
+    if not isinstance(ys[0], Tensor):
+        if any(y != ys[0] for y in tree_leaves(ys)):
+            raise NoRuleError(
+                f"{name} answers with numbers that differ from step to step, for a branch or a sum of the "
+                "network's own: use step_mode='s'"
+            )
+        return ys[0]
+    if any(y.shape != ys[0].shape for y in ys):
+        raise NoRuleError(f"{name} has results of different shapes at different steps: use step_mode='s'")
+    return torch.stack(ys)

@@ -7,48 +7,100 @@ from typing import Any
 
 import torch
 from spikingjelly.activation_based import base
-from torch import Tensor
+from torch import Tensor, nn
 
-from rbp.rate.dispatch.pair import Pair
+from rbp.rate.dispatch.pair import Pair, TimeAxis
+from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import by_chunks
 from rbp.rate.memory.packing import counts_of, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Rule
 
+# Layers that see the last axes of a tensor only: how many. Time may be any axis before these.
+_LAST_AXES = {nn.Linear: lambda layer: 1, nn.LayerNorm: lambda layer: len(layer.normalized_shape)}
+
 
 def hide(pair: Pair, sequence: bool) -> Pair:
     """The pair as rules want it: spikes [T, B, ...], rate [B, ...].
 
-    sequence: whether what is shown is [T, B, ...]; else the leading axis is time and batch in one (for a
-    layer that works on other axes, as a linear one on the last, either will do).
+    sequence: whether the layer sees [T, B, ...]; else time is part of the batch, or an axis that the layer
+    does not see.
+
+    Raises NoRuleError where the layer sees a sequence and time is not the first axis alone.
     """
-    if not pair.shown:
+    time = pair.time
+    if sequence:
+        return _as_sequence(pair)
+    if time is None:
         return pair
-    assert pair.rate is not None
-    if sequence and pair.rate.shape[0] == 1:
-        return Pair(pair.given, with_counts(pair.rate[0], counts_of(pair.rate)), pair.run)
     assert pair.spikes is not None
-    return Pair(pair.spikes.unflatten(0, (pair.run.steps, -1)), pair.rate, pair.run)
+    spikes = steps_first(pair.spikes, time, pair.run.seen)
+    return Pair(spikes, pair.rate, pair.run, constant=pair.constant)
 
 
 def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
     """Undo hide."""
-    if not like.shown:
+    if sequence and like.time is None:
+        return _with_one_step(pair)
+    if like.time is None:
         return pair
-    assert pair.given is not None and pair.rate is not None and like.rate is not None
-    if sequence and like.rate.shape[0] == 1:
+    if sequence:
+        assert pair.rate is not None
         rate = with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
-        return Pair(pair.given, rate, pair.run, shown=True)
+        return Pair(pair.given, rate, pair.run, like.time, pair.constant)
     assert pair.spikes is not None
-    return Pair(pair.spikes.flatten(0, 1), pair.rate, pair.run, shown=True)
+    spikes = steps_in_place(pair.spikes, like.time, like.shape[like.time.dim])
+    return Pair(spikes, pair.rate, pair.run, like.time, pair.constant)
+
+
+def steps_first(x: Tensor, time: TimeAxis, steps: int) -> Tensor:
+    """What shows time, as [T, ...], the axis of time holding what is left of it."""
+    dim, inner = time
+    if dim == 0 and x.shape[0] == steps * inner:
+        return x.unflatten(0, (steps, inner))
+    parts = x.unflatten(dim, (-1, steps, inner)).movedim(dim + 1, 0)
+    return parts.flatten(dim + 1, dim + 2)
+
+
+def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
+    """Undo steps_first; size: of the axis that holds time."""
+    dim, inner = time
+    if dim == 0 and size == x.shape[0] * inner:
+        return x.flatten(0, 1)
+    return x.unflatten(dim + 1, (-1, inner)).movedim(0, dim + 1).flatten(dim, dim + 2)
+
+
+def _as_sequence(pair: Pair) -> Pair:
+    steps = pair.run.seen
+    alone = pair.time == TimeAxis() or pair.time is None
+    if not alone or pair.shape[0] != steps:
+        folded = "with time folded into it" if pair.time and pair.time.inner > 1 else "which is not time"
+        raise NoRuleError(
+            f"it takes time first, [T, B, ...] with T={steps}, and is given {tuple(pair.shape)}, whose first "
+            f"axis is of another size or {folded}"
+        )
+    rate = None if pair.rate is None else with_counts(pair.rate[0], counts_of(pair.rate))
+    if pair.time is not None:
+        return Pair(pair.given, rate, pair.run, constant=pair.constant)
+    spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, shown as [1, B, ...]
+    return Pair(spikes, rate, pair.run, constant=pair.constant)
+
+
+def _with_one_step(pair: Pair) -> Pair:
+    spikes = None if pair.spikes is None else pair.spikes.unsqueeze(1)
+    rate = None if pair.rate is None else with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
+    return Pair(spikes, rate, pair.run, constant=pair.constant)
 
 
 def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     """The layer's output: spikes without a graph, and the rate with one."""
     x.check()
-    sequence = takes_sequence(layer, x.looks) if x.shown else False
+    sequence = takes_sequence(layer, x)
+    _check_time(layer, x, sequence)
     hidden = hide(x, sequence)
-    varies = hasattr(rule, "binary") or x.run.chunk is None or not hidden.currents.constant  # neurons' do
+    emits = hasattr(rule, "binary")  # a neuron's output varies, even for a constant input
+    constant = hidden.constant and not emits
+    varies = emits or x.run.chunk is None or not hidden.currents.constant
     if x.run.chunk is not None and varies:
         assert hidden.rate is not None
         currents = by_chunks(rule, layer, hidden.currents, hidden.rate, trace, x.run.chunk)
@@ -60,16 +112,35 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
             spikes = rule.spikes(layer, source, trace)
     if hidden.rate is not None:
         rate = rule.rate(layer, hidden.rate, trace)
-    return show(Pair(spikes, rate, x.run), x, sequence)
+    return show(Pair(spikes, rate, x.run, constant=constant), x, sequence)
 
 
-def takes_sequence(layer: Any, shown: Tensor | None) -> bool:
-    """Whether a layer of a network that shows the time axis works on [T, B, ...] and not on [T*B, ...].
+def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
+    """Whether a layer works on [T, B, ...] and not on [B, ...] or [T*B, ...].
 
-    SpikingJelly's wrappers and neurons do. A SyncBatchNorm may stand for SpikingJelly's BatchNorm, which
-    `convert_sync_batchnorm` replaces by it, or for torch's: the place of its channels tells.
+    SpikingJelly's wrappers and neurons do in step mode m. A SyncBatchNorm may stand for SpikingJelly's
+    BatchNorm, which `convert_sync_batchnorm` replaces by it, or for torch's: the place of its channels tells.
     """
+    if isinstance(x, Pair) and not x.run.shows:
+        return False
     channels = getattr(layer, "num_features", None)
-    if isinstance(layer, torch.nn.SyncBatchNorm) and shown is not None and shown.dim() > 2:
-        return shown.shape[2] == channels
-    return isinstance(layer, base.StepModule)
+    if isinstance(layer, nn.SyncBatchNorm) and x.dim() > 2:
+        return x.shape[2] == channels and getattr(x, "time", None) in (None, TimeAxis())
+    return isinstance(layer, base.StepModule) and layer.step_mode == "m"
+
+
+def _check_time(layer: Any, x: Pair, sequence: bool) -> None:
+    """Raise NoRuleError where a layer would mix what shows time."""
+    if sequence or x.time is None:
+        return
+    if isinstance(layer, base.MemoryModule):
+        raise NoRuleError(
+            "it is in step mode 's', and given all steps at once: set it to 'm', as in "
+            "functional.set_step_mode(net, 'm')"
+        )
+    last = next((axes(layer) for kind, axes in _LAST_AXES.items() if isinstance(layer, kind)), None)
+    free = x.dim() - last if last is not None else 1
+    if x.time.dim >= free and not isinstance(layer, nn.Dropout):
+        raise NoRuleError(
+            f"it is given {tuple(x.shape)} with time as axis {x.time.dim}, where it does not see a batch"
+        )

@@ -15,6 +15,7 @@ from rbp.rate.rules.batchnorm import BatchNormRule
 from rbp.rate.rules.linear import AveragePoolRule, DropoutRule
 from rbp.rate.rules.norms import GroupNormRule, LayerNormRule
 from rbp.rate.rules.pooling import MaxPoolRule
+from rbp.rate.rules.window_pooling import ADAPTIVE_1D, ADAPTIVE_2D, ADAPTIVE_3D, MAX_POOL_3D
 
 
 def _dropout(kind: type[nn.Module]) -> Callable[..., nn.Module]:
@@ -75,6 +76,10 @@ AVERAGES: dict[Callable, Callable[..., Any]] = {
 AS_LAYER: dict[Callable, tuple[Rule, Callable[..., Any]]] = {
     **dict.fromkeys((torch.max_pool1d, F.max_pool1d), (MaxPoolRule(1), _max_pool(nn.MaxPool1d))),
     **dict.fromkeys((torch.max_pool2d, F.max_pool2d), (MaxPoolRule(2), _max_pool(nn.MaxPool2d))),
+    **dict.fromkeys((torch.max_pool3d, F.max_pool3d), (MAX_POOL_3D, _max_pool(nn.MaxPool3d))),
+    F.adaptive_max_pool1d: (ADAPTIVE_1D, nn.AdaptiveMaxPool1d),
+    F.adaptive_max_pool2d: (ADAPTIVE_2D, nn.AdaptiveMaxPool2d),
+    F.adaptive_max_pool3d: (ADAPTIVE_3D, nn.AdaptiveMaxPool3d),
     **{f: (AveragePoolRule(), layer) for f, layer in AVERAGES.items()},
     F.layer_norm: (LayerNormRule(), _layer_norm),
     F.group_norm: (GroupNormRule(), _group_norm),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -25,12 +26,13 @@ LINEAR = members(
     *("repeat_interleave", "mean", "sum", "cumsum", "pad", "unfold", "fold", "interpolate", "upsample"),
     *("avg_pool1d", "avg_pool2d", "avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d"),
     *("adaptive_avg_pool3d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
-    *("zeros_like", "ones_like", "full_like", "type"),
+    *("type", "__radd__", "__rsub__", "where"),
 )
 # Commute with it in one pair, the other arguments being constant in time.
 LINEAR_IN_ONE = members(
     *("mul", "multiply", "matmul", "bmm", "mm", "baddbmm", "linear", "conv1d", "conv2d", "conv3d"),
     *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "masked_fill", "einsum", "__rmatmul__"),
+    *("__rmul__", "addmm", "addbmm"),
 )
 # The same, where the pair is the first argument (divided, not dividing; indexed, not the index).
 LINEAR_IN_FIRST = members("div", "divide", "true_divide", "__getitem__", "index_select", "gather")
@@ -46,14 +48,29 @@ PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm", "einsum")
 # Ask about a step's shape or kind; their answer is the same at every step.
 QUERIES = members(
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
-    *("is_complex", "element_size", "get_device", "type", "__len__", "new_zeros", "new_ones", "new_full"),
+    *("is_complex", "element_size", "get_device", "type", "__len__", "new_tensor"),
+    *("empty_like", "rand_like", "randn_like", "randint_like", "is_same_size"),
 )
+# Make a tensor of a step's shape or kind, the same at every step, which the network may write to.
+FRESH = members("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty")
+# Of the graph: asked of the tensor that carries it.
+ON_GRAPH = members("register_hook", "register_post_accumulate_grad_hook", "retain_grad")
 # Choose by numbers in a tensor.
 CHOOSING = members("index_select", "gather", "__getitem__")
 # Over the first axis of a sequence [T, B, ...]: the rate, or T times it.
 MEANS, SUMS = members("mean"), members("sum")
-# Name a size for the leading axis, which counts T times more steps in the spikes than in the rate.
-SIZED = members("reshape", "view", "expand")
+SELECTS, UNBINDS = members("select"), members("unbind")
+SUM_OF_TWO = members("add")
+# May name a size that holds T, which is one step's in the rate.
+EXPANDS = members("expand", "expand_as", "broadcast_to")
+SIZED = (
+    members("reshape", "view", "flatten", "unflatten", "view_as", "reshape_as", "ravel", "squeeze") | EXPANDS
+)
+# Their tensors are aligned axis by axis, from the last.
+ALIGNED = members(
+    *("add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "cat", "concat"),
+    *("matmul", "bmm", "__radd__", "__rsub__", "__rmul__", "__rmatmul__", "where", "masked_fill"),
+)
 # Properties of a tensor that are tensors.
 PROPERTIES: dict[str, Callable] = {
     "T": lambda x: x.T,
@@ -63,6 +80,16 @@ PROPERTIES: dict[str, Callable] = {
 LINEAR |= set(PROPERTIES.values())
 
 
+def set_items(to: Tensor, index: Any, values: Any) -> Tensor:
+    """to[index] = values, out of place."""
+    to = to.clone()
+    to[index] = values
+    return to
+
+
+LINEAR.add(set_items)
+
+
 def asks(func: Callable, args: tuple, kwargs: dict) -> bool:
     """Whether a call asks about a step's shape or kind. (`x.type()` does, `x.type(dtype)` converts.)"""
     return func in QUERIES and not (func is Tensor.type and (len(args) > 1 or kwargs))
@@ -70,6 +97,8 @@ def asks(func: Callable, args: tuple, kwargs: dict) -> bool:
 
 def name_of(func: Callable) -> str:
     """The name that a reader of the network's code would look for."""
+    if func is set_items:
+        return "a slice assignment"
     known = (name for name, value in vars(F).items() if value is func)
     return next(known, None) or getattr(func, "__name__", None) or repr(func)
 
@@ -90,10 +119,3 @@ def commutes(func: Callable, kwargs: dict, pairs: int, pair_is_first: bool) -> b
     if func in LINEAR or (func in LINEAR_IN_ONE and pairs == 1):
         return True
     return func in LINEAR_IN_FIRST and pairs == 1 and pair_is_first
-
-
-def over_first_axis(args: tuple, kwargs: dict) -> bool:
-    """Whether a mean or a sum (its arguments without the tensor) is over the first axis alone, and drops
-    it."""
-    axis = args[0] if args else kwargs.get("dim")
-    return axis in (0, (0,), [0]) and axis is not False and not kwargs.get("keepdim") and len(args) < 2

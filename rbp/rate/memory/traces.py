@@ -67,18 +67,60 @@ class Run:
     same order each time, so a layer's n-th call of a pass finds the trace of its n-th call of the pass
     before.
 
-    steps: T. rate: whether rates are carried. keep: whether traces last from pass to pass. kernels and
-    chunk: see rbp.forward.
+    steps: T; None until a network that repeats its input itself shows it. rate: whether rates are carried.
+    keep: whether traces last from pass to pass. shows: whether the network sees time, as [T, ...], and then
+    `seen` is the number of steps that it sees in a call. counts: whether a neuron may be called once a step
+    only. kernels and chunk: see rbp.forward.
     """
 
     def __init__(
-        self, steps: int, *, rate: bool, keep: bool = False, kernels: str = "plain", chunk: int | None = None
+        self,
+        steps: int | None,
+        *,
+        rate: bool,
+        keep: bool = False,
+        shows: bool = False,
+        counts: bool = False,
+        kernels: str = "plain",
+        chunk: int | None = None,
     ) -> None:
-        self.steps, self.rate, self.keep = steps, rate, keep
+        self._steps, self.rate, self.keep, self.shows = steps, rate, keep, shows
         self.kernels, self.chunk = kernels, chunk
         self.kept: dict[tuple[Any, int], Trace] = {}
         self.calls: dict[Any, int] = {}
         self.drafts = Drafts()
+        self.counts = counts
+        self.over = False
+        self.shown: dict[Any, int] = {}  # how many steps each neuron was shown, in the order of calls
+
+    @property
+    def steps(self) -> int:
+        assert self._steps is not None, "the number of steps is not known before the first neuron"
+        return self._steps
+
+    @property
+    def known_steps(self) -> int | None:
+        return self._steps
+
+    @property
+    def shown_steps(self) -> int | None:
+        """How many steps the first neuron was shown."""
+        return next(iter(self.shown.values()), None)
+
+    def note_steps(self, neuron: Any, steps: int | None) -> None:
+        """A neuron is shown so many steps at once, or (None) one more."""
+        self.shown[neuron] = steps if steps is not None else self.shown.get(neuron, 0) + 1
+
+    @property
+    def seen(self) -> int:
+        """How many steps the network sees in a call."""
+        return 1 if self.keep else self.steps
+
+    def found_steps(self, steps: int) -> bool:
+        """Note the number of steps that a neuron is shown; False where it is not the one known."""
+        if self._steps is None:
+            self._steps = steps
+        return self._steps == steps
 
     def trace(self, caller: Any) -> tuple[Trace, int]:
         """The trace of this call of caller (a layer or a function), and which call of this pass it is."""

@@ -8,43 +8,49 @@ with T.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory import compiled
 from rbp.rate.memory.traces import Trace
 from rbp.rate.neurons.integrate_and_fire import NeuronRate, NeuronRule
+from rbp.rate.neurons.memories import at_rest, lent, one_step
 
 
 @dataclass
 class State:
     """The neuron's memories by name, and their derivatives [B, ...] in each direction: the first is the shift
-    of the input current, then one for each learnable scalar."""
+    of the input current, then one for each learnable parameter."""
 
     memories: dict[str, Any]
     derivatives: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 class ElementwiseNeuron(NeuronRule):
-    """A SpikingJelly neuron (its own subclass, or a user's) that treats each element alone and emits 0 or 1.
+    """A neuron that treats each element alone and emits 0 or 1: one of SpikingJelly's, a user's subclass, or
+    a user's plain nn.Module, whose state is the attributes and buffers that its forward changes.
 
-    Its own single-step forward computes the spikes. A learnable parameter must be a scalar; its gradient is
+    Its own forward of a single step computes the spikes. A learnable parameter is a scalar or broadcasts
+    against the input [B, ...], as [C, 1, 1] does for one a channel of [B, C, H, W]; its gradient is
     dL/dr * dr/dp, see IntegrateAndFireRule for what that approximates.
+
+    Raises NoRuleError for a parameter of another shape, or of a layer inside, and for a state in a list.
     """
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        scalars = learnable_scalars(layer)
+        learnt = learnable(layer)
         if trace.state is None:
-            trace.state = State(dict(layer._memories), [{} for _ in range(1 + len(scalars))])
+            for name, parameter in learnt.items():
+                _check_shape(name, parameter.shape, x_seq.shape[1:])
+            trace.state = State(at_rest(layer), [{} for _ in range(1 + len(learnt))])
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         for x, out in zip(x_seq, spikes, strict=True):
-            s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, scalars, trace.state)
+            s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, learnt, trace.state)
             out.copy_(s)
             trace.add("rate", s, 1.0 / trace.steps)
             for i, ds in enumerate(derivatives):
@@ -53,34 +59,46 @@ class ElementwiseNeuron(NeuronRule):
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        scalars = learnable_scalars(layer)
+        learnt = learnable(layer)
         value = trace.take("rate").to(rate.dtype)
-        eligibility, *by_scalar = (trace.take(f"by_{i}").to(rate.dtype) for i in range(1 + len(scalars)))
-        return NeuronRate.apply(rate, value, eligibility, *scalars.values(), *by_scalar)
+        eligibility, *by_learnt = (trace.take(f"by_{i}").to(rate.dtype) for i in range(1 + len(learnt)))
+        return NeuronRate.apply(rate, value, eligibility, *learnt.values(), *by_learnt)
 
 
-def learnable_scalars(layer: nn.Module) -> dict[str, Tensor]:
-    scalars: dict[str, Tensor] = {name: p for name, p in layer.named_parameters() if p.requires_grad}
-    for name, parameter in scalars.items():
-        if parameter.numel() != 1 or "." in name:
-            shape = tuple(parameter.shape)
-            raise NoRuleError(f"its parameter {name} of shape {shape} is no scalar of its own")
-    return scalars
+def learnable(layer: nn.Module) -> dict[str, Tensor]:
+    """The layer's own parameters that want a gradient."""
+    learnt: dict[str, Tensor] = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+    for name in learnt:
+        if "." in name:
+            raise NoRuleError(f"its parameter {name} is not its own, but that of a layer inside it")
+    return learnt
 
 
-def step(layer: Any, x: Tensor, scalars: dict[str, Tensor], state: State) -> tuple[Tensor, list[Tensor]]:
+def _check_shape(name: str, shape: torch.Size, x: torch.Size) -> None:
+    """Raise NoRuleError where a parameter does not broadcast against the input x [B, ...]."""
+    pairs = zip(reversed(shape), reversed(x), strict=False)
+    if shape.numel() == 1 or (len(shape) <= len(x) and all(n in (1, size) for n, size in pairs)):
+        return
+    channels = (*x[1:2], *(1,) * (len(x) - 2))
+    per_element = f", or {tuple(x[1:])}, a number an element" if len(x) > 2 else ""
+    raise NoRuleError(
+        f"its parameter {name} of shape {tuple(shape)} does not broadcast against its input {tuple(x)}: "
+        f"it may be a scalar, or of shape {channels}, a number a channel{per_element}"
+    )
+
+
+def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tuple[Tensor, list[Tensor]]:
     """One step of the neuron's own forward, x [B, ...]; updates state.
 
     Returns the spikes and their derivatives, one for each direction.
     """
-    with torch.enable_grad(), _lent(layer) as lent:
+    with torch.enable_grad():
         x = x.detach().requires_grad_()
         memories = {n: v.detach().requires_grad_() for n, v in state.memories.items() if _is_state(v)}
-        elements = {n: p.detach().expand_as(x).clone().requires_grad_() for n, p in scalars.items()}
-        lent.update(state.memories | memories)
-        layer._parameters.update(elements)
-        s = layer.single_step_forward(x)
-        after = dict(lent)
+        elements = {n: _expanded(p, x).requires_grad_() for n, p in learnt.items()}
+        with lent(layer, state.memories | memories, elements) as after:
+            s = one_step(layer, x)
+        _refuse_hidden(after)
         inputs = (x, *elements.values(), *memories.values())
         directions = _directions(x, list(elements), list(memories), state)
         ds = _along(s, inputs, directions)
@@ -90,17 +108,32 @@ def step(layer: Any, x: Tensor, scalars: dict[str, Tensor], state: State) -> tup
     return s.detach(), ds
 
 
+def _refuse_hidden(after: dict[str, Any]) -> None:
+    """Raise NoRuleError for tensors with a graph inside a list or a dict, whose derivatives would be lost."""
+    for name, value in after.items():
+        inner = [] if isinstance(value, Tensor) else tree_leaves(value)
+        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in inner):
+            raise NoRuleError(
+                f"its {name} holds tensors in a {type(value).__name__}: a state must be an attribute of its "
+                "own (self.v = ...), and what is only noted must be detached"
+            )
+
+
+def _expanded(parameter: Tensor, x: Tensor) -> Tensor:
+    """A number of its own for every element of x."""
+    p = parameter.detach()
+    return (p.reshape(()) if p.numel() == 1 else p).expand_as(x).clone()
+
+
 def _is_state(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _directions(
-    x: Tensor, scalars: list[str], memories: list[str], state: State
-) -> list[list[Tensor | None]]:
-    """How much (x, scalars, memories) move in each direction; None where they do not."""
+def _directions(x: Tensor, learnt: list[str], memories: list[str], state: State) -> list[list[Tensor | None]]:
+    """How much (x, learnt, memories) move in each direction; None where they do not."""
     directions = []
-    for i in range(1 + len(scalars)):
-        moves: list[Tensor | None] = [None] * (1 + len(scalars))
+    for i in range(1 + len(learnt)):
+        moves: list[Tensor | None] = [None] * (1 + len(learnt))
         moves[i] = torch.ones_like(x)
         directions.append(moves + [state.derivatives[i].get(name) for name in memories])
     return directions
@@ -119,18 +152,6 @@ def _along(output: Tensor, inputs: tuple[Tensor, ...], directions: list[list[Ten
     return derivatives
 
 
-@contextmanager
-def _lent(layer: Any) -> Iterator[dict[str, Any]]:
-    """The neuron's memories, to be written to; they and its parameters are as before afterwards."""
-    memories, parameters = dict(layer._memories), dict(layer._parameters)
-    try:
-        yield layer._memories
-    finally:
-        layer._memories.clear()
-        layer._memories.update(memories)
-        layer._parameters.update(parameters)
-
-
 class SequenceNeuron(NeuronRule):
     """A neuron that takes all T steps at once (step mode m only), treats each element alone, emits 0 or 1.
 
@@ -144,7 +165,7 @@ class SequenceNeuron(NeuronRule):
             raise NoRuleError("this neuron takes all time steps at once: use step_mode='m', without chunk")
         if getattr(layer, "T", trace.steps) != trace.steps:
             raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.steps}")
-        with torch.enable_grad(), _lent(layer):
+        with torch.enable_grad(), lent(layer, {}, {}):
             shift = torch.zeros_like(x_seq[0]).requires_grad_()
             spikes = layer.multi_step_forward(x_seq + shift)
             trace.state = shift, spikes.mean(0)

@@ -33,13 +33,14 @@ class NeuronRule:
 
 class NeuronRate(torch.autograd.Function):
     """value [B, ...], the output rate. dL/dc = dL/dr * eligibility; for each of the neuron's learnable
-    scalars p, dL/dp = sum(dL/dr * dr/dp), dr/dp [B, ...] following the scalars among the arguments."""
+    parameters p, a scalar or one that broadcasts against [B, ...], dL/dp = sum(dL/dr * dr/dp) over the
+    elements that share a number of it; dr/dp [B, ...] follow the parameters among the arguments."""
 
     @staticmethod
-    def forward(ctx, rate, value, eligibility, *scalars_and_derivatives):
-        ctx.count = len(scalars_and_derivatives) // 2
-        ctx.shapes = [scalar.shape for scalar in scalars_and_derivatives[: ctx.count]]
-        derivatives = (eligibility, *scalars_and_derivatives[ctx.count :])
+    def forward(ctx, rate, value, eligibility, *learnt_and_derivatives):
+        ctx.count = len(learnt_and_derivatives) // 2
+        ctx.shapes = [p.shape for p in learnt_and_derivatives[: ctx.count]]
+        derivatives = (eligibility, *learnt_and_derivatives[ctx.count :])
         ctx.save_for_backward(*(part for d in derivatives for part in pack(d)))
         return value.view_as(value)
 
@@ -48,10 +49,13 @@ class NeuronRate(torch.autograd.Function):
     def backward(ctx, grad):
         saved = ctx.saved_tensors
         eligibility, *derivatives = (unpack(*saved[i : i + 2]) for i in range(0, len(saved), 2))
-        by_scalar = [
-            (grad * d).sum().reshape(shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)
-        ]
-        return grad * eligibility, None, None, *by_scalar, *(None,) * ctx.count
+        learnt = [_summed(grad * d, shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)]
+        return grad * eligibility, None, None, *learnt, *(None,) * ctx.count
+
+
+def _summed(x: Tensor, shape: torch.Size) -> Tensor:
+    """x [B, ...] summed to a shape that broadcasts against it, or has one element."""
+    return x.sum().reshape(shape) if shape.numel() == 1 else x.sum_to_size(shape)
 
 
 class IntegrateAndFireRule(NeuronRule):

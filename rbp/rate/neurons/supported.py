@@ -3,7 +3,7 @@
 FAST has a scan of its own (integrate_and_fire.py). ELEMENTWISE and SEQUENCE get their eligibility by
 differentiating their own forward (elementwise.py). REFUSED raise NoRuleError by name. A neuron that is in no
 list, a user's own, is one line away: `rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`, where
-MyNeuron treats each element by itself and emits 0 or 1.
+MyNeuron, a subclass of SpikingJelly's or a plain nn.Module, treats each element by itself and emits 0 or 1.
 """
 
 from __future__ import annotations
@@ -68,6 +68,11 @@ def is_neuron(module: nn.Module) -> bool:
     return isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode)
 
 
+def is_plain_neuron(module: nn.Module) -> bool:
+    """Whether it is a neuron that is a plain nn.Module, registered by its user."""
+    return isinstance(find_rule(module), ElementwiseNeuron) and not isinstance(module, base.MemoryModule)
+
+
 def refusal(module: nn.Module) -> str | None:
     """Why a layer has no rule, for SpikingJelly's neurons and other layers that keep a state; else None."""
     if find_rule(module) is not None:
@@ -76,7 +81,11 @@ def refusal(module: nn.Module) -> str | None:
         if kind.__module__.startswith("spikingjelly") and kind.__name__ in REFUSED:
             return REFUSED[kind.__name__]
     if isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode):
-        return "this neuron has no rule for its eligibility"
+        return (
+            "this neuron has no rule for its eligibility. Where it treats each element by itself and emits 0 "
+            "or 1, this line is one: rbp.rate.register(rbp.rate.ElementwiseNeuron(), "
+            f"{type(module).__name__}). Where it does not, it needs a rule of its own"
+        )
     if isinstance(module, base.MemoryModule):
         return "it keeps a state from step to step, and has no rule that carries it"
     if isinstance(module, layer.TLastMultiStepContainer | layer.TLastSeqToANNContainer):

@@ -11,75 +11,113 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from rbp.rate.dispatch.carry import by_rule, takes_sequence
+from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run
+from rbp.rate.neurons.memories import over_steps
+from rbp.rate.neurons.supported import is_plain_neuron
+from rbp.rate.passes.layout import Layout, shows_time
+from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import replaced, step_modes
 from rbp.rate.rules.base import fold_time
 from rbp.rate.rules.linear import DROPOUT, DropoutRule
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
 
 Forward = Callable[..., Any]
-NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"
 
 
-def multi_step(net: nn.Module, x_seq: Tensor) -> tuple[Tensor | None, Tensor]:
-    """T steps at once: every step's output [T, B, K], and their time mean [B, K].
+def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) -> Tensor:
+    """T steps at once, x_seq [T, B, ...]: the time mean of the output [B, K], or every step's [T, B, K].
 
-    A network that shows time and takes the time mean itself, [B, K], has no output for each step: None.
+    A network that takes the time mean itself, [B, K], has no output for each step: InputError.
     """
-    run = Run(x_seq.shape[0], rate=False)
-    adapt, x = (_adapted, x_seq) if shows_time(net) else (_on_every_step, Pair(x_seq, None, run))
+    net, (T, B) = called.net, x_seq.shape[:2]
+    if layout.name != "step":
+        return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
+    run = Run(T, rate=False, shows=shows_time(net), counts=layout.found)
+    adapt, x = (_adapted, x_seq) if run.shows else (_on_every_step, Pair(x_seq, None, run))
     with step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)):
-        y = net(x)
-    T, B = x_seq.shape[:2]
-    if isinstance(y, Pair) and y.spikes is not None:
-        return y.spikes, y.spikes.mean(0)
-    if one_tensor(y).shape[:1] == (B,) and y.dim() == 2:
-        return None, y
-    if y.shape[:1] == (T,) and (y.dim() > 2 or y.shape[1:] == (B,)):
-        return y, y.mean(0)
-    raise InputError(f"the network returned shape {tuple(y.shape)}: [T={T}, B={B}, ...] is needed")
+        y = called(x)
+    run.over = True
+    if isinstance(y, Pair):
+        assert y.spikes is not None
+        check_step(y.shape, B)
+        return y.spikes if per_step else y.spikes.mean(0)
+    return steps_and_mean(y, T, B, per_step)
 
 
-def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool) -> Tensor:
+def as_written(
+    called: Called, x: Tensor, steps: int | None, batch: int, layout: Layout, per_step: bool
+) -> Tensor:
+    """The network's own forward on its own input; how many steps its neurons saw is checked against steps."""
+    run = Run(steps, rate=False, shows=True)
+    with replaced(called.net, lambda path, m: _watched(m, run, layout)):
+        y = called(x)
+    layout.check_steps(run.shown_steps, steps)
+    return steps_and_mean(y, run.shown_steps or steps or 1, batch, per_step, layout.time_dim)
+
+
+def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) -> Tensor:
     """One step after another; the time mean of the output, or with per_step every step's."""
-    run = Run(1, rate=False, keep=True)  # kept, so that dropout has one mask for all steps
-    with step_modes(net, "s"), replaced(net, lambda path, m: _adapted(m, run)):
-        if per_step:
-            return torch.stack([_next_step(net, x, run) for x in x_seq])
-        total = _next_step(net, x_seq[0], run)
-        for x in x_seq[1:]:
-            total = total + _next_step(net, x, run)
-        return total / x_seq.shape[0]
+    net, (T, B) = called.net, x_seq.shape[:2]
+    run = Run(1, rate=False, keep=True, counts=layout.found)  # kept, so that dropout has one mask
+    before = random_state(x_seq.device)
+    outputs = []
+    with layout.modes(net, "s"), replaced(net, lambda path, m: _adapted(m, run)):
+        for t, x in enumerate(x_seq):
+            if t:
+                set_random_state(before)
+            run.next_pass()
+            y = called(layout.one_step(x))
+            outputs.append(layout.output_of_step(y, B))
+    if per_step:
+        return torch.stack(outputs)
+    return sum(outputs[1:], outputs[0]) / T
 
 
-def _next_step(net: nn.Module, x: Tensor, run: Run) -> Tensor:
-    run.next_pass()
-    return one_tensor(net(x))
+def _watched(module: nn.Module, run: Run, layout: Layout) -> Forward | None:
+    """As _adapted, noting how many steps the neurons are shown."""
+    adapted, own = _adapted(module, run), module.forward
+    if not isinstance(module, base.MemoryModule):
+        return adapted
 
+    def forward(x: Any, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(x, Tensor):
+            run.note_steps(module, x.shape[0] if module.step_mode == "m" else None)
+        return (adapted or own)(x, *args, **kwargs)
 
-def one_tensor(y: Any) -> Tensor:
-    if not isinstance(y, Tensor):
-        raise InputError(f"the network returned {type(y).__name__}, not one tensor computed from its input")
-    return y
-
-
-def shows_time(net: nn.Module) -> bool:
-    """Whether the network has SpikingJelly's layer wrappers: then step mode m shows it [T, B, ...]."""
-    return any(isinstance(m, base.StepModule) and not isinstance(m, base.MemoryModule) for m in net.modules())
+    return forward
 
 
 def _adapted(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None."""
     own = module.forward
+    if is_plain_neuron(module) and run.known_steps:
+        return lambda x: over_steps(own, x.unflatten(0, (run.steps, -1))).flatten(0, 1)
     if isinstance(module, base.MemoryModule):
-        return lambda x, *args, **kwargs: _in_float32(own, x, *args, **kwargs)
+        return lambda x, *args, **kwargs: _fire(module, own, run, x, *args, **kwargs)
     if isinstance(module, DROPOUT):
         return lambda x: _one_mask(module, x, run)
     if isinstance(module, nn.SyncBatchNorm):
         return lambda x: _synchronised(module, x, run)
     return None
+
+
+def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
+    if run.counts and (run.keep or module.step_mode == "m") and run.trace(module)[1] > 0:
+        raise called_again(module)
+    return _in_float32(own, x, *args, **kwargs)
+
+
+def called_again(module: nn.Module) -> InputError:
+    """A network taken for one of single steps calls a neuron more than once."""
+    return InputError(
+        f"a neuron ({type(module).__name__}) is called more than once in one time step: a network that goes "
+        "through the time steps itself needs layout='static' (given one image) or 'TB' (given [T, B, ...]); "
+        "layout='step' says that it means one step"
+    )
 
 
 def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
@@ -92,38 +130,64 @@ def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
     """torch's dropout with one mask for all steps, as SpikingJelly's has."""
-    trace, _ = run.trace(module)
-    if x.shape[0] % run.steps:
+    steps = run.known_steps
+    if not steps or x.shape[0] % steps:
         return type(module).forward(module, x)
-    return DropoutRule().spikes(module, x.unflatten(0, (run.steps, -1)), trace).flatten(0, 1)
+    trace, _ = run.trace(module)
+    return DropoutRule().spikes(module, x.unflatten(0, (steps, -1)), trace).flatten(0, 1)
 
 
 def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
-    if x.dim() > 2 and run.steps == x.shape[0] and takes_sequence(module, x):
+    if x.dim() > 2 and run.known_steps == x.shape[0] and takes_sequence(module, x):
         return sync_batch_norm(module, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return sync_batch_norm(module, x)
 
 
 def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
-    own = module.forward
+    own, neuron = module.forward, isinstance(module, base.MemoryModule)
+    plain, leaf = is_plain_neuron(module), next(module.children(), None) is None
+    by_step = not _is_library_layer(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
+        if neuron and run.counts and run.trace(module)[1] > 0:
+            raise called_again(module)
+        if neuron and not inputs and args and isinstance(args[0], Tensor):
+            inputs = [constant_pair(args[0], Pair(args[0].expand(run.steps, *args[0].shape), None, run))]
         if not inputs:
             return own(*args, **kwargs)
-        if len(args) + len(kwargs) > 1:  # not a layer of one input: with pairs in place of tensors
+        if len(args) + len(kwargs) > 1 and not neuron:  # not a layer of one input: with pairs for tensors
             return own(*args, **kwargs)
-        (x,) = inputs
+        x = inputs[0]
         x.check()
         assert x.spikes is not None
-        if isinstance(module, base.MemoryModule):
-            return Pair(_in_float32(own, x.spikes), None, run)
+        if neuron:
+            return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, run.trace(module)[0])
-        return tree_map(lambda y: Pair(y, None, run), _folded(module, own, x.spikes))
+        if plain:
+            return Pair(over_steps(own, x.spikes), None, run)
+        y = _step_by_step(own, x.spikes) if by_step else _folded(module, own, x.spikes)
+        return tree_map(lambda y: Pair(y, None, run), y)
 
-    return forward if next(module.children(), None) is None or isinstance(module, base.MemoryModule) else None
+    return forward if leaf or neuron or plain else None
+
+
+def _is_library_layer(module: nn.Module) -> bool:
+    """Whether it is one of torch's layers, which treat each sample by itself and keep no state (but for batch
+    normalisation)."""
+    return type(module).__module__.startswith("torch.nn.")
+
+
+def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
+    """A layer of the user's own: what it keeps from step to step, or mixes in a batch, is as in a loop."""
+    before, outputs = random_state(x_seq.device), []
+    for t, x in enumerate(x_seq):
+        if t:
+            set_random_state(before)
+        outputs.append(own(x))
+    return tree_map(lambda *ys: torch.stack(ys), *outputs)
 
 
 def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:

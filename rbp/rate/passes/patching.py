@@ -36,7 +36,7 @@ def neurons_reset(net: nn.Module) -> Iterator[None]:
 @contextmanager
 def step_modes(net: nn.Module, step_mode: str) -> Iterator[None]:
     """Every layer that knows step modes in this one; InputError where one cannot be."""
-    knowing = [m for path, m in _with_step_modes(net, "") if _chooses(path, m, step_mode)]
+    knowing = [m for path, m in with_step_modes(net) if _chooses(path, m, step_mode)]
     before = [(module, module.step_mode) for module in knowing]
     try:
         for module, _ in before:
@@ -47,12 +47,13 @@ def step_modes(net: nn.Module, step_mode: str) -> Iterator[None]:
             module.step_mode = old
 
 
-def _with_step_modes(module: nn.Module, path: str) -> Iterator[tuple[str, base.StepModule]]:
+def with_step_modes(module: nn.Module, path: str = "") -> Iterator[tuple[str, base.StepModule]]:
+    """The layers that know step modes, but for what a container holds, with their paths."""
     if isinstance(module, base.StepModule):
         yield path, module
     if not isinstance(module, CONTAINERS):
         for name, child in module.named_children():
-            yield from _with_step_modes(child, f"{path}.{name}" if path else name)
+            yield from with_step_modes(child, f"{path}.{name}" if path else name)
 
 
 def _chooses(path: str, module: base.StepModule, step_mode: str) -> bool:

@@ -8,69 +8,131 @@ the rates, which needs nothing but the traces: so memory does not grow with T.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from rbp.rate.dispatch.carry import by_rule, hide, show
-from rbp.rate.dispatch.pair import Pair
+from rbp.rate.dispatch.in_place import constant_pair
+from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import InputError, NoRuleError
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run, is_constant
 from rbp.rate.neurons.integrate_and_fire import NeuronRule
 from rbp.rate.neurons.supported import refusal
-from rbp.rate.passes.bptt import NO_STEPS, shows_time
-from rbp.rate.passes.patching import SEQUENTIAL, replaced, step_modes
+from rbp.rate.passes.layout import Layout, shows_time
+from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
+from rbp.rate.passes.patching import SEQUENTIAL, replaced
 from rbp.rate.rules.base import Rule, find_rule
 
 
-def multi_step(
-    net: nn.Module, x_seq: Tensor, per_step: bool, kernels: str, chunk: int | None
-) -> tuple[Tensor | None, Tensor]:
-    """With per_step every step's output [T, B, K], without a graph; their time mean [B, K], with the rates'
-    graph.
+class Settings(NamedTuple):
+    """See rbp.forward."""
 
-    A network that shows time and takes the time mean itself has no output for each step: None.
+    per_step: bool = False
+    kernels: str = "plain"
+    chunk: int | None = None
+
+
+def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
+    """T steps at once, x_seq [T, B, ...]: the time mean of the output [B, K] with the rates' graph, or with
+    per_step every step's output [T, B, K] with that graph.
+
+    A network that takes the time mean itself has no output for each step: InputError.
     """
-    run, shown = Run(x_seq.shape[0], rate=True, kernels=kernels, chunk=chunk), shows_time(net)
-    rate = _mean_step(x_seq)
-    x = Pair(x_seq.detach(), rate.unsqueeze(0) if shown else rate, run, shown)
-    with ExitStack() as stack:
-        if shown:
-            stack.enter_context(step_modes(net, "m"))
-        stack.enter_context(replaced(net, lambda path, m: _carrying(path, m, run)))
-        y = net(x)
-    if shown and isinstance(y, Tensor):
-        if per_step:
-            raise InputError(NO_STEPS)
-        run.drafts.publish()
-        return None, y
-    y = hide(_pair(y), sequence=True)
-    assert y.rate is not None
-    run.drafts.publish()
-    return y.spikes if per_step else None, y.rate
+    net, (T, B) = called.net, x_seq.shape[:2]
+    shows = layout.name != "step" or shows_time(net)
+    run = Run(T, rate=True, shows=shows, kernels=how.kernels, chunk=how.chunk)
+    with layout.modes(net, "m"), replaced(net, lambda path, m: _carrying(path, m, run)):
+        y = called(_sequence(x_seq, run, layout))
+    return _finished(y, run, B, layout, how.per_step)
 
 
-def single_steps(net: nn.Module, x_seq: Tensor, per_step: bool, kernels: str) -> tuple[Tensor | None, Tensor]:
-    """As multi_step, one step after another; the steps' outputs only with per_step."""
-    run = Run(x_seq.shape[0], rate=True, keep=True, kernels=kernels)
-    outputs = []
-    with step_modes(net, "s"), replaced(net, lambda path, m: _carrying(path, m, run)):
+def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Settings) -> Tensor:
+    """As multi_step, of a network that repeats an image x [B, ...] itself: up to its first neuron plain
+    tensors, from there on pairs. steps: T, if it was said."""
+    run = Run(None, rate=True, shows=True, kernels=how.kernels, chunk=how.chunk)
+    with replaced(called.net, lambda path, m: _carrying(path, m, run)):
+        y = called(x)
+    if run.known_steps is None:
+        raise InputError("layout='static': none of the network's neurons was called")
+    layout.check_steps(run.steps, steps)
+    return _finished(y, run, x.shape[0], layout, how.per_step)
+
+
+def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
+    """As multi_step, one step after another."""
+    net, (T, B), constant = called.net, x_seq.shape[:2], is_constant(x_seq)
+    run = Run(T, rate=True, keep=True, shows=layout.name != "step", kernels=how.kernels)
+    before, outputs = random_state(x_seq.device), []
+    with layout.modes(net, "s"), replaced(net, lambda path, m: _carrying(path, m, run)):
         with torch.no_grad():
-            for x in x_seq.detach().split(1):
-                y = _pair(net(Pair(x, None, run)))
-                y_step = y.spikes  # read in any case: its time mean is the output
-                outputs.append(y_step) if per_step else None
+            for x in x_seq.detach():
+                step = Pair(layout.one_step(x).unsqueeze(0), None, run, constant=constant)
+                y_step = _of_step(called(step), layout, B)  # read in any case: its time mean is the output
+                outputs.append(y_step) if how.per_step else None
                 run.next_pass()
-        y = _pair(net(Pair(None, _mean_step(x_seq), run)))
-    assert y.rate is not None
-    run.drafts.publish()
-    return torch.cat(outputs) if per_step else None, y.rate  # type: ignore[arg-type]
+                set_random_state(before)
+        mean = Pair(None, layout.one_step(_mean_step(x_seq)), run, constant=constant)
+        rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
+    _close(run)
+    return _with_rate(torch.cat(outputs), rate) if how.per_step else rate
+
+
+def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
+    """What the network is given: [T, B, ...] or [B, T, ...], or what looks like one step."""
+    rate = _mean_step(x_seq)
+    if not run.shows:
+        return Pair(x_seq.detach(), rate, run)
+    dim = layout.time_dim
+    if x_seq.shape[0] == 1:  # one step, which the network sees as a sequence of one
+        return Pair(x_seq.detach().unsqueeze(dim + 1), rate.unsqueeze(dim), run)
+    return Pair(x_seq.detach().movedim(0, dim), rate.unsqueeze(dim), run, TimeAxis(dim, 1))
 
 
 def _mean_step(x_seq: Tensor) -> Tensor:
-    return x_seq[0] if is_constant(x_seq) else x_seq.mean(0)
+    return x_seq[0] if is_constant(x_seq) or x_seq.shape[0] == 1 else x_seq.mean(0)
+
+
+def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -> Tensor:
+    """The time mean, or every step's output, of what the network returned."""
+    _close(run)
+    if not isinstance(y, Pair):
+        if not run.shows:
+            _pair(y)
+        return steps_and_mean(y, run.steps, batch, per_step, layout.time_dim)
+    assert y.rate is not None
+    if y.time is None and not run.shows:
+        check_step(y.shape, batch)
+        return _with_rate(y.spikes, y.rate) if per_step else y.rate
+    if y.time is None:  # one step, or the time mean of one
+        return steps_and_mean(y.rate, 1, batch, per_step, layout.time_dim)
+    if y.shape[y.time.dim] != run.steps:
+        raise InputError(f"the network returned {tuple(y.shape)}, with time folded into another axis")
+    dim = y.time.dim
+    rate = y.rate.squeeze(dim)
+    spikes = y.spikes.movedim(dim, 0)  # type: ignore[union-attr]
+    check_step(spikes.shape[1:], batch)
+    return _with_rate(spikes, rate) if per_step else rate
+
+
+def _close(run: Run) -> None:
+    run.drafts.publish()
+    run.over = True
+
+
+def _with_rate(y_seq: Any, rate: Tensor) -> Tensor:
+    """Every step's output with the graph of the rate."""
+    return y_seq + (rate - rate.detach())
+
+
+def _of_step(y: Any, layout: Layout, batch: int) -> Tensor:
+    """A step's output as [1, B, K], whatever the network makes of a sequence of one."""
+    pair = _pair(y)
+    assert pair.spikes is not None
+    return layout.output_of_step(pair.spikes[0], batch).unsqueeze(0)
 
 
 def _pair(y: Any) -> Pair:
@@ -81,16 +143,20 @@ def _pair(y: Any) -> Pair:
 
 def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
     """A module's forward on pairs: by its rule, or its own with pairs in place of tensors."""
-    own, rule = module.forward, find_rule(module)
+    own, rule, why_not = module.forward, find_rule(module), refusal(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
         try:
-            if rule is not None and inputs:
-                return _by_rule(rule, module, inputs, len(args) + len(kwargs), run)
-            if inputs and (why := refusal(module)) is not None:
-                raise NoRuleError(why)
-            if isinstance(module, SEQUENTIAL) and inputs and inputs[0].shown:
+            inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
+            if isinstance(rule, NeuronRule) and not inputs and args and isinstance(args[0], Tensor):
+                inputs = [_lifted(module, args[0], run)]
+            if not inputs:
+                return own(*args, **kwargs)
+            if rule is not None:
+                return _by_rule(rule, module, inputs, args, kwargs, run)
+            if why_not is not None:
+                raise NoRuleError(why_not)
+            if isinstance(module, SEQUENTIAL) and inputs[0].run.shows and inputs[0].time is not None:
                 return show(nn.Sequential.forward(module, hide(inputs[0], True)), inputs[0], True)
             return own(*args, **kwargs)
         except NoRuleError as error:
@@ -99,13 +165,31 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
     return forward
 
 
-def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], n_inputs: int, run: Run) -> Pair:
-    if n_inputs > 1:
+def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
+    """A plain tensor that a neuron is given, as a pair: a sequence where it takes all steps at once, else one
+    that is the same at every step."""
+    if run.keep:
+        graph = torch.is_grad_enabled()  # else a step's pass
+        return Pair(None if graph else x.unsqueeze(0), x if graph else None, run, constant=True)
+    if not run.shows:
+        return constant_pair(x, Pair(x.detach().expand(run.steps, *x.shape), x, run))
+    if isinstance(module, base.StepModule) and module.step_mode == "s":
+        raise NoRuleError("the network goes through the time steps itself, which leaves rate mode no rate")
+    if not run.found_steps(x.shape[0]):
+        raise NoRuleError(f"it is shown {x.shape[0]} steps, where T={run.steps}")
+    if run.steps == 1:
+        return Pair(x.detach().unsqueeze(0), x, run)
+    return Pair(x.detach(), x.mean(0, keepdim=True), run, TimeAxis())
+
+
+def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict, run: Run) -> Pair:
+    if sum(isinstance(a, Tensor) for a in (*args, *kwargs.values())) > 1:
         raise NoRuleError("its rule takes one input, and it was called with more")
     trace, number = run.trace(module)
     if number > 0 and isinstance(rule, NeuronRule):
         raise NoRuleError(
-            "this neuron is called twice in one forward pass: each place needs a neuron of its own"
+            "this neuron is called twice in one forward pass: each place needs a neuron of its own, and a "
+            "network that goes through the time steps itself trains by BPTT, with layout='static' or 'TB'"
         )
     return by_rule(rule, module, inputs[0], trace)
 

@@ -50,7 +50,8 @@ class _BatchNormRate(torch.autograd.Function):
             grad = torch.empty_like(rate).copy_(grad)
         statistics = (None, None, mean, invstd, True, ctx.eps)
         wanted = list(ctx.needs_input_grad[:3])
-        grads = aten.native_batch_norm_backward(grad, rate, weight, *statistics, wanted)
+        wide = None if weight is None else weight.to(mean.dtype)  # torch's kernel takes both in one type
+        grads = aten.native_batch_norm_backward(grad, rate, wide, *statistics, wanted)
         return *grads, None, None, None, None
 
 
@@ -62,8 +63,8 @@ class BatchNormRule:
     def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Currents:
         """A formula, which whoever reads it computes."""
         if not uses_batch_statistics(layer):
-            invstd = (layer.running_var + layer.eps).rsqrt()
-            scale_and_shift = _scale_and_shift(layer, layer.running_mean, invstd)
+            invstd = (_wide(layer.running_var) + layer.eps).rsqrt()
+            scale_and_shift = _scale_and_shift(layer, _wide(layer.running_mean), invstd)
             return Currents([Term(as_sequence(x_seq), *scale_and_shift)])
         x = as_sequence(x_seq)
         if hasattr(layer, "_check_input_dim"):

@@ -16,6 +16,7 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.packing import as_kept, counts_of
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import fold_time, register
@@ -175,12 +176,19 @@ class DropoutRule:
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         if not layer.training:
             return x_seq
-        if trace.state is None:
-            trace.state = self.mask(layer, torch.ones_like(x_seq[0]))
-        return x_seq * trace.state
+        return x_seq * self._once(layer, x_seq[0], trace)
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        return rate * trace.state if layer.training else rate
+        return rate * self._once(layer, rate, trace) if layer.training else rate
+
+    def _once(self, layer: Any, like: Tensor, trace: Trace) -> Tensor:
+        """The mask, drawn once; used again, random numbers go on as if it had been drawn again."""
+        if trace.state is None:
+            mask = self.mask(layer, torch.ones_like(like))
+            trace.state = mask, random_state(like.device)
+        else:
+            set_random_state(trace.state[1])
+        return trace.state[0]
 
     def mask(self, layer: Any, ones: Tensor) -> Tensor:
         return layer.create_mask(ones) if isinstance(layer, sj.Dropout) else type(layer).forward(layer, ones)
@@ -194,7 +202,7 @@ register(AveragePoolRule(), nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 register(AveragePoolRule(), sj.AvgPool1d, sj.AvgPool2d, sj.AvgPool3d)
 register(AveragePoolRule(), nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
 register(AveragePoolRule(), sj.AdaptiveAvgPool1d, sj.AdaptiveAvgPool2d, sj.AdaptiveAvgPool3d)
-register(CommutingRule(), nn.Flatten, nn.Unflatten, nn.Identity, sj.Flatten, nn.ZeroPad1d, nn.ZeroPad2d)
+register(CommutingRule(), sj.Flatten, nn.ZeroPad1d, nn.ZeroPad2d)
 register(CommutingRule(), nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 register(CommutingRule(), sj.ConvTranspose1d, sj.ConvTranspose2d, sj.ConvTranspose3d)
 register(CommutingRule(), nn.Upsample, sj.Upsample, nn.PixelShuffle, nn.PixelUnshuffle)

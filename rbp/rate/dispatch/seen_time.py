@@ -1,0 +1,180 @@
+"""A torch function on pairs that show time, in a network that handles time itself.
+
+It is applied to the spikes as it is, and to the rate with one step in the place of T.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from rbp.rate.dispatch import tables
+from rbp.rate.dispatch.call import Call
+from rbp.rate.dispatch.carry import steps_first
+from rbp.rate.dispatch.join import join
+from rbp.rate.dispatch.pair import Pair, TimeAxis
+from rbp.rate.dispatch.time_axis import find_time
+from rbp.rate.errors import NoRuleError
+from rbp.rate.rules.base import Exact
+
+
+def on_both(call: Call) -> Any:
+    """On spikes and rate; the pairs of the result show time where the call has moved it.
+
+    Raises NoRuleError where it mixes the steps.
+    """
+    first = call.pairs[0]
+    exact = len(call.pairs) > 1 and call.func in tables.PRODUCTS
+    trace = first.run.trace(call.func)[0] if exact else None
+    seqs = [pair.spikes for pair in call.pairs]
+    reorders = call.func in tables.SIZED
+    times = _times(call, seqs, reorders)  # type: ignore[arg-type]
+    with torch.no_grad():
+        spikes = call(*seqs)
+    if reorders:
+        rate = _resized(call.func, first, spikes, times[0])
+    else:
+        rate = call(*(pair.rate for pair in call.pairs))
+    if trace is not None:
+        trace.average("value", steps_first(spikes, times[0], first.run.seen))
+        rate = Exact.apply(rate, trace.take("value").view(rate.shape))
+    return join(spikes, rate, call, times)
+
+
+def _times(call: Call, seqs: list[Tensor], reorders: bool) -> list[TimeAxis]:
+    first = call.pairs[0]
+    chooses = call.func in tables.CHOOSING and any(
+        isinstance(leaf, Tensor) for leaf in tree_leaves(call.args[1:])
+    )
+    trial = call if chooses else call.with_ones
+    places = [pair.time for pair in call.pairs]
+    product = len(call.pairs) > 1 and call.func in tables.PRODUCTS
+    if product:  # affine in one of them at a time
+        found = [_of_one(trial, seqs, places, i, first.run.seen) for i in range(len(seqs))]  # type: ignore[arg-type]
+        times = found[0] if all(time == found[0] for time in found) else None
+    else:
+        form = None if chooses else call.form
+        times = find_time(trial, form, seqs, places, first.run.seen, reorders)  # type: ignore[arg-type]
+    if times is None:
+        raise moves_time(call.func)
+    return times
+
+
+def _of_one(
+    trial: Call, seqs: list[Tensor], places: list[TimeAxis], i: int, steps: int
+) -> list[TimeAxis] | None:
+    """Where a product shows time, as a function of its i-th factor, the others being ones at every step."""
+
+    def of_factor(x: Tensor) -> Any:
+        others = [s.new_ones(_sizes_like(s, p, x, seqs[i])) for s, p in zip(seqs, places, strict=True)]
+        return trial(*others[:i], x, *others[i + 1 :])
+
+    def _sizes_like(s: Tensor, place: TimeAxis, x: Tensor, whole: Tensor) -> list[int]:
+        sizes = list(s.shape)
+        if x.shape != whole.shape:  # of one step
+            sizes[place.dim] //= steps
+        return sizes
+
+    form = ("factor", i, trial.form, *((s.shape, p) for s, p in zip(seqs, places, strict=True)))
+    return find_time(of_factor, form, [seqs[i]], [places[i]], steps, False)
+
+
+def _resized(func: Callable, pair: Pair, spikes: Tensor, time: TimeAxis) -> Tensor:
+    assert pair.rate is not None
+    sizes = list(spikes.shape)
+    sizes[time.dim] //= pair.run.seen
+    return pair.rate.expand(sizes) if func in tables.EXPANDS else pair.rate.reshape(sizes)
+
+
+def moves_time(func: Callable) -> NoRuleError:
+    return NoRuleError(f"{tables.name_of(func)} mixes, cuts or reorders the time axis")
+
+
+def taken_away(call: Call) -> Any:
+    """The time mean, the sum over time or one step's value, which a network takes itself: a tensor like any
+    other, with the graph of the rate. None for other calls.
+
+    A sum's gradient is T times the mean's; a step's is the rate's.
+    """
+    pair = call.pairs[0]
+    if pair.time is None or not call.of_one or pair.shape[pair.time.dim] != pair.run.seen:
+        return None
+    if call.func in tables.MEANS | tables.SUMS and _reduces(call, pair.time.dim):
+        y = call(pair.rate)
+        return y * pair.run.steps if call.func in tables.SUMS else y
+    if call.func in tables.UNBINDS and _axis(call, 0) % pair.dim() == pair.time.dim:
+        return tuple(_one_step(pair, t) for t in range(pair.run.seen))
+    if (index := _index_of_a_step(call, pair)) is not None:
+        at, rest = index
+        y = _one_step(pair, at)
+        return y if rest is None else y[rest]
+    return None
+
+
+def _reduces(call: Call, dim: int) -> bool:
+    axis = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim")
+    if axis is None:
+        return True
+    axes = axis if isinstance(axis, tuple | list) else (axis,)
+    return len(axes) == 0 or dim in [a % call.pairs[0].dim() for a in axes]
+
+
+def _axis(call: Call, default: int) -> int:
+    return call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", default)
+
+
+def _one_step(pair: Pair, t: int) -> Tensor:
+    assert pair.rate is not None and pair.time is not None and pair.spikes is not None
+    rate = pair.rate.squeeze(pair.time.dim)
+    return pair.spikes.select(pair.time.dim, t) + (rate - rate.detach())
+
+
+def _index_of_a_step(call: Call, pair: Pair) -> tuple[int, Any] | None:
+    """Which step an index takes, and the index of what is left; None where it is not of one step."""
+    assert pair.time is not None
+    dim = pair.time.dim
+    if call.func in tables.SELECTS and _axis(call, 0) % pair.dim() == dim:
+        return call.args[2] if len(call.args) > 2 else call.kwargs["index"], None
+    if call.func is not Tensor.__getitem__:
+        return None
+    index = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    index = _without_ellipsis(index, pair.dim())
+    if any(not isinstance(i, int | slice) for i in index) or len(index) <= dim:
+        return None
+    if isinstance(index[dim], slice | bool):
+        return None
+    rest = (*index[:dim], *index[dim + 1 :])
+    return index[dim], rest if rest else None
+
+
+def _without_ellipsis(index: tuple, dims: int) -> tuple:
+    at = next((i for i, part in enumerate(index) if part is Ellipsis), None)
+    if at is None:
+        return index
+    missing = dims - sum(part is not None and part is not Ellipsis for part in index)
+    return (*index[:at], *(slice(None),) * missing, *index[at + 1 :])
+
+
+def with_pairs_for_sequences(call: Call) -> Call:
+    """The call with a pair for every plain tensor that differs from step to step, as a time embedding [T, 1,
+    C] does: told by its size where the pairs have time."""
+    first = call.pairs[0]
+    if call.func not in tables.ALIGNED or first.time is None:
+        return call
+    for place, leaf in enumerate(call.leaves):
+        if isinstance(leaf, Tensor) and not isinstance(leaf, Pair):
+            dim = first.time.dim - first.dim() + leaf.dim()
+            if dim >= 0 and leaf.shape[dim] == first.shape[first.time.dim]:
+                call = call.replacing(place, _as_sequence(leaf, TimeAxis(dim, first.time.inner), first))
+    return call
+
+
+def _as_sequence(x: Tensor, time: TimeAxis, like: Pair) -> Pair:
+    """A plain tensor that shows time, as a pair: its rate is its time mean."""
+    parts = x.unflatten(time.dim, (-1, like.run.seen, time.inner))
+    rate = parts.mean(time.dim + 1).flatten(time.dim, time.dim + 1)
+    return Pair(x.detach(), rate, like.run, time)

@@ -1,0 +1,213 @@
+"""Finding out what a network sees of time: a forward pass of a copy on the meta device, which has no numbers.
+
+The copy is given T steps of T+1 samples, so that time and batch cannot be taken for one another, in each form
+that a network may take them; what reaches its first neuron tells whether it took them so. The batch at hand
+never matters: the answer is kept for the network, T and the shape of a sample.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from rbp.rate.errors import InputError
+from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.neurons.supported import is_neuron
+from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
+from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
+
+_known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
+
+
+class _Reading(NamedTuple):
+    """What reached the first neuron, and how often it was called."""
+
+    shape: tuple[int, ...]
+    step_mode: str
+    calls: int
+
+
+class Found(NamedTuple):
+    """A layout, and whether the input is a sequence [T, B, ...] or an image (None: not looked at)."""
+
+    layout: Layout
+    is_sequence: bool | None
+
+
+def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> Found:
+    """The layout of a network for such an input, x_seq [T, B, ...] or an image [B, ...].
+
+    A network of torch's layers whose neurons are all in step mode "s" is one of single steps (checked while
+    it runs). Else a pass on the meta device shows it.
+
+    Raises InputError naming layout= where it shows none, or more than one.
+    """
+    modes = neuron_modes(net)
+    if modes <= {"s"} and not shows_time(net):
+        return Found(Layout("step", found=True), None)
+    steps = x.shape[0] if _surely_a_sequence(x) else None
+    key = (tuple(x.shape), T, steps, tuple(sorted(modes)), net.training, tuple(sorted(kwargs)))
+    known = _known.setdefault(net, {})
+    if key not in known:
+        known[key] = _probed(net, x, T, kwargs)
+    name, is_sequence = known[key]
+    return Found(Layout(name, found=True), is_sequence)
+
+
+def _surely_a_sequence(x: Tensor) -> bool:
+    return x.dim() > 1 and x.shape[0] > 1 and x.stride(0) == 0
+
+
+def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Size, int]]:
+    """Layout, whether x is a sequence, the shape of a sample, steps."""
+    if x.dim() > 1 and T in (None, x.shape[0]):
+        yield from ((name, True, x.shape[2:], x.shape[0]) for name in ("step", "TB", "BT"))
+    if not _surely_a_sequence(x):
+        yield "static", False, x.shape[1:], T or 2
+        if T is not None:
+            yield from ((name, False, x.shape[1:], T) for name in ("step", "TB", "BT"))
+
+
+def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
+    states = random_state(torch.device("cpu"))
+    try:
+        ghost = _ghost(net)
+    except Exception as error:  # whatever a module makes of being copied
+        raise _unclear(f"it cannot be copied ({error})") from None
+    tries = []
+    for name, is_sequence, shape, steps in _hypotheses(x, T):
+        tries.append((name, is_sequence, _reads(ghost, name, shape, steps, kwargs, x.dtype)))
+    set_random_state(states)
+    found = [(name, is_sequence) for name, is_sequence, outcome in tries if outcome is True]
+    if len(found) == 2 and [name for name, _ in found] == ["step", "TB"] and found[0][1] == found[1][1]:
+        return found[0]  # in step mode m the same
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = (f"{name}, x being {'a sequence' if seq else 'an image'}" for name, seq in found)
+        raise _unclear(f"it could be {' or '.join(names)}")
+    first = tries[0][-1]
+    if isinstance(first, Exception):
+        if not isinstance(first, RuntimeError | ValueError | TypeError | IndexError | AssertionError):
+            raise first  # a mistake in the network's code, whatever it is given
+        raise _unclear(f"no form of the input goes through it. Given {tries[0][0]}: {first}") from first
+    raise _unclear("no form of the input goes through it")
+
+
+def _unclear(why: str) -> InputError:
+    return InputError(
+        f"what the network sees of time is not clear: {why}. Say layout= 'step' (it maps one step), 'TB' (it "
+        "takes [T, B, ...]), 'BT' ([B, T, ...]) or 'static' (an image, which it repeats itself)"
+    )
+
+
+def _ghost(net: nn.Module) -> nn.Module:
+    """A copy on the meta device, without the hooks that watch outputs and gradients."""
+    memo: dict[int, Any] = {}
+    for tensor in (*net.parameters(), *net.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        is_parameter = isinstance(tensor, nn.Parameter)
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
+    ghost = copy.deepcopy(net, memo)
+    for module in ghost.modules():
+        for hooks in (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks):
+            hooks.clear()
+    return ghost
+
+
+def _reads(
+    ghost: nn.Module,
+    name: str,
+    shape: torch.Size,
+    steps: int,
+    kwargs: Mapping[str, Any],
+    dtype: torch.dtype,
+) -> bool | Exception:
+    """Whether the network takes its input so: what the first neuron is shown, and the output's shape, fit.
+
+    The network's own exception, where it fails.
+    """
+    batch = next(n for n in range(steps + 1, steps + len(shape) + 3) if n not in shape)
+    lead = {"step": (batch,), "static": (batch,), "TB": (steps, batch), "BT": (batch, steps)}[name]
+    x = torch.empty(*lead, *shape, dtype=dtype, device="meta")
+    if name == "step":
+        return _as_steps(ghost, x, steps, batch, kwargs)
+    outcome = _run(ghost, x, kwargs)
+    if isinstance(outcome, Exception):
+        return outcome
+    reading, y = outcome
+    at_once = reading.shape[1:2] == (batch,) and reading.step_mode == "m"
+    shown = reading.shape[0] if at_once else reading.calls
+    looped = reading.step_mode == "s" and reading.shape[:1] == (batch,) and reading.calls > 1
+    fits = at_once or looped
+    if name == "static":
+        return fits and _ends(y, (shown, batch), batch)
+    return fits and shown == steps and _ends(y, (lead[0], lead[1]), batch)
+
+
+def _as_steps(
+    ghost: nn.Module, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]
+) -> bool | Exception:
+    """Whether it maps one step; with SpikingJelly's wrappers, all of them in step mode m, as its authors mean
+    it. (There the shape of its output is looked at when it runs.)"""
+    shows = shows_time(ghost)
+    try:
+        with step_modes(ghost, "m") if shows else nullcontext():
+            outcome = _run(ghost, x.expand(steps, *x.shape) if shows else x, kwargs)
+    except InputError:  # a layer that knows one step mode only
+        return False
+    if isinstance(outcome, Exception):
+        return outcome
+    reading, y = outcome
+    if shows:
+        looped = reading.shape[:1] == (batch,) and reading.calls == steps
+        return reading.shape[:2] == (steps, batch) or (reading.step_mode == "s" and looped)
+    return reading.calls == 1 and reading.shape[:1] == y[:1] == (batch,)
+
+
+def _ends(y: tuple[int, ...], lead: tuple[int, ...], batch: int) -> bool:
+    return y[:2] == lead or (y[:1] == (batch,) and len(y) > 1)
+
+
+def _run(
+    ghost: nn.Module, x: Tensor, kwargs: Mapping[str, Any]
+) -> tuple[_Reading, tuple[int, ...]] | Exception:
+    """The first neuron's reading and the shape of the output (of the first tensor in it); the exception of a
+    pass that fails."""
+    calls: dict[nn.Module, list[tuple[int, ...]]] = {}
+
+    def fire(module: nn.Module) -> Callable | None:
+        """A neuron's forward, of which only the shape matters."""
+
+        def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
+            calls.setdefault(module, []).append(tuple(x.shape))
+            return torch.empty_like(x)
+
+        return forward if is_neuron(module) else None
+
+    try:
+        with neurons_reset(ghost), replaced(ghost, lambda _, m: fire(m)), torch.no_grad(), _on_meta():
+            y = ghost(x, **kwargs)
+    except Exception as error:  # whatever an input of another form makes of the network's own code
+        return error
+    outputs = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
+    if not calls or not outputs:
+        return InputError("it calls no neuron, or returns no tensor")
+    first: Any = next(iter(calls))
+    reading = _Reading(calls[first][0], getattr(first, "step_mode", "s"), len(calls[first]))
+    return reading, tuple(outputs[0].shape)
+
+
+@contextmanager
+def _on_meta() -> Iterator[None]:
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

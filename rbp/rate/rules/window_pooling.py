@@ -1,0 +1,180 @@
+"""Max pooling in rate mode over any windows: in three places, and adaptive in one, two or three.
+
+The method of rbp.rate.rules.pooling: the exact time mean, and the mean over t of each step's own routing.
+Kept is the number of steps that each place of a window won, a byte each up to T=255. Where windows overlap,
+the gradient's sums on a GPU are taken in no fixed order, as in torch's own pooling of these kinds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from spikingjelly.activation_based import layer as sj
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from rbp.rate.errors import NoRuleError
+from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import fold_time, register
+
+
+@dataclass
+class Axis:
+    """The windows along one axis of `size` places: where each begins [n], below 0 in the padding, how many
+    places it has at most, and how far these are apart."""
+
+    size: int
+    starts: Tensor
+    places: int
+    dilation: int = 1
+
+
+class _WindowPoolRate(torch.autograd.Function):
+    """value [B, C, ...]; the gradient goes to each place of a window by the share of steps that it won, wins
+    [B, C, K, ...]."""
+
+    @staticmethod
+    def forward(ctx, rate, value, wins, steps, axes):
+        ctx.save_for_backward(wins)
+        ctx.shape, ctx.steps, ctx.axes = rate.shape, steps, axes
+        return value.view_as(value)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        (wins,) = ctx.saved_tensors
+        by_place = ((grad * (1.0 / ctx.steps)).unsqueeze(2) * wins).flatten(2)
+        dx = by_place.new_zeros(ctx.shape).flatten(2)
+        dx.scatter_add_(2, _positions(ctx.axes).expand(by_place.shape), by_place)
+        return dx.view(ctx.shape), None, None, None, None
+
+
+class WindowPoolRule:
+    """Max pooling over the last `places` axes by `pool(layer, x)`, which returns the maxima [B, C, ...] and
+    their flat indices into the places of x; `axes(layer, x)` tells the windows. x may lack the channels.
+
+    Raises NoRuleError for a layer that returns indices.
+    """
+
+    passes_bits = True
+
+    def __init__(
+        self, places: int, pool: Callable[[Any, Tensor], tuple], axes: Callable[[Any, Tensor], list[Axis]]
+    ) -> None:
+        self.places, self.pool, self.axes = places, pool, axes
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+        if layer.return_indices:
+            raise NoRuleError("max pooling that returns indices has none for a rate")
+        no_channels = x_seq.dim() == self.places + 2
+        x_seq = x_seq.unsqueeze(2) if no_channels else x_seq
+        y_seq, at = fold_time(lambda x: self.pool(layer, x), x_seq)
+        axes = self.axes(layer, x_seq[0])
+        n_places = math.prod(axis.places for axis in axes)
+        if trace.state is None:
+            dtype = torch.uint8 if trace.steps <= 255 else torch.int32
+            shape = (*y_seq.shape[1:3], n_places, *y_seq.shape[3:])
+            trace.state = torch.zeros(shape, dtype=dtype, device=x_seq.device)
+        one = torch.ones((), dtype=trace.state.dtype, device=x_seq.device)
+        for at_step in at:
+            winner = _place_in_window(at_step, axes).unsqueeze(2)
+            trace.state.scatter_add_(2, winner, one.expand(winner.shape))
+        y_seq = y_seq.squeeze(2) if no_channels else y_seq
+        trace.average("value", y_seq)
+        return y_seq
+
+    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+        value = trace.take("value").to(rate.dtype)
+        no_channels = rate.dim() == self.places + 1
+        images = (rate.unsqueeze(1), value.unsqueeze(1)) if no_channels else (rate, value)
+        y = _WindowPoolRate.apply(*images, trace.state, trace.steps, self.axes(layer, images[0]))
+        y = y.squeeze(1) if no_channels else y
+        of_spikes = counts_of(rate) is not None  # then so is the pooled rate
+        return with_counts(y, pack_counts((value * trace.steps).round(), trace.steps) if of_spikes else None)
+
+
+def _place_in_window(at: Tensor, axes: list[Axis]) -> Tensor:
+    """From flat indices [B, C, ...] into an image's places to the numbers of these places in their window."""
+    number, stride = torch.zeros_like(at), 1
+    for i, axis in reversed(list(enumerate(axes))):
+        starts = _along(axis.starts, i, len(axes))
+        number += (at % axis.size - starts) // axis.dilation * stride
+        at, stride = at // axis.size, stride * axis.places
+    return number
+
+
+def _positions(axes: list[Axis]) -> Tensor:
+    """Flat indices [K * number of windows] of every place of every window; any where there is no such place,
+    which wins nothing."""
+    flat: Any = 0
+    for i, axis in enumerate(axes):
+        offset = torch.arange(axis.places, device=axis.starts.device) * axis.dilation
+        position = (offset.unsqueeze(1) + axis.starts).clamp(0, axis.size - 1)
+        wide = [1] * (2 * len(axes))
+        wide[i], wide[len(axes) + i] = position.shape
+        flat = flat * axis.size + position.view(wide)
+    return flat.flatten()
+
+
+def _along(x: Tensor, i: int, n_axes: int) -> Tensor:
+    """x [n] as the i-th of the last n_axes axes."""
+    return x.view(*(-1 if j == i else 1 for j in range(n_axes)))
+
+
+def _in_three_places(layer: Any, x: Tensor) -> tuple[Tensor, Tensor]:
+    window = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
+    return F.max_pool3d(x, *window, ceil_mode=layer.ceil_mode, return_indices=True)
+
+
+def _three_axes(layer: Any, x: Tensor) -> list[Axis]:
+    stride = layer.kernel_size if layer.stride is None else layer.stride
+    settings = (_three(n) for n in (layer.kernel_size, stride, layer.padding, layer.dilation))
+    axes = []
+    for size, kernel, step, padding, dilation in zip(x.shape[2:], *settings, strict=True):
+        n = _number_of_windows(size + 2 * padding - dilation * (kernel - 1) - 1, step, layer.ceil_mode)
+        n -= (n - 1) * step >= size + padding  # a last window that would begin in the padding behind
+        starts = torch.arange(n, device=x.device) * step - padding
+        axes.append(Axis(size, starts, kernel, dilation))
+    return axes
+
+
+def _number_of_windows(room: int, step: int, ceil_mode: bool) -> int:
+    return (-(-room // step) if ceil_mode else room // step) + 1
+
+
+def _three(n: Any) -> tuple[int, int, int]:
+    return (n, n, n) if isinstance(n, int) else tuple(n) * (3 // len(n))
+
+
+def _adaptive(pool: Callable) -> Callable[[Any, Tensor], tuple]:
+    return lambda layer, x: pool(x, layer.output_size, return_indices=True)
+
+
+def _adaptive_axes(layer: Any, x: Tensor) -> list[Axis]:
+    """Window i of n covers the places from floor(i*size/n) to ceil((i+1)*size/n)."""
+    wanted = layer.output_size
+    sizes = x.shape[2:]
+    numbers = [wanted] * len(sizes) if isinstance(wanted, int) or wanted is None else list(wanted)
+    axes = []
+    for size, number in zip(sizes, numbers, strict=True):
+        n = size if number is None else number
+        places = max(-(-(i + 1) * size // n) - i * size // n for i in range(n))
+        axes.append(Axis(size, torch.arange(n, device=x.device) * size // n, places))
+    return axes
+
+
+MAX_POOL_3D = WindowPoolRule(3, _in_three_places, _three_axes)
+ADAPTIVE_1D = WindowPoolRule(1, _adaptive(F.adaptive_max_pool1d), _adaptive_axes)
+ADAPTIVE_2D = WindowPoolRule(2, _adaptive(F.adaptive_max_pool2d), _adaptive_axes)
+ADAPTIVE_3D = WindowPoolRule(3, _adaptive(F.adaptive_max_pool3d), _adaptive_axes)
+
+register(MAX_POOL_3D, nn.MaxPool3d, sj.MaxPool3d)
+register(ADAPTIVE_1D, nn.AdaptiveMaxPool1d)
+register(ADAPTIVE_2D, nn.AdaptiveMaxPool2d)
+register(ADAPTIVE_3D, nn.AdaptiveMaxPool3d)
