@@ -21,11 +21,11 @@ some = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
-def plans(draw) -> Plan:
+def plans(draw, layout: str | None = None) -> Plan:
     def one_of(values):
         return draw(st.sampled_from(values))
 
-    layout = one_of(["TB", "TB", "BT", "BT", "static", "static", "step"])
+    layout = layout or one_of(["TB", "TB", "BT", "BT", "static", "static", "step"])
     handles_time = layout != "step"
     return Plan(
         layout,
@@ -82,6 +82,23 @@ def test_a_layout_found_out_is_the_networks_or_an_error_that_names_it(plan, size
         truth.holds(net, x, one_step=T == 1, T=T)
     except InputError as error:
         assert "layout=" in str(error)
+
+
+few = settings(max_examples=15, deadline=None, derandomize=True, database=None)
+
+
+@pytest.mark.parametrize("layout", ["step", "TB", "BT", "static"])
+def test_the_layout_of_a_network_is_found_out(layout):
+    @few
+    @given(plan=plans(layout), size=sizes, seed=st.integers(0, 9))
+    def check(plan, size, seed):
+        net, twin, x = made(plan, *size, seed)
+        x = x[0] if layout == "static" else x
+        truth = Truth(net, x, layout, "m", twin)
+        with torch.no_grad():
+            torch.testing.assert_close(forward(net, x), truth.y)
+
+    check()
 
 
 def test_an_image_handed_over_with_T_is_shown_at_every_step():

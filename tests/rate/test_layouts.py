@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
 from tests.support.idioms import SHAPE, Composed, Plan
-from tests.support.networks import MODES, snapshot
+from tests.support.networks import MODES, distance, snapshot, step
 from tests.support.plain_runs import Truth, plain
 
 GRAD_MODES = ["bptt", "rate"]
@@ -327,6 +327,18 @@ def test_a_network_that_goes_through_time_itself_is_none_of_single_steps(make, g
     with pytest.raises((InputError, NoRuleError, RuntimeError)):
         rbp.forward(net, x, grad_mode=grad_mode, step_mode=step_mode)
     assert snapshot(net) == before
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_chunks_of_steps_change_nothing(kind, chunk):
+    layout, make = KINDS[kind]
+    net, x = made(make)
+    x = x[0] if layout == "static" else x
+    y, gradients = step(net, x, layout=layout, grad_mode="rate")
+    y_chunks, by_chunks = step(net, x, layout=layout, grad_mode="rate", chunk=chunk)
+    torch.testing.assert_close(y_chunks, y)
+    assert distance(by_chunks, gradients) < 1e-9
 
 
 # --- what the network returns -------------------------------------------------------------------------------
