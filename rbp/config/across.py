@@ -27,6 +27,7 @@ READ_ACROSS = {
 def misfits(cfg: DictConfig) -> Iterator[str]:
     """What does not fit together in a configuration, one line each."""
     yield from _network_and_images(cfg)
+    yield from _layout(cfg)
     yield from _images(cfg.dataset)
     if cfg.dataset.get("frames") is not None:
         yield from _frames(cfg)
@@ -48,6 +49,18 @@ def _network_and_images(cfg: DictConfig) -> Iterator[str]:
             f"arch={arch.name} with dataset={data.name}: the images have {data.channels} channels, "
             f"the network takes {wanted}"
         )
+
+
+def _layout(cfg: DictConfig) -> Iterator[str]:
+    if cfg.arch.get("layout") != "static":
+        return
+    if cfg.dataset.get("frames") is not None:
+        yield (
+            f"arch.layout=static with dataset={cfg.dataset.name}: the network repeats one image T times "
+            "itself, the data are a frame per time step"
+        )
+    if cfg.step_mode == "s":
+        yield "arch.layout=static with step_mode=s: the network runs all its time steps at once"
 
 
 def _images(data: DictConfig) -> Iterator[str]:

@@ -115,6 +115,13 @@ class Arch:
     channels: int | None = key(
         "image channels it needs", or_null(at_least(1), "any"), label=True, decides=False
     )
+    layout: str | None = key(
+        "what the network sees of time; static: an image, which it repeats itself",
+        or_null(one_of("step", "TB", "BT", "static"), "found out"),
+        default=None,
+        label=True,
+        since="0.2",
+    )
     init: str = key("initial weights: torch's, or normal with deviation 0.5", one_of(*INITIAL_WEIGHTS))
     size: int = key("side of the images, where the network must know it", at_least(1))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,10 +16,11 @@ from rbp.rate.memory import compiled
 from rbp.rate.neurons.memories import plain_neurons_at_rest
 from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
 from rbp.rate.passes import bptt, rate
-from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes, neuron_modes
+from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes, neuron_modes, shows_time
 from rbp.rate.passes.outputs import Called, Output
+from rbp.rate.passes.own_state import own_state_refused
 from rbp.rate.passes.patching import neurons_reset, stand_in
-from rbp.rate.passes.probe import find_layout
+from rbp.rate.passes.probe import find_layout, reads_before_writing
 from rbp.rate.passes.time_first import as_sequence
 from rbp.rate.passes.weights import weights_read_once
 
@@ -88,11 +91,17 @@ def forward(
     if grad_mode == "rate":
         _check_for_rate(inner, x, seen)
 
+    def state_refused(x: Tensor) -> AbstractContextManager[None]:
+        reads = partial(reads_before_writing, inner, x, seen, called.kwargs)
+        return own_state_refused(inner, reads, leaves=by_rate or shows_time(inner))
+
     def run(x: Tensor) -> Tensor:
         with neurons_reset(inner), plain_neurons_at_rest(inner, is_plain_neuron), weights_read_once(inner):
             if by_rate:
-                return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
-            return _by_bptt(called, x, T, seen, step_mode, per_step)
+                with state_refused(x):
+                    return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
+            with state_refused(x) if seen.name == "step" and step_mode == "m" else nullcontext():
+                return _by_bptt(called, x, T, seen, step_mode, per_step)
 
     return _once(net, run, x) if isinstance(net, DistributedDataParallel) else run(x)
 

@@ -94,10 +94,22 @@ def test_a_function_with_its_own_backward_is_refused_by_name(kind, grad_mode, st
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_a_checkpoint_that_would_lose_the_gradient_is_refused(step_mode: str) -> None:
-    net = Hidden(lambda net, x: checkpoint(lambda x: net.fire(net.again(x)), x, use_reentrant=True))
-    with pytest.raises(NoRuleError, match="CheckpointFunction"):
-        rbp.forward(net, frames(), step_mode=step_mode)
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpoint_changes_nothing(step_mode: str, reentrant: bool) -> None:
+    def checkpointed(net: nn.Module, x: Tensor) -> Tensor:
+        return net.fire(checkpoint(lambda x: net.again(x) * 2, x, use_reentrant=reentrant))
+
+    torch.manual_seed(0)
+    net, same = (
+        Hidden(change).double() for change in (checkpointed, lambda net, x: net.fire(net.again(x) * 2))
+    )
+    same.load_state_dict(net.state_dict())
+    for how in (RATE, BPTT):
+        (y, gradients), (z, wanted) = (
+            step(n, frames(3).double(), **how, step_mode=step_mode) for n in (net, same)
+        )
+        torch.testing.assert_close(y, z)
+        assert distance(gradients, wanted) < 1e-12
 
 
 def test_what_is_cut_off_by_no_grad_stays_cut_off() -> None:

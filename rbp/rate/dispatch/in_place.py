@@ -41,6 +41,11 @@ def become_pair(tensor: Tensor, result: Pair) -> None:
 
     Raises NoRuleError for a view, a leaf with a gradient, or another shape, as other names would not see it.
     """
+    if result.run.owns(tensor):
+        raise NoRuleError(
+            "a buffer or an attribute of the network takes a spiking tensor in place: what is kept from step "
+            "to step only a pass step by step sees, step_mode='s' with grad_mode='bptt'"
+        )
     if tensor._base is not None or tensor.requires_grad or tensor.shape != result.shape:
         raise NoRuleError(
             "a view or a parameter cannot take a spiking tensor in place: write it out of place"

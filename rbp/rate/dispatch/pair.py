@@ -62,7 +62,8 @@ class Pair(Tensor):
         self.constant = _is_constant(spikes) if constant is None else constant
         # The pairs whose memory it shares, as a view of a tensor does.
         self.bases: tuple[weakref.ref[Pair], ...] = ()
-        self.stale = False  # changed in place through a view, which did not reach it
+        self.number = run.passes  # the pass that made it
+        self.stale = False  # changed in place through a view that did not reach it
 
     def written_to(self, result: Pair) -> None:
         """Take over the result of a change in place."""
@@ -78,12 +79,13 @@ class Pair(Tensor):
                 "a tensor was changed in place through a view of it (a slice, a reshape) and is used again: "
                 "write the change out of place"
             )
-        if self.run.over:
+        if self.run.over or self.number != self.run.passes:
             raise NoRuleError(
-                "a tensor of an earlier forward pass is used again: what a network keeps from call to call "
-                "is a state, which must be reset between them"
+                "a tensor of an earlier step or call is used, which the network has kept: only a pass step "
+                "by step sees that, step_mode='s' with grad_mode='bptt'"
             )
-        if self.requires_grad and not torch.is_grad_enabled() and (name := custom_function()) is not None:
+        loses = self.requires_grad and not torch.is_grad_enabled() and not self.run.in_checkpoint
+        if loses and (name := custom_function()) is not None:
             raise NoRuleError(
                 f"{name}, a torch.autograd.Function, would lose the gradient; call it in a layer of its own "
                 "(nn.Module)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def is_constant(x_seq: Any) -> bool:
@@ -90,6 +90,9 @@ class Run:
         self.calls: dict[Any, int] = {}
         self.drafts = Drafts()
         self.counts = counts
+        self.net: nn.Module | None = None  # the network that runs, once it does
+        self.passes = 0
+        self.in_checkpoint = 0  # how many of torch's checkpoints are being run
         self.over = False
         self.shown: dict[Any, int] = {}  # how many steps each neuron was shown, in the order of calls
 
@@ -135,4 +138,12 @@ class Run:
         return trace, number
 
     def next_pass(self) -> None:
+        self.passes += 1
         self.calls.clear()
+
+    def owns(self, tensor: Tensor) -> bool:
+        """Whether the network had it before the pass: a buffer, a parameter or an attribute."""
+        if self.net is None:
+            return False
+        own = (value for module in self.net.modules() for value in vars(module).values())
+        return any(tensor is one for one in (*self.net.buffers(), *self.net.parameters(), *own))

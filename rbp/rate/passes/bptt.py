@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any
 
 import torch
@@ -18,9 +19,10 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run
 from rbp.rate.neurons.memories import over_steps
 from rbp.rate.neurons.supported import is_plain_neuron
+from rbp.rate.passes.autograd_functions import in_pass
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
-from rbp.rate.passes.patching import replaced, step_modes
+from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
 from rbp.rate.rules.base import fold_time
 from rbp.rate.rules.linear import DROPOUT, DropoutRule
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
@@ -38,9 +40,14 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
         return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
     run = Run(T, rate=False, shows=shows_time(net), counts=layout.found)
     adapt, x = (_adapted, x_seq) if run.shows else (_on_every_step, Pair(x_seq, None, run))
-    with step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)):
+
+    def enter() -> AbstractContextManager[Any]:
+        return _together(
+            step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)), neurons_reset(net)
+        )
+
+    with in_pass(net, run, enter):
         y = called(x)
-    run.over = True
     if isinstance(y, Pair):
         assert y.spikes is not None
         check_step(y.shape, B)
@@ -52,8 +59,12 @@ def as_written(
     called: Called, x: Tensor, steps: int | None, batch: int, layout: Layout, per_step: bool
 ) -> Tensor:
     """The network's own forward on its own input; how many steps its neurons saw is checked against steps."""
-    run = Run(steps, rate=False, shows=True)
-    with replaced(called.net, lambda path, m: _watched(m, run, layout)):
+    net, run = called.net, Run(steps, rate=False, shows=True)
+
+    def enter() -> AbstractContextManager[Any]:
+        return _together(replaced(net, lambda path, m: _watched(m, run, layout)), neurons_reset(net))
+
+    with in_pass(net, run, enter):
         y = called(x)
     layout.check_steps(run.shown_steps, steps)
     return steps_and_mean(y, run.shown_steps or steps or 1, batch, per_step, layout.time_dim)
@@ -65,7 +76,11 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) 
     run = Run(1, rate=False, keep=True, counts=layout.found)  # kept, so that dropout has one mask
     before = random_state(x_seq.device)
     outputs = []
-    with layout.modes(net, "s"), replaced(net, lambda path, m: _adapted(m, run)):
+
+    def enter() -> AbstractContextManager[Any]:
+        return _together(layout.modes(net, "s"), replaced(net, lambda path, m: _adapted(m, run)))
+
+    with in_pass(net, run, enter):
         for t, x in enumerate(x_seq):
             if t:
                 set_random_state(before)
@@ -75,6 +90,14 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) 
     if per_step:
         return torch.stack(outputs)
     return sum(outputs[1:], outputs[0]) / T
+
+
+@contextmanager
+def _together(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
 
 
 def _watched(module: nn.Module, run: Run, layout: Layout) -> Forward | None:
@@ -106,6 +129,11 @@ def _adapted(module: nn.Module, run: Run) -> Forward | None:
 
 
 def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
+    if run.keep and run.in_checkpoint:
+        raise InputError(
+            "torch.utils.checkpoint around a neuron in step mode 's' runs it again without the steps before: "
+            "checkpoint the layers without it, or use step_mode='m'"
+        )
     if run.counts and (run.keep or module.step_mode == "m") and run.trace(module)[1] > 0:
         raise called_again(module)
     return _in_float32(own, x, *args, **kwargs)

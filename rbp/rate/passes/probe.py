@@ -16,12 +16,13 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.neurons.supported import is_neuron
 from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
+from rbp.rate.passes.own_state import Poison
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
 
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
@@ -211,3 +212,42 @@ def _on_meta() -> Iterator[None]:
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
+
+
+def reads_before_writing(
+    net: nn.Module, x: Tensor, layout: Layout, kwargs: Mapping[str, Any], names: list[tuple[str, str]]
+) -> bool:
+    """Whether the network reads attributes (path of the module, name) that the step before has left there.
+
+    True as well where no pass on the meta device can tell.
+    """
+    states = random_state(torch.device("cpu"))
+    try:
+        ghost = _ghost(net)
+        shows = layout.name == "step" and shows_time(ghost)
+        T, B = x.shape[:2]
+        x = torch.empty(T, B, *x.shape[2:], dtype=x.dtype, device="meta") if layout.name != "static" else x
+        seen = layout.seen_by_network(x) if layout.name != "step" or shows else x[0]
+        with step_modes(ghost, "m") if shows else nullcontext():
+            return _reads_poison(ghost, seen.to("meta"), kwargs, names)
+    except Exception:  # whatever a module makes of being copied
+        return True
+    finally:
+        set_random_state(states)
+
+
+def _reads_poison(
+    ghost: nn.Module, x: Tensor, kwargs: Mapping[str, Any], names: list[tuple[str, str]]
+) -> bool:
+    if isinstance(_run(ghost, x, kwargs), Exception):
+        return True
+    for path, name in names:
+        module = ghost.get_submodule(path)
+        left = module._buffers[name] if name in module._buffers else vars(module).get(name)
+        poisoned = tree_map(lambda leaf: leaf.as_subclass(Poison) if isinstance(leaf, Tensor) else leaf, left)
+        if name in module._buffers:
+            module._buffers[name] = poisoned
+        else:
+            vars(module)[name] = poisoned
+    Poison.touched = False
+    return isinstance(_run(ghost, x, kwargs), Exception) or Poison.touched

@@ -7,7 +7,8 @@ the rates, which needs nothing but the traces: so memory does not grow with T.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import Run, is_constant
 from rbp.rate.neurons.integrate_and_fire import NeuronRule
 from rbp.rate.neurons.supported import refusal
+from rbp.rate.passes.autograd_functions import in_pass
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import SEQUENTIAL, replaced
@@ -45,7 +47,7 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> 
     net, (T, B) = called.net, x_seq.shape[:2]
     shows = layout.name != "step" or shows_time(net)
     run = Run(T, rate=True, shows=shows, kernels=how.kernels, chunk=how.chunk)
-    with layout.modes(net, "m"), replaced(net, lambda path, m: _carrying(path, m, run)):
+    with _in_pass(called, run, layout, "m"):
         y = called(_sequence(x_seq, run, layout))
     return _finished(y, run, B, layout, how.per_step)
 
@@ -54,7 +56,7 @@ def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Se
     """As multi_step, of a network that repeats an image x [B, ...] itself: up to its first neuron plain
     tensors, from there on pairs. steps: T, if it was said."""
     run = Run(None, rate=True, shows=True, kernels=how.kernels, chunk=how.chunk)
-    with replaced(called.net, lambda path, m: _carrying(path, m, run)):
+    with _in_pass(called, run, layout, "m"):
         y = called(x)
     if run.known_steps is None:
         raise InputError("layout='static': none of the network's neurons was called")
@@ -64,10 +66,10 @@ def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Se
 
 def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
     """As multi_step, one step after another."""
-    net, (T, B), constant = called.net, x_seq.shape[:2], is_constant(x_seq)
+    (T, B), constant = x_seq.shape[:2], is_constant(x_seq)
     run = Run(T, rate=True, keep=True, shows=layout.name != "step", kernels=how.kernels)
     before, outputs = random_state(x_seq.device), []
-    with layout.modes(net, "s"), replaced(net, lambda path, m: _carrying(path, m, run)):
+    with _in_pass(called, run, layout, "s"):
         with torch.no_grad():
             for x in x_seq.detach():
                 step = Pair(layout.one_step(x).unsqueeze(0), None, run, constant=constant)
@@ -79,6 +81,18 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
         rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
     _close(run)
     return _with_rate(torch.cat(outputs), rate) if how.per_step else rate
+
+
+@contextmanager
+def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterator[None]:
+    @contextmanager
+    def enter() -> Iterator[None]:
+        net = called.net
+        with layout.modes(net, step_mode), replaced(net, lambda path, m: _carrying(path, m, run)):
+            yield
+
+    with in_pass(called.net, run, enter):
+        yield
 
 
 def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
@@ -196,10 +210,16 @@ def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwa
 
 def no_rule(path: str, module: nn.Module, why: str) -> NoRuleError:
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
+    neuron = (
+        f"If it is a neuron that treats each element by itself and emits 0 or 1: "
+        f"rbp.rate.register(rbp.rate.ElementwiseNeuron(), {type(module).__qualname__}). "
+        if next(module.children(), None) is None and not kind.startswith(("torch.", "spikingjelly."))
+        else ""
+    )
     error = NoRuleError(
         f"rate mode has no rule for {path or 'the network'} ({kind}): {why}. Give its layer type one with "
         "rbp.rate.register(rule, LayerType), where rule has the methods of rbp.rate.Rule, "
-        "or use grad_mode='bptt'."
+        f"or use grad_mode='bptt'. {neuron}".rstrip()
     )
     error.path = path
     return error

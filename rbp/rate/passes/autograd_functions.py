@@ -1,0 +1,123 @@
+"""torch's own autograd functions that meet a pass: what backward runs again, and the hooks of gradients.
+
+`torch.utils.checkpoint` runs a part of the network again in backward, when the pass is over: there it must
+find every layer as it was during the pass. Full backward hooks go through a function that takes tensors: it
+gets those that carry the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+from unittest import mock
+
+import torch.utils.checkpoint as torch_checkpoint
+from torch import Tensor, nn
+from torch.nn.modules._functions import BackwardHookFunction
+from torch.utils._pytree import tree_map
+
+from rbp.rate.dispatch.pair import Pair
+from rbp.rate.memory.traces import Run
+
+_GENERATORS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
+
+
+@contextmanager
+def in_pass(net: nn.Module, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """A pass of net: enter gives its layers what they are during it, now and when a part is run again."""
+    run.net = net
+    again = _Again(run, enter)
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch.object(BackwardHookFunction, "apply", _hooked))
+        apply = again.nothing_kept if run.rate else again.reentrant
+        stack.enter_context(mock.patch.object(torch_checkpoint.CheckpointFunction, "apply", apply))
+        for name in _GENERATORS:
+            if (own := getattr(torch_checkpoint, name, None)) is not None:
+                new = again.generator(own) if not run.rate else _no_generator
+                stack.enter_context(mock.patch.object(torch_checkpoint, name, new))
+        stack.enter_context(enter())
+        yield
+    run.over = True
+
+
+_apply_hooks = BackwardHookFunction.apply
+_apply_checkpoint = torch_checkpoint.CheckpointFunction.apply
+
+
+def _hooked(*args: Tensor) -> tuple[Tensor, ...]:
+    """BackwardHookFunction on what carries the graph: hooks get the gradient of the rate, in BPTT of all
+    steps."""
+    plain = [arg.carries if isinstance(arg, Pair) else arg for arg in args]
+    through = iter(_apply_hooks(*(x for x in plain if x is not None)))
+    return tuple(
+        arg if x is None else _with_graph(arg, next(through)) for arg, x in zip(args, plain, strict=True)
+    )
+
+
+def _with_graph(arg: Tensor, carried: Tensor) -> Tensor:
+    if not isinstance(arg, Pair):
+        return carried
+    if arg.rate is None:
+        return Pair(carried, None, arg.run, arg.time, arg.constant)
+    return Pair(arg.given, carried, arg.run, arg.time, arg.constant)
+
+
+def _no_generator(*_: Any, **__: Any) -> Iterator[None]:
+    """Rate mode keeps nothing that grows with T, so nothing is run again for it."""
+    yield
+
+
+class _Again:
+    """Functions of the network, so that they find the pass again when backward calls them."""
+
+    def __init__(self, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> None:
+        self.run, self.enter = run, enter
+
+    def in_pass(self, function: Callable) -> Callable:
+        def again(*args: Any, **kwargs: Any) -> Any:
+            if not self.run.over:
+                with self._noted():
+                    return function(*args, **kwargs)
+            with self._reopened(), self.enter():
+                return function(*args, **kwargs)
+
+        return again
+
+    @contextmanager
+    def _noted(self) -> Iterator[None]:
+        self.run.in_checkpoint += 1
+        try:
+            yield
+        finally:
+            self.run.in_checkpoint -= 1
+
+    @contextmanager
+    def _reopened(self) -> Iterator[None]:
+        calls, self.run.calls, self.run.over = self.run.calls, {}, False
+        try:
+            yield
+        finally:
+            self.run.calls, self.run.over = calls, True
+
+    def generator(self, own: Callable) -> Callable:
+        def checkpoint(function: Callable, *args: Any, **kwargs: Any) -> Any:
+            return own(self.in_pass(function), *args, **kwargs)
+
+        return checkpoint
+
+    def reentrant(self, function: Callable, preserve: bool, *args: Any) -> Any:
+        """CheckpointFunction, with sequences in the place of pairs, which it could not keep."""
+        pairs = [isinstance(arg, Pair) for arg in args]
+
+        def on_tensors(*tensors: Any) -> Any:
+            given = (Pair(x, None, self.run) if p else x for x, p in zip(tensors, pairs, strict=True))
+            return tree_map(lambda y: y.spikes if isinstance(y, Pair) else y, function(*given))
+
+        plain = (arg.spikes if isinstance(arg, Pair) else arg for arg in args)
+        y = _apply_checkpoint(self.in_pass(on_tensors), preserve, *plain)
+        return tree_map(lambda leaf: Pair(leaf, None, self.run), y) if any(pairs) else y
+
+    @staticmethod
+    def nothing_kept(function: Callable, preserve: bool, *args: Any) -> Any:
+        return function(*args)
