@@ -101,6 +101,25 @@ def test_the_layout_of_a_network_is_found_out(layout):
     check()
 
 
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+@pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
+def test_a_batch_first_sequence_lies_in_memory_as_one(T, B, grad_mode):
+    """x.view(B*T, ...), as of a batch that a loader made."""
+    net, _, x = made(Plan("BT", "BT", fold="view"), T, B, 0)
+    truth = Truth(net, x, "BT")
+    torch.testing.assert_close(forward(net, x, layout="BT", grad_mode=grad_mode), truth.y)
+
+
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+@pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
+@pytest.mark.parametrize("layout", ["TB", "BT", "static"])
+def test_containers_join_whatever_two_axes_are_first(layout, T, B, grad_mode):
+    net, _, x = made(Plan(layout, "BT", fold="SeqToANNContainer", bodies=("attention",)), T, B, 0)
+    x = x[0] if layout == "static" else x
+    truth = Truth(net, x, layout)
+    torch.testing.assert_close(forward(net, x, layout=layout, grad_mode=grad_mode), truth.y)
+
+
 def test_an_image_handed_over_with_T_is_shown_at_every_step():
     for layout in ("TB", "BT"):
         net, _, x = made(Plan(layout, bodies=("attention",)), 3, 3, 0)

@@ -159,6 +159,44 @@ def test_a_layout_that_is_not_clear_is_asked_for(make, grad_mode):
     assert snapshot(net) == before
 
 
+class Asked(nn.Module):
+    """The caller says which axis is time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.net = nn.Conv2d(2, 6, 4), MeanOfSmall()
+
+    def forward(self, x: Tensor, batch_first: bool = False) -> Tensor:
+        x = x.transpose(0, 1) if batch_first else x
+        return self.net(self.conv(x.flatten(0, 1)).flatten(1).unflatten(0, x.shape[:2]))
+
+
+@pytest.mark.parametrize("grad_mode", GRAD_MODES)
+@pytest.mark.parametrize("B", [3, 4])
+def test_a_layout_is_found_out_for_each_value_of_an_argument(B, grad_mode):
+    """Never another's: with as many samples as steps nothing else would tell."""
+    torch.manual_seed(0)
+    net, x = Asked().double(), torch.randn(3, B, *SHAPE, dtype=torch.float64) * 3
+    y = plain(net, x, "TB")
+    for batch_first in (False, True, False):
+        how = {"kwargs": {"batch_first": batch_first}, "grad_mode": grad_mode}
+        torch.testing.assert_close(rbp.forward(net, x, **how), y)
+
+
+class Noisy(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + torch.randn_like(x))
+
+
+@pytest.mark.parametrize("layout", ["TB", None])
+def test_a_networks_own_noise_is_drawn_as_in_its_own_run(layout):
+    net, x = made(Noisy)
+    torch.manual_seed(1)
+    y = plain(net, x, "TB")
+    torch.manual_seed(1)
+    torch.testing.assert_close(rbp.forward(net, x, layout=layout, grad_mode="bptt"), y)
+
+
 @pytest.mark.parametrize("layout, B", [("TB", 4), ("TB", 3), ("BT", 4)])
 def test_said_it_is_clear(layout, B):
     net, x = made(EitherWay, 3, B)
