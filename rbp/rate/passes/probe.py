@@ -25,6 +25,7 @@ from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
 from rbp.rate.passes.own_state import Poison
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
 
+_kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
 
 
@@ -53,7 +54,7 @@ def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
     """
     modes = neuron_modes(net)
     if modes <= {"s"} and not shows_time(net):
-        return Found(Layout("step", found=True), None)
+        return Found(Layout("step", found=True), _known_kind(net, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
     key = (tuple(x.shape), T, steps, tuple(sorted(modes)), net.training, tuple(sorted(kwargs)))
     known = _known.setdefault(net, {})
@@ -61,6 +62,34 @@ def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
         known[key] = _probed(net, x, T, kwargs)
     name, is_sequence = known[key]
     return Found(Layout(name, found=True), is_sequence)
+
+
+def _known_kind(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> bool | None:
+    """Whether a network of single steps takes x, of three axes and given with T=, for a sequence or for an
+    image; None where both or neither give [B, K]."""
+    if T is None or x.dim() != 3 or _surely_a_sequence(x):
+        return None
+    known = _kinds.setdefault(net, {})
+    key = (tuple(x.shape), T, net.training, tuple(sorted(kwargs)))
+    if key not in known:
+        known[key] = _kind(net, x, T, kwargs)
+    return known[key]
+
+
+def _kind(net: nn.Module, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
+    states, found = random_state(torch.device("cpu")), []
+    try:
+        ghost = _ghost(net)
+        for is_sequence, shape in ((True, x.shape[2:]), (False, x.shape[1:])):
+            batch = 1 + max(*shape, T)
+            outcome = _run(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
+            if not isinstance(outcome, Exception) and outcome[1][:1] == (batch,) and len(outcome[1]) == 2:
+                found.append(is_sequence)
+    except Exception:  # whatever a module makes of being copied
+        return None
+    finally:
+        set_random_state(states)
+    return found[0] if len(found) == 1 and (x.shape[0] == T or not found[0]) else None
 
 
 def _surely_a_sequence(x: Tensor) -> bool:
@@ -88,8 +117,10 @@ def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any])
         tries.append((name, is_sequence, _reads(ghost, name, shape, steps, kwargs, x.dtype)))
     set_random_state(states)
     found = [(name, is_sequence) for name, is_sequence, outcome in tries if outcome is True]
-    if len(found) == 2 and [name for name, _ in found] == ["step", "TB"] and found[0][1] == found[1][1]:
-        return found[0]  # in step mode m the same
+    if found[:2] == [("step", True), ("TB", True)] or found[:2] == [("step", False), ("TB", False)]:
+        del found[1]  # in step mode m the same
+    if found == [("BT", True), ("static", False)]:
+        del found[1]  # an image whose first axis would pass for time
     if len(found) == 1:
         return found[0]
     if found:
