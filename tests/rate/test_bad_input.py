@@ -1,5 +1,7 @@
 """What the call refuses, in one clear error that changes nothing."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -58,6 +60,9 @@ def test_a_network_may_take_the_time_mean_itself(net):
     assert distance(gradients, by_bptt) < 1e-5
 
 
+STEPS: dict[str, Any] = {"step_mode": "s", "layout": "step"}
+
+
 class TwoOutputs(nn.Module):
     def forward(self, x):
         return x, x
@@ -106,7 +111,7 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
             "returned a tuple of 2",
         ),
         (lambda: torch.compile(small()), frames(), {}, "compiled by torch.compile"),
-        (lambda: layer.MultiStepContainer(small()), frames(), {"step_mode": "s"}, "all time steps at once"),
+        (lambda: layer.MultiStepContainer(small()), frames(), STEPS, "all time steps at once"),
         (lambda: Cuts(), frames(), BPTT, r"returned shape \(2, 4, 5\): \[T=3, B=4, K\] is needed"),
         (
             lambda: MeanOverTime(),

@@ -99,7 +99,7 @@ def test_spikformer_trains_in_rate_mode():
 
 def test_a_model_for_step_mode_m_alone_says_so():
     with pytest.raises(InputError, match=r"patch_embed.*SeqToANNContainer.*step_mode='m'"):
-        rbp.forward(small_spikformer(), torch.randn(2, 2, 3, 32, 32), step_mode="s")
+        rbp.forward(small_spikformer(), torch.randn(2, 2, 3, 32, 32), step_mode="s", layout="step")
 
 
 SIZES: dict[str, Any] = {"T": 3, "num_classes": 5, "embed_dims": 32}

@@ -20,17 +20,17 @@ from rbp.rate.rules.base import Rule
 _LAST_AXES = {nn.Linear: lambda layer: 1, nn.LayerNorm: lambda layer: len(layer.normalized_shape)}
 
 
-def hide(pair: Pair, sequence: bool) -> Pair:
+def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
     """The pair as rules want it: spikes [T, B, ...], rate [B, ...].
 
     sequence: whether the layer sees [T, B, ...]; else time is part of the batch, or an axis that the layer
-    does not see.
+    does not see. joins: whether it only joins these two axes, and so may see [B, T, ...] as well.
 
     Raises NoRuleError where the layer sees a sequence and time is not the first axis alone.
     """
     time = pair.time
     if sequence:
-        return _as_sequence(pair)
+        return _as_sequence(pair, joins)
     if time is None:
         return pair
     assert pair.spikes is not None
@@ -46,6 +46,9 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
         return pair
     if sequence:
         assert pair.rate is not None
+        if like.time.dim == 1:
+            spikes = pair.spikes.movedim(0, 1)  # type: ignore[union-attr]
+            return Pair(spikes, pair.rate.unsqueeze(1), pair.run, like.time, pair.constant)
         rate = with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
         return Pair(pair.given, rate, pair.run, like.time, pair.constant)
     assert pair.spikes is not None
@@ -70,8 +73,12 @@ def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
     return x.unflatten(dim + 1, (-1, inner)).movedim(0, dim + 1).flatten(dim, dim + 2)
 
 
-def _as_sequence(pair: Pair) -> Pair:
+def _as_sequence(pair: Pair, joins: bool) -> Pair:
+    """joins: whether the layer only joins its first two axes, whichever of them is time."""
     steps = pair.run.seen
+    if joins and pair.time == TimeAxis(1, 1) and pair.shape[1] == steps:
+        assert pair.spikes is not None and pair.rate is not None
+        return Pair(pair.spikes.movedim(1, 0), pair.rate.squeeze(1), pair.run, constant=pair.constant)
     alone = pair.time == TimeAxis() or pair.time is None
     if not alone or pair.shape[0] != steps:
         folded = "with time folded into it" if pair.time and pair.time.inner > 1 else "which is not time"
@@ -97,8 +104,8 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     x.check()
     sequence = takes_sequence(layer, x)
     _check_time(layer, x, sequence)
-    hidden = hide(x, sequence)
     emits = hasattr(rule, "binary")  # a neuron's output varies, even for a constant input
+    hidden = hide(x, sequence, joins=not emits)
     constant = hidden.constant and not emits
     varies = emits or x.run.chunk is None or not hidden.currents.constant
     if x.run.chunk is not None and varies:

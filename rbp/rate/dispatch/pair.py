@@ -42,7 +42,7 @@ class Pair(Tensor):
     run: the forward pass that it belongs to.
     time: None where the pair looks like one step, [B, ...], to the network. Where it looks like all of them,
         the place of time in the spikes; the rate then has the same axes, with one step in the place of T.
-    constant: whether it is the same at every step; None: told from the spikes.
+    constant: whether it is the same at every step; None: told from the spikes. (Of one step, any is.)
     """
 
     apply: ClassVar[Callable[[Callable, tuple, dict], Any]]  # set by rbp.rate.dispatch.apply
@@ -59,7 +59,7 @@ class Pair(Tensor):
         constant: bool | None = None,
     ) -> None:
         self.given, self.rate, self.run, self.time = spikes, rate, run, time
-        self.constant = _is_constant(spikes) if constant is None else constant
+        self.constant = run.known_steps == 1 or (_is_constant(spikes) if constant is None else constant)
         # The pairs whose memory it shares, as a view of a tensor does.
         self.bases: tuple[weakref.ref[Pair], ...] = ()
         self.number = run.passes  # the pass that made it

@@ -31,7 +31,7 @@ class Layout(NamedTuple):
 
     def seen_by_network(self, x_seq: Tensor) -> Tensor:
         """x_seq [T, B, ...] as the network takes it."""
-        return x_seq.transpose(0, 1) if self.name == "BT" else x_seq
+        return x_seq.transpose(0, 1).contiguous() if self.name == "BT" else x_seq
 
     def one_step(self, x: Tensor) -> Tensor:
         """A step [B, ...] as the network takes it: as it is, or as a sequence of one."""

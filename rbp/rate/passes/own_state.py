@@ -53,10 +53,11 @@ def own_state_refused(
 
 def held(net: nn.Module) -> Held:
     """Attributes and buffers of every module whose class is the user's own."""
-    return {module: dict(_of(module)) for module in net.modules() if _is_own(module)}
+    return {module: dict(_of(module)) for module in net.modules() if is_own(module)}
 
 
-def _is_own(module: nn.Module) -> bool:
+def is_own(module: nn.Module) -> bool:
+    """Whether its class is the user's own, and has no rule."""
     return not type(module).__module__.startswith(_LIBRARIES) and find_rule(module) is None
 
 

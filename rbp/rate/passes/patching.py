@@ -13,9 +13,14 @@ from rbp.rate.errors import InputError
 
 # They hand their children single steps, or T*B of them as one batch: the children keep a step mode of their
 # own.
-SEQUENTIAL = (layer.StepModeContainer, layer.MultiStepContainer, layer.SeqToANNContainer)
 CONTAINERS = (
-    *(*SEQUENTIAL, layer.TLastMultiStepContainer, layer.TLastSeqToANNContainer),
+    *(
+        layer.StepModeContainer,
+        layer.MultiStepContainer,
+        layer.SeqToANNContainer,
+        layer.TLastMultiStepContainer,
+        layer.TLastSeqToANNContainer,
+    ),
     *(layer.ElementWiseRecurrentContainer, layer.LinearRecurrentContainer),
 )
 

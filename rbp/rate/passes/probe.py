@@ -22,8 +22,9 @@ from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.neurons.supported import is_neuron
 from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
-from rbp.rate.passes.own_state import Poison
+from rbp.rate.passes.own_state import Poison, is_own
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
+from rbp.rate.passes.time_first import has_time_axis
 
 _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
@@ -56,7 +57,7 @@ def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
     if modes <= {"s"} and not shows_time(net):
         return Found(Layout("step", found=True), _known_kind(net, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
-    key = (tuple(x.shape), T, steps, tuple(sorted(modes)), net.training, tuple(sorted(kwargs)))
+    key = (tuple(x.shape), T, steps, _settings(net), _signature(kwargs))
     known = _known.setdefault(net, {})
     if key not in known:
         known[key] = _probed(net, x, T, kwargs)
@@ -70,14 +71,14 @@ def _known_kind(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
     known = _kinds.setdefault(net, {})
-    key = (tuple(x.shape), T, net.training, tuple(sorted(kwargs)))
+    key = (tuple(x.shape), T, _settings(net), _signature(kwargs))
     if key not in known:
         known[key] = _kind(net, x, T, kwargs)
     return known[key]
 
 
 def _kind(net: nn.Module, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
-    states, found = random_state(torch.device("cpu")), []
+    states, found, kwargs = random_state(torch.device("cpu")), [], _empty(kwargs)
     try:
         ghost = _ghost(net)
         for is_sequence, shape in ((True, x.shape[2:]), (False, x.shape[1:])):
@@ -107,7 +108,7 @@ def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Siz
 
 
 def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
-    states = random_state(torch.device("cpu"))
+    states, kwargs = random_state(torch.device("cpu")), _empty(kwargs)
     try:
         ghost = _ghost(net)
     except Exception as error:  # whatever a module makes of being copied
@@ -117,10 +118,17 @@ def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any])
         tries.append((name, is_sequence, _reads(ghost, name, shape, steps, kwargs, x.dtype)))
     set_random_state(states)
     found = [(name, is_sequence) for name, is_sequence, outcome in tries if outcome is True]
-    if found[:2] == [("step", True), ("TB", True)] or found[:2] == [("step", False), ("TB", False)]:
-        del found[1]  # in step mode m the same
+    if ("static", False) in found:  # it takes the image as it is; shown T times it may be another's input too
+        found = [(name, is_sequence) for name, is_sequence in found if is_sequence or name == "static"]
+    if found[:2] in ([("step", True), ("TB", True)], [("step", False), ("TB", False)]):
+        step = (
+            _takes_one_step(ghost, x, found[0][1], kwargs) if shows_time(net) else neuron_modes(net) != {"m"}
+        )
+        del found[step]  # in step mode m they are the same, but for random numbers
     if found == [("BT", True), ("static", False)]:
         del found[1]  # an image whose first axis would pass for time
+    elif len({is_sequence for _, is_sequence in found}) == 2:
+        found = [pair for pair in found if pair[1] == _has_time_axis(net, x)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -154,6 +162,9 @@ def _ghost(net: nn.Module) -> nn.Module:
     for module in ghost.modules():
         for hooks in (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks):
             hooks.clear()
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if not type(hook).__module__.startswith("torch.nn.utils"):  # which make weights
+                del module._forward_pre_hooks[number]
     return ghost
 
 
@@ -205,6 +216,50 @@ def _as_steps(
         looped = reading.shape[:1] == (batch,) and reading.calls == steps
         return reading.shape[:2] == (steps, batch) or (reading.step_mode == "s" and looped)
     return reading.calls == 1 and reading.shape[:1] == y[:1] == (batch,)
+
+
+def _has_time_axis(net: nn.Module, x: Tensor) -> bool | None:
+    try:
+        return has_time_axis(net, x)
+    except InputError:  # the network's layers do not tell
+        return None
+
+
+def _takes_one_step(ghost: nn.Module, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
+    """Whether a network with SpikingJelly's wrappers, in step mode s, maps one step."""
+    shape = x.shape[2:] if is_sequence else x.shape[1:]
+    batch = next(n for n in range(2, len(shape) + 4) if n not in shape)
+    try:
+        with step_modes(ghost, "s"):
+            outcome = _run(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
+    except InputError:  # a layer that knows step mode m only
+        return False
+    if isinstance(outcome, Exception):
+        return False
+    return outcome[0].calls == 1 and outcome[0].shape[:1] == (batch,)
+
+
+def _settings(net: nn.Module) -> tuple:
+    """What of the network may decide how it takes its input: step modes, and the user's own attributes."""
+    plain = (bool, int, float, str, type(None))
+    return tuple(
+        (name, value)
+        for module in net.modules()
+        for name, value in vars(module).items()
+        if name in ("training", "_step_mode") or (is_own(module) and isinstance(value, plain))
+    )
+
+
+def _empty(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments, their tensors on the meta device."""
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, dict(kwargs))
+
+
+def _signature(kwargs: Mapping[str, Any]) -> str:
+    """What of the arguments may decide how the network takes its input."""
+    return repr(
+        tree_map(lambda leaf: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf, dict(kwargs))
+    )
 
 
 def _ends(y: tuple[int, ...], lead: tuple[int, ...], batch: int) -> bool:
@@ -262,7 +317,7 @@ def reads_before_writing(
         x = torch.empty(T, B, *x.shape[2:], dtype=x.dtype, device="meta") if layout.name != "static" else x
         seen = layout.seen_by_network(x) if layout.name != "step" or shows else x[0]
         with step_modes(ghost, "m") if shows else nullcontext():
-            return _reads_poison(ghost, seen.to("meta"), kwargs, names)
+            return _reads_poison(ghost, seen.to("meta"), _empty(kwargs), names)
     except Exception:  # whatever a module makes of being copied
         return True
     finally:

@@ -16,7 +16,7 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
-from rbp.rate.dispatch.carry import by_rule, hide, show
+from rbp.rate.dispatch.carry import by_rule
 from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import InputError, NoRuleError
@@ -25,9 +25,10 @@ from rbp.rate.memory.traces import Run, is_constant
 from rbp.rate.neurons.integrate_and_fire import NeuronRule
 from rbp.rate.neurons.supported import refusal
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
+from rbp.rate.passes.containers import by_single_steps, goes_step_by_step
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
-from rbp.rate.passes.patching import SEQUENTIAL, replaced
+from rbp.rate.passes.patching import replaced
 from rbp.rate.rules.base import Rule, find_rule
 
 
@@ -104,7 +105,7 @@ def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
     dim = layout.time_dim
     if x_seq.shape[0] == 1:  # one step, which the network sees as a sequence of one
         return Pair(x_seq.detach().unsqueeze(dim + 1), rate.unsqueeze(dim), run)
-    return Pair(x_seq.detach().movedim(0, dim), rate.unsqueeze(dim), run, TimeAxis(dim, 1))
+    return Pair(layout.seen_by_network(x_seq.detach()), rate.unsqueeze(dim), run, TimeAxis(dim, 1))
 
 
 def _mean_step(x_seq: Tensor) -> Tensor:
@@ -168,13 +169,13 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
             if not inputs:
                 return own(*args, **kwargs)
             if rule is not None:
-                return _by_rule(rule, module, inputs, args, kwargs, run)
+                return _by_rule(rule, module, inputs, args, kwargs)
             if isinstance(module, CheckpointWrapper):
                 return checkpointed(module, args, kwargs, rate=True)
             if why_not is not None:
                 raise NoRuleError(why_not)
-            if isinstance(module, SEQUENTIAL) and inputs[0].run.shows and inputs[0].time is not None:
-                return show(nn.Sequential.forward(module, hide(inputs[0], True)), inputs[0], True)
+            if inputs[0].time is not None and goes_step_by_step(module):
+                return by_single_steps(module, inputs[0])
             return own(*args, **kwargs)
         except NoRuleError as error:
             raise error if error.path is not None else no_rule(path, module, str(error)) from None
@@ -199,10 +200,10 @@ def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
     return Pair(x.detach(), x.mean(0, keepdim=True), run, TimeAxis())
 
 
-def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict, run: Run) -> Pair:
+def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict) -> Pair:
     if sum(isinstance(a, Tensor) for a in (*args, *kwargs.values())) > 1:
         raise NoRuleError("its rule takes one input, and it was called with more")
-    trace, number = run.trace(module)
+    trace, number = inputs[0].run.trace(module)
     if number > 0 and isinstance(rule, NeuronRule):
         raise NoRuleError(
             "this neuron is called twice in one forward pass: each place needs a neuron of its own, and a "
