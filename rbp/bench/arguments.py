@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.rate.memory.compiled import CHOICES
+from rbp.rate.neurons.compiled import CHOICES
 from rbp.sweep.compose import freeze
 from rbp.sweep.composer import COMPOSITION_ERRORS, compose_with
 from rbp.sweep.messages import explain

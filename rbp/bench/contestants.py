@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from rbp.bench.spikingjelly_nets import as_spikingjelly, checkpointed, with_float_states
 from rbp.models import build
 from rbp.rate import forward
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 
 RELU, BPTT, MEMOPT, RATE = "relu", "bptt", "bptt + memopt", "rate"
 RELU_COMPILED, RATE_COMPILED, RATE_GRAPH = "relu compiled", "rate compiled", "rate compiled + graph"

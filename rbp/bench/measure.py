@@ -18,7 +18,7 @@ from rbp.bench.profiling import launches, profiled
 from rbp.bench.spikingjelly_nets import count_packed_bytes, neurons_used
 from rbp.bench.step import CONTIGUOUS, NotCaptured, Step, capture, choose_layout
 from rbp.bench.timing import WARMUP, timed, usual
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.train.costs import count_kept_bytes
 
 

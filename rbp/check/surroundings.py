@@ -25,7 +25,7 @@ WANDB = "api.wandb.ai"
 
 def check_compiler(device: torch.device) -> Finding:
     """Whether torch.compile makes kernels: rate mode's fused neurons want them on a GPU."""
-    from rbp.rate.memory.compiled import works
+    from rbp.rate.neurons.compiled import works
 
     if works(device):
         return ok(f"torch.compile makes kernels for {device.type}")

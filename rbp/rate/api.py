@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.rate.neurons.memories import plain_neurons_at_rest
 from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
 from rbp.rate.passes import bptt, rate

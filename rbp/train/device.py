@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 
 from rbp.errors import ConfigError
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.train.ranks import ALONE, Ranks
 
 

@@ -17,7 +17,7 @@ from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
 from rbp.provenance import code_version
 from rbp.rate import data_parallel, forward
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.seeds import stream
 from rbp.train.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.costs import Costs

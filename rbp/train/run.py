@@ -15,7 +15,7 @@ from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
 from rbp.output import say
 from rbp.provenance import package_versions
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.runfolder import RunFolder
 from rbp.track import Tracker
 from rbp.train.boundary import Boundary, Wish

@@ -66,7 +66,7 @@ def test_on_a_gpu_images_are_the_cpus() -> None:
 
 
 def test_a_compiler_is_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rbp.rate.memory.compiled.works", lambda device: False)
+    monkeypatch.setattr("rbp.rate.neurons.compiled.works", lambda device: False)
     found = check_compiler(CPU)
     assert found.status == "absent" and "g++" in found.advice and "trainer.kernels=plain" in found.advice
     assert "triton" in check_compiler(torch.device("cuda")).advice

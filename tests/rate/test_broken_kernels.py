@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.train import train
 from tests.support.networks import lif, step
 from tests.support.training import short

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import rbp
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from tests.support.networks import distance, lif
 from tests.support.networks import step as train
 

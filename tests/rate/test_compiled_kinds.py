@@ -14,7 +14,7 @@ import torch
 from spikingjelly.activation_based import neuron, surrogate
 from torch import Tensor, nn
 
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from tests.support.networks import step
 
 Make = Callable[..., nn.Module]

@@ -13,7 +13,7 @@ from spikingjelly.activation_based import layer, neuron, surrogate
 from torch import nn
 
 import rbp
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.rate.neurons.supported import ELEMENTWISE
 from rbp.rate.rules import batchnorm, sync_batchnorm
 from tests.support.devices import META, on_meta, watched

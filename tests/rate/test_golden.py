@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import rbp.rate
-from rbp.rate.memory import compiled
+from rbp.rate.neurons import compiled
 from rbp.rate.rules.batchnorm import BatchNormRule
 from tests.support.golden_vectors import FILES, before_norm, relative, step
 

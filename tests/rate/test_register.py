@@ -1,4 +1,4 @@
-"""A layer of one's own in rate mode: the examples of rbp/rate/rules.py, run."""
+"""A layer of one's own in rate mode: the examples of rbp/rate/rules/base.py, run."""
 
 import pytest
 import torch
@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import rbp
-from rbp.rate import CommutingRule, NoRuleError, Trace, register
+from rbp.rate import CommutingRule, NoRuleError, Rule, Trace, register
 from rbp.rate.rules.base import Exact, find_rule
 from tests.support.networks import BPTT, RATE, apart, lif, step
 
@@ -25,7 +25,7 @@ class Attend(nn.Module):
         return x * F.softmax(x, -1)
 
 
-class AttendRule:
+class AttendRule(Rule):
     """The exact rate, with the gradient that the layer has at the rate of its input."""
 
     def spikes(self, layer: Attend, x_seq: torch.Tensor, trace: Trace) -> torch.Tensor:

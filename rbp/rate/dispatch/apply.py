@@ -20,9 +20,10 @@ from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import held_if_long
 from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.lazy import Later
 from rbp.rate.memory.traces import is_constant
-from rbp.rate.rules.base import Exact, fold_time
+from rbp.rate.rules.base import Exact
 
 
 def apply(func: Callable, args: tuple, kwargs: dict) -> Any:

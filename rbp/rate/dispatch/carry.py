@@ -104,10 +104,9 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     x.check()
     sequence = takes_sequence(layer, x)
     _check_time(layer, x, sequence)
-    emits = hasattr(rule, "binary")  # a neuron's output varies, even for a constant input
-    hidden = hide(x, sequence, joins=not emits)
-    constant = hidden.constant and not emits
-    varies = emits or x.run.chunk is None or not hidden.currents.constant
+    hidden = hide(x, sequence, joins=not rule.fires)
+    constant = hidden.constant and not rule.fires
+    varies = rule.fires or x.run.chunk is None or not hidden.currents.constant
     if x.run.chunk is not None and varies:
         assert hidden.rate is not None
         currents = by_chunks(rule, layer, hidden.currents, hidden.rate, trace, x.run.chunk)
@@ -115,7 +114,7 @@ def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
     spikes = rate = None
     if hidden.given is not None:
         with torch.no_grad() if x.run.rate else nullcontext():
-            source = hidden.currents if getattr(rule, "takes_currents", False) else hidden.spikes
+            source = hidden.currents if rule.takes_currents else hidden.spikes
             spikes = rule.spikes(layer, source, trace)
     if hidden.rate is not None:
         rate = rule.rate(layer, hidden.rate, trace)

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.lazy import Bits, Later
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import fold_time
 
 MOST_AGAIN = 3
 
@@ -30,19 +30,19 @@ MOST_AGAIN = 3
 def by_chunks(rule: Any, layer: Any, source: Currents, rate: Tensor, trace: Trace, chunk: int) -> Currents:
     """The layer's output over all steps of source [T, B, ...]; what rule.rate will want is left in trace.
 
-    A rule says by `again(layer, x)`, x and output [B, ...], that it may be computed as often as is wanted, by
-    `over_time = True` that it takes all steps at once.
+    A rule says by `recomputes` that it may be computed as often as is wanted, by `over_time` that it takes
+    all steps at once.
     """
-    if (again := getattr(rule, "again", None)) is not None:
+    if rule.recomputes:
         with torch.no_grad():
-            trace.means["value"] = like = again(layer, rate)
+            trace.means["value"] = like = rule.again(layer, rate)
 
         def read(steps: slice) -> Tensor:
-            return fold_time(lambda x: again(layer, x), source.at(steps).written_out())
+            return fold_time(lambda x: rule.again(layer, x), source.at(steps).written_out())
 
         return Currents([Term(Later(like, trace.steps, chunk, read))])
     with torch.no_grad():
-        if getattr(rule, "over_time", False):
+        if rule.over_time:
             y_seq = rule.spikes(layer, source, trace)
         else:
             y_seq = _held(rule, layer, source, trace, chunk)
@@ -52,7 +52,7 @@ def by_chunks(rule: Any, layer: Any, source: Currents, rate: Tensor, trace: Trac
 def _held(rule: Any, layer: Any, source: Currents, trace: Trace, chunk: int) -> Tensor | Bits:
     """The output of a rule that leaves its mark in the trace, and so sees each step once: as bits where it is
     zeros and ones."""
-    binary = rule.binary(layer) if hasattr(rule, "binary") else _passes_bits(rule, source)
+    binary = rule.emits_bits(layer, isinstance(source.alone, Bits))
     outputs = _outputs(rule, layer, source, trace, chunk)
     if not binary:
         return torch.cat([y_seq for _, y_seq in outputs])
@@ -69,12 +69,7 @@ def _outputs(
 ) -> Iterator[tuple[int, Tensor]]:
     for start in range(0, trace.steps, chunk):
         part = source.at(slice(start, start + chunk))
-        takes_currents = getattr(rule, "takes_currents", False)
-        yield start, rule.spikes(layer, part if takes_currents else part.written_out(), trace)
-
-
-def _passes_bits(rule: Any, source: Currents) -> bool:
-    return getattr(rule, "passes_bits", False) and isinstance(source.alone, Bits)
+        yield start, rule.spikes(layer, part if rule.takes_currents else part.written_out(), trace)
 
 
 def held_if_long(total: Currents) -> Currents:

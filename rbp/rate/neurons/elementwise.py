@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from rbp.rate.errors import NoRuleError
-from rbp.rate.memory import compiled
 from rbp.rate.memory.traces import Trace
+from rbp.rate.neurons import compiled
 from rbp.rate.neurons.integrate_and_fire import NeuronRate, NeuronRule
 from rbp.rate.neurons.memories import at_rest, lent, one_step
 

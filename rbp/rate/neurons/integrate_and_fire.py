@@ -10,25 +10,21 @@ from spikingjelly.activation_based import neuron as sj
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.memory import compiled
 from rbp.rate.memory.currents import Currents, empty_like
 from rbp.rate.memory.packing import pack, pack_counts, unpack, with_counts
 from rbp.rate.memory.traces import Trace
+from rbp.rate.neurons import compiled
 from rbp.rate.neurons.scan import Neuron, State, Sums, scan
+from rbp.rate.rules.base import Rule
 
 
-class NeuronRule:
+class NeuronRule(Rule):
     """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
 
-    def binary(self, layer: Any) -> bool:
-        """Whether all that it emits is 0 or 1."""
+    fires = True
+
+    def emits_bits(self, layer: Any, of_bits: bool) -> bool:
         return True
-
-    def spikes(self, layer: Any, x_seq: Any, trace: Trace) -> Tensor:
-        raise NotImplementedError
-
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        raise NotImplementedError
 
 
 class NeuronRate(torch.autograd.Function):
@@ -92,12 +88,12 @@ class IntegrateAndFireRule(NeuronRule):
         trace.state = None
         eligibility = sums.by_current.mul_(share).to(rate.dtype)
         by_leak = () if sums.by_leak is None else (_leak(layer), sums.by_leak.mul_(share))
-        packed = self.binary(layer) and rate.dtype == torch.float32
+        packed = self.emits_bits(layer, False) and rate.dtype == torch.float32
         counts = pack_counts(sums.spikes, trace.steps) if packed else None
         value = sums.spikes.mul_(share).to(rate.dtype)
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
 
-    def binary(self, layer: Any) -> bool:
+    def emits_bits(self, layer: Any, of_bits: bool) -> bool:
         return getattr(layer.surrogate_function, "spiking", True)  # a plain function emits spikes
 
 

@@ -8,9 +8,8 @@ gets those that carry the graph.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
-from unittest import mock
 
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
@@ -21,7 +20,8 @@ from torch.utils.checkpoint import checkpoint
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.memory.traces import Run
 
-_GENERATORS = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
+_NAMES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
+_GENERATORS = [(name, getattr(torch_checkpoint, name)) for name in _NAMES if hasattr(torch_checkpoint, name)]
 
 
 @contextmanager
@@ -29,17 +29,30 @@ def in_pass(net: nn.Module, run: Run, enter: Callable[[], AbstractContextManager
     """A pass of net: enter gives its layers what they are during it, now and when a part is run again."""
     run.net = net
     again = _Again(run, enter)
-    with ExitStack() as stack:
-        stack.enter_context(mock.patch.object(BackwardHookFunction, "apply", _hooked))
-        apply = again.nothing_kept if run.rate else again.reentrant
-        stack.enter_context(mock.patch.object(torch_checkpoint.CheckpointFunction, "apply", apply))
-        for name in _GENERATORS:
-            if (own := getattr(torch_checkpoint, name, None)) is not None:
-                new = again.generator(own) if not run.rate else _no_generator
-                stack.enter_context(mock.patch.object(torch_checkpoint, name, new))
-        stack.enter_context(enter())
+    reentrant = again.nothing_kept if run.rate else again.reentrant
+    patches: list[tuple[Any, str, Any]] = [
+        (BackwardHookFunction, "apply", _hooked),
+        (torch_checkpoint.CheckpointFunction, "apply", reentrant),
+        *(
+            (torch_checkpoint, name, _no_generator if run.rate else again.generator(own))
+            for name, own in _GENERATORS
+        ),
+    ]
+    with _patched(patches), enter():
         yield
     run.over = True
+
+
+@contextmanager
+def _patched(patches: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    before = [(room, name, vars(room).get(name)) for room, name, _ in patches]
+    try:
+        for room, name, new in patches:
+            setattr(room, name, new)
+        yield
+    finally:
+        for room, name, old in before:
+            delattr(room, name) if old is None else setattr(room, name, old)
 
 
 _apply_hooks = BackwardHookFunction.apply

@@ -17,6 +17,7 @@ from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.traces import Run
 from rbp.rate.neurons.memories import over_steps
 from rbp.rate.neurons.supported import is_plain_neuron
@@ -24,7 +25,6 @@ from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.layout import Layout, shows_time
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
-from rbp.rate.rules.base import fold_time
 from rbp.rate.rules.linear import DROPOUT, DropoutRule
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
 

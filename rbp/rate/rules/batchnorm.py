@@ -20,7 +20,7 @@ from rbp.rate.errors import InputError
 from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.lazy import Later
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import register
+from rbp.rate.rules.base import Rule, register
 
 aten = torch.ops.aten
 Moments = tuple[Tensor, Tensor, int]
@@ -55,7 +55,7 @@ class _BatchNormRate(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
-class BatchNormRule:
+class BatchNormRule(Rule):
     """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
 
     takes_currents = over_time = True

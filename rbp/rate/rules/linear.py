@@ -17,9 +17,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.packing import as_kept, counts_of
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import fold_time, register
+from rbp.rate.rules.base import Rule, register
 
 aten = torch.ops.aten
 
@@ -60,8 +61,10 @@ def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
     return [None if g is None else g.to(dtype) for g, dtype in zip(grads, dtypes, strict=True)]
 
 
-class ConvRule:
+class ConvRule(Rule):
     """Convolution with any stride, padding mode, dilation and groups."""
+
+    recomputes = True
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return layer._conv_forward(x, layer.weight, layer.bias)
@@ -114,8 +117,10 @@ class _LinearRate(torch.autograd.Function):
         return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
 
 
-class LinearRule:
+class LinearRule(Rule):
     """y = x W^T + b, on the last axis."""
+
+    recomputes = True
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight, layer.bias)
@@ -130,8 +135,10 @@ class LinearRule:
         return _LinearRate.apply(rate, layer.weight, layer.bias, value, *counts)
 
 
-class CommutingRule:
+class CommutingRule(Rule):
     """A layer that commutes with the time mean and is cheap: applied to the spikes, and again to the rate."""
+
+    recomputes = True
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return _one_step(layer, x)
@@ -170,7 +177,7 @@ def _one_step(layer: Any, x: Tensor) -> Tensor:
     return plain.forward(layer, x)
 
 
-class DropoutRule:
+class DropoutRule(Rule):
     """Dropout with one mask for all T steps, so that it commutes with the time mean."""
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:

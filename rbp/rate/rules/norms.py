@@ -26,8 +26,9 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import fold_time, register
+from rbp.rate.rules.base import Rule, register
 
 
 class _NormRate(torch.autograd.Function):
@@ -47,7 +48,7 @@ class _NormRate(torch.autograd.Function):
         return dx, None, None
 
 
-class _RowNormRule:
+class _RowNormRule(Rule):
     """Normalise rows of x [B, ...], then scale and shift; the rows are a subclass's choice."""
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch.autograd.function import once_differentiable
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import register
+from rbp.rate.rules.base import Rule, register
 
 
 class _MaxPoolRate(torch.autograd.Function):
@@ -53,7 +53,7 @@ def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int
     return [(n - 1) * stride + dilation * (k - 1) + 1 - 2 * pad for n, stride, dilation, k, pad in axes]
 
 
-class MaxPoolRule:
+class MaxPoolRule(Rule):
     """Max pooling over `places` = 1 or 2 axes (see the module's text)."""
 
     passes_bits = True

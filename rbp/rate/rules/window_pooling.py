@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import NoRuleError
+from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import fold_time, register
+from rbp.rate.rules.base import Rule, register
 
 
 @dataclass
@@ -55,7 +56,7 @@ class _WindowPoolRate(torch.autograd.Function):
         return dx.view(ctx.shape), None, None, None, None
 
 
-class WindowPoolRule:
+class WindowPoolRule(Rule):
     """Max pooling over the last `places` axes by `pool(layer, x)`, which returns the maxima [B, C, ...] and
     their flat indices into the places of x; `axes(layer, x)` tells the windows. x may lack the channels.
 
