@@ -70,8 +70,11 @@ def forward(
     The network's neurons are reset before and after; all else about it is as it was, also after an exception
     (but for running statistics of layers that were through by then, in BPTT as in torch).
     Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass. Dropout layers
-    keep one mask for all steps, in rate mode F.dropout too. Forward hooks see `Pair`s in place of tensors in
-    rate mode, in step mode s T + 1 times, and in step mode m wherever layers are torch's own.
+    keep one mask for all steps, in rate mode F.dropout too; with layout "step" other random numbers that the
+    network draws are the same at every step as well. Forward hooks see `Pair`s in place of tensors in rate
+    mode, in step mode s T + 1 times, and in step mode m wherever layers are torch's own. Full backward hooks
+    get the gradient of the rate [B, ...] in rate mode. What torch.utils.checkpoint runs again in backward
+    finds the layers as they were; in rate mode it keeps nothing, as nothing there grows with T.
 
     Raises:
         InputError: an unknown mode, an empty batch, no time axis, a T below 1 or not that of x_seq, a network
