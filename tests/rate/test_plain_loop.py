@@ -310,3 +310,29 @@ def test_analog_layers_ahead_of_the_first_neuron_are_exact_on_a_static_image(ste
     moving = torch.rand(4, 3, 2, 8, 8).double()
     with pytest.raises(NoRuleError, match=r"1 \(.*ReLU\): relu does not commute"):
         rbp.forward(net, moving, **RATE, step_mode=step_mode)
+
+
+@pytest.mark.parametrize("kept", ["a list", "a dict", "an underscored name"])
+@pytest.mark.parametrize("mode", ["m-bptt", "m-rate", "s-rate"])
+def test_state_is_found_wherever_it_is_kept(kept: str, mode: str) -> None:
+    """The network reads what it wrote in the step before."""
+
+    def in_a_list(net: nn.Module, x: Tensor) -> Tensor:
+        net.states[0] = net.b(x) + 0.5 * net.states[0]
+        return net.states[0]
+
+    def in_a_dict(net: nn.Module, x: Tensor) -> Tensor:
+        net.states["v"] = net.b(x) + 0.5 * net.states.get("v", 0.0)
+        return net.states["v"]
+
+    def underscored(net: nn.Module, x: Tensor) -> Tensor:
+        net._mem = net.b(x) + 0.5 * getattr(net, "_mem", 0.0)
+        return net._mem
+
+    change = {"a list": in_a_list, "a dict": in_a_dict, "an underscored name": underscored}[kept]
+    net: Any = made(change)
+    net.states = [0.0] if kept == "a list" else {}
+    step_mode, grad_mode = mode.split("-")
+    with pytest.raises((InputError, NoRuleError), match=r"keeps|kept"):
+        rbp.forward(net, inputs(), step_mode=step_mode, grad_mode=grad_mode)
+    assert net.states == ([0.0] if kept == "a list" else {}) and not hasattr(net, "_mem")

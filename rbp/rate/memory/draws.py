@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +24,16 @@ def random_state(device: torch.device) -> RandomState:
     """The state now, for a network on this device."""
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return RandomState(random.getstate(), torch.get_rng_state(), gpu, device)
+
+
+@contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever is drawn on the CPU, random numbers go on as before."""
+    before = random_state(torch.device("cpu"))
+    try:
+        yield
+    finally:
+        set_random_state(before)
 
 
 def set_random_state(state: RandomState) -> None:

@@ -29,14 +29,14 @@ def at_rest(layer: Any) -> dict[str, Any]:
         return dict(layer._memories)
     if any(isinstance(inner, base.MemoryModule) for inner in layer.modules()):
         raise NoRuleError("it holds a neuron of SpikingJelly's, whose state is not its own")
-    attributes = _attributes(layer)
-    for name, value in attributes.items():
+    own = attributes(layer)
+    for name, value in own.items():
         if isinstance(value, Tensor) and value.requires_grad:
             raise NoRuleError(
                 f"its {name} is a tensor with a gradient and no parameter: make it an nn.Parameter, or, "
                 "where it is a state left from another pass, set it back"
             )
-    return {name: _copied(value) for name, value in attributes.items()}
+    return {name: copied(value) for name, value in own.items()}
 
 
 @contextmanager
@@ -59,9 +59,9 @@ def lent(layer: Any, memories: dict[str, Any], parameters: dict[str, Tensor]) ->
 def _memories_lent(layer: Any, memories: dict[str, Any], after: dict[str, Any]) -> Iterator[None]:
     if not isinstance(layer, base.MemoryModule):
         with _attributes_kept(layer):
-            _put(layer, {name: _copied(value) for name, value in memories.items()})
+            put(layer, {name: copied(value) for name, value in memories.items()})
             yield
-            after.update(_attributes(layer))
+            after.update(attributes(layer))
         return
     own = dict(layer._memories)
     try:
@@ -97,33 +97,34 @@ def plain_neurons_at_rest(net: nn.Module, is_plain_neuron: Callable[[nn.Module],
         for module in net.modules():
             if is_plain_neuron(module):
                 stack.enter_context(_attributes_kept(module))
-                _put(module, {name: _copied(value) for name, value in _attributes(module).items()})
+                put(module, {name: copied(value) for name, value in attributes(module).items()})
         yield
 
 
 @contextmanager
 def _attributes_kept(layer: nn.Module) -> Iterator[None]:
-    own = _attributes(layer)
+    own = attributes(layer)
     try:
         yield
     finally:
-        for name in _attributes(layer).keys() - own.keys():
+        for name in attributes(layer).keys() - own.keys():
             del layer.__dict__[name]
-        _put(layer, own)
+        put(layer, own)
 
 
-def _attributes(layer: nn.Module) -> dict[str, Any]:
+def attributes(layer: nn.Module) -> dict[str, Any]:
     """The layer's own attributes and buffers by name, without what every module has."""
     own = {name: value for name, value in layer.__dict__.items() if name not in _OF_MODULES}
     return own | layer._buffers
 
 
-def _put(layer: nn.Module, values: dict[str, Any]) -> None:
+def put(layer: nn.Module, values: dict[str, Any]) -> None:
+    """Give the layer these attributes and buffers."""
     for name, value in values.items():
         (layer._buffers if name in layer._buffers else layer.__dict__)[name] = value
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """What may be written into: a tensor's clone, with its graph, a list's copy; other values as they are."""
     if isinstance(value, Tensor):
         return value.clone()

@@ -10,11 +10,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
+from rbp.rate.neurons.memories import attributes, put
 from rbp.rate.rules.base import find_rule
 
 _LIBRARIES = ("torch.", "torchvision.", "spikingjelly.", "timm.", "einops.")
@@ -43,55 +45,55 @@ def own_state_refused(
     written = _written(net, before)
     if not written:
         return
-    now = [(module, name, _of(module)[name]) for _, module, name in written]
+    now = [(module, name, attributes(module)[name]) for _, module, name in written]
     _put_back(before)
     if reads([(path, name) for path, _, name in written]):
         raise _refused(written)
     for module, name, value in now:
-        _put(module, name, tree_map(_as_tensor, value))
+        put(module, {name: tree_map(_as_tensor, value)})
 
 
 def held(net: nn.Module) -> Held:
-    """Attributes and buffers of every module whose class is the user's own."""
-    return {module: dict(_of(module)) for module in net.modules() if is_own(module)}
+    """Attributes and buffers of every module whose class is the user's own; lists and dicts copied, as a step
+    may write into them."""
+    own = (module for module in net.modules() if is_own(module))
+    return {module: {name: tree_map(_same, v) for name, v in attributes(module).items()} for module in own}
+
+
+def _same(leaf: Any) -> Any:
+    return leaf
 
 
 def is_own(module: nn.Module) -> bool:
-    """Whether its class is the user's own, and has no rule."""
-    return not type(module).__module__.startswith(_LIBRARIES) and find_rule(module) is None
-
-
-def _of(module: nn.Module) -> dict[str, Any]:
-    apart = ("training", "forward", "T_destination", "dump_patches", "call_super_init")
-    kept = {name: v for name, v in vars(module).items() if not name.startswith("_") and name not in apart}
-    return kept | module._buffers
+    """Whether its class is the user's own, and neither a rule nor SpikingJelly looks after its state."""
+    theirs = type(module).__module__.startswith(_LIBRARIES) or isinstance(module, base.MemoryModule)
+    return not theirs and find_rule(module) is None
 
 
 def _written(net: nn.Module, before: Held) -> list[tuple[str, nn.Module, str]]:
-    """Where there are tensors now that were not there."""
+    """Where there are tensors now that were not there, in a list or a dict too."""
     paths = {module: path for path, module in net.named_modules()}
     found = []
     for module, old in before.items():
-        for name, value in _of(module).items():
-            if value is not old.get(name) and any(isinstance(leaf, Tensor) for leaf in tree_leaves(value)):
+        for name, value in attributes(module).items():
+            known = {id(leaf) for leaf in tree_leaves(old.get(name))}
+            if any(isinstance(leaf, Tensor) and id(leaf) not in known for leaf in tree_leaves(value)):
                 found.append((paths[module], module, name))
     return found
 
 
 def _put_back(before: Held) -> None:
     for module, old in before.items():
-        for name, value in _of(module).items():
-            if name not in old:
-                delattr(module, name)
-            elif value is not old[name]:
-                _put(module, name, old[name])
+        now = attributes(module)
+        for name in now.keys() - old.keys():
+            delattr(module, name)
+        put(module, {name: value for name, value in old.items() if _differs(now.get(name), value)})
 
 
-def _put(module: nn.Module, name: str, value: Any) -> None:
-    if name in module._buffers:
-        module._buffers[name] = value
-    else:
-        vars(module)[name] = value
+def _differs(now: Any, old: Any) -> bool:
+    """Whether a value is another one, or holds others; a list that was only copied does not."""
+    leaves, others = tree_leaves(now), tree_leaves(old)
+    return len(leaves) != len(others) or any(a is not b for a, b in zip(leaves, others, strict=True))
 
 
 def _as_tensor(leaf: Any) -> Any:

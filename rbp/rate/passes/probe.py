@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.errors import InputError
-from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.memory.draws import random_state_kept
 from rbp.rate.neurons.supported import is_neuron
 from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
 from rbp.rate.passes.own_state import Poison, is_own
@@ -78,7 +78,7 @@ def _known_kind(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
 
 
 def _kind(net: nn.Module, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
-    states, found, kwargs = random_state(torch.device("cpu")), [], _empty(kwargs)
+    found, kwargs = [], _empty(kwargs)
     try:
         ghost = _ghost(net)
         for is_sequence, shape in ((True, x.shape[2:]), (False, x.shape[1:])):
@@ -88,8 +88,6 @@ def _kind(net: nn.Module, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool 
                 found.append(is_sequence)
     except Exception:  # whatever a module makes of being copied
         return None
-    finally:
-        set_random_state(states)
     return found[0] if len(found) == 1 and (x.shape[0] == T or not found[0]) else None
 
 
@@ -108,7 +106,7 @@ def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Siz
 
 
 def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
-    states, kwargs = random_state(torch.device("cpu")), _empty(kwargs)
+    kwargs = _empty(kwargs)
     try:
         ghost = _ghost(net)
     except Exception as error:  # whatever a module makes of being copied
@@ -116,7 +114,6 @@ def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any])
     tries = []
     for name, is_sequence, shape, steps in _hypotheses(x, T):
         tries.append((name, is_sequence, _reads(ghost, name, shape, steps, kwargs, x.dtype)))
-    set_random_state(states)
     found = [(name, is_sequence) for name, is_sequence, outcome in tries if outcome is True]
     if ("static", False) in found:  # it takes the image as it is; shown T times it may be another's input too
         found = [(name, is_sequence) for name, is_sequence in found if is_sequence or name == "static"]
@@ -285,7 +282,7 @@ def _run(
         return forward if is_neuron(module) else None
 
     try:
-        with neurons_reset(ghost), replaced(ghost, lambda _, m: fire(m)), torch.no_grad(), _on_meta():
+        with neurons_reset(ghost), replaced(ghost, lambda _, m: fire(m)), torch.no_grad(), _without_numbers():
             y = ghost(x, **kwargs)
     except Exception as error:  # whatever an input of another form makes of the network's own code
         return error
@@ -298,8 +295,8 @@ def _run(
 
 
 @contextmanager
-def _on_meta() -> Iterator[None]:
-    with torch.device("meta"), warnings.catch_warnings():
+def _without_numbers() -> Iterator[None]:
+    with torch.device("meta"), random_state_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
 
@@ -311,7 +308,6 @@ def reads_before_writing(
 
     True as well where no pass on the meta device can tell.
     """
-    states = random_state(torch.device("cpu"))
     try:
         ghost = _ghost(net)
         shows = layout.name == "step" and shows_time(ghost)
@@ -322,8 +318,6 @@ def reads_before_writing(
             return _reads_poison(ghost, seen.to("meta"), _empty(kwargs), names)
     except Exception:  # whatever a module makes of being copied
         return True
-    finally:
-        set_random_state(states)
 
 
 def _reads_poison(
