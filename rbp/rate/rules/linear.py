@@ -61,18 +61,22 @@ def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
     return [None if g is None else g.to(dtype) for g, dtype in zip(grads, dtypes, strict=True)]
 
 
-class ConvRule(Rule):
-    """Convolution with any stride, padding mode, dilation and groups."""
+class _WeightedRule(Rule):
+    """A linear operator with weights: its output on the spikes is computed once, the rate is their mean."""
 
     recomputes = True
-
-    def again(self, layer: Any, x: Tensor) -> Tensor:
-        return layer._conv_forward(x, layer.weight, layer.bias)
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         y_seq = fold_time(lambda x: self.again(layer, x), x_seq)
         trace.average("value", y_seq)
         return y_seq
+
+
+class ConvRule(_WeightedRule):
+    """Convolution with any stride, padding mode, dilation and groups."""
+
+    def again(self, layer: Any, x: Tensor) -> Tensor:
+        return layer._conv_forward(x, layer.weight, layer.bias)
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         value = trace.take("value").to(rate.dtype)
@@ -117,18 +121,11 @@ class _LinearRate(torch.autograd.Function):
         return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
 
 
-class LinearRule(Rule):
+class LinearRule(_WeightedRule):
     """y = x W^T + b, on the last axis."""
-
-    recomputes = True
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight, layer.bias)
-
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        y_seq = fold_time(lambda x: self.again(layer, x), x_seq)
-        trace.average("value", y_seq)
-        return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         value, counts = trace.take("value").to(rate.dtype), (counts_of(rate), trace.steps)
