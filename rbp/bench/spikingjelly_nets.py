@@ -15,7 +15,7 @@ from spikingjelly.activation_based import base, functional, layer, memopt, neuro
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from rbp.rate.neurons.supported import is_neuron
+from rbp.rate.registry import is_neuron
 
 # SpikingJelly's wrappers of torch's layers: the same computation, for one step or for [T, B, ...].
 _WRAPPERS = (

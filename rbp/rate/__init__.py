@@ -15,17 +15,15 @@ What trains in rate mode, with torch's layers and SpikingJelly's wrappers of the
 - anything else by a rule of one's own: see rbp.rate.rules.base.
 """
 
-# These register their rules.
 from rbp.rate.api import forward
 from rbp.rate.dispatch.pair import Pair
+from rbp.rate.distributed import data_parallel
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.memory.traces import Trace
-from rbp.rate.neurons import supported  # noqa: F401
+from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons.elementwise import ElementwiseNeuron
-from rbp.rate.passes.distributed import data_parallel
-from rbp.rate.rules import batchnorm, linear, norms, pooling, sync_batchnorm, window_pooling  # noqa: F401
-from rbp.rate.rules.base import Exact, Rule, register
-from rbp.rate.rules.linear import CommutingRule
+from rbp.rate.registry import register
+from rbp.rate.rules.base import Exact, Rule
+from rbp.rate.rules.commuting import CommutingRule
 from rbp.rate.verify import Verification, verify
 
 __all__ = [
@@ -36,6 +34,7 @@ __all__ = [
     "NoRuleError",
     "Pair",
     "Rule",
+    "TimeMean",
     "Trace",
     "Verification",
     "data_parallel",

@@ -13,10 +13,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.neurons import compiled
-from rbp.rate.neurons.memories import plain_neurons_at_rest
-from rbp.rate.neurons.supported import is_neuron, is_plain_neuron, refusal
+from rbp.rate.neurons.memories import at_rest_afterwards
+from rbp.rate.neurons.supported import refusal
 from rbp.rate.passes import bptt, rate
-from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes, neuron_modes, shows_time
+from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes
+from rbp.rate.passes.network import Network
 from rbp.rate.passes.outputs import Called, Output
 from rbp.rate.passes.own_state import own_state_refused
 from rbp.rate.passes.patching import neurons_reset, stand_in
@@ -85,21 +86,22 @@ def forward(
     _check_modes(step_mode, grad_mode, layout)
     _check_numbers(x_seq, T, chunk)
     _check_kernels(kernels)
-    inner = net.module if isinstance(net, DistributedDataParallel) else net
-    called = Called(inner, output, kwargs)
-    seen, x = _as_seen(inner, x_seq, T, layout, called.kwargs)
+    network = Network(net.module if isinstance(net, DistributedDataParallel) else net)
+    called = Called(network, output, kwargs)
+    seen, x = _as_seen(network, x_seq, T, layout, called.kwargs)
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
     _check_input(x, seen, step_mode, per_step)
-    check_modes(inner, seen)
+    check_modes(network, seen)
     if grad_mode == "rate":
-        _check_for_rate(inner, x, seen)
+        _check_for_rate(network, x, seen)
 
     def state_refused(x: Tensor) -> AbstractContextManager[None]:
-        reads = partial(reads_before_writing, inner, x, seen, called.kwargs)
-        return own_state_refused(inner, reads, leaves=by_rate or shows_time(inner))
+        reads = partial(reads_before_writing, network.net, x, seen, called.kwargs)
+        return own_state_refused(network, reads, leaves=by_rate or network.time_visible)
 
     def run(x: Tensor) -> Tensor:
-        with neurons_reset(inner), plain_neurons_at_rest(inner, is_plain_neuron), weights_read_once(inner):
+        plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
+        with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network):
             if by_rate:
                 with state_refused(x):
                     return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
@@ -110,15 +112,15 @@ def forward(
 
 
 def _as_seen(
-    net: nn.Module, x: Tensor, T: int | None, layout: str | None, kwargs: Mapping[str, Any]
+    network: Network, x: Tensor, T: int | None, layout: str | None, kwargs: Mapping[str, Any]
 ) -> tuple[Layout, Tensor]:
     """The layout, and the input as a sequence [T, B, ...], or an image where the network repeats it."""
-    seen, is_sequence = (Layout(layout), None) if layout is not None else find_layout(net, x, T, kwargs)
+    seen, is_sequence = (Layout(layout), None) if layout is not None else find_layout(network, x, T, kwargs)
     if seen.name == "static":
         return seen, x
     if is_sequence is False and T is not None:
         return seen, x.expand(T, *x.shape)
-    return seen, x if is_sequence else as_sequence(net, x, T)
+    return seen, x if is_sequence else as_sequence(network.net, x, T)
 
 
 def _by_rate(
@@ -202,18 +204,17 @@ def _check_kernels(kernels: str) -> None:
         raise InputError(f"kernels={kernels!r}: one of {', '.join(repr(k) for k in compiled.CHOICES)}")
 
 
-def _check_for_rate(net: nn.Module, x: Tensor, layout: Layout) -> None:
-    if hasattr(net, "_orig_mod"):
+def _check_for_rate(network: Network, x: Tensor, layout: Layout) -> None:
+    if hasattr(network.net, "_orig_mod"):
         raise InputError("net is compiled by torch.compile, which hides its layers: pass the network itself")
     if not x.is_floating_point():
         raise InputError(f"x_seq is of {x.dtype}: a rate is a mean, which takes floating-point values")
-    neurons = [(path, m) for path, m in net.named_modules() if is_neuron(m)]
-    if not neurons:
+    if not network.neurons:
         raise InputError("net has no spiking neurons (SpikingJelly's), so there is no rate to propagate")
-    for path, module in neurons:
-        if (why := refusal(module)) is not None:
-            raise rate.no_rule(path, module, why)
-    if layout.name != "step" and neuron_modes(net) == {"s"}:
+    for neuron in network.neurons:
+        if neuron.kind.rule is None and (why := refusal(neuron.module)) is not None:
+            raise rate.no_rule(neuron, why)
+    if layout.name != "step" and network.neuron_modes == {"s"}:
         raise NoRuleError(
             "the network's neurons are in step mode 's': it goes through the time steps itself, which leaves "
             "rate mode no rate. Use grad_mode='bptt', or write it for all steps at once, with "

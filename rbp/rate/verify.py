@@ -14,10 +14,11 @@ from rbp.rate.api import forward
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.passes.layout import Layout
+from rbp.rate.passes.network import Network
 from rbp.rate.passes.outputs import Called, steps_and_mean
 from rbp.rate.passes.patching import neurons_reset, step_modes
 from rbp.rate.passes.probe import find_layout
-from rbp.rate.rules.linear import DROPOUT
+from rbp.rate.rules.dropout import DROPOUT
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]
 
@@ -72,7 +73,7 @@ def verify(
     """
     if not isinstance(x, Tensor) or x.dim() < 1 or x.numel() == 0:
         raise InputError("x: a batch [B, ...] with at least one value is needed")
-    seen = Layout(layout) if layout is not None else find_layout(net, x, T, {}).layout
+    seen = Layout(layout) if layout is not None else find_layout(Network(net), x, T, {}).layout
     runs: dict[str, Run] = {"own": _own_run(seen), **{m: _by_engine(m, seen) for m in ("bptt", "rate")}}
     outputs, means = {}, {}
     for name, run in runs.items():
@@ -100,16 +101,18 @@ def _own_run(layout: Layout) -> Run:
     """With SpikingJelly alone: one step after another, or as the network is written for all of them."""
 
     def single_steps(net: nn.Module, x: Tensor, steps: int) -> Tensor:
-        with neurons_reset(net), step_modes(net, "s"):
-            return torch.stack([Called(net, None, None)(x) for _ in range(steps)]).mean(0)
+        network = Network(net)
+        with neurons_reset(network), step_modes(network, "s"):
+            return torch.stack([Called(network)(x) for _ in range(steps)]).mean(0)
 
     def at_once(net: nn.Module, x: Tensor, steps: int) -> Tensor:
-        with neurons_reset(net):
+        network = Network(net)
+        with neurons_reset(network):
             if layout.name == "static":
-                y = Called(net, None, None)(x)
+                y = Called(network)(x)
                 return y.mean(0) if y.dim() > 2 else y
             x_seq = x.expand(steps, *x.shape)
-            y = Called(net, None, None)(layout.seen_by_network(x_seq))
+            y = Called(network)(layout.seen_by_network(x_seq))
             return steps_and_mean(y, steps, len(x), False, layout.time_dim)
 
     return single_steps if layout.name == "step" else at_once

@@ -16,7 +16,7 @@ from rbp.data import Images, eval_batches
 from rbp.errors import CheckpointError
 from rbp.output import say
 from rbp.rate import Pair
-from rbp.rate.neurons.supported import is_neuron
+from rbp.rate.registry import is_neuron
 from rbp.runfolder import RunFolder
 from rbp.train.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.job import Job, set_up

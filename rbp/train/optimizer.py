@@ -11,7 +11,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.config.schema import Optimizer, labels
 from rbp.errors import ConfigError
-from rbp.rate.neurons.supported import is_neuron
+from rbp.rate.registry import is_neuron
 
 
 def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:

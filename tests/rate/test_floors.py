@@ -5,7 +5,18 @@ from pathlib import Path
 
 import rbp.rate
 
-FLOORS = ("errors", "memory", "rules", "neurons", "dispatch", "passes", "api", "verify")
+FLOORS = (
+    "errors",
+    "memory",
+    "rules",
+    "neurons",
+    "registry",
+    "dispatch",
+    "passes",
+    "api",
+    "verify",
+    "distributed",
+)
 ENGINE = Path(rbp.rate.__file__).parent
 
 

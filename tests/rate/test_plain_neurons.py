@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import rbp
 from rbp.rate import NoRuleError
-from rbp.rate.neurons.supported import is_neuron
+from rbp.rate.registry import is_neuron
 from tests.support.networks import BPTT, MODES, RATE, apart, lif, step
 
 fire = surrogate.Sigmoid(4.0)

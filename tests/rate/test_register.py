@@ -7,7 +7,8 @@ from torch import nn
 
 import rbp
 from rbp.rate import CommutingRule, NoRuleError, Rule, Trace, register
-from rbp.rate.rules.base import Exact, find_rule
+from rbp.rate.registry import find_rule
+from rbp.rate.rules.base import Exact
 from tests.support.networks import BPTT, RATE, apart, lif, step
 
 
@@ -30,11 +31,11 @@ class AttendRule(Rule):
 
     def spikes(self, layer: Attend, x_seq: torch.Tensor, trace: Trace) -> torch.Tensor:
         y_seq = type(layer).forward(layer, x_seq)
-        trace.average("value", y_seq)
+        trace.value.add(y_seq)
         return y_seq
 
     def rate(self, layer: Attend, rate: torch.Tensor, trace: Trace) -> torch.Tensor:
-        return Exact.apply(type(layer).forward(layer, rate), trace.take("value"))
+        return Exact.apply(type(layer).forward(layer, rate), trace.value.take())
 
 
 class RegisteredAttend(Attend):

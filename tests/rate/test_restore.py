@@ -7,7 +7,7 @@ from torch import nn
 
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.rules.linear import ConvRule
+from rbp.rate.rules.weighted import ConvRule
 from tests.support.networks import BPTT, MODES, RATE, distance, frames, small, snapshot, statistics, step
 
 

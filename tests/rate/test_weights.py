@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import rbp
+from rbp.rate.passes.network import Network
 from rbp.rate.passes.weights import weights_read_once
 from tests.support.networks import MODES, lif
 
@@ -105,7 +106,7 @@ def test_hooks_and_the_cache_are_as_before_also_after_an_exception(name):
     before = [list(m._forward_pre_hooks.items()) for m in net.modules()]
     for fails in (False, True):
         try:
-            with weights_read_once(net):
+            with weights_read_once(Network(net)):
                 handle = net[4].register_forward_pre_hook(lambda module, inputs: None)
                 net[4].register_forward_pre_hook(lambda module, inputs: None).remove()
                 if fails:
@@ -122,6 +123,6 @@ def test_hooks_are_put_back_where_one_of_them_fails():
     net = network(nn.utils.spectral_norm)
     before = [list(m._forward_pre_hooks.items()) for m in net.modules()]
     del net[4].weight_u
-    with pytest.raises(AttributeError), weights_read_once(net):
+    with pytest.raises(AttributeError), weights_read_once(Network(net)):
         pass
     assert [list(m._forward_pre_hooks.items()) for m in net.modules()] == before

@@ -8,8 +8,9 @@ from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 
 import rbp
-from rbp.rate import NoRuleError, Trace
-from rbp.rate.rules.base import find_rule
+from rbp.rate import NoRuleError
+from rbp.rate.registry import find_rule
+from rbp.rate.rules.pooling import WinsTrace
 from tests.support.networks import BPTT, RATE, After, apart, kept_bytes, lif, step
 
 LINE, PLANE, SPACE = (6, 13), (5, 9, 8), (3, 5, 7, 8)
@@ -68,7 +69,7 @@ def test_the_gradient_is_the_mean_of_every_steps_own(name, steps):
     grad = torch.randn_like(outputs[0])
     expected = torch.stack(torch.autograd.grad((outputs.mean(0) * grad).sum(), steps_in)).sum(0)
 
-    rule, trace, rate = find_rule(layer), Trace(steps), x_seq.mean(0).requires_grad_()
+    rule, trace, rate = find_rule(layer), WinsTrace(steps), x_seq.mean(0).requires_grad_()
     with torch.no_grad():
         for part in x_seq.split(2):
             torch.testing.assert_close(rule.spikes(layer, part, trace), torch.stack([layer(x) for x in part]))

@@ -21,8 +21,8 @@ from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import held_if_long
 from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.lazy import Later
-from rbp.rate.memory.traces import is_constant
+from rbp.rate.memory.lazy import Lazy
+from rbp.rate.memory.traces import Trace, is_constant
 from rbp.rate.rules.base import Exact
 
 
@@ -37,7 +37,7 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
     call = Call(func, args, kwargs)
     first = call.pairs[0]
     if tables.asks(func, args, kwargs):
-        return func(first.looks, *args[1:], **kwargs)
+        return func(first.template, *args[1:], **kwargs)
     if func in tables.ON_GRAPH:
         return func(first.carries, *args[1:], **kwargs)
     for pair in call.pairs:
@@ -50,7 +50,7 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
         return _fresh(func, first, args, kwargs)
     if func in AS_LAYER and call.of_one and (first.run.rate or func in DROPOUTS):
         rule, layer = AS_LAYER[func]
-        return by_rule(rule, layer(*args[1:], **kwargs), first, first.run.trace(func)[0])
+        return by_rule(rule, layer(*args[1:], **kwargs), first, func)
     return _by_kind(call, first)
 
 
@@ -94,13 +94,13 @@ def _with_plain_constants(call: Call) -> Call:
 def _property(name: str, pair: Pair) -> Any:
     if name in tables.PROPERTIES:
         return apply(tables.PROPERTIES[name], (pair,), {})
-    return getattr(pair.looks, name)
+    return getattr(pair.template, name)
 
 
 def _fresh(func: Callable, like: Pair, args: tuple, kwargs: dict) -> Any:
     """zeros_like and its kin: the same at every step, and may be written to."""
-    looks = like.looks
-    y = func(looks, *args[1:], **kwargs)
+    template = like.template
+    y = func(template, *args[1:], **kwargs)
     if like.time is not None or kwargs.get("requires_grad"):
         return y
     return in_place.constant_pair(y, like)
@@ -140,11 +140,11 @@ def _stays_open(call: Call) -> bool:
     pairs = call.pairs
     if call.kwargs or not len(pairs) == len(call.args) == 2:
         return False
-    if any(p.rate is None or p.given is None for p in pairs):
+    if any(p.rate is None or p.sequence is None for p in pairs):
         return False
     if pairs[0].time != pairs[1].time or (pairs[0].time is not None and pairs[0].rate.shape[0] != 1):  # type: ignore[union-attr]
         return False
-    return pairs[0].shape == pairs[1].shape and any(isinstance(pair.given, Currents) for pair in pairs)
+    return pairs[0].shape == pairs[1].shape and any(isinstance(pair.sequence, Currents) for pair in pairs)
 
 
 def _open_sum(a: Pair, b: Pair) -> Pair:
@@ -158,22 +158,22 @@ def _on_both(call: Call) -> Any:
     """On the spikes of every step, without a graph where there is a rate to carry it; and on the rate."""
     first, run = call.pairs[0], call.pairs[0].run
     exact = run.rate and len(call.pairs) > 1 and call.func in tables.PRODUCTS
-    trace = run.trace(call.func)[0] if exact else None
+    trace = run.trace(call.func, Trace) if exact else None
     spikes = rate = None
     if run.chunk is not None and not exact and not all(pair.constant for pair in call.pairs):
         rate = call(*(p.rate for p in call.pairs))
         if isinstance(rate, Tensor):
             sources = [pair.currents for pair in call.pairs]  # as they are now: a pair may be written to
-            later = Later(rate, run.steps, run.chunk, lambda steps: _of(call, sources, steps))
+            later = Lazy(rate, run.T, run.chunk, lambda steps: _of(call, sources, steps))
             return Pair(Currents([Term(later)]), rate, run)
-    if first.given is not None:
+    if first.sequence is not None:
         with torch.no_grad() if run.rate else nullcontext():
             spikes = over_time(call, *(p.spikes for p in call.pairs))  # type: ignore[arg-type]
         if trace is not None:
-            trace.average("value", spikes)
+            trace.value.add(spikes)
     if first.rate is not None:
         rate = call(*(p.rate for p in call.pairs))
-        rate = rate if trace is None else Exact.apply(rate, trace.take("value"))
+        rate = rate if trace is None else Exact.apply(rate, trace.value.take())
     return join(spikes, rate, call)
 
 

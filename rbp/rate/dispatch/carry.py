@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import by_chunks
+from rbp.rate.memory.currents import Currents
 from rbp.rate.memory.packing import counts_of, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Rule
@@ -34,7 +35,7 @@ def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
     if time is None:
         return pair
     assert pair.spikes is not None
-    spikes = steps_first(pair.spikes, time, pair.run.seen)
+    spikes = steps_first(pair.spikes, time, pair.run.visible_steps)
     return Pair(spikes, pair.rate, pair.run, constant=pair.constant)
 
 
@@ -50,7 +51,7 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
             spikes = pair.spikes.movedim(0, 1)  # type: ignore[union-attr]
             return Pair(spikes, pair.rate.unsqueeze(1), pair.run, like.time, pair.constant)
         rate = with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
-        return Pair(pair.given, rate, pair.run, like.time, pair.constant)
+        return Pair(pair.sequence, rate, pair.run, like.time, pair.constant)
     assert pair.spikes is not None
     spikes = steps_in_place(pair.spikes, like.time, like.shape[like.time.dim])
     return Pair(spikes, pair.rate, pair.run, like.time, pair.constant)
@@ -75,7 +76,7 @@ def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
 
 def _as_sequence(pair: Pair, joins: bool) -> Pair:
     """joins: whether the layer only joins its first two axes, whichever of them is time."""
-    steps = pair.run.seen
+    steps = pair.run.visible_steps
     if joins and pair.time == TimeAxis(1, 1) and pair.shape[1] == steps:
         assert pair.spikes is not None and pair.rate is not None
         return Pair(pair.spikes.movedim(1, 0), pair.rate.squeeze(1), pair.run, constant=pair.constant)
@@ -88,7 +89,7 @@ def _as_sequence(pair: Pair, joins: bool) -> Pair:
         )
     rate = None if pair.rate is None else with_counts(pair.rate[0], counts_of(pair.rate))
     if pair.time is not None:
-        return Pair(pair.given, rate, pair.run, constant=pair.constant)
+        return Pair(pair.sequence, rate, pair.run, constant=pair.constant)
     spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, shown as [1, B, ...]
     return Pair(spikes, rate, pair.run, constant=pair.constant)
 
@@ -99,26 +100,30 @@ def _with_one_step(pair: Pair) -> Pair:
     return Pair(spikes, rate, pair.run, constant=pair.constant)
 
 
-def by_rule(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Pair:
-    """The layer's output: spikes without a graph, and the rate with one."""
+def by_rule(rule: Rule, layer: Any, x: Pair, caller: Any) -> Pair:
+    """The layer's output: spikes without a graph, and the rate with one.
+
+    caller: whose call the pass counts it as, the layer or the function that stands for it.
+    """
     x.check()
+    trace = x.run.trace(caller, rule.trace_type)
     sequence = takes_sequence(layer, x)
     _check_time(layer, x, sequence)
     hidden = hide(x, sequence, joins=not rule.fires)
-    constant = hidden.constant and not rule.fires
-    varies = rule.fires or x.run.chunk is None or not hidden.currents.constant
-    if x.run.chunk is not None and varies:
-        assert hidden.rate is not None
-        currents = by_chunks(rule, layer, hidden.currents, hidden.rate, trace, x.run.chunk)
-        return show(Pair(currents, rule.rate(layer, hidden.rate, trace), x.run), x, sequence)
-    spikes = rate = None
-    if hidden.given is not None:
-        with torch.no_grad() if x.run.rate else nullcontext():
-            source = hidden.currents if rule.takes_currents else hidden.spikes
-            spikes = rule.spikes(layer, source, trace)
-    if hidden.rate is not None:
-        rate = rule.rate(layer, hidden.rate, trace)
-    return show(Pair(spikes, rate, x.run, constant=constant), x, sequence)
+    spikes = _spikes(rule, layer, hidden, trace)
+    rate = None if hidden.rate is None else rule.rate(layer, hidden.rate, trace)
+    return show(Pair(spikes, rate, x.run, constant=hidden.constant and not rule.fires), x, sequence)
+
+
+def _spikes(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Tensor | Currents | None:
+    """The layer's output on the spikes; None in the pass of step mode s that has none."""
+    if x.sequence is None:
+        return None
+    if x.run.chunk is not None and (rule.fires or not x.currents.constant):
+        assert x.rate is not None
+        return by_chunks(rule, layer, x.currents, x.rate, trace, x.run.chunk)
+    with torch.no_grad() if x.run.rate else nullcontext():
+        return rule.spikes(layer, x.currents if rule.takes_currents else x.spikes, trace)
 
 
 def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
@@ -127,7 +132,7 @@ def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
     SpikingJelly's wrappers and neurons do in step mode m. A SyncBatchNorm may stand for SpikingJelly's
     BatchNorm, which `convert_sync_batchnorm` replaces by it, or for torch's: the place of its channels tells.
     """
-    if isinstance(x, Pair) and not x.run.shows:
+    if isinstance(x, Pair) and not x.run.time_visible:
         return False
     channels = getattr(layer, "num_features", None)
     if isinstance(layer, nn.SyncBatchNorm) and x.dim() > 2:

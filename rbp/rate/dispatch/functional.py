@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from rbp.rate.rules.base import Rule
 from rbp.rate.rules.batchnorm import BatchNormRule
-from rbp.rate.rules.linear import AveragePoolRule, DropoutRule
+from rbp.rate.rules.commuting import AveragePoolRule
+from rbp.rate.rules.dropout import DropoutRule
 from rbp.rate.rules.norms import GroupNormRule, LayerNormRule
 from rbp.rate.rules.pooling import MaxPoolRule
 from rbp.rate.rules.window_pooling import ADAPTIVE_1D, ADAPTIVE_2D, ADAPTIVE_3D, MAX_POOL_3D

@@ -51,12 +51,12 @@ def become_pair(tensor: Tensor, result: Pair) -> None:
             "a view or a parameter cannot take a spiking tensor in place: write it out of place"
         )
     tensor.__class__ = Pair  # as torch's lazy modules do with their parameters
-    Pair.__init__(tensor, result.given, result.rate, result.run, result.time, result.constant)  # type: ignore[arg-type]
+    Pair.__init__(tensor, result.sequence, result.rate, result.run, result.time, result.constant)  # type: ignore[arg-type]
 
 
 def constant_pair(y: Tensor, like: Pair) -> Pair:
     """A tensor that is the same at every step, as a pair of like's run."""
-    if like.given is None:
+    if like.sequence is None:
         return Pair(None, y, like.run, constant=True)
     steps = like.currents.shape[0]
     if not like.run.rate:
@@ -71,7 +71,7 @@ def note_views(pair: Pair, sources: list[Pair]) -> None:
 
 
 def _shares(pair: Pair, result: Pair) -> bool:
-    a, b = (p.rate if p.given is None else p.given for p in (pair, result))
+    a, b = (p.rate if p.sequence is None else p.sequence for p in (pair, result))
     return isinstance(a, Tensor) and isinstance(b, Tensor) and _memory(a) == _memory(b)
 
 

@@ -18,7 +18,8 @@ from torch import Tensor
 from rbp.rate.dispatch.custom import custom_function
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.currents import Currents, Term
-from rbp.rate.memory.traces import Run, is_constant
+from rbp.rate.memory.run import Run
+from rbp.rate.memory.traces import is_constant
 
 _NOTHING = torch.empty((), device="meta")  # what code that goes past __torch_function__ finds in a pair
 
@@ -58,8 +59,8 @@ class Pair(Tensor):
         time: TimeAxis | None = None,
         constant: bool | None = None,
     ) -> None:
-        self.given, self.rate, self.run, self.time = spikes, rate, run, time
-        self.constant = run.known_steps == 1 or (_is_constant(spikes) if constant is None else constant)
+        self.sequence, self.rate, self.run, self.time = spikes, rate, run, time
+        self.constant = run.known_T == 1 or (_is_constant(spikes) if constant is None else constant)
         # The pairs whose memory it shares, as a view of a tensor does.
         self.bases: tuple[weakref.ref[Pair], ...] = ()
         self.number = run.passes  # the pass that made it
@@ -67,7 +68,7 @@ class Pair(Tensor):
 
     def written_to(self, result: Pair) -> None:
         """Take over the result of a change in place."""
-        self.given, self.rate, self.constant = result.given, result.rate, result.constant
+        self.sequence, self.rate, self.constant = result.sequence, result.rate, result.constant
         for base in (ref() for ref in self.bases):
             if base is not None:
                 base.stale = True
@@ -95,26 +96,26 @@ class Pair(Tensor):
 
     @property
     def spikes(self) -> Tensor | None:
-        if isinstance(self.given, Currents):
-            self.given = self.given.written_out()
-        return self.given
+        if isinstance(self.sequence, Currents):
+            self.sequence = self.sequence.written_out()
+        return self.sequence
 
     @property
     def currents(self) -> Currents:
         """The spikes as currents, computed or not; there must be some."""
-        assert self.given is not None
-        return self.given if isinstance(self.given, Currents) else Currents([Term(self.given)])
+        assert self.sequence is not None
+        return self.sequence if isinstance(self.sequence, Currents) else Currents([Term(self.sequence)])
 
     @property
-    def looks(self) -> Tensor:
+    def template(self) -> Tensor:
         """A tensor of the shape, dtype and device that the network may ask for."""
-        if self.given is None:
+        if self.sequence is None:
             assert self.rate is not None
             return self.rate
-        if isinstance(self.given, Currents):
-            looks = self.given.looks
-            return looks.expand(self.given.shape) if self.time is not None else looks
-        return self.given if self.time is not None else self.given[0]
+        if isinstance(self.sequence, Currents):
+            template = self.sequence.template
+            return template.expand(self.sequence.shape) if self.time is not None else template
+        return self.sequence if self.time is not None else self.sequence[0]
 
     @property
     def value(self) -> Tensor:
@@ -127,12 +128,12 @@ class Pair(Tensor):
     @property
     def carries(self) -> Tensor | None:
         """The tensor that has the graph: the rate, in BPTT the sequence."""
-        held = self.given if self.rate is None else self.rate
+        held = self.sequence if self.rate is None else self.rate
         return held if isinstance(held, Tensor) else None
 
     @property
     def shape(self) -> torch.Size:  # type: ignore[override]
-        return self.looks.shape
+        return self.template.shape
 
     @property
     def requires_grad(self) -> bool:  # type: ignore[override]
@@ -145,7 +146,7 @@ class Pair(Tensor):
         return None if held is None else held.grad_fn
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
-        return f"Pair(shape={tuple(self.shape)}, T={self.run.steps}, time={self.time})"
+        return f"Pair(shape={tuple(self.shape)}, T={self.run.T}, time={self.time})"
 
     @classmethod
     def __torch_function__(

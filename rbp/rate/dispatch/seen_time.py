@@ -19,6 +19,7 @@ from rbp.rate.dispatch.join import join
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.dispatch.time_axis import find_time
 from rbp.rate.errors import NoRuleError
+from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Exact
 
 
@@ -29,7 +30,7 @@ def on_both(call: Call) -> Any:
     """
     first = call.pairs[0]
     exact = len(call.pairs) > 1 and call.func in tables.PRODUCTS
-    trace = first.run.trace(call.func)[0] if exact else None
+    trace = first.run.trace(call.func, Trace) if exact else None
     seqs = [pair.spikes for pair in call.pairs]
     reorders = call.func in tables.SIZED
     times = _times(call, seqs, reorders)  # type: ignore[arg-type]
@@ -40,8 +41,8 @@ def on_both(call: Call) -> Any:
     else:
         rate = call(*(pair.rate for pair in call.pairs))
     if trace is not None:
-        trace.average("value", steps_first(spikes, times[0], first.run.seen))
-        rate = Exact.apply(rate, trace.take("value").view(rate.shape))
+        trace.value.add(steps_first(spikes, times[0], first.run.visible_steps))
+        rate = Exact.apply(rate, trace.value.take().view(rate.shape))
     return join(spikes, rate, call, times)
 
 
@@ -54,11 +55,11 @@ def _times(call: Call, seqs: list[Tensor], reorders: bool) -> list[TimeAxis]:
     places = [pair.time for pair in call.pairs]
     product = len(call.pairs) > 1 and call.func in tables.PRODUCTS
     if product:  # affine in one of them at a time
-        found = [_of_one(trial, seqs, places, i, first.run.seen) for i in range(len(seqs))]  # type: ignore[arg-type]
+        found = [_of_one(trial, seqs, places, i, first.run.visible_steps) for i in range(len(seqs))]  # type: ignore[arg-type]
         times = found[0] if all(time == found[0] for time in found) else None
     else:
         form = None if chooses else call.form
-        times = find_time(trial, form, seqs, places, first.run.seen, reorders)  # type: ignore[arg-type]
+        times = find_time(trial, form, seqs, places, first.run.visible_steps, reorders)  # type: ignore[arg-type]
     if times is None:
         raise moves_time(call.func)
     return times
@@ -86,7 +87,7 @@ def _of_one(
 def _resized(func: Callable, pair: Pair, spikes: Tensor, time: TimeAxis) -> Tensor:
     assert pair.rate is not None
     sizes = list(spikes.shape)
-    sizes[time.dim] //= pair.run.seen
+    sizes[time.dim] //= pair.run.visible_steps
     return pair.rate.expand(sizes) if func in tables.EXPANDS else pair.rate.reshape(sizes)
 
 
@@ -101,13 +102,13 @@ def taken_away(call: Call) -> Any:
     A sum's gradient is T times the mean's; a step's is the rate's.
     """
     pair = call.pairs[0]
-    if pair.time is None or not call.of_one or pair.shape[pair.time.dim] != pair.run.seen:
+    if pair.time is None or not call.of_one or pair.shape[pair.time.dim] != pair.run.visible_steps:
         return None
     if call.func in tables.MEANS | tables.SUMS and _reduces(call, pair.time.dim):
         y = call(pair.rate)
-        return y * pair.run.steps if call.func in tables.SUMS else y
+        return y * pair.run.T if call.func in tables.SUMS else y
     if call.func in tables.UNBINDS and _axis(call, 0) % pair.dim() == pair.time.dim:
-        return tuple(_one_step(pair, t) for t in range(pair.run.seen))
+        return tuple(_one_step(pair, t) for t in range(pair.run.visible_steps))
     if (index := _index_of_a_step(call, pair)) is not None:
         at, rest = index
         y = _one_step(pair, at)
@@ -175,6 +176,6 @@ def with_pairs_for_sequences(call: Call) -> Call:
 
 def _as_sequence(x: Tensor, time: TimeAxis, like: Pair) -> Pair:
     """A plain tensor that shows time, as a pair: its rate is its time mean."""
-    parts = x.unflatten(time.dim, (-1, like.run.seen, time.inner))
+    parts = x.unflatten(time.dim, (-1, like.run.visible_steps, time.inner))
     rate = parts.mean(time.dim + 1).flatten(time.dim, time.dim + 1)
     return Pair(x.detach(), rate, like.run, time)

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.lazy import Bits, Later
+from rbp.rate.memory.lazy import Bits, Lazy
 from rbp.rate.memory.traces import Trace
 
 MOST_AGAIN = 3
@@ -35,12 +35,13 @@ def by_chunks(rule: Any, layer: Any, source: Currents, rate: Tensor, trace: Trac
     """
     if rule.recomputes:
         with torch.no_grad():
-            trace.means["value"] = like = rule.again(layer, rate)
+            like = rule.again(layer, rate)
+            trace.value.add_mean(like, trace.T)
 
         def read(steps: slice) -> Tensor:
             return fold_time(lambda x: rule.again(layer, x), source.at(steps).written_out())
 
-        return Currents([Term(Later(like, trace.steps, chunk, read))])
+        return Currents([Term(Lazy(like, trace.T, chunk, read))])
     with torch.no_grad():
         if rule.over_time:
             y_seq = rule.spikes(layer, source, trace)
@@ -58,7 +59,7 @@ def _held(rule: Any, layer: Any, source: Currents, trace: Trace, chunk: int) -> 
         return torch.cat([y_seq for _, y_seq in outputs])
     bits = None
     for start, y_seq in outputs:
-        bits = bits or Bits(y_seq[0], trace.steps, chunk)
+        bits = bits or Bits(y_seq[0], trace.T, chunk)
         bits.write(start, y_seq)
     assert bits is not None
     return bits
@@ -67,12 +68,12 @@ def _held(rule: Any, layer: Any, source: Currents, trace: Trace, chunk: int) -> 
 def _outputs(
     rule: Any, layer: Any, source: Currents, trace: Trace, chunk: int
 ) -> Iterator[tuple[int, Tensor]]:
-    for start in range(0, trace.steps, chunk):
+    for start in range(0, trace.T, chunk):
         part = source.at(slice(start, start + chunk))
         yield start, rule.spikes(layer, part if rule.takes_currents else part.written_out(), trace)
 
 
 def held_if_long(total: Currents) -> Currents:
     """A sum that would take many convolutions each time it is read, written out."""
-    again = sum(isinstance(t.x_seq, Later) and not isinstance(t.x_seq, Bits) for t in total.terms)
+    again = sum(isinstance(t.x_seq, Lazy) and not isinstance(t.x_seq, Bits) for t in total.terms)
     return total if again < MOST_AGAIN else Currents([Term(total.written_out())])

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rbp.rate.memory.lazy import Later
+from rbp.rate.memory.lazy import Lazy
 from rbp.rate.memory.traces import is_constant
 
 # Numbers in a thread's share of a block: with a scan's other five it fits into a core's second-level cache.
@@ -27,7 +27,7 @@ AtStep = Callable[[int], Tensor]  # a time step's currents; not to be written to
 class Term:
     """x_seq [t, B, C, ...], or scale[c] * x_seq + shift[c] with scale and shift [C]."""
 
-    x_seq: Any  # a tensor; or a Later, in a run by chunks
+    x_seq: Any  # a tensor; or a Lazy, in a run by chunks
     scale: Tensor | None = None
     shift: Tensor | None = None
     reader: Callable[[Tensor], None] | None = None  # wants the sequence, if anyone has it written out
@@ -51,14 +51,14 @@ class Currents:
 
     @property
     def alone(self) -> Any:
-        """The sequence, a tensor or a Later, where there is only that and nothing to compute; else None."""
+        """The sequence, a tensor or a Lazy, where there is only that and nothing to compute; else None."""
         return self.terms[0].x_seq if len(self.terms) == 1 and self.terms[0].scale is None else None
 
     @property
-    def looks(self) -> Tensor:
+    def template(self) -> Tensor:
         """A tensor of the shape, dtype and device of a step."""
         first = self.terms[0].x_seq
-        return first.like if isinstance(first, Later) else first[0]
+        return first.like if isinstance(first, Lazy) else first[0]
 
     def at(self, steps: slice) -> Currents:
         """Some of the steps, in memory."""
@@ -66,7 +66,7 @@ class Currents:
 
     def parts(self) -> Iterator[Currents]:
         """A chunk of steps after the other, in memory: one of all steps where they are."""
-        chunks = [term.x_seq.chunk for term in self.terms if isinstance(term.x_seq, Later)]
+        chunks = [term.x_seq.chunk for term in self.terms if isinstance(term.x_seq, Lazy)]
         size = min(chunks, default=self.shape[0])
         for start in range(0, self.shape[0], size):
             yield self.at(slice(start, start + size))
@@ -84,7 +84,7 @@ class Currents:
         return out
 
     def _computed(self) -> Tensor:
-        if any(isinstance(term.x_seq, Later) for term in self.terms):
+        if any(isinstance(term.x_seq, Lazy) for term in self.terms):
             return torch.cat([part._computed() for part in self.parts()])
         if self.alone is not None:
             return self.alone

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-class Later:
+class Lazy:
     """A sequence [T, B, ...] of which steps are computed, without a graph, whenever they are asked for.
 
     like: a step of it, [B, ...], of which shape and type are noted. chunk: how many steps to ask for at once.
@@ -28,7 +28,7 @@ class Later:
             return self.read(steps)
 
 
-class Bits(Later):
+class Bits(Lazy):
     """A sequence of zeros and ones, held in a bit each: eight steps in a byte."""
 
     def __init__(self, like: Tensor, steps: int, chunk: int) -> None:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from rbp.rate.errors import NoRuleError
-from rbp.rate.memory.traces import Trace
+from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons import compiled
-from rbp.rate.neurons.integrate_and_fire import NeuronRate, NeuronRule
+from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.memories import at_rest, lent, one_step
 
 
@@ -31,7 +31,17 @@ class State:
     derivatives: list[dict[str, Tensor]] = field(default_factory=list)
 
 
-class ElementwiseNeuron(NeuronRule):
+class ElementwiseTrace(Trace):
+    """The neuron's state, and the time means of the spikes' derivatives [B, ...], one per direction."""
+
+    state: State | None = None
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.derivatives: list[TimeMean] = []
+
+
+class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
     """A neuron that treats each element alone and emits 0 or 1: one of SpikingJelly's, a user's subclass, or
     a user's plain nn.Module, whose state is the attributes and buffers that its forward changes.
 
@@ -42,26 +52,30 @@ class ElementwiseNeuron(NeuronRule):
     Raises NoRuleError for a parameter of another shape, or of a layer inside, and for a state in a list.
     """
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    trace_type = ElementwiseTrace
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: ElementwiseTrace) -> Tensor:
         learnt = learnable(layer)
         if trace.state is None:
             for name, parameter in learnt.items():
                 _check_shape(name, parameter.shape, x_seq.shape[1:])
-            trace.state = State(at_rest(layer), [{} for _ in range(1 + len(learnt))])
+            directions = range(1 + len(learnt))
+            trace.state = State(at_rest(layer), [{} for _ in directions])
+            trace.derivatives = [TimeMean(trace.T) for _ in directions]
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         for x, out in zip(x_seq, spikes, strict=True):
             s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, learnt, trace.state)
             out.copy_(s)
-            trace.add("rate", s, 1.0 / trace.steps)
-            for i, ds in enumerate(derivatives):
-                trace.add(f"by_{i}", ds, 1.0 / trace.steps)
+            trace.value.add_mean(s, 1)
+            for mean, ds in zip(trace.derivatives, derivatives, strict=True):
+                mean.add_mean(ds, 1)
         compiled.ran["plain"] += 1
         return spikes
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+    def rate(self, layer: Any, rate: Tensor, trace: ElementwiseTrace) -> Tensor:
         learnt = learnable(layer)
-        value = trace.take("rate").to(rate.dtype)
-        eligibility, *by_learnt = (trace.take(f"by_{i}").to(rate.dtype) for i in range(1 + len(learnt)))
+        value = trace.value.take().to(rate.dtype)
+        eligibility, *by_learnt = (mean.take().to(rate.dtype) for mean in trace.derivatives)
         return NeuronRate.apply(rate, value, eligibility, *learnt.values(), *by_learnt)
 
 
@@ -152,7 +166,14 @@ def _along(output: Tensor, inputs: tuple[Tensor, ...], directions: list[list[Ten
     return derivatives
 
 
-class SequenceNeuron(NeuronRule):
+class SequenceTrace(Trace):
+    """A shift of the input [B, ...], zero, and the rate [B, ...] with its graph back to it."""
+
+    shift: Tensor
+    rate: Tensor
+
+
+class SequenceNeuron(NeuronRule[SequenceTrace]):
     """A neuron that takes all T steps at once (step mode m only), treats each element alone, emits 0 or 1.
 
     Its own forward is differentiated as it is, by a shift d added to every step's input. Its graph over T
@@ -160,21 +181,23 @@ class SequenceNeuron(NeuronRule):
     grows with T.
     """
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        if x_seq.shape[0] != trace.steps:
+    trace_type = SequenceTrace
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: SequenceTrace) -> Tensor:
+        if x_seq.shape[0] != trace.T:
             raise NoRuleError("this neuron takes all time steps at once: use step_mode='m', without chunk")
-        if getattr(layer, "T", trace.steps) != trace.steps:
-            raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.steps}")
+        if getattr(layer, "T", trace.T) != trace.T:
+            raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.T}")
         with torch.enable_grad(), lent(layer, {}, {}):
-            shift = torch.zeros_like(x_seq[0]).requires_grad_()
-            spikes = layer.multi_step_forward(x_seq + shift)
-            trace.state = shift, spikes.mean(0)
+            trace.shift = torch.zeros_like(x_seq[0]).requires_grad_()
+            spikes = layer.multi_step_forward(x_seq + trace.shift)
+            trace.rate = spikes.mean(0)
         compiled.ran["plain"] += 1
         return spikes.detach()
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+    def rate(self, layer: Any, rate: Tensor, trace: SequenceTrace) -> Tensor:
         parameters = [p for p in layer.parameters() if p.requires_grad]
-        return _ByOwnGraph.apply(rate, trace.state, *parameters)
+        return _ByOwnGraph.apply(rate, (trace.shift, trace.rate), *parameters)
 
 
 class _ByOwnGraph(torch.autograd.Function):

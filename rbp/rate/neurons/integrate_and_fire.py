@@ -2,94 +2,78 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from spikingjelly.activation_based import neuron as sj
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.currents import Currents, empty_like
-from rbp.rate.memory.packing import pack, pack_counts, unpack, with_counts
+from rbp.rate.memory.packing import pack_counts, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.neurons import compiled
+from rbp.rate.neurons.elementwise import ElementwiseNeuron
+from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.scan import Neuron, State, Sums, scan
 from rbp.rate.rules.base import Rule
 
-
-class NeuronRule(Rule):
-    """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
-
-    fires = True
-
-    def emits_bits(self, layer: Any, of_bits: bool) -> bool:
-        return True
+_SETTINGS = ("tau", "v_threshold", "v_reset")
 
 
-class NeuronRate(torch.autograd.Function):
-    """value [B, ...], the output rate. dL/dc = dL/dr * eligibility; for each of the neuron's learnable
-    parameters p, a scalar or one that broadcasts against [B, ...], dL/dp = sum(dL/dr * dr/dp) over the
-    elements that share a number of it; dr/dp [B, ...] follow the parameters among the arguments."""
+class ScanTrace(Trace):
+    """What the neurons remember from step to step: the state of each block of them, and the sums so far."""
 
-    @staticmethod
-    def forward(ctx, rate, value, eligibility, *learnt_and_derivatives):
-        ctx.count = len(learnt_and_derivatives) // 2
-        ctx.shapes = [p.shape for p in learnt_and_derivatives[: ctx.count]]
-        derivatives = (eligibility, *learnt_and_derivatives[ctx.count :])
-        ctx.save_for_backward(*(part for d in derivatives for part in pack(d)))
-        return value.view_as(value)
+    sums: Sums
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        saved = ctx.saved_tensors
-        eligibility, *derivatives = (unpack(*saved[i : i + 2]) for i in range(0, len(saved), 2))
-        learnt = [_summed(grad * d, shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)]
-        return grad * eligibility, None, None, *learnt, *(None,) * ctx.count
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.states: list[State] = []
 
 
-def _summed(x: Tensor, shape: torch.Size) -> Tensor:
-    """x [B, ...] summed to a shape that broadcasts against it, or has one element."""
-    return x.sum().reshape(shape) if shape.numel() == 1 else x.sum_to_size(shape)
-
-
-class IntegrateAndFireRule(NeuronRule):
+class IntegrateAndFireRule(NeuronRule[ScanTrace]):
     """SpikingJelly's LIFNode, IFNode and ParametricLIFNode: u_t = v_{t-1} - k*(v_{t-1} - v_rest) + gain*c_t,
     k = 1/tau, gain = k where the input decays and 1 where it does not.
 
     A learnable k gets dL/dr * dr/dk, r being the neuron's own rate and its input currents as they were at
     every step. Against BPTT, sum_t dL/ds_t * ds_t/dk, that takes the loss to depend on the spikes of every
-    step alike (dL/ds_t = dL/dr / T), the approximation that rate mode makes for every weight; it is exact
+    step alike (dL/ds_t = dL/dr / T), the approximation that rate mode makes for every weight. It is exact
     where only linear layers follow, and at T=1.
     """
 
+    trace_type = ScanTrace
     takes_currents = True
+    by_own_forward = ElementwiseNeuron()
 
-    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:
-        learns = isinstance(layer, sj.ParametricLIFNode) and leak_needs_grad(layer)
+    def for_layer(self, layer: Any) -> Rule:
+        """The scan where every setting is a number. A threshold, time constant or reset that is learnt, or is
+        a tensor such as one threshold per channel, goes by the neuron's own forward: slower, and right."""
+        return self if _is_all_numbers(layer) else self.by_own_forward
+
+    def spikes(self, layer: Any, x_seq: Currents, trace: ScanTrace) -> Tensor:
+        learns = isinstance(layer, sj.ParametricLIFNode) and layer.w.requires_grad
         fused = compiled.wanted(trace.kernels, x_seq.device)
-        if trace.state is None:
-            trace.state = _Memory([], _sums(x_seq, learns))
-        memory, neuron = trace.state, _neuron(layer, fused)
+        if not trace.states:
+            trace.sums = _sums(x_seq, learns)
+        neuron = _neuron(layer, fused)
         start = State(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
         spikes = empty_like(x_seq)
-        if fused and len(memory.states) < 2:
-            state = memory.states[0] if memory.states else start
-            if compiled.scan(neuron, x_seq, state, memory.sums, spikes):
-                memory.states = [state]
+        if fused and len(trace.states) < 2:
+            state = trace.states[0] if trace.states else start
+            if compiled.scan(neuron, x_seq, state, trace.sums, spikes):
+                trace.states = [state]
                 return spikes
-        scan(neuron, x_seq, memory.states, start, memory.sums, spikes)
+        scan(neuron, x_seq, trace.states, start, trace.sums, spikes)
         compiled.ran["plain"] += 1
         return spikes
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        sums, share = trace.state.sums, 1.0 / trace.steps
-        trace.state = None
+    def rate(self, layer: Any, rate: Tensor, trace: ScanTrace) -> Tensor:
+        sums, share = trace.sums, 1.0 / trace.T
+        del trace.sums  # so that only the graph keeps them
         eligibility = sums.by_current.mul_(share).to(rate.dtype)
         by_leak = () if sums.by_leak is None else (_leak(layer), sums.by_leak.mul_(share))
         packed = self.emits_bits(layer, False) and rate.dtype == torch.float32
-        counts = pack_counts(sums.spikes, trace.steps) if packed else None
+        counts = pack_counts(sums.spikes, trace.T) if packed else None
         value = sums.spikes.mul_(share).to(rate.dtype)
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
 
@@ -97,23 +81,11 @@ class IntegrateAndFireRule(NeuronRule):
         return getattr(layer.surrogate_function, "spiking", True)  # a plain function emits spikes
 
 
-@dataclass
-class _Memory:
-    """What a layer remembers from step to step: each block's state, and the sums so far."""
-
-    states: list[State]
-    sums: Sums
-
-
 def _sums(currents: Currents, learns: bool) -> Sums:
     """Room for them, not filled."""
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
     spikes = empty_like(currents, dtype, steps=1)[0]
     return Sums(spikes, torch.empty_like(spikes), torch.empty_like(spikes) if learns else None)
-
-
-def leak_needs_grad(layer: sj.ParametricLIFNode) -> bool:
-    return layer.w.requires_grad
 
 
 def _neuron(layer: Any, fused: bool) -> Neuron:
@@ -132,3 +104,24 @@ def _leak(layer: Any) -> Tensor | float:
     if isinstance(layer, sj.ParametricLIFNode):
         return layer.w.sigmoid()
     return 1.0 / layer.tau if isinstance(layer, sj.LIFNode) else 0.0
+
+
+def _is_all_numbers(layer: Any) -> bool:
+    """Whether no setting is learnt or a tensor, but for ParametricLIF's w, which the scan knows.
+
+    Raises NoRuleError for a setting whose gradient would be lost, being no parameter of the layer.
+    """
+    settings = {name: getattr(layer, name, None) for name in _SETTINGS}
+    alpha = getattr(layer.surrogate_function, "alpha", None)
+    learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
+    if learnt <= {"w"} and not any(isinstance(value, Tensor) for value in (*settings.values(), alpha)):
+        return True
+    for name, value in settings.items():
+        if isinstance(value, Tensor) and value.requires_grad and name not in layer._parameters:
+            raise NoRuleError(
+                f"its {name} is a tensor with a gradient and no parameter of the layer: make it one "
+                f"(layer.{name} = nn.Parameter(...)), or detach it"
+            )
+    if isinstance(alpha, Tensor) and alpha.requires_grad:
+        raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
+    return False

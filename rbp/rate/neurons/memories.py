@@ -7,7 +7,7 @@ of them may change in its forward, and those that do are its state.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -91,13 +91,12 @@ def over_steps(forward: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
 
 
 @contextmanager
-def plain_neurons_at_rest(net: nn.Module, is_plain_neuron: Callable[[nn.Module], bool]) -> Iterator[None]:
-    """Let whatever attributes and buffers the plain neurons of net change be as before afterwards."""
+def at_rest_afterwards(neurons: Iterable[nn.Module]) -> Iterator[None]:
+    """Let whatever attributes and buffers these plain neurons change be as before afterwards."""
     with ExitStack() as stack:
-        for module in net.modules():
-            if is_plain_neuron(module):
-                stack.enter_context(_attributes_kept(module))
-                put(module, {name: copied(value) for name, value in attributes(module).items()})
+        for module in neurons:
+            stack.enter_context(_attributes_kept(module))
+            put(module, {name: copied(value) for name, value in attributes(module).items()})
         yield
 
 

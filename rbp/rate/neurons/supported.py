@@ -8,17 +8,8 @@ MyNeuron, a subclass of SpikingJelly's or a plain nn.Module, treats each element
 
 from __future__ import annotations
 
-from typing import Any
-
 from spikingjelly.activation_based import base, layer, neuron
-from torch import Tensor, nn
-
-from rbp.rate.errors import NoRuleError
-from rbp.rate.memory.currents import Currents
-from rbp.rate.memory.traces import Trace
-from rbp.rate.neurons.elementwise import ElementwiseNeuron, SequenceNeuron
-from rbp.rate.neurons.integrate_and_fire import IntegrateAndFireRule, NeuronRule
-from rbp.rate.rules.base import find_rule, register
+from torch import nn
 
 FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
 ELEMENTWISE = (
@@ -61,30 +52,15 @@ REFUSED: dict[str, str] = {
 }
 
 
-def is_neuron(module: nn.Module) -> bool:
-    """Whether it is a spiking neuron, with a rule or without."""
-    if isinstance(find_rule(module), NeuronRule) or refusal(module) is not None:
-        return True
-    return isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode)
-
-
-def is_plain_neuron(module: nn.Module) -> bool:
-    """Whether it is a neuron that is a plain nn.Module, registered by its user."""
-    return isinstance(find_rule(module), ElementwiseNeuron) and not isinstance(module, base.MemoryModule)
-
-
 def refusal(module: nn.Module) -> str | None:
-    """Why a layer has no rule, for SpikingJelly's neurons and other layers that keep a state; else None."""
-    if find_rule(module) is not None:
-        return None
+    """Why a layer without a rule can have none, for neurons and other layers that keep a state; else None."""
     for kind in type(module).__mro__:
         if kind.__module__.startswith("spikingjelly") and kind.__name__ in REFUSED:
             return REFUSED[kind.__name__]
     if isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode):
         return (
-            "this neuron has no rule for its eligibility. Where it treats each element by itself and emits 0 "
-            "or 1, this line is one: rbp.rate.register(rbp.rate.ElementwiseNeuron(), "
-            f"{type(module).__name__}). Where it does not, it needs a rule of its own"
+            f"this neuron has no rule for its eligibility. {how_to_register(module)}. If it does not, it "
+            "needs a rule of its own"
         )
     if isinstance(module, base.MemoryModule):
         return "it keeps a state from step to step, and has no rule that carries it"
@@ -93,52 +69,9 @@ def refusal(module: nn.Module) -> str | None:
     return None
 
 
-_SETTINGS = ("tau", "v_threshold", "v_reset")
-
-
-class AnyIntegrateAndFire(IntegrateAndFireRule):
-    """The scan where every setting is a number. A threshold, time constant or reset that is learnt, or is a
-    tensor such as one threshold per channel, goes by the neuron's own forward: slower, and right."""
-
-    by_own_forward = ElementwiseNeuron()
-
-    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Tensor:
-        if _is_all_numbers(layer):
-            return super().spikes(layer, x_seq, trace)
-        _refuse_unseen(layer)
-        return self.by_own_forward.spikes(layer, x_seq.written_out(), trace)
-
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        if _is_all_numbers(layer):
-            return super().rate(layer, rate, trace)
-        return self.by_own_forward.rate(layer, rate, trace)
-
-
-def _is_all_numbers(layer: Any) -> bool:
-    """But for ParametricLIF's w, which the scan knows."""
-    learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
-    settings = [getattr(layer, name, None) for name in _SETTINGS]
-    settings.append(getattr(layer.surrogate_function, "alpha", None))
-    return learnt <= {"w"} and not any(isinstance(setting, Tensor) for setting in settings)
-
-
-def _refuse_unseen(layer: Any) -> None:
-    """Raise NoRuleError for a setting whose gradient would be lost, being no parameter of the layer."""
-    for name in _SETTINGS:
-        value = getattr(layer, name, None)
-        if isinstance(value, Tensor) and value.requires_grad and name not in layer._parameters:
-            raise NoRuleError(
-                f"its {name} is a tensor with a gradient and no parameter of the layer: make it one "
-                f"(layer.{name} = nn.Parameter(...)), or detach it"
-            )
-    alpha = getattr(layer.surrogate_function, "alpha", None)
-    if isinstance(alpha, Tensor) and alpha.requires_grad:
-        raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
-
-
-for _rule, _names in (
-    (AnyIntegrateAndFire(), FAST),
-    (ElementwiseNeuron(), ELEMENTWISE),
-    (SequenceNeuron(), SEQUENCE),
-):
-    register(_rule, *(getattr(neuron, name) for name in _names if hasattr(neuron, name)))
+def how_to_register(module: nn.Module) -> str:
+    """The line that makes a neuron of the user's own one of rbp's, for messages."""
+    return (
+        "If it is a neuron that treats each element by itself and emits 0 or 1, this line makes it one of "
+        f"rbp's: rbp.rate.register(rbp.rate.ElementwiseNeuron(), {type(module).__qualname__})"
+    )

@@ -18,16 +18,17 @@ from torch.utils._pytree import tree_map
 from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
-from rbp.rate.memory.traces import Run
+from rbp.rate.memory.run import Run
+from rbp.rate.passes.network import Network
 
 _NAMES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
 _GENERATORS = [(name, getattr(torch_checkpoint, name)) for name in _NAMES if hasattr(torch_checkpoint, name)]
 
 
 @contextmanager
-def in_pass(net: nn.Module, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """A pass of net: enter gives its layers what they are during it, now and when a part is run again."""
-    run.net = net
+def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+    """A pass of a network. enter prepares its layers, now and when a checkpoint runs a part of it again."""
+    run.net = network.net
     again = _Again(run, enter)
     reentrant = again.nothing_kept if run.rate else again.reentrant
     patches: list[tuple[Any, str, Any]] = [
@@ -74,7 +75,7 @@ def _with_graph(arg: Tensor, carried: Tensor) -> Tensor:
         return carried
     if arg.rate is None:
         return Pair(carried, None, arg.run, arg.time, arg.constant)
-    return Pair(arg.given, carried, arg.run, arg.time, arg.constant)
+    return Pair(arg.sequence, carried, arg.run, arg.time, arg.constant)
 
 
 def checkpointed(module: nn.Module, args: tuple, kwargs: dict, rate: bool) -> Any:
@@ -107,19 +108,19 @@ class _Again:
 
     @contextmanager
     def _noted(self) -> Iterator[None]:
-        self.run.in_checkpoint += 1
+        self.run.checkpoint_depth += 1
         try:
             yield
         finally:
-            self.run.in_checkpoint -= 1
+            self.run.checkpoint_depth -= 1
 
     @contextmanager
     def _reopened(self) -> Iterator[None]:
-        calls, self.run.calls, self.run.over = self.run.calls, {}, False
+        calls = self.run.reopen()
         try:
             yield
         finally:
-            self.run.calls, self.run.over = calls, True
+            self.run.close_again(calls)
 
     def generator(self, own: Callable) -> Callable:
         def checkpoint(function: Callable, *args: Any, **kwargs: Any) -> Iterator[None]:

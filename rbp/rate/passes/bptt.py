@@ -18,14 +18,14 @@ from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.traces import Run
+from rbp.rate.memory.run import Run
 from rbp.rate.neurons.memories import over_steps
-from rbp.rate.neurons.supported import is_plain_neuron
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
-from rbp.rate.passes.layout import Layout, shows_time
+from rbp.rate.passes.layout import Layout
+from rbp.rate.passes.network import Layer
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
-from rbp.rate.rules.linear import DROPOUT, DropoutRule
+from rbp.rate.rules.dropout import DROPOUT, DropoutRule, DropoutTrace
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
 
 Forward = Callable[..., Any]
@@ -36,18 +36,20 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
 
     A network that takes the time mean itself, [B, K], has no output for each step: InputError.
     """
-    net, (T, B) = called.net, x_seq.shape[:2]
+    network, (T, B) = called.network, x_seq.shape[:2]
     if layout.name != "step":
         return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
-    run = Run(T, rate=False, shows=shows_time(net), counts=layout.found)
-    adapt, x = (_adapted, x_seq) if run.shows else (_on_every_step, Pair(x_seq, None, run))
+    run = Run(T, rate=False, time_visible=network.time_visible, checks_calls=layout.found)
+    adapt, x = (_adapted, x_seq) if run.time_visible else (_on_every_step, Pair(x_seq, None, run))
 
     def enter() -> AbstractContextManager[Any]:
         return _together(
-            step_modes(net, "m"), replaced(net, lambda path, m: adapt(m, run)), neurons_reset(net)
+            step_modes(network, "m"),
+            replaced(network, lambda found: adapt(found, run)),
+            neurons_reset(network),
         )
 
-    with in_pass(net, run, enter):
+    with in_pass(network, run, enter):
         y = called(x)
     if isinstance(y, Pair):
         assert y.spikes is not None
@@ -60,28 +62,28 @@ def as_written(
     called: Called, x: Tensor, steps: int | None, batch: int, layout: Layout, per_step: bool
 ) -> Tensor:
     """The network's own forward on its own input; how many steps its neurons saw is checked against steps."""
-    net, run = called.net, Run(steps, rate=False, shows=True)
+    network, run = called.network, Run(steps, rate=False, time_visible=True)
 
     def enter() -> AbstractContextManager[Any]:
-        return _together(replaced(net, lambda path, m: _watched(m, run, layout)), neurons_reset(net))
+        return _together(replaced(network, lambda found: _watched(found, run)), neurons_reset(network))
 
-    with in_pass(net, run, enter):
+    with in_pass(network, run, enter):
         y = called(x)
-    layout.check_steps(run.shown_steps, steps)
-    return steps_and_mean(y, run.shown_steps or steps or 1, batch, per_step, layout.time_dim)
+    layout.check_steps(run.first_shown, steps)
+    return steps_and_mean(y, run.first_shown or steps or 1, batch, per_step, layout.time_dim)
 
 
 def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) -> Tensor:
     """One step after another; the time mean of the output, or with per_step every step's."""
-    net, (T, B) = called.net, x_seq.shape[:2]
-    run = Run(1, rate=False, keep=True, counts=layout.found)  # kept, so that dropout has one mask
+    network, (T, B) = called.network, x_seq.shape[:2]
+    run = Run(1, rate=False, single_step=True, checks_calls=layout.found)
     before = random_state(x_seq.device)
     outputs = []
 
     def enter() -> AbstractContextManager[Any]:
-        return _together(layout.modes(net, "s"), replaced(net, lambda path, m: _adapted(m, run)))
+        return _together(layout.modes(network, "s"), replaced(network, lambda found: _adapted(found, run)))
 
-    with in_pass(net, run, enter):
+    with in_pass(network, run, enter):
         for t, x in enumerate(x_seq):
             if t:
                 set_random_state(before)
@@ -101,9 +103,10 @@ def _together(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
-def _watched(module: nn.Module, run: Run, layout: Layout) -> Forward | None:
+def _watched(found: Layer, run: Run) -> Forward | None:
     """As _adapted, noting how many steps the neurons are shown."""
-    adapted, own = _adapted(module, run), module.forward
+    module = found.module
+    adapted, own = _adapted(found, run), module.forward
     if not isinstance(module, base.MemoryModule):
         return adapted
 
@@ -115,11 +118,12 @@ def _watched(module: nn.Module, run: Run, layout: Layout) -> Forward | None:
     return forward
 
 
-def _adapted(module: nn.Module, run: Run) -> Forward | None:
+def _adapted(found: Layer, run: Run) -> Forward | None:
     """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None."""
+    module: Any = found.module
     own = module.forward
-    if is_plain_neuron(module) and run.known_steps:
-        return lambda x: over_steps(own, x.unflatten(0, (run.steps, -1))).flatten(0, 1)
+    if found.kind.is_plain_neuron and run.known_T:
+        return lambda x: over_steps(own, x.unflatten(0, (run.T, -1))).flatten(0, 1)
     if isinstance(module, base.MemoryModule):
         return lambda x, *args, **kwargs: _fire(module, own, run, x, *args, **kwargs)
     if isinstance(module, DROPOUT):
@@ -130,12 +134,13 @@ def _adapted(module: nn.Module, run: Run) -> Forward | None:
 
 
 def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
-    if run.keep and run.in_checkpoint:
+    if run.single_step and run.checkpoint_depth:
         raise InputError(
             "torch.utils.checkpoint around a neuron in step mode 's' runs it again without the steps before: "
             "checkpoint the layers without it, or use step_mode='m'"
         )
-    if run.counts and (run.keep or module.step_mode == "m") and run.trace(module)[1] > 0:
+    once = run.checks_calls and (run.single_step or module.step_mode == "m")
+    if once and run.count_call(module) > 0:
         raise called_again(module)
     return _in_float32(own, x, *args, **kwargs)
 
@@ -159,32 +164,33 @@ def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
     """torch's dropout with one mask for all steps, as SpikingJelly's has."""
-    steps = run.known_steps
+    steps = run.known_T
     if not steps or x.shape[0] % steps:
         return type(module).forward(module, x)
-    trace, _ = run.trace(module)
+    trace = run.trace(module, DropoutTrace)
     return DropoutRule().spikes(module, x.unflatten(0, (steps, -1)), trace).flatten(0, 1)
 
 
 def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
-    if x.dim() > 2 and run.known_steps == x.shape[0] and takes_sequence(module, x):
+    if x.dim() > 2 and run.known_T == x.shape[0] and takes_sequence(module, x):
         return sync_batch_norm(module, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return sync_batch_norm(module, x)
 
 
-def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
+def _on_every_step(found: Layer, run: Run) -> Forward | None:
     """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
+    module = found.module
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
-    plain, leaf = is_plain_neuron(module), next(module.children(), None) is None
+    plain, leaf = found.kind.is_plain_neuron, next(module.children(), None) is None
     wrapper = isinstance(module, CheckpointWrapper)
-    by_step = not _is_library_layer(module)
+    by_step = not _is_torch_layer(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
-        if neuron and run.counts and run.trace(module)[1] > 0:
+        if neuron and run.checks_calls and run.count_call(module) > 0:
             raise called_again(module)
         if neuron and not inputs and args and isinstance(args[0], Tensor):
-            inputs = [constant_pair(args[0], Pair(args[0].expand(run.steps, *args[0].shape), None, run))]
+            inputs = [constant_pair(args[0], Pair(args[0].expand(run.T, *args[0].shape), None, run))]
         if not inputs:
             return own(*args, **kwargs)
         if wrapper:
@@ -197,7 +203,7 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
         if neuron:
             return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
         if isinstance(module, DROPOUT):
-            return by_rule(DropoutRule(), module, x, run.trace(module)[0])
+            return by_rule(DropoutRule(), module, x, module)
         if plain:
             return Pair(over_steps(own, x.spikes), None, run)
         y = _step_by_step(own, x.spikes) if by_step else _folded(module, own, x.spikes)
@@ -206,7 +212,7 @@ def _on_every_step(module: nn.Module, run: Run) -> Forward | None:
     return forward if leaf or neuron or plain or wrapper else None
 
 
-def _is_library_layer(module: nn.Module) -> bool:
+def _is_torch_layer(module: nn.Module) -> bool:
     """Whether it is one of torch's layers, which treat each sample by itself and keep no state (but for batch
     normalisation)."""
     return type(module).__module__.startswith("torch.nn.")

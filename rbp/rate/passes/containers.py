@@ -8,7 +8,7 @@ from torch import nn
 
 from rbp.rate.dispatch.carry import hide, show
 from rbp.rate.dispatch.pair import Pair
-from rbp.rate.memory.traces import Run
+from rbp.rate.memory.run import Run
 
 
 def goes_step_by_step(module: nn.Module) -> bool:
@@ -23,7 +23,7 @@ def by_single_steps(container: nn.Module, x: Pair) -> Pair:
     batch normalisation has the statistics of each step."""
     hidden = hide(x, sequence=True)
     assert hidden.spikes is not None and hidden.rate is not None
-    run = Run(x.run.steps, rate=True, keep=True, kernels=x.run.kernels)
+    run = Run(x.run.T, rate=True, single_step=True, kernels=x.run.kernels)
     run.drafts, run.net = x.run.drafts, x.run.net
     outputs = []
     with torch.no_grad():

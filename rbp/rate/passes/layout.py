@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple
 
-from spikingjelly.activation_based import base
-from torch import Tensor, nn
+from torch import Tensor
 
 from rbp.rate.errors import InputError
+from rbp.rate.passes.network import Network
 from rbp.rate.passes.outputs import check_step, steps_and_mean
-from rbp.rate.passes.patching import step_modes, with_step_modes
+from rbp.rate.passes.patching import step_modes
 
 LAYOUTS = ("step", "TB", "BT", "static")
 
@@ -37,8 +37,8 @@ class Layout(NamedTuple):
         """A step [B, ...] as the network takes it: as it is, or as a sequence of one."""
         return x if self.name == "step" else x.unsqueeze(self.time_dim)
 
-    def modes(self, net: nn.Module, step_mode: str) -> AbstractContextManager[None]:
-        return step_modes(net, step_mode) if self.name == "step" else nullcontext()
+    def modes(self, network: Network, step_mode: str) -> AbstractContextManager[None]:
+        return step_modes(network, step_mode) if self.name == "step" else nullcontext()
 
     def output_of_step(self, y: Tensor, batch: int) -> Tensor:
         """[B, K], of what the network returned for one step."""
@@ -64,21 +64,9 @@ class Layout(NamedTuple):
         )
 
 
-def shows_time(net: nn.Module) -> bool:
-    """Whether the network has SpikingJelly's layer wrappers: then step mode m shows it [T, B, ...]."""
-    return any(isinstance(m, base.StepModule) and not isinstance(m, base.MemoryModule) for m in net.modules())
-
-
-def neuron_modes(net: nn.Module) -> set[str]:
-    """The step modes that the network's neurons are in; those that know one only, or stand in a container
-    that calls them as it wants, do not count."""
-    layers = (m for _, m in with_step_modes(net) if isinstance(m, base.MemoryModule))
-    return {m.step_mode for m in layers if len(m.supported_step_mode()) > 1}
-
-
-def check_modes(net: nn.Module, layout: Layout) -> None:
+def check_modes(network: Network, layout: Layout) -> None:
     """Raise InputError for a network that is to run as written, its neurons in different step modes."""
-    if layout.name != "step" and len(neuron_modes(net)) > 1:
+    if layout.name != "step" and len(network.neuron_modes) > 1:
         raise InputError(
             f"layout={layout.name!r}: some of the network's neurons are in step mode 's', some in 'm'; set "
             "them, as in functional.set_step_mode(net, 'm')"

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from rbp.rate.errors import InputError
+from rbp.rate.passes.network import Network
 
 Output = str | int | Callable[[Any], Any] | None
 NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"
@@ -19,11 +20,13 @@ class Called:
     Raises InputError where that is no tensor, or the output named is not there.
     """
 
-    def __init__(self, net: nn.Module, output: Output, kwargs: Mapping[str, Any] | None) -> None:
-        self.net, self.output, self.kwargs = net, output, dict(kwargs or {})
+    def __init__(
+        self, network: Network, output: Output = None, kwargs: Mapping[str, Any] | None = None
+    ) -> None:
+        self.network, self.output, self.kwargs = network, output, dict(kwargs or {})
 
     def __call__(self, x: Any) -> Tensor:
-        y = self._chosen(self.net(x, **self.kwargs))
+        y = self._chosen(self.network.net(x, **self.kwargs))
         if not isinstance(y, Tensor):
             raise InputError(
                 f"the network returned {_kind(y)}, not one tensor computed from its input: output= picks "

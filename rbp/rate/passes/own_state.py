@@ -10,23 +10,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.neurons.memories import attributes, put
-from rbp.rate.rules.base import find_rule
-
-_LIBRARIES = ("torch.", "torchvision.", "spikingjelly.", "timm.", "einops.")
+from rbp.rate.neurons.supported import how_to_register
+from rbp.rate.passes.network import Network
 
 Held = dict[nn.Module, dict[str, Any]]
 
 
 @contextmanager
 def own_state_refused(
-    net: nn.Module, reads: Callable[[list[tuple[str, str]]], bool], leaves: bool
+    network: Network, reads: Callable[[list[tuple[str, str]]], bool], leaves: bool
 ) -> Iterator[None]:
     """Around a pass: what modules of the user's own keep must not be read in the next step.
 
@@ -36,13 +34,13 @@ def own_state_refused(
 
     Raises InputError naming module and attribute, which is then as it was before.
     """
-    before = {m: kept for m, kept in held(net).items() if leaves or next(m.children(), None)}
+    before = {m: kept for m, kept in held(network).items() if leaves or next(m.children(), None)}
     try:
         yield
     except BaseException:
         _put_back(before)
         raise
-    written = _written(net, before)
+    written = _written(network, before)
     if not written:
         return
     now = [(module, name, attributes(module)[name]) for _, module, name in written]
@@ -53,10 +51,10 @@ def own_state_refused(
         put(module, {name: tree_map(_as_tensor, value)})
 
 
-def held(net: nn.Module) -> Held:
+def held(network: Network) -> Held:
     """Attributes and buffers of every module whose class is the user's own; lists and dicts copied, as a step
     may write into them."""
-    own = (module for module in net.modules() if is_own(module))
+    own = (found.module for found in network.layers if found.kind.keeps_own_state)
     return {module: {name: tree_map(_same, v) for name, v in attributes(module).items()} for module in own}
 
 
@@ -64,15 +62,9 @@ def _same(leaf: Any) -> Any:
     return leaf
 
 
-def is_own(module: nn.Module) -> bool:
-    """Whether its class is the user's own, and neither a rule nor SpikingJelly looks after its state."""
-    theirs = type(module).__module__.startswith(_LIBRARIES) or isinstance(module, base.MemoryModule)
-    return not theirs and find_rule(module) is None
-
-
-def _written(net: nn.Module, before: Held) -> list[tuple[str, nn.Module, str]]:
+def _written(network: Network, before: Held) -> list[tuple[str, nn.Module, str]]:
     """Where there are tensors now that were not there, in a list or a dict too."""
-    paths = {module: path for path, module in net.named_modules()}
+    paths = {found.module: found.path for found in network.layers}
     found = []
     for module, old in before.items():
         for name, value in attributes(module).items():
@@ -99,7 +91,7 @@ def _differs(now: Any, old: Any) -> bool:
 def _as_tensor(leaf: Any) -> Any:
     if not isinstance(leaf, Pair):
         return leaf
-    if leaf.given is None:
+    if leaf.sequence is None:
         assert leaf.rate is not None
         return leaf.rate.detach()
     assert leaf.spikes is not None
@@ -108,16 +100,10 @@ def _as_tensor(leaf: Any) -> Any:
 
 def _refused(written: list[tuple[str, nn.Module, str]]) -> InputError:
     path, module, name = written[0]
-    kind = type(module).__qualname__
-    neuron = (
-        f". If it is a neuron that treats each element by itself and emits 0 or 1, "
-        f"rbp.rate.register(rbp.rate.ElementwiseNeuron(), {kind}) makes it one of rbp's"
-        if next(module.children(), None) is None
-        else ""
-    )
+    neuron = f". {how_to_register(module)}" if next(module.children(), None) is None else ""
     return InputError(
-        f"{path or 'the network'} ({kind}) keeps {name!r} from step to step, which only a pass step by step "
-        f"sees: use step_mode='s' with grad_mode='bptt'{neuron}"
+        f"{path or 'the network'} ({type(module).__qualname__}) keeps {name!r} from step to step, which only "
+        f"a pass step by step sees: use step_mode='s' with grad_mode='bptt'{neuron}"
     )
 
 

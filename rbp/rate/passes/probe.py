@@ -20,9 +20,9 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state_kept
-from rbp.rate.neurons.supported import is_neuron
-from rbp.rate.passes.layout import Layout, neuron_modes, shows_time
-from rbp.rate.passes.own_state import Poison, is_own
+from rbp.rate.passes.layout import Layout
+from rbp.rate.passes.network import Layer, Network
+from rbp.rate.passes.own_state import Poison
 from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
 from rbp.rate.passes.time_first import has_time_axis
 
@@ -45,7 +45,7 @@ class Found(NamedTuple):
     is_sequence: bool | None
 
 
-def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> Found:
+def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> Found:
     """The layout of a network for such an input, x_seq [T, B, ...] or an image [B, ...].
 
     A network of torch's layers whose neurons are all in step mode "s" is one of single steps (checked while
@@ -53,27 +53,26 @@ def find_layout(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, A
 
     Raises InputError naming layout= where it shows none, or more than one.
     """
-    modes = neuron_modes(net)
-    if modes <= {"s"} and not shows_time(net):
-        return Found(Layout("step", found=True), _known_kind(net, x, T, kwargs))
+    if network.neuron_modes <= {"s"} and not network.time_visible:
+        return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
-    key = (tuple(x.shape), T, steps, _settings(net), _signature(kwargs))
-    known = _known.setdefault(net, {})
+    key = (tuple(x.shape), T, steps, _settings(network), _signature(kwargs))
+    known = _known.setdefault(network.net, {})
     if key not in known:
-        known[key] = _probed(net, x, T, kwargs)
+        known[key] = _probed(network, x, T, kwargs)
     name, is_sequence = known[key]
     return Found(Layout(name, found=True), is_sequence)
 
 
-def _known_kind(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> bool | None:
+def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> bool | None:
     """Whether a network of single steps takes x, of three axes and given with T=, for a sequence or for an
     image; None where both or neither give [B, K]."""
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
-    known = _kinds.setdefault(net, {})
-    key = (tuple(x.shape), T, _settings(net), _signature(kwargs))
+    known = _kinds.setdefault(network.net, {})
+    key = (tuple(x.shape), T, _settings(network), _signature(kwargs))
     if key not in known:
-        known[key] = _kind(net, x, T, kwargs)
+        known[key] = _kind(network.net, x, T, kwargs)
     return known[key]
 
 
@@ -105,10 +104,10 @@ def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Siz
             yield from ((name, False, x.shape[1:], T) for name in ("step", "TB", "BT"))
 
 
-def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
+def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
     kwargs = _empty(kwargs)
     try:
-        ghost = _ghost(net)
+        ghost = _ghost(network.net)
     except Exception as error:  # whatever a module makes of being copied
         raise _unclear(f"it cannot be copied ({error})") from None
     tries = []
@@ -119,13 +118,15 @@ def _probed(net: nn.Module, x: Tensor, T: int | None, kwargs: Mapping[str, Any])
         found = [(name, is_sequence) for name, is_sequence in found if is_sequence or name == "static"]
     if found[:2] in ([("step", True), ("TB", True)], [("step", False), ("TB", False)]):
         step = (
-            _takes_one_step(ghost, x, found[0][1], kwargs) if shows_time(net) else neuron_modes(net) != {"m"}
+            _takes_one_step(ghost, x, found[0][1], kwargs)
+            if network.time_visible
+            else network.neuron_modes != {"m"}
         )
         del found[step]  # in step mode m they are the same, but for random numbers
     if found == [("BT", True), ("static", False)]:
         del found[1]  # an image whose first axis would pass for time
     elif len({is_sequence for _, is_sequence in found}) == 2:
-        found = [pair for pair in found if pair[1] == _has_time_axis(net, x)]
+        found = [pair for pair in found if pair[1] == _has_time_axis(network.net, x)]
     if len(found) == 1:
         return found[0]
     if found:
@@ -146,7 +147,7 @@ def _unclear(why: str) -> InputError:
     )
 
 
-def _ghost(net: nn.Module) -> nn.Module:
+def _ghost(net: nn.Module) -> Network:
     """A copy on the meta device, without the hooks that watch outputs and gradients."""
     memo: dict[int, Any] = {}
     kept = (leaf for module in net.modules() for leaf in tree_leaves(list(vars(module).values())))
@@ -162,11 +163,11 @@ def _ghost(net: nn.Module) -> nn.Module:
         for number, hook in list(module._forward_pre_hooks.items()):
             if not type(hook).__module__.startswith("torch.nn.utils"):  # which make weights
                 del module._forward_pre_hooks[number]
-    return ghost
+    return Network(ghost)
 
 
 def _reads(
-    ghost: nn.Module,
+    ghost: Network,
     name: str,
     shape: torch.Size,
     steps: int,
@@ -196,11 +197,11 @@ def _reads(
 
 
 def _as_steps(
-    ghost: nn.Module, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]
+    ghost: Network, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]
 ) -> bool | Exception:
     """Whether it maps one step; with SpikingJelly's wrappers, all of them in step mode m, as its authors mean
     it. (There the shape of its output is looked at when it runs.)"""
-    shows = shows_time(ghost)
+    shows = ghost.time_visible
     try:
         with step_modes(ghost, "m") if shows else nullcontext():
             outcome = _run(ghost, x.expand(steps, *x.shape) if shows else x, kwargs)
@@ -222,7 +223,7 @@ def _has_time_axis(net: nn.Module, x: Tensor) -> bool | None:
         return None
 
 
-def _takes_one_step(ghost: nn.Module, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
+def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
     """Whether a network with SpikingJelly's wrappers, in step mode s, maps one step."""
     shape = x.shape[2:] if is_sequence else x.shape[1:]
     batch = next(n for n in range(2, len(shape) + 4) if n not in shape)
@@ -236,14 +237,14 @@ def _takes_one_step(ghost: nn.Module, x: Tensor, is_sequence: bool, kwargs: Mapp
     return outcome[0].calls == 1 and outcome[0].shape[:1] == (batch,)
 
 
-def _settings(net: nn.Module) -> tuple:
+def _settings(network: Network) -> tuple:
     """What of the network may decide how it takes its input: step modes, and the user's own attributes."""
     plain = (bool, int, float, str, type(None))
     return tuple(
         (name, value)
-        for module in net.modules()
-        for name, value in vars(module).items()
-        if name in ("training", "_step_mode") or (is_own(module) and isinstance(value, plain))
+        for layer in network.layers
+        for name, value in vars(layer.module).items()
+        if name in ("training", "_step_mode") or (layer.kind.keeps_own_state and isinstance(value, plain))
     )
 
 
@@ -264,26 +265,26 @@ def _ends(y: tuple[int, ...], lead: tuple[int, ...], batch: int) -> bool:
 
 
 def _run(
-    ghost: nn.Module, x: Tensor, kwargs: Mapping[str, Any]
+    ghost: Network, x: Tensor, kwargs: Mapping[str, Any]
 ) -> tuple[_Reading, tuple[int, ...]] | Exception:
     """The first neuron's reading and the shape of the output (of the first tensor in it); the exception of a
     pass that fails."""
     calls: dict[nn.Module, list[tuple[int, ...]]] = {}
 
-    def fire(module: nn.Module) -> Callable | None:
+    def fire(layer: Layer) -> Callable | None:
         """A neuron's forward, of which only the shape matters."""
 
         def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-            calls.setdefault(module, []).append(tuple(x.shape))
+            calls.setdefault(layer.module, []).append(tuple(x.shape))
             return torch.empty_like(x)
 
-        if isinstance(module, nn.SyncBatchNorm):  # torch's knows GPUs only
+        if isinstance(layer.module, nn.SyncBatchNorm):  # torch's knows GPUs only
             return torch.empty_like
-        return forward if is_neuron(module) else None
+        return forward if layer.kind.is_neuron else None
 
     try:
-        with neurons_reset(ghost), replaced(ghost, lambda _, m: fire(m)), torch.no_grad(), _without_numbers():
-            y = ghost(x, **kwargs)
+        with neurons_reset(ghost), replaced(ghost, fire), torch.no_grad(), _without_numbers():
+            y = ghost.net(x, **kwargs)
     except Exception as error:  # whatever an input of another form makes of the network's own code
         return error
     outputs = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
@@ -310,7 +311,7 @@ def reads_before_writing(
     """
     try:
         ghost = _ghost(net)
-        shows = layout.name == "step" and shows_time(ghost)
+        shows = layout.name == "step" and ghost.time_visible
         T, B = x.shape[:2]
         x = torch.empty(T, B, *x.shape[2:], dtype=x.dtype, device="meta") if layout.name != "static" else x
         seen = layout.seen_by_network(x) if layout.name != "step" or shows else x[0]
@@ -320,13 +321,11 @@ def reads_before_writing(
         return True
 
 
-def _reads_poison(
-    ghost: nn.Module, x: Tensor, kwargs: Mapping[str, Any], names: list[tuple[str, str]]
-) -> bool:
+def _reads_poison(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], names: list[tuple[str, str]]) -> bool:
     if isinstance(_run(ghost, x, kwargs), Exception):
         return True
     for path, name in names:
-        module = ghost.get_submodule(path)
+        module = ghost.net.get_submodule(path)
         left = module._buffers[name] if name in module._buffers else vars(module).get(name)
         poisoned = tree_map(lambda leaf: leaf.as_subclass(Poison) if isinstance(leaf, Tensor) else leaf, left)
         if name in module._buffers:

@@ -21,15 +21,17 @@ from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.memory.draws import random_state, set_random_state
-from rbp.rate.memory.traces import Run, is_constant
-from rbp.rate.neurons.integrate_and_fire import NeuronRule
-from rbp.rate.neurons.supported import refusal
+from rbp.rate.memory.run import Run
+from rbp.rate.memory.traces import is_constant
+from rbp.rate.neurons.eligibility import NeuronRule
+from rbp.rate.neurons.supported import how_to_register, refusal
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.containers import by_single_steps, goes_step_by_step
-from rbp.rate.passes.layout import Layout, shows_time
+from rbp.rate.passes.layout import Layout
+from rbp.rate.passes.network import Layer
 from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
 from rbp.rate.passes.patching import replaced
-from rbp.rate.rules.base import Rule, find_rule
+from rbp.rate.rules.base import Rule
 
 
 class Settings(NamedTuple):
@@ -46,9 +48,9 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> 
 
     A network that takes the time mean itself has no output for each step: InputError.
     """
-    net, (T, B) = called.net, x_seq.shape[:2]
-    shows = layout.name != "step" or shows_time(net)
-    run = Run(T, rate=True, shows=shows, kernels=how.kernels, chunk=how.chunk)
+    T, B = x_seq.shape[:2]
+    visible = layout.name != "step" or called.network.time_visible
+    run = Run(T, rate=True, time_visible=visible, kernels=how.kernels, chunk=how.chunk)
     with _in_pass(called, run, layout, "m"):
         y = called(_sequence(x_seq, run, layout))
     return _finished(y, run, B, layout, how.per_step)
@@ -57,19 +59,19 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> 
 def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Settings) -> Tensor:
     """As multi_step, of a network that repeats an image x [B, ...] itself: up to its first neuron plain
     tensors, from there on pairs. steps: T, if it was said."""
-    run = Run(None, rate=True, shows=True, kernels=how.kernels, chunk=how.chunk)
+    run = Run(None, rate=True, time_visible=True, kernels=how.kernels, chunk=how.chunk)
     with _in_pass(called, run, layout, "m"):
         y = called(x)
-    if run.known_steps is None:
+    if run.known_T is None:
         raise InputError("layout='static': none of the network's neurons was called")
-    layout.check_steps(run.steps, steps)
+    layout.check_steps(run.T, steps)
     return _finished(y, run, x.shape[0], layout, how.per_step)
 
 
 def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
     """As multi_step, one step after another."""
     (T, B), constant = x_seq.shape[:2], is_constant(x_seq)
-    run = Run(T, rate=True, keep=True, shows=layout.name != "step", kernels=how.kernels)
+    run = Run(T, rate=True, single_step=True, time_visible=layout.name != "step", kernels=how.kernels)
     before, outputs = random_state(x_seq.device), []
     with _in_pass(called, run, layout, "s"):
         with torch.no_grad():
@@ -89,18 +91,18 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
 def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterator[None]:
     @contextmanager
     def enter() -> Iterator[None]:
-        net = called.net
-        with layout.modes(net, step_mode), replaced(net, lambda path, m: _carrying(path, m, run)):
+        network = called.network
+        with layout.modes(network, step_mode), replaced(network, lambda found: _carrying(found, run)):
             yield
 
-    with in_pass(called.net, run, enter):
+    with in_pass(called.network, run, enter):
         yield
 
 
 def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
     """What the network is given: [T, B, ...] or [B, T, ...], or what looks like one step."""
     rate = _mean_step(x_seq)
-    if not run.shows:
+    if not run.time_visible:
         return Pair(x_seq.detach(), rate, run)
     dim = layout.time_dim
     if x_seq.shape[0] == 1:  # one step, which the network sees as a sequence of one
@@ -116,16 +118,16 @@ def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -
     """The time mean, or every step's output, of what the network returned."""
     _close(run)
     if not isinstance(y, Pair):
-        if not run.shows:
+        if not run.time_visible:
             _pair(y)
-        return steps_and_mean(y, run.steps, batch, per_step, layout.time_dim)
+        return steps_and_mean(y, run.T, batch, per_step, layout.time_dim)
     assert y.rate is not None
-    if y.time is None and not run.shows:
+    if y.time is None and not run.time_visible:
         check_step(y.shape, batch)
         return _with_rate(y.spikes, y.rate) if per_step else y.rate
     if y.time is None:  # one step, or the time mean of one
         return steps_and_mean(y.rate, 1, batch, per_step, layout.time_dim)
-    if y.shape[y.time.dim] != run.steps:
+    if y.shape[y.time.dim] != run.T:
         raise InputError(f"the network returned {tuple(y.shape)}, with time folded into another axis")
     dim = y.time.dim
     rate = y.rate.squeeze(dim)
@@ -157,9 +159,10 @@ def _pair(y: Any) -> Pair:
     return y
 
 
-def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
+def _carrying(found: Layer, run: Run) -> Callable:
     """A module's forward on pairs: by its rule, or its own with pairs in place of tensors."""
-    own, rule, why_not = module.forward, find_rule(module), refusal(module)
+    module, rule = found.module, found.kind.rule
+    own = module.forward
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -169,16 +172,16 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
             if not inputs:
                 return own(*args, **kwargs)
             if rule is not None:
-                return _by_rule(rule, module, inputs, args, kwargs)
+                return _by_rule(rule.for_layer(module), module, inputs, args, kwargs)
             if isinstance(module, CheckpointWrapper):
                 return checkpointed(module, args, kwargs, rate=True)
-            if why_not is not None:
-                raise NoRuleError(why_not)
+            if (why := refusal(module)) is not None:
+                raise NoRuleError(why)
             if inputs[0].time is not None and goes_step_by_step(module):
                 return by_single_steps(module, inputs[0])
             return own(*args, **kwargs)
         except NoRuleError as error:
-            raise error if error.path is not None else no_rule(path, module, str(error)) from None
+            raise error if error.path is not None else no_rule(found, str(error)) from None
 
     return forward
 
@@ -186,16 +189,16 @@ def _carrying(path: str, module: nn.Module, run: Run) -> Callable:
 def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
     """A plain tensor that a neuron is given, as a pair: a sequence where it takes all steps at once, else one
     that is the same at every step."""
-    if run.keep:
+    if run.single_step:
         graph = torch.is_grad_enabled()  # else a step's pass
         return Pair(None if graph else x.unsqueeze(0), x if graph else None, run, constant=True)
-    if not run.shows:
-        return constant_pair(x, Pair(x.detach().expand(run.steps, *x.shape), x, run))
+    if not run.time_visible:
+        return constant_pair(x, Pair(x.detach().expand(run.T, *x.shape), x, run))
     if isinstance(module, base.StepModule) and module.step_mode == "s":
         raise NoRuleError("the network goes through the time steps itself, which leaves rate mode no rate")
-    if not run.found_steps(x.shape[0]):
-        raise NoRuleError(f"it is shown {x.shape[0]} steps, where T={run.steps}")
-    if run.steps == 1:
+    if not run.agrees_on_T(x.shape[0]):
+        raise NoRuleError(f"it is shown {x.shape[0]} steps, where T={run.T}")
+    if run.T == 1:
         return Pair(x.detach().unsqueeze(0), x, run)
     return Pair(x.detach(), x.mean(0, keepdim=True), run, TimeAxis())
 
@@ -203,27 +206,25 @@ def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
 def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict) -> Pair:
     if sum(isinstance(a, Tensor) for a in (*args, *kwargs.values())) > 1:
         raise NoRuleError("its rule takes one input, and it was called with more")
-    trace, number = inputs[0].run.trace(module)
-    if number > 0 and isinstance(rule, NeuronRule):
+    if isinstance(rule, NeuronRule) and inputs[0].run.calls_of(module) > 0:
         raise NoRuleError(
             "this neuron is called twice in one forward pass: each place needs a neuron of its own, and a "
             "network that goes through the time steps itself trains by BPTT, with layout='static' or 'TB'"
         )
-    return by_rule(rule, module, inputs[0], trace)
+    return by_rule(rule, module, inputs[0], module)
 
 
-def no_rule(path: str, module: nn.Module, why: str) -> NoRuleError:
+def no_rule(found: Layer, why: str) -> NoRuleError:
+    """The error for a layer that rate mode cannot carry a rate through."""
+    module = found.module
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    neuron = (
-        f"If it is a neuron that treats each element by itself and emits 0 or 1: "
-        f"rbp.rate.register(rbp.rate.ElementwiseNeuron(), {type(module).__qualname__}). "
-        if next(module.children(), None) is None and not kind.startswith(("torch.", "spikingjelly."))
-        else ""
+    may_be_neuron = (
+        found.kind.written_by_user and not found.kind.is_neuron and next(module.children(), None) is None
     )
     error = NoRuleError(
-        f"rate mode has no rule for {path or 'the network'} ({kind}): {why}. Give its layer type one with "
-        "rbp.rate.register(rule, LayerType), where rule has the methods of rbp.rate.Rule, "
-        f"or use grad_mode='bptt'. {neuron}".rstrip()
+        f"rate mode has no rule for {found.path or 'the network'} ({kind}): {why}. Give its layer type one "
+        "with rbp.rate.register(rule, LayerType), where rule is a subclass of rbp.rate.Rule, or use "
+        f"grad_mode='bptt'.{f' {how_to_register(module)}.' if may_be_neuron else ''}"
     )
-    error.path = path
+    error.path = found.path
     return error

@@ -16,13 +16,16 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
+from rbp.rate.passes.network import Network
+
 HOOKS = (SpectralNorm, WeightNorm, BasePruningMethod)  # of torch's older way, forward_pre_hooks
 
 
 @contextmanager
-def weights_read_once(net: nn.Module) -> Iterator[None]:
-    """Every parametrized tensor of net is computed here, with its graph if the caller wants gradients, and
-    not again inside; torch's own hooks that compute weights run here, and not again. After it, also after an
+def weights_read_once(network: Network) -> Iterator[None]:
+    """Compute every parametrized tensor of the network once, with its graph if the caller wants gradients.
+
+    Torch's own hooks that compute weights run here too, and not again inside. Afterwards, also after an
     exception, both are as before.
 
     A weight that the pass would not read is read as well.
@@ -30,7 +33,7 @@ def weights_read_once(net: nn.Module) -> Iterator[None]:
     taken: list[tuple[nn.Module, dict[int, Any]]] = []
     with parametrize.cached():
         try:
-            for module in net.modules():
+            for module in network.computing_weights:
                 _read(module)
                 taken.append((module, dict(module._forward_pre_hooks)))
                 _run_hooks(module)

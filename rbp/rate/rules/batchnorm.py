@@ -12,15 +12,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import layer as sj
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import InputError
 from rbp.rate.memory.currents import Currents, Term
-from rbp.rate.memory.lazy import Later
-from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import Rule, register
+from rbp.rate.memory.lazy import Lazy
+from rbp.rate.memory.traces import TimeMean, Trace
+from rbp.rate.rules.base import Rule
 
 aten = torch.ops.aten
 Moments = tuple[Tensor, Tensor, int]
@@ -55,12 +54,27 @@ class _BatchNormRate(torch.autograd.Function):
         return *grads, None, None, None, None
 
 
-class BatchNormRule(Rule):
+class BatchNormTrace(Trace):
+    """Time means per channel, [C]: mean and precision, 1 / (variance + eps).
+
+    per_step: whether each step was normalised by statistics of its own; then the output's time mean is no
+    formula of the rate.
+    """
+
+    per_step = False
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.mean, self.precision = TimeMean(self.T), TimeMean(self.T)
+
+
+class BatchNormRule(Rule[BatchNormTrace]):
     """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
 
+    trace_type = BatchNormTrace
     takes_currents = over_time = True
 
-    def spikes(self, layer: Any, x_seq: Currents, trace: Trace) -> Currents:
+    def spikes(self, layer: Any, x_seq: Currents, trace: BatchNormTrace) -> Currents:
         """A formula, which whoever reads it computes."""
         if not uses_batch_statistics(layer):
             invstd = (_wide(layer.running_var) + layer.eps).rsqrt()
@@ -68,17 +82,17 @@ class BatchNormRule(Rule):
             return Currents([Term(as_sequence(x_seq), *scale_and_shift)])
         x = as_sequence(x_seq)
         if hasattr(layer, "_check_input_dim"):
-            layer._check_input_dim(x_seq.looks)
+            layer._check_input_dim(x_seq.template)
         mean, var, n = self.statistics(layer, _moments_over_time(Currents([Term(x)])))
         update_running(layer, mean, var, n, trace.drafts.of)
         precision = 1.0 / (var + layer.eps)
-        share = x_seq.shape[0] / trace.steps
-        trace.add("mean", mean, share)
-        trace.add("precision", precision, share)
+        steps = x_seq.shape[0]
+        trace.mean.add_mean(mean, steps)
+        trace.precision.add_mean(precision, steps)
         term = Term(x, *_scale_and_shift(layer, mean, precision.sqrt()))
-        trace.state = share < 1.0
-        if trace.state:  # another scale at every step: their mean is no formula of the rate
-            term.reader = lambda y_seq: trace.average("value", y_seq)
+        trace.per_step = steps < trace.T
+        if trace.per_step:
+            term.reader = trace.value.add
         return Currents([term])
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
@@ -87,13 +101,13 @@ class BatchNormRule(Rule):
             raise InputError("batch normalisation of one value a channel, which has no variance")
         return moments
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
+    def rate(self, layer: Any, rate: Tensor, trace: BatchNormTrace) -> Tensor:
         if not uses_batch_statistics(layer):
             return normalise_by_running(layer, rate)
-        mean, invstd = trace.take("mean"), trace.take("precision").sqrt()
-        if "value" in trace.means:
-            value = trace.take("value")
-        elif trace.state:  # mode s, and nobody read the sequence: a neuron follows, whose rate is its own
+        mean, invstd = trace.mean.take(), trace.precision.take().sqrt()
+        if trace.value.known:
+            value = trace.value.take()
+        elif trace.per_step:  # mode s, and nobody read the sequence: a neuron follows, whose rate is its own
             value = torch.full_like(rate[:1, :1], torch.nan).expand(rate.shape)
         else:
             with torch.no_grad():
@@ -106,14 +120,14 @@ class BatchNormRule(Rule):
 
 
 def as_sequence(currents: Currents) -> Any:
-    """The steps as one sequence: a tensor, or a Later where not all are in memory."""
+    """The steps as one sequence: a tensor, or a Lazy where not all are in memory."""
     if currents.alone is not None:
         return currents.alone
-    chunks = [term.x_seq.chunk for term in currents.terms if isinstance(term.x_seq, Later)]
+    chunks = [term.x_seq.chunk for term in currents.terms if isinstance(term.x_seq, Lazy)]
     if not chunks:
         return currents.written_out()
     steps = currents.shape[0]
-    return Later(currents.looks, steps, min(chunks), lambda part: currents.at(part).written_out())
+    return Lazy(currents.template, steps, min(chunks), lambda part: currents.at(part).written_out())
 
 
 def moments_of(x: Tensor) -> Moments:
@@ -131,7 +145,7 @@ def pooled(means: Tensor, variances: Tensor, shares: Tensor) -> tuple[Tensor, Te
 def _moments_over_time(currents: Currents) -> Moments:
     """Of a sequence in one piece or in chunks."""
     if currents.constant:
-        mean, var, n = moments_of(currents.looks)
+        mean, var, n = moments_of(currents.template)
         return mean, var, n * currents.shape[0]
     parts = [moments_of(part.written_out().flatten(0, 1)) for part in currents.parts()]
     if len(parts) == 1:
@@ -192,7 +206,3 @@ def _correction(n: int | Tensor) -> float | Tensor:
         n = n.double()
         return n / (n - 1).clamp(min=1)
     return n / max(n - 1, 1)
-
-
-register(BatchNormRule(), nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-register(BatchNormRule(), sj.BatchNorm1d, sj.BatchNorm2d, sj.BatchNorm3d)

@@ -22,13 +22,12 @@ import math
 from typing import Any
 
 import torch
-from spikingjelly.activation_based import layer as sj
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import Rule, register
+from rbp.rate.memory.traces import TimeMean, Trace
+from rbp.rate.rules.base import Rule
 
 
 class _NormRate(torch.autograd.Function):
@@ -48,8 +47,18 @@ class _NormRate(torch.autograd.Function):
         return dx, None, None
 
 
-class _RowNormRule(Rule):
+class NormTrace(Trace):
+    """Time means over rows of n values: xhat, the normalised values [B, rows, n], and invstd [B, rows, 1]."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self.xhat, self.invstd = TimeMean(self.T), TimeMean(self.T)
+
+
+class _RowNormRule(Rule[NormTrace]):
     """Normalise rows of x [B, ...], then scale and shift; the rows are a subclass's choice."""
+
+    trace_type = NormTrace
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -57,7 +66,7 @@ class _RowNormRule(Rule):
     def affine(self, layer: Any, xhat: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    def spikes(self, layer: Any, x_seq: Tensor, trace: NormTrace) -> Tensor:
         def normalise(x: Tensor) -> Tensor:
             return self.rows(layer, x.float() if x.dtype != torch.float64 else x)
 
@@ -65,12 +74,12 @@ class _RowNormRule(Rule):
         var, mean = torch.var_mean(rows, -1, correction=0, keepdim=True)
         invstd = (var + layer.eps).rsqrt()
         xhat = (rows - mean) * invstd
-        trace.average("xhat", xhat)
-        trace.average("invstd", invstd)
+        trace.xhat.add(xhat)
+        trace.invstd.add(invstd)
         return fold_time(lambda x: self.affine(layer, x), xhat.view(x_seq.shape)).to(x_seq.dtype)
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        xhat, invstd = trace.take("xhat"), trace.take("invstd")
+    def rate(self, layer: Any, rate: Tensor, trace: NormTrace) -> Tensor:
+        xhat, invstd = trace.xhat.take(), trace.invstd.take()
         rows = _NormRate.apply(self.rows(layer, rate.to(xhat.dtype)), xhat, invstd)
         return self.affine(layer, rows.view(rate.shape)).to(rate.dtype)
 
@@ -97,7 +106,3 @@ class GroupNormRule(_RowNormRule):
         wide = (-1, *(1,) * (xhat.dim() - 2))
         y = xhat if layer.weight is None else xhat * layer.weight.view(wide)
         return y if layer.bias is None else y + layer.bias.view(wide)
-
-
-register(LayerNormRule(), nn.LayerNorm)
-register(GroupNormRule(), nn.GroupNorm, sj.GroupNorm)

@@ -15,14 +15,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import layer as sj
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import Rule, register
+from rbp.rate.rules.base import Rule
 
 
 class _MaxPoolRate(torch.autograd.Function):
@@ -53,15 +52,22 @@ def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int
     return [(n - 1) * stride + dilation * (k - 1) + 1 - 2 * pad for n, stride, dilation, k, pad in axes]
 
 
-class MaxPoolRule(Rule):
+class WinsTrace(Trace):
+    """In how many of the steps each place of a window won, [B, C, places, h, w]."""
+
+    wins: Tensor | None = None
+
+
+class MaxPoolRule(Rule[WinsTrace]):
     """Max pooling over `places` = 1 or 2 axes (see the module's text)."""
 
+    trace_type = WinsTrace
     passes_bits = True
 
     def __init__(self, places: int) -> None:
         self.places = places
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    def spikes(self, layer: Any, x_seq: Tensor, trace: WinsTrace) -> Tensor:
         window = _window(layer)
         if layer.return_indices:
             raise NoRuleError("max pooling that returns indices has none for a rate")
@@ -69,18 +75,18 @@ class MaxPoolRule(Rule):
         pooled, at = F.max_pool2d(x, **window, ceil_mode=layer.ceil_mode, return_indices=True)
         winners = _place_in_window(at, x.shape[-1], window).unflatten(0, x_seq.shape[:2])
         n_places = window["kernel_size"][0] * window["kernel_size"][1]
-        dtype = torch.uint8 if trace.steps <= 255 else torch.int32
+        dtype = torch.uint8 if trace.T <= 255 else torch.int32
         wins = torch.stack([(winners == k).sum(0, dtype=dtype) for k in range(n_places)], dim=2)
-        trace.state = wins if trace.state is None else trace.state.add_(wins)
+        trace.wins = wins if trace.wins is None else trace.wins.add_(wins)
         y_seq = self._as_given(pooled).unflatten(0, x_seq.shape[:2])
-        trace.average("value", y_seq)
+        trace.value.add(y_seq)
         return y_seq
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        value = self._as_image(trace.take("value").to(rate.dtype))
-        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.state, trace.steps, _window(layer))
+    def rate(self, layer: Any, rate: Tensor, trace: WinsTrace) -> Tensor:
+        value = self._as_image(trace.value.take().to(rate.dtype))
+        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.wins, trace.T, _window(layer))
         of_spikes = counts_of(rate) is not None  # then so is the pooled rate
-        counts = pack_counts((value * trace.steps).round(), trace.steps) if of_spikes else None
+        counts = pack_counts((value * trace.T).round(), trace.T) if of_spikes else None
         return with_counts(self._as_given(y), None if counts is None else self._as_given(counts))
 
     def _as_image(self, x: Tensor) -> Tensor:
@@ -112,7 +118,3 @@ def _place_in_window(places: Tensor, width: int, window: dict[str, tuple[int, in
     left = torch.arange(places.shape[-1], device=places.device) * sw - pw
     row, column = places // width, places % width
     return (row - top) // dh * kw + (column - left) // dw
-
-
-register(MaxPoolRule(1), nn.MaxPool1d, sj.MaxPool1d)
-register(MaxPoolRule(2), nn.MaxPool2d, sj.MaxPool2d)

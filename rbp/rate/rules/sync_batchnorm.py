@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.rules.base import register
 from rbp.rate.rules.batchnorm import (
     BatchNormRule,
     Moments,
@@ -95,6 +94,3 @@ def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
         value = F.batch_norm(x, mean, var, layer.weight, layer.bias, training=False, eps=layer.eps)
     update_running(layer, mean, var, n)
     return rule.graph(layer, x, value, mean, (var + layer.eps).rsqrt())
-
-
-register(SyncBatchNormRule(), nn.SyncBatchNorm)

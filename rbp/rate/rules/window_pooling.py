@@ -14,15 +14,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import layer as sj
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
-from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import Rule, register
+from rbp.rate.rules.base import Rule
+from rbp.rate.rules.pooling import WinsTrace
 
 
 @dataclass
@@ -56,13 +55,14 @@ class _WindowPoolRate(torch.autograd.Function):
         return dx.view(ctx.shape), None, None, None, None
 
 
-class WindowPoolRule(Rule):
+class WindowPoolRule(Rule[WinsTrace]):
     """Max pooling over the last `places` axes by `pool(layer, x)`, which returns the maxima [B, C, ...] and
     their flat indices into the places of x; `axes(layer, x)` tells the windows. x may lack the channels.
 
     Raises NoRuleError for a layer that returns indices.
     """
 
+    trace_type = WinsTrace
     passes_bits = True
 
     def __init__(
@@ -70,7 +70,7 @@ class WindowPoolRule(Rule):
     ) -> None:
         self.places, self.pool, self.axes = places, pool, axes
 
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
+    def spikes(self, layer: Any, x_seq: Tensor, trace: WinsTrace) -> Tensor:
         if layer.return_indices:
             raise NoRuleError("max pooling that returns indices has none for a rate")
         no_channels = x_seq.dim() == self.places + 2
@@ -78,26 +78,26 @@ class WindowPoolRule(Rule):
         y_seq, at = fold_time(lambda x: self.pool(layer, x), x_seq)
         axes = self.axes(layer, x_seq[0])
         n_places = math.prod(axis.places for axis in axes)
-        if trace.state is None:
-            dtype = torch.uint8 if trace.steps <= 255 else torch.int32
+        if trace.wins is None:
+            dtype = torch.uint8 if trace.T <= 255 else torch.int32
             shape = (*y_seq.shape[1:3], n_places, *y_seq.shape[3:])
-            trace.state = torch.zeros(shape, dtype=dtype, device=x_seq.device)
-        one = torch.ones((), dtype=trace.state.dtype, device=x_seq.device)
+            trace.wins = torch.zeros(shape, dtype=dtype, device=x_seq.device)
+        one = torch.ones((), dtype=trace.wins.dtype, device=x_seq.device)
         for at_step in at:
             winner = _place_in_window(at_step, axes).unsqueeze(2)
-            trace.state.scatter_add_(2, winner, one.expand(winner.shape))
+            trace.wins.scatter_add_(2, winner, one.expand(winner.shape))
         y_seq = y_seq.squeeze(2) if no_channels else y_seq
-        trace.average("value", y_seq)
+        trace.value.add(y_seq)
         return y_seq
 
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        value = trace.take("value").to(rate.dtype)
+    def rate(self, layer: Any, rate: Tensor, trace: WinsTrace) -> Tensor:
+        value = trace.value.take().to(rate.dtype)
         no_channels = rate.dim() == self.places + 1
         images = (rate.unsqueeze(1), value.unsqueeze(1)) if no_channels else (rate, value)
-        y = _WindowPoolRate.apply(*images, trace.state, trace.steps, self.axes(layer, images[0]))
+        y = _WindowPoolRate.apply(*images, trace.wins, trace.T, self.axes(layer, images[0]))
         y = y.squeeze(1) if no_channels else y
         of_spikes = counts_of(rate) is not None  # then so is the pooled rate
-        return with_counts(y, pack_counts((value * trace.steps).round(), trace.steps) if of_spikes else None)
+        return with_counts(y, pack_counts((value * trace.T).round(), trace.T) if of_spikes else None)
 
 
 def _place_in_window(at: Tensor, axes: list[Axis]) -> Tensor:
@@ -174,8 +174,3 @@ MAX_POOL_3D = WindowPoolRule(3, _in_three_places, _three_axes)
 ADAPTIVE_1D = WindowPoolRule(1, _adaptive(F.adaptive_max_pool1d), _adaptive_axes)
 ADAPTIVE_2D = WindowPoolRule(2, _adaptive(F.adaptive_max_pool2d), _adaptive_axes)
 ADAPTIVE_3D = WindowPoolRule(3, _adaptive(F.adaptive_max_pool3d), _adaptive_axes)
-
-register(MAX_POOL_3D, nn.MaxPool3d, sj.MaxPool3d)
-register(ADAPTIVE_1D, nn.AdaptiveMaxPool1d)
-register(ADAPTIVE_2D, nn.AdaptiveMaxPool2d)
-register(ADAPTIVE_3D, nn.AdaptiveMaxPool3d)

@@ -1,8 +1,8 @@
-"""Rules for what commutes with the time mean: convolution, linear, average pooling, dropout, reshapes.
+"""Convolution and linear layers: linear in their input, so they commute with the time mean.
 
 W * mean_t(s_t) = mean_t(W * s_t): the spikes' output is computed once, its time mean is the rate, and the
-backward pass is that of the operator at the *input rate* (Yu et al., NeurIPS 2024, section 4; the second
-forward pass of the published code is not needed).
+backward pass is that of the operator at the *input rate* (Yu et al., NeurIPS 2024, section 4). The second
+forward pass of the published code is not needed.
 """
 
 from __future__ import annotations
@@ -11,16 +11,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from spikingjelly.activation_based import base
-from spikingjelly.activation_based import layer as sj
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.packing import as_kept, counts_of
 from rbp.rate.memory.traces import Trace
-from rbp.rate.rules.base import Rule, register
+from rbp.rate.rules.base import Rule
 
 aten = torch.ops.aten
 
@@ -53,11 +50,11 @@ class _ConvRate(torch.autograd.Function):
         settings = (stride, padding, dilation, False, [0] * len(stride), groups)
         operands = (grad.to(ctx.dtype), rate, weight.to(ctx.dtype), ctx.bias_sizes)
         grads = aten.convolution_backward(*operands, *settings, list(ctx.needs_input_grad[:3]))
-        d_rate, d_weight, d_bias = cast(grads, ctx.dtypes)
+        d_rate, d_weight, d_bias = _cast(grads, ctx.dtypes)
         return d_rate, None if d_weight is None else d_weight * share, d_bias, *(None,) * 7
 
 
-def cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
+def _cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
     return [None if g is None else g.to(dtype) for g, dtype in zip(grads, dtypes, strict=True)]
 
 
@@ -68,7 +65,7 @@ class _WeightedRule(Rule):
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
         y_seq = fold_time(lambda x: self.again(layer, x), x_seq)
-        trace.average("value", y_seq)
+        trace.value.add(y_seq)
         return y_seq
 
 
@@ -79,10 +76,10 @@ class ConvRule(_WeightedRule):
         return layer._conv_forward(x, layer.weight, layer.bias)
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        value = trace.take("value").to(rate.dtype)
+        value = trace.value.take().to(rate.dtype)
         rate, padding = _pad(layer, rate)
         settings = (list(layer.stride), padding, list(layer.dilation), layer.groups)
-        counts = (counts_of(rate), trace.steps)
+        counts = (counts_of(rate), trace.T)
         return _ConvRate.apply(rate, layer.weight, layer.bias, value, *counts, *settings)
 
 
@@ -118,7 +115,7 @@ class _LinearRate(torch.autograd.Function):
         d_rate = grad @ weight.to(ctx.dtype) if ctx.needs_input_grad[0] else None
         d_weight = rows.mT @ rate.flatten(0, -2) * share if ctx.needs_input_grad[1] else None
         d_bias = rows.sum(0) if ctx.needs_input_grad[2] else None
-        return *cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
+        return *_cast((d_rate, d_weight, d_bias), ctx.dtypes), None, None, None
 
 
 class LinearRule(_WeightedRule):
@@ -128,86 +125,5 @@ class LinearRule(_WeightedRule):
         return F.linear(x, layer.weight, layer.bias)
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        value, counts = trace.take("value").to(rate.dtype), (counts_of(rate), trace.steps)
+        value, counts = trace.value.take().to(rate.dtype), (counts_of(rate), trace.T)
         return _LinearRate.apply(rate, layer.weight, layer.bias, value, *counts)
-
-
-class CommutingRule(Rule):
-    """A layer that commutes with the time mean and is cheap: applied to the spikes, and again to the rate."""
-
-    recomputes = True
-
-    def again(self, layer: Any, x: Tensor) -> Tensor:
-        return _one_step(layer, x)
-
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        return fold_time(lambda x: _one_step(layer, x), x_seq)
-
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        return _one_step(layer, rate)
-
-
-class AveragePoolRule(CommutingRule):
-    """Average pooling. Torch's keeps its input for the backward pass, which wants no more than its shape."""
-
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        with torch.autograd.graph.saved_tensors_hooks(_layout, _in_layout):
-            return _one_step(layer, rate)
-
-
-def _layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]:
-    return x.shape, x.stride(), x.dtype, x.device
-
-
-def _in_layout(layout: tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]) -> Tensor:
-    """A tensor of this layout, its content undefined."""
-    shape, stride, dtype, device = layout
-    return torch.empty_strided(shape, stride, dtype=dtype, device=device)
-
-
-def _one_step(layer: Any, x: Tensor) -> Tensor:
-    """The layer's own forward on one step: torch's, where SpikingJelly's wrapper would want [T, B, ...]."""
-    if not isinstance(layer, base.StepModule):
-        return type(layer).forward(layer, x)
-    kinds = [k for k in type(layer).__mro__ if k.__module__.startswith("torch.nn") and "forward" in vars(k)]
-    plain: Any = kinds[0] if kinds else type(layer)
-    return plain.forward(layer, x)
-
-
-class DropoutRule(Rule):
-    """Dropout with one mask for all T steps, so that it commutes with the time mean."""
-
-    def spikes(self, layer: Any, x_seq: Tensor, trace: Trace) -> Tensor:
-        if not layer.training:
-            return x_seq
-        return x_seq * self._once(layer, x_seq[0], trace)
-
-    def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        return rate * self._once(layer, rate, trace) if layer.training else rate
-
-    def _once(self, layer: Any, like: Tensor, trace: Trace) -> Tensor:
-        """The mask, drawn once; used again, random numbers go on as if it had been drawn again."""
-        if trace.state is None:
-            mask = self.mask(layer, torch.ones_like(like))
-            trace.state = mask, random_state(like.device)
-        else:
-            set_random_state(trace.state[1])
-        return trace.state[0]
-
-    def mask(self, layer: Any, ones: Tensor) -> Tensor:
-        return layer.create_mask(ones) if isinstance(layer, sj.Dropout) else type(layer).forward(layer, ones)
-
-
-DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-
-register(ConvRule(), nn.Conv1d, nn.Conv2d, nn.Conv3d, sj.Conv1d, sj.Conv2d, sj.Conv3d)
-register(LinearRule(), nn.Linear, sj.Linear)
-register(AveragePoolRule(), nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
-register(AveragePoolRule(), sj.AvgPool1d, sj.AvgPool2d, sj.AvgPool3d)
-register(AveragePoolRule(), nn.AdaptiveAvgPool1d, nn.AdaptiveAvgPool2d, nn.AdaptiveAvgPool3d)
-register(AveragePoolRule(), sj.AdaptiveAvgPool1d, sj.AdaptiveAvgPool2d, sj.AdaptiveAvgPool3d)
-register(CommutingRule(), sj.Flatten, nn.ZeroPad1d, nn.ZeroPad2d)
-register(CommutingRule(), nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-register(CommutingRule(), sj.ConvTranspose1d, sj.ConvTranspose2d, sj.ConvTranspose3d)
-register(CommutingRule(), nn.Upsample, sj.Upsample, nn.PixelShuffle, nn.PixelUnshuffle)
-register(DropoutRule(), *DROPOUT, sj.Dropout, sj.Dropout2d)

@@ -1,0 +1,47 @@
+"""Dropout with one mask for all T steps, as SpikingJelly's has: so it commutes with the time mean."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from spikingjelly.activation_based import layer as sj
+from torch import Tensor, nn
+
+from rbp.rate.memory.draws import RandomState, random_state, set_random_state
+from rbp.rate.memory.traces import Trace
+from rbp.rate.rules.base import Rule
+
+DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
+class DropoutTrace(Trace):
+    """The mask [B, ...], once drawn, and the random numbers' state after the draw."""
+
+    mask: Tensor | None = None
+    after: RandomState
+
+
+class DropoutRule(Rule[DropoutTrace]):
+    """torch's and SpikingJelly's dropout layers of any number of places."""
+
+    trace_type = DropoutTrace
+
+    def spikes(self, layer: Any, x_seq: Tensor, trace: DropoutTrace) -> Tensor:
+        return x_seq * self._mask(layer, x_seq[0], trace) if layer.training else x_seq
+
+    def rate(self, layer: Any, rate: Tensor, trace: DropoutTrace) -> Tensor:
+        return rate * self._mask(layer, rate, trace) if layer.training else rate
+
+    def _mask(self, layer: Any, like: Tensor, trace: DropoutTrace) -> Tensor:
+        """The mask, drawn once. When it is used again, random numbers go on as if it had been drawn again."""
+        if trace.mask is None:
+            trace.mask = _draw(layer, torch.ones_like(like))
+            trace.after = random_state(like.device)
+        else:
+            set_random_state(trace.after)
+        return trace.mask
+
+
+def _draw(layer: Any, ones: Tensor) -> Tensor:
+    return layer.create_mask(ones) if isinstance(layer, sj.Dropout) else type(layer).forward(layer, ones)
