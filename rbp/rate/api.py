@@ -12,18 +12,19 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from rbp.rate.errors import InputError, NoRuleError
+from rbp.rate.layout.layout import LAYOUTS, Layout, check_modes
+from rbp.rate.layout.outputs import Called, Output
+from rbp.rate.layout.probe import find_layout
+from rbp.rate.layout.time_first import as_sequence
+from rbp.rate.network.modules import Network
+from rbp.rate.network.own_state import own_state_refused
+from rbp.rate.network.patching import neurons_reset, stand_in
+from rbp.rate.network.reads import Place, read_before_written
+from rbp.rate.network.weights import weights_read_once
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.memories import at_rest_afterwards
 from rbp.rate.neurons.supported import refusal
 from rbp.rate.passes import bptt, rate
-from rbp.rate.passes.layout import LAYOUTS, Layout, check_modes
-from rbp.rate.passes.network import Network
-from rbp.rate.passes.outputs import Called, Output
-from rbp.rate.passes.own_state import own_state_refused
-from rbp.rate.passes.patching import neurons_reset, stand_in
-from rbp.rate.passes.probe import find_layout, reads_before_writing
-from rbp.rate.passes.time_first import as_sequence
-from rbp.rate.passes.weights import weights_read_once
 
 
 def forward(
@@ -50,7 +51,7 @@ def forward(
         step_mode: "m", T steps at once (batch normalisation over time and batch), or "s", one by one.
         grad_mode: "bptt" or "rate".
         T: with a static batch x [B, ...] in place of x_seq: the number of steps to show it for; with x_seq,
-            what its length must be (how the two are told apart: rbp.rate.passes.time_first.as_sequence).
+            what its length must be (how the two are told apart: rbp.rate.layout.time_first.as_sequence).
         per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
         layout: what the network sees of time. "step": it maps one step, [B, ...], to [B, K]; one of torch's
             layers sees no more in step mode m, one with SpikingJelly's wrappers then sees [T, B, ...]. "TB":
@@ -96,8 +97,9 @@ def forward(
         _check_for_rate(network, x, seen)
 
     def state_refused(x: Tensor) -> AbstractContextManager[None]:
-        reads = partial(reads_before_writing, network.net, x, seen, called.kwargs)
-        return own_state_refused(network, reads, leaves=by_rate or network.time_visible)
+        reads = partial(_reads, network, x, seen, step_mode, called.kwargs)
+        leaves, numbers = by_rate or network.time_visible, seen.name == "step" or step_mode == "s"
+        return own_state_refused(network, reads, leaves=leaves, numbers=numbers)
 
     def run(x: Tensor) -> Tensor:
         plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
@@ -121,6 +123,25 @@ def _as_seen(
     if is_sequence is False and T is not None:
         return seen, x.expand(T, *x.shape)
     return seen, x if is_sequence else as_sequence(network.net, x, T)
+
+
+def _reads(
+    network: Network,
+    x: Tensor,
+    layout: Layout,
+    step_mode: str,
+    kwargs: Mapping[str, Any],
+    places: list[Place],
+) -> list[Place]:
+    """Which of these attributes the network reads before it writes them, in the call that comes next."""
+    mode = step_mode if layout.name == "step" and network.time_visible else None
+    if layout.name == "static" or mode == "m":
+        given = x
+    elif layout.name == "step" or step_mode == "s":
+        given = layout.one_step(x[0])
+    else:
+        given = layout.seen_by_network(x)
+    return read_before_written(network, given, kwargs, places, mode)
 
 
 def _by_rate(

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from rbp.rate.api import forward
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.passes.layout import Layout
-from rbp.rate.passes.network import Network
-from rbp.rate.passes.outputs import Called, steps_and_mean
-from rbp.rate.passes.patching import neurons_reset, step_modes
-from rbp.rate.passes.probe import find_layout
+from rbp.rate.layout.layout import Layout
+from rbp.rate.layout.outputs import Called, steps_and_mean
+from rbp.rate.layout.probe import find_layout
+from rbp.rate.network.modules import Network
+from rbp.rate.network.patching import neurons_reset, step_modes
 from rbp.rate.rules.dropout import DROPOUT
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]

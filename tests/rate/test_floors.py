@@ -6,16 +6,8 @@ from pathlib import Path
 import rbp.rate
 
 FLOORS = (
-    "errors",
-    "memory",
-    "rules",
-    "neurons",
-    "registry",
-    "dispatch",
-    "passes",
-    "api",
-    "verify",
-    "distributed",
+    *("errors", "memory", "rules", "neurons", "registry", "dispatch", "network", "layout", "passes"),
+    *("api", "verify", "distributed"),
 )
 ENGINE = Path(rbp.rate.__file__).parent
 

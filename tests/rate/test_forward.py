@@ -69,9 +69,9 @@ def test_t_shows_a_static_batch_and_checks_a_sequence(grad_mode, step_mode):
 )
 def test_a_static_batch_is_told_from_a_sequence(net, shape, is_sequence):
     net, x = nn.Sequential(net(), lif()), torch.randn(shape)
-    assert rbp.rate.passes.time_first.as_sequence(net, x, 4).dim() == x.dim() + (not is_sequence)
+    assert rbp.rate.layout.time_first.as_sequence(net, x, 4).dim() == x.dim() + (not is_sequence)
     assert (
-        rbp.rate.passes.time_first.as_sequence(net, x[0].expand(x.shape), 4).dim() == x.dim()
+        rbp.rate.layout.time_first.as_sequence(net, x[0].expand(x.shape), 4).dim() == x.dim()
     )  # stride 0: a sequence
 
 

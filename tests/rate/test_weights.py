@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import rbp
-from rbp.rate.passes.network import Network
-from rbp.rate.passes.weights import weights_read_once
+from rbp.rate.network.modules import Network
+from rbp.rate.network.weights import weights_read_once
 from tests.support.networks import MODES, lif
 
 NORMS: dict[str, Callable[[nn.Module], nn.Module]] = {

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.memory.run import Run
-from rbp.rate.passes.network import Network
+from rbp.rate.network.modules import Network
 
 _NAMES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
 _GENERATORS = [(name, getattr(torch_checkpoint, name)) for name in _NAMES if hasattr(torch_checkpoint, name)]

@@ -16,15 +16,15 @@ from rbp.rate.dispatch.carry import by_rule, takes_sequence
 from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
+from rbp.rate.layout.layout import Layout
+from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.run import Run
+from rbp.rate.network.modules import Layer
+from rbp.rate.network.patching import neurons_reset, replaced, step_modes
 from rbp.rate.neurons.memories import over_steps
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
-from rbp.rate.passes.layout import Layout
-from rbp.rate.passes.network import Layer
-from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
-from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
 from rbp.rate.rules.dropout import DROPOUT, DropoutRule, DropoutTrace
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
 

@@ -20,17 +20,18 @@ from rbp.rate.dispatch.carry import by_rule
 from rbp.rate.dispatch.in_place import constant_pair
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import InputError, NoRuleError
+from rbp.rate.layout.layout import Layout
+from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.run import Run
 from rbp.rate.memory.traces import is_constant
+from rbp.rate.network.modules import Layer
+from rbp.rate.network.own_state import own_state_kept, versions_of
+from rbp.rate.network.patching import replaced
 from rbp.rate.neurons.eligibility import NeuronRule
 from rbp.rate.neurons.supported import how_to_register, refusal
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.containers import by_single_steps, goes_step_by_step
-from rbp.rate.passes.layout import Layout
-from rbp.rate.passes.network import Layer
-from rbp.rate.passes.outputs import Called, check_step, steps_and_mean
-from rbp.rate.passes.patching import replaced
 from rbp.rate.rules.base import Rule
 
 
@@ -72,7 +73,7 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
     """As multi_step, one step after another."""
     (T, B), constant = x_seq.shape[:2], is_constant(x_seq)
     run = Run(T, rate=True, single_step=True, time_visible=layout.name != "step", kernels=how.kernels)
-    before, outputs = random_state(x_seq.device), []
+    before, versions, outputs = random_state(x_seq.device), versions_of(called.network), []
     with _in_pass(called, run, layout, "s"):
         with torch.no_grad():
             for x in x_seq.detach():
@@ -81,8 +82,9 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
                 outputs.append(y_step) if how.per_step else None
                 run.next_pass()
                 set_random_state(before)
-        mean = Pair(None, layout.one_step(_mean_step(x_seq)), run, constant=constant)
-        rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
+        with own_state_kept(called.network, versions):  # the steps have been counted
+            mean = Pair(None, layout.one_step(_mean_step(x_seq)), run, constant=constant)
+            rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
     _close(run)
     return _with_rate(torch.cat(outputs), rate) if how.per_step else rate
 

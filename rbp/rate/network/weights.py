@@ -16,7 +16,7 @@ from torch.nn.utils.prune import BasePruningMethod
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
 
-from rbp.rate.passes.network import Network
+from rbp.rate.network.modules import Network
 
 HOOKS = (SpectralNorm, WeightNorm, BasePruningMethod)  # of torch's older way, forward_pre_hooks
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from torch import Tensor
 
 from rbp.rate.errors import InputError
-from rbp.rate.passes.network import Network
-from rbp.rate.passes.outputs import check_step, steps_and_mean
-from rbp.rate.passes.patching import step_modes
+from rbp.rate.layout.outputs import check_step, steps_and_mean
+from rbp.rate.network.modules import Network
+from rbp.rate.network.patching import step_modes
 
 LAYOUTS = ("step", "TB", "BT", "static")
 

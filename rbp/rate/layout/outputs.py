@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from rbp.rate.errors import InputError
-from rbp.rate.passes.network import Network
+from rbp.rate.network.modules import Network
 
 Output = str | int | Callable[[Any], Any] | None
 NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from rbp.rate.errors import InputError
-from rbp.rate.passes.network import Layer, Network
+from rbp.rate.network.modules import Layer, Network
 
 
 @contextmanager

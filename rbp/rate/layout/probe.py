@@ -7,35 +7,24 @@ never matters: the answer is kept for the network, T and the shape of a sample.
 
 from __future__ import annotations
 
-import copy
-import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from rbp.rate.errors import InputError
-from rbp.rate.memory.draws import random_state_kept
-from rbp.rate.passes.layout import Layout
-from rbp.rate.passes.network import Layer, Network
-from rbp.rate.passes.own_state import Poison
-from rbp.rate.passes.patching import neurons_reset, replaced, step_modes
-from rbp.rate.passes.time_first import has_time_axis
+from rbp.rate.layout.layout import Layout
+from rbp.rate.layout.time_first import has_time_axis
+from rbp.rate.network.ghost import emptied, ghost_of, run_ghost
+from rbp.rate.network.modules import Network
+from rbp.rate.network.patching import step_modes
 
 _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
-
-
-class _Reading(NamedTuple):
-    """What reached the first neuron, and how often it was called."""
-
-    shape: tuple[int, ...]
-    step_mode: str
-    calls: int
 
 
 class Found(NamedTuple):
@@ -72,17 +61,17 @@ def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     known = _kinds.setdefault(network.net, {})
     key = (tuple(x.shape), T, _settings(network), _signature(kwargs))
     if key not in known:
-        known[key] = _kind(network.net, x, T, kwargs)
+        known[key] = _kind(network, x, T, kwargs)
     return known[key]
 
 
-def _kind(net: nn.Module, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
-    found, kwargs = [], _empty(kwargs)
+def _kind(network: Network, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
+    found, kwargs = [], emptied(kwargs)
     try:
-        ghost = _ghost(net)
+        ghost = ghost_of(network)
         for is_sequence, shape in ((True, x.shape[2:]), (False, x.shape[1:])):
             batch = 1 + max(*shape, T)
-            outcome = _run(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
+            outcome = run_ghost(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
             if not isinstance(outcome, Exception) and outcome[1][:1] == (batch,) and len(outcome[1]) == 2:
                 found.append(is_sequence)
     except Exception:  # whatever a module makes of being copied
@@ -105,9 +94,9 @@ def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Siz
 
 
 def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
-    kwargs = _empty(kwargs)
+    kwargs = emptied(kwargs)
     try:
-        ghost = _ghost(network.net)
+        ghost = ghost_of(network)
     except Exception as error:  # whatever a module makes of being copied
         raise _unclear(f"it cannot be copied ({error})") from None
     tries = []
@@ -147,25 +136,6 @@ def _unclear(why: str) -> InputError:
     )
 
 
-def _ghost(net: nn.Module) -> Network:
-    """A copy on the meta device, without the hooks that watch outputs and gradients."""
-    memo: dict[int, Any] = {}
-    kept = (leaf for module in net.modules() for leaf in tree_leaves(list(vars(module).values())))
-    attributes = (leaf for leaf in kept if isinstance(leaf, Tensor))  # with a graph, they cannot be copied
-    for tensor in (*net.parameters(), *net.buffers(), *attributes):
-        empty = torch.empty_like(tensor, device="meta")
-        is_parameter = isinstance(tensor, nn.Parameter)
-        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
-    ghost = copy.deepcopy(net, memo)
-    for module in ghost.modules():
-        for hooks in (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks):
-            hooks.clear()
-        for number, hook in list(module._forward_pre_hooks.items()):
-            if not type(hook).__module__.startswith("torch.nn.utils"):  # which make weights
-                del module._forward_pre_hooks[number]
-    return Network(ghost)
-
-
 def _reads(
     ghost: Network,
     name: str,
@@ -183,7 +153,7 @@ def _reads(
     x = torch.empty(*lead, *shape, dtype=dtype, device="meta")
     if name == "step":
         return _as_steps(ghost, x, steps, batch, kwargs)
-    outcome = _run(ghost, x, kwargs)
+    outcome = run_ghost(ghost, x, kwargs)
     if isinstance(outcome, Exception):
         return outcome
     reading, y = outcome
@@ -204,7 +174,7 @@ def _as_steps(
     shows = ghost.time_visible
     try:
         with step_modes(ghost, "m") if shows else nullcontext():
-            outcome = _run(ghost, x.expand(steps, *x.shape) if shows else x, kwargs)
+            outcome = run_ghost(ghost, x.expand(steps, *x.shape) if shows else x, kwargs)
     except InputError:  # a layer that knows one step mode only
         return False
     if isinstance(outcome, Exception):
@@ -229,7 +199,7 @@ def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mappin
     batch = next(n for n in range(2, len(shape) + 4) if n not in shape)
     try:
         with step_modes(ghost, "s"):
-            outcome = _run(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
+            outcome = run_ghost(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
     except InputError:  # a layer that knows step mode m only
         return False
     if isinstance(outcome, Exception):
@@ -248,11 +218,6 @@ def _settings(network: Network) -> tuple:
     )
 
 
-def _empty(kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments, their tensors on the meta device."""
-    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, dict(kwargs))
-
-
 def _signature(kwargs: Mapping[str, Any]) -> str:
     """What of the arguments may decide how the network takes its input."""
     return repr(
@@ -262,75 +227,3 @@ def _signature(kwargs: Mapping[str, Any]) -> str:
 
 def _ends(y: tuple[int, ...], lead: tuple[int, ...], batch: int) -> bool:
     return y[:2] == lead or (y[:1] == (batch,) and len(y) > 1)
-
-
-def _run(
-    ghost: Network, x: Tensor, kwargs: Mapping[str, Any]
-) -> tuple[_Reading, tuple[int, ...]] | Exception:
-    """The first neuron's reading and the shape of the output (of the first tensor in it); the exception of a
-    pass that fails."""
-    calls: dict[nn.Module, list[tuple[int, ...]]] = {}
-
-    def fire(layer: Layer) -> Callable | None:
-        """A neuron's forward, of which only the shape matters."""
-
-        def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
-            calls.setdefault(layer.module, []).append(tuple(x.shape))
-            return torch.empty_like(x)
-
-        if isinstance(layer.module, nn.SyncBatchNorm):  # torch's knows GPUs only
-            return torch.empty_like
-        return forward if layer.kind.is_neuron else None
-
-    try:
-        with neurons_reset(ghost), replaced(ghost, fire), torch.no_grad(), _without_numbers():
-            y = ghost.net(x, **kwargs)
-    except Exception as error:  # whatever an input of another form makes of the network's own code
-        return error
-    outputs = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
-    if not calls or not outputs:
-        return InputError("it calls no neuron, or returns no tensor")
-    first: Any = next(iter(calls))
-    reading = _Reading(calls[first][0], getattr(first, "step_mode", "s"), len(calls[first]))
-    return reading, tuple(outputs[0].shape)
-
-
-@contextmanager
-def _without_numbers() -> Iterator[None]:
-    with torch.device("meta"), random_state_kept(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def reads_before_writing(
-    net: nn.Module, x: Tensor, layout: Layout, kwargs: Mapping[str, Any], names: list[tuple[str, str]]
-) -> bool:
-    """Whether the network reads attributes (path of the module, name) that the step before has left there.
-
-    True as well where no pass on the meta device can tell.
-    """
-    try:
-        ghost = _ghost(net)
-        shows = layout.name == "step" and ghost.time_visible
-        T, B = x.shape[:2]
-        x = torch.empty(T, B, *x.shape[2:], dtype=x.dtype, device="meta") if layout.name != "static" else x
-        seen = layout.seen_by_network(x) if layout.name != "step" or shows else x[0]
-        with step_modes(ghost, "m") if shows else nullcontext():
-            return _reads_poison(ghost, seen.to("meta"), _empty(kwargs), names)
-    except Exception:  # whatever a module makes of being copied
-        return True
-
-
-def _reads_poison(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], names: list[tuple[str, str]]) -> bool:
-    if isinstance(_run(ghost, x, kwargs), Exception):
-        return True
-    for path, name in names:
-        module = ghost.net.get_submodule(path)
-        left = module._buffers[name] if name in module._buffers else vars(module).get(name)
-        poisoned = tree_map(lambda leaf: leaf.as_subclass(Poison) if isinstance(leaf, Tensor) else leaf, left)
-        if name in module._buffers:
-            module._buffers[name] = poisoned
-        else:
-            vars(module)[name] = poisoned
-    Poison.touched = False
-    return isinstance(_run(ghost, x, kwargs), Exception) or Poison.touched

@@ -1,0 +1,1 @@
+"""What a network sees of time, and what it returns."""

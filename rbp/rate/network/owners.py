@@ -1,0 +1,71 @@
+"""What of a network is the user's own and may keep a state: modules, and objects in their attributes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from rbp.rate.network.modules import Layer, Network
+from rbp.rate.neurons import memories
+
+
+class Owner(NamedTuple):
+    """holder: a module, or an object that one of its attributes holds, whose name `prefix` then says."""
+
+    layer: Layer
+    prefix: str
+    holder: Any
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its attributes and buffers by name."""
+        return memories.attributes(self.holder) if isinstance(self.holder, nn.Module) else vars(self.holder)
+
+    def put(self, values: dict[str, Any]) -> None:
+        """Give it these attributes and buffers."""
+        if isinstance(self.holder, nn.Module):
+            memories.put(self.holder, values)
+        else:
+            vars(self.holder).update(values)
+
+    def take(self, names: set[str]) -> None:
+        """Take these attributes away."""
+        for name in names:
+            delattr(self.holder, name)
+
+
+def owners(network: Network) -> list[Owner]:
+    """Every module whose state nobody looks after, and the user's plain objects in its attributes."""
+    seen: set[int] = set()
+    found: list[Owner] = []
+    for layer in network.layers:
+        if layer.kind.keeps_own_state:
+            found.extend(_within(Owner(layer, "", layer.module), seen))
+    return found
+
+
+def _within(owner: Owner, seen: set[int]) -> Iterator[Owner]:
+    if id(owner.holder) in seen:
+        return
+    seen.add(id(owner.holder))
+    yield owner
+    for name, value in owner.values.items():
+        for leaf in tree_leaves(value):
+            if _is_users_object(leaf):
+                yield from _within(Owner(owner.layer, f"{owner.prefix}{name}.", leaf), seen)
+
+
+def _is_users_object(value: Any) -> bool:
+    """Whether it is a plain object of a class of the user's own, with attributes."""
+    if isinstance(value, Tensor | nn.Module | type) or not hasattr(value, "__dict__") or callable(value):
+        return False
+    library = type(value).__module__.partition(".")[0]
+    return isinstance(value, SimpleNamespace) or library not in (*sys.stdlib_module_names, *_LIBRARIES)
+
+
+_LIBRARIES = ("torch", "torchvision", "spikingjelly", "timm", "einops", "numpy", "omegaconf", "rbp")

@@ -1,0 +1,169 @@
+"""Does a network read what its step before has left? Asked of a copy on the meta device.
+
+A tensor notes when a torch function uses it, but for one that changes it in place (a counter) and batch
+normalisation (its running statistics). Numbers, such as a count of the calls, are read where the network
+computes something else in one of the next STEPS_TRIED calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, ClassVar, NamedTuple
+from weakref import WeakKeyDictionary
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from rbp.rate.network.ghost import emptied, ghost_of, run_ghost
+from rbp.rate.network.modules import Network
+from rbp.rate.network.owners import Owner, owners
+from rbp.rate.network.patching import step_modes
+
+STEPS_TRIED = 8
+
+
+class Place(NamedTuple):
+    """An attribute: the number of its owner in `owners(network)`, and its name."""
+
+    owner: int
+    name: str
+
+
+def read_before_written(
+    network: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place], step_mode: str | None
+) -> list[Place]:
+    """Which of these attributes a second call of the network on x would read as the first has left them.
+
+    x: what the network is given in one call; of it the shape matters. step_mode: of its layers, None: as they
+    are.
+
+    All of the places where no pass on the meta device can tell. The answer is kept for the network, the shape
+    and the settings.
+    """
+    known = _known.setdefault(network.net, {})
+    key = (tuple(places), tuple(x.shape), step_mode, network.net.training, _settings(network, places))
+    if kwargs or key not in known:
+        known[key] = _asked(network, x, kwargs, places, step_mode)
+    return known[key]
+
+
+_known: WeakKeyDictionary[nn.Module, dict[Any, list[Place]]] = WeakKeyDictionary()
+
+
+def _settings(network: Network, places: list[Place]) -> tuple:
+    """Plain attributes, by which the network may choose its way."""
+    return tuple(
+        (number, name, value)
+        for number, owner in enumerate(owners(network))
+        for name, value in owner.values.items()
+        if (is_number(value) or isinstance(value, str)) and Place(number, name) not in places
+    )
+
+
+def _asked(
+    network: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place], step_mode: str | None
+) -> list[Place]:
+    try:
+        ghost = ghost_of(network)
+        with step_modes(ghost, step_mode) if step_mode is not None else nullcontext():
+            found = _found(ghost, x.to("meta"), emptied(kwargs), places)
+    except Exception:  # whatever a module makes of being copied
+        return places
+    return [place for place in places if place in found]
+
+
+def _found(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place]) -> set[Place]:
+    holders = owners(ghost)  # before it runs, as those of the network were
+    if isinstance(run_ghost(ghost, x, kwargs), Exception):
+        return set(places)
+    numbers = {place for place in places if is_number(holders[place.owner].values.get(place.name))}
+    if numbers and not _steps_differ(ghost, x, kwargs):
+        numbers = set()
+    Poison.used = set()
+    for place in places:
+        _poison(holders[place.owner], place)
+    if isinstance(run_ghost(ghost, x, kwargs), Exception):
+        return set(places)
+    return numbers | Poison.used
+
+
+_STATISTICS = (F.batch_norm, torch.batch_norm, F.instance_norm)
+
+
+def _changes_first(func: Callable) -> bool:
+    """Whether a torch function changes its first argument in place: add_, __iadd__, __setitem__."""
+    name = getattr(func, "__name__", "")
+    return name.startswith("__i") or name == "__setitem__" or (name.endswith("_") and name[-2:] != "__")
+
+
+class Poison(Tensor):
+    """A tensor that notes when it is used."""
+
+    used: ClassVar[set[Place]] = set()
+    place: Place | None = None
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        used = [] if func in _STATISTICS else tree_leaves((args[_changes_first(func) :], kwargs))
+        for leaf in used:
+            if isinstance(leaf, Poison) and leaf.__dict__.get("place") is not None:
+                Poison.used.add(leaf.__dict__["place"])
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def _poison(owner: Owner, place: Place) -> None:
+    value = owner.values.get(place.name)
+    owner.put({place.name: tree_map(partial(_poisoned, place=place), value)})
+
+
+def _poisoned(leaf: Any, place: Place) -> Any:
+    if not isinstance(leaf, Tensor):
+        return leaf
+    poison = leaf.as_subclass(Poison)
+    poison.place = place
+    return poison
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a plain number or flag, which a network may count its steps by."""
+    return isinstance(value, bool | int | float)
+
+
+class _Recorder(TorchFunctionMode):
+    """Records the torch functions of a pass, with their settings and the network's own tensors among their
+    arguments."""
+
+    def __init__(self, known: set[int]) -> None:
+        super().__init__()
+        self.known, self.calls = known, []  # type: ignore[var-annotated]
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        leaves = tree_leaves((args, kwargs))
+        self.calls.append((func, [self._looks(leaf) for leaf in leaves]))
+        return func(*args, **(kwargs or {}))
+
+    def _looks(self, leaf: Any) -> Any:
+        if not isinstance(leaf, Tensor):
+            return repr(leaf)
+        return id(leaf) if id(leaf) in self.known else tuple(leaf.shape)
+
+
+def _steps_differ(ghost: Network, x: Tensor, kwargs: Mapping[str, Any]) -> bool:
+    """Whether the network computes something else in one of its next calls; True where a call fails."""
+    held = [vars(module) for module in ghost.net.modules()] + [owner.values for owner in owners(ghost)]
+    known = {id(leaf) for leaf in tree_leaves(held) if isinstance(leaf, Tensor)}
+    recorders = [_Recorder(known) for _ in range(STEPS_TRIED)]
+    for recorder in recorders:
+        with recorder:
+            if isinstance(run_ghost(ghost, x, kwargs), Exception):
+                return True
+    return any(recorder.calls != recorders[0].calls for recorder in recorders)
