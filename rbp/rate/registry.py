@@ -138,6 +138,11 @@ def is_neuron(module: nn.Module) -> bool:
     return kind_of(module).is_neuron
 
 
+def is_plain_neuron(module: nn.Module) -> bool:
+    """Whether a module is a neuron that is a plain nn.Module, registered by its user."""
+    return kind_of(module).is_plain_neuron
+
+
 def _kind(module: nn.Module, rule: Rule | None) -> Kind:
     is_neuron = isinstance(rule, NeuronRule) or isinstance(module, neuron.BaseNode | neuron.SimpleBaseNode)
     if rule is None:

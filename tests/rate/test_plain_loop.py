@@ -3,6 +3,7 @@ name: state of its own, random draws, changes in place, branches, checkpoints, h
 
 import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -336,3 +337,93 @@ def test_state_is_found_wherever_it_is_kept(kept: str, mode: str) -> None:
     with pytest.raises((InputError, NoRuleError), match=r"keeps|kept"):
         rbp.forward(net, inputs(), step_mode=step_mode, grad_mode=grad_mode)
     assert net.states == ([0.0] if kept == "a list" else {}) and not hasattr(net, "_mem")
+
+
+@dataclass
+class Kept:
+    """A state that a network keeps in an object of its own."""
+
+    v: Any = 0.0
+    t: int = 0
+
+
+def in_an_object(net: Any, x: Tensor) -> Tensor:
+    net.state.v = net.b(x) + 0.5 * net.state.v
+    return net.state.v
+
+
+def in_an_object_of_a_list(net: Any, x: Tensor) -> Tensor:
+    net.states[0].v = net.b(x) + 0.5 * net.states[0].v
+    return net.states[0].v
+
+
+def by_a_buffer_in_place(net: Any, x: Tensor) -> Tensor:
+    net.trace += net.b(x).detach().mean(0)
+    return net.b(x) + net.trace
+
+
+def by_a_layer_per_step(net: Any, x: Tensor) -> Tensor:
+    net.t += 1
+    return net.layers[net.t % 4](x)
+
+
+def by_a_factor_per_step(net: Any, x: Tensor) -> Tensor:
+    t = net.t
+    net.t = t + 1
+    return net.b(x) * 0.9**t
+
+
+def by_a_tensor_per_step(net: Any, x: Tensor) -> Tensor:
+    net.t += 1
+    return net.b(x) * net.gains[net.t % 4]
+
+
+def by_the_first_step(net: Any, x: Tensor) -> Tensor:
+    net.state.t += 1
+    return net.b(x) if net.state.t == 1 else x
+
+
+COUNTING = (by_a_layer_per_step, by_a_factor_per_step, by_a_tensor_per_step, by_the_first_step)
+
+
+def with_state(change: Change) -> Any:
+    net: Any = made(change)
+    net.state, net.states, net.t = Kept(), [Kept()], 0
+    net.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4)).double()
+    net.gains = [torch.rand(8).double() for _ in range(4)]
+    net.register_buffer("trace", torch.zeros(8).double())
+    net.register_buffer("n", torch.zeros(()))
+    return net
+
+
+@pytest.mark.parametrize("mode", ["m-bptt", "m-rate", "s-rate"])
+@pytest.mark.parametrize("change", [in_an_object, in_an_object_of_a_list, by_a_buffer_in_place, *COUNTING])
+def test_a_step_that_depends_on_the_steps_before_is_refused(change: Change, mode: str) -> None:
+    net, (step_mode, grad_mode) = with_state(change), mode.split("-")
+    with pytest.raises((InputError, NoRuleError), match=r"keeps|kept"):
+        rbp.forward(net, inputs(), step_mode=step_mode, grad_mode=grad_mode)
+    assert (net.state, net.states, net.t) == (Kept(), [Kept()], 0)
+
+
+@pytest.mark.parametrize("change", [in_an_object, by_a_buffer_in_place, *COUNTING])
+def test_a_step_that_depends_on_the_steps_before_is_right_step_by_step(change: Change) -> None:
+    y, gradients = plain_loop(with_state(change), inputs())
+    found, own = step(with_state(change), inputs(), step_mode="s", **BPTT)
+    torch.testing.assert_close(found, y)
+    assert distance(own, gradients) < 1e-9
+
+
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+@pytest.mark.parametrize("step_mode, calls", [("m", 1), ("s", 4)])
+def test_a_mere_count_of_the_calls_is_right(step_mode: str, calls: int, grad_mode: str) -> None:
+    """One that the network does nothing with; rate mode's pass over the rates is no step."""
+
+    def counted(net: Any, x: Tensor) -> Tensor:
+        net.n += 1
+        net.t, net.state.t = net.t + 1, net.state.t + 1
+        return net.b(x)
+
+    net = with_state(counted)
+    for times in (1, 2):
+        rbp.forward(net, inputs(), step_mode=step_mode, grad_mode=grad_mode)
+        assert (float(net.n), net.t, net.state.t) == (times * calls,) * 3

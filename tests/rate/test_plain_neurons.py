@@ -165,7 +165,7 @@ def test_its_state_is_as_before_after_a_pass_and_after_an_exception(kind, mode):
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-@pytest.mark.parametrize("kind", [ByClass, ByInstance, ByBuffer, TwoStates])
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_in_a_network_of_spikingjellys_wrappers_too(kind, step_mode):
     """There it is called with one step, or in step mode m with [T, B, ...]."""
 

@@ -79,11 +79,11 @@ def _asked(
 
 def _found(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place]) -> set[Place]:
     holders = owners(ghost)  # before it runs, as those of the network were
-    if isinstance(run_ghost(ghost, x, kwargs), Exception):
+    values = [holders[place.owner].values.get(place.name) for place in places]
+    differ = _steps_differ(ghost, x, kwargs)
+    if differ is None:
         return set(places)
-    numbers = {place for place in places if is_number(holders[place.owner].values.get(place.name))}
-    if numbers and not _steps_differ(ghost, x, kwargs):
-        numbers = set()
+    numbers = {place for place, value in zip(places, values, strict=True) if differ and is_number(value)}
     Poison.used = set()
     for place in places:
         _poison(holders[place.owner], place)
@@ -157,13 +157,13 @@ class _Recorder(TorchFunctionMode):
         return id(leaf) if id(leaf) in self.known else tuple(leaf.shape)
 
 
-def _steps_differ(ghost: Network, x: Tensor, kwargs: Mapping[str, Any]) -> bool:
-    """Whether the network computes something else in one of its next calls; True where a call fails."""
+def _steps_differ(ghost: Network, x: Tensor, kwargs: Mapping[str, Any]) -> bool | None:
+    """Whether the network computes something else in one of its first calls; None where a call fails."""
     held = [vars(module) for module in ghost.net.modules()] + [owner.values for owner in owners(ghost)]
     known = {id(leaf) for leaf in tree_leaves(held) if isinstance(leaf, Tensor)}
     recorders = [_Recorder(known) for _ in range(STEPS_TRIED)]
     for recorder in recorders:
         with recorder:
             if isinstance(run_ghost(ghost, x, kwargs), Exception):
-                return True
+                return None
     return any(recorder.calls != recorders[0].calls for recorder in recorders)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,7 +41,10 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
     if layout.name != "step":
         return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
     run = Run(T, rate=False, time_visible=network.time_visible, checks_calls=layout.found)
-    adapt, x = (_adapted, x_seq) if run.time_visible else (_on_every_step, Pair(x_seq, None, run))
+    plain = partial(_plain_over_time, run, B, 0)
+    adapt, x = (
+        (partial(_adapted, plain), x_seq) if run.time_visible else (_on_every_step, Pair(x_seq, None, run))
+    )
 
     def enter() -> AbstractContextManager[Any]:
         return _together(
@@ -63,9 +67,10 @@ def as_written(
 ) -> Tensor:
     """The network's own forward on its own input; how many steps its neurons saw is checked against steps."""
     network, run = called.network, Run(steps, rate=False, time_visible=True)
+    plain = partial(_plain_over_time, run, batch, layout.time_dim)
 
     def enter() -> AbstractContextManager[Any]:
-        return _together(replaced(network, lambda found: _watched(found, run)), neurons_reset(network))
+        return _together(replaced(network, lambda found: _watched(plain, found, run)), neurons_reset(network))
 
     with in_pass(network, run, enter):
         y = called(x)
@@ -81,7 +86,9 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) 
     outputs = []
 
     def enter() -> AbstractContextManager[Any]:
-        return _together(layout.modes(network, "s"), replaced(network, lambda found: _adapted(found, run)))
+        return _together(
+            layout.modes(network, "s"), replaced(network, lambda found: _adapted(_in_float32, found, run))
+        )
 
     with in_pass(network, run, enter):
         for t, x in enumerate(x_seq):
@@ -103,10 +110,10 @@ def _together(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
-def _watched(found: Layer, run: Run) -> Forward | None:
+def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
     """As _adapted, noting how many steps the neurons are shown."""
     module = found.module
-    adapted, own = _adapted(found, run), module.forward
+    adapted, own = _adapted(plain, found, run), module.forward
     if not isinstance(module, base.MemoryModule):
         return adapted
 
@@ -118,12 +125,15 @@ def _watched(found: Layer, run: Run) -> Forward | None:
     return forward
 
 
-def _adapted(found: Layer, run: Run) -> Forward | None:
-    """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None."""
+def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
+    """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None.
+
+    plain: how a neuron that is a plain nn.Module is run, by its own forward.
+    """
     module: Any = found.module
     own = module.forward
-    if found.kind.is_plain_neuron and run.known_T:
-        return lambda x: over_steps(own, x.unflatten(0, (run.T, -1))).flatten(0, 1)
+    if found.kind.is_plain_neuron:
+        return lambda x: plain(own, x)
     if isinstance(module, base.MemoryModule):
         return lambda x, *args, **kwargs: _fire(module, own, run, x, *args, **kwargs)
     if isinstance(module, DROPOUT):
@@ -131,6 +141,19 @@ def _adapted(found: Layer, run: Run) -> Forward | None:
     if isinstance(module, nn.SyncBatchNorm):
         return lambda x: _synchronised(module, x, run)
     return None
+
+
+def _plain_over_time(run: Run, batch: int, time_dim: int, own: Forward, x: Tensor) -> Tensor:
+    """A plain neuron's own forward, which knows one step [B, ...], on [T, B, ...] or [T*B, ...]."""
+    if run.known_T is None or time_dim != 0:
+        raise InputError(
+            "a neuron that is a plain nn.Module, in a network that is run as written: BPTT knows its steps "
+            "with layout='TB', or with 'static' and T=; or make it a subclass of SpikingJelly's BaseNode"
+        )
+    folded = x.shape[0] != run.T or (batch == 1 and x.shape[1:2] != (1,))
+    if folded:
+        return over_steps(own, x.unflatten(0, (run.T, -1))).flatten(0, 1)
+    return over_steps(own, x)
 
 
 def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
