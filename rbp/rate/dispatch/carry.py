@@ -108,7 +108,7 @@ def by_rule(rule: Rule, layer: Any, x: Pair, caller: Any) -> Pair:
     x.check()
     trace = x.run.trace(caller, rule.trace_type)
     plain_neuron = rule.fires and not isinstance(layer, base.MemoryModule)
-    sequence = _is_one_shown_step(x) if plain_neuron else takes_sequence(layer, x)
+    sequence = _shows_steps(x) if plain_neuron else takes_sequence(layer, x)
     _check_time(layer, x, sequence)
     hidden = hide(x, sequence, joins=not rule.fires)
     spikes = _spikes(rule, layer, hidden, trace)
@@ -127,9 +127,10 @@ def _spikes(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Tensor | Currents 
         return rule.spikes(layer, x.currents if rule.takes_currents else x.spikes, trace)
 
 
-def _is_one_shown_step(x: Pair) -> bool:
-    """Whether it looks like [1, B, ...], where a neuron that is a plain nn.Module wants [B, ...]."""
-    return x.run.time_visible and x.time is None and x.shape[0] == 1
+def _shows_steps(x: Pair) -> bool:
+    """Whether it looks like [T, B, ...], where a neuron that is a plain nn.Module wants [B, ...]."""
+    alone = x.time is None or x.time == TimeAxis()
+    return x.run.time_visible and alone and x.shape[0] == x.run.visible_steps
 
 
 def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
