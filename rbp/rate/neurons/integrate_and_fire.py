@@ -63,7 +63,8 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
             if compiled.scan(neuron, x_seq, state, trace.sums, spikes):
                 trace.states = [state]
                 return spikes
-        scan(neuron, x_seq, trace.states, start, trace.sums, spikes)
+        whole = x_seq.shape[0] == trace.T
+        scan(neuron, x_seq, trace.states, start, trace.sums, spikes, whole)
         compiled.ran["plain"] += 1
         return spikes
 

@@ -72,36 +72,51 @@ def _rows(x: Tensor, rows: slice) -> Tensor:
 
 
 def scan(
-    neuron: Neuron, currents: Currents, states: list[State], start: State, sums: Sums, out: Tensor
+    neuron: Neuron,
+    currents: Currents,
+    states: list[State],
+    start: State,
+    sums: Sums,
+    out: Tensor,
+    whole: bool = False,
 ) -> None:
     """Run the neurons over the steps of currents; writes the spikes to out [t, B, ...] and adds to sums.
 
     states: one for each block, filled when empty from start; where the steps come one by one or chunk by
-    chunk, they are handed in again.
+    chunk, they are handed in again. whole: whether these are all steps, after which no state is wanted.
     """
+    n_steps = currents.shape[0]
     for number, (rows, at_step) in enumerate(currents.blocks()):
         if number == len(states):
             states.append(State(start.v, start.dv, start.dv_leak))
         part = sums.rows(rows)
-        for t in range(currents.shape[0]):
-            step(neuron, at_step(t), states[number], part, out[t] if rows is None else _rows(out[t], rows))
+        for t in range(n_steps):
+            out_t = out[t] if rows is None else _rows(out[t], rows)
+            step(neuron, at_step(t), states[number], part, out_t, last=whole and t == n_steps - 1)
 
 
-def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor) -> None:
-    """One time step of any shape: charge, fire, reset; updates state and sums, writes spikes, leaves x."""
+def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last: bool = False) -> None:
+    """One time step of any shape: charge, fire, reset; updates state and sums, writes spikes, leaves x.
+
+    last: whether no state is wanted after it, so that the reset can be spared.
+    """
     first = not isinstance(state.v, Tensor)
     u = _charge(neuron, x, state.v)
     s, h, scale = fire(neuron.surrogate, u, neuron.threshold, out)
     _put(sums.spikes, s) if first else sums.spikes.add_(s)
+    du = state.dv * (1.0 - neuron.leak) + neuron.gain
+    _add_product(sums.by_current, h, du, scale, first)
+    du_leak = None
     if state.dv_leak is not None:
         assert sums.by_leak is not None
         drive = (x if neuron.decays_input else 0.0) - (state.v - neuron.rest)
         du_leak = state.dv_leak * (1.0 - neuron.leak) + drive
         _add_product(sums.by_leak, h, du_leak, scale, first)
-        state.dv_leak = _reset_derivative(neuron, u, s, du_leak, h, scale)
-    du = state.dv * (1.0 - neuron.leak) + neuron.gain
-    _add_product(sums.by_current, h, du, scale, first)
+    if last:
+        return
     state.dv = _reset_derivative(neuron, u, s, du, h, scale)
+    if du_leak is not None:
+        state.dv_leak = _reset_derivative(neuron, u, s, du_leak, h, scale)
     state.v = _reset(neuron, u, s)
 
 
