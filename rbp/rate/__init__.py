@@ -1,18 +1,19 @@
 """Rate-based backpropagation (Yu et al., NeurIPS 2024, arXiv 2410.11488) for SpikingJelly networks.
 
-Usable alone: `rbp.rate.forward(net, x_seq).mean().backward()`. `rbp.rate.verify(net, x)` tells whether it is
-right about a network of one's own.
+The engine works in any training loop: `rbp.rate.forward(net, x_seq).mean().backward()`.
+`rbp.rate.verify(net, x)` checks that it handles a given network correctly.
 
-What trains in rate mode, with torch's layers and SpikingJelly's wrappers of them alike:
-- exactly (the time mean commutes): Conv1d/2d/3d and their transposes, Linear, average and adaptive average
-  pooling, Dropout, Flatten, Identity, padding, Upsample, PixelShuffle; sums, cat, reshapes, slices, products
-  with what is constant in time, in the network's own forward;
-- by the method: BatchNorm1d/2d/3d (rbp.rate.rules.batchnorm), SyncBatchNorm (rbp.rate.rules.sync_batchnorm);
-- with the exact rate and a gradient whose distance from BPTT's is documented: MaxPool1d/2d/3d and
-  AdaptiveMaxPool1d/2d/3d (rbp.rate.rules.pooling, window_pooling), GroupNorm, LayerNorm
-  (rbp.rate.rules.norms), products of two spiking tensors such as attention's (rbp.rate.dispatch.tables);
+Supported in rate mode, both as torch layers and as SpikingJelly's wrappers of them:
+- exact, because the layer commutes with the time mean: Conv1d/2d/3d and their transposes, Linear, average and
+  adaptive average pooling, Dropout, Flatten, Identity, padding, Upsample, PixelShuffle; in the network's own
+  forward: sums, cat, reshapes, slices, and products with tensors that are constant in time;
+- by the method of the paper: BatchNorm1d/2d/3d (rbp.rate.rules.batchnorm), SyncBatchNorm
+  (rbp.rate.rules.sync_batchnorm);
+- with the exact rate and an approximate gradient, whose distance from BPTT's is documented: MaxPool1d/2d/3d
+  and AdaptiveMaxPool1d/2d/3d (rbp.rate.rules.pooling, window_pooling), GroupNorm, LayerNorm
+  (rbp.rate.rules.norms), products of two spiking tensors such as in attention (rbp.rate.dispatch.tables);
 - neurons: see rbp.rate.neurons.supported;
-- anything else by a rule of one's own: see rbp.rate.rules.base.
+- anything else through a user-defined rule: see rbp.rate.rules.base.
 """
 
 from rbp.rate.api import forward

@@ -1,4 +1,7 @@
-"""`rbp.forward`: a spiking network over T steps, by BPTT or by Rate-based backpropagation."""
+"""`rbp.forward`: run a spiking network over T steps, with gradients by BPTT or rate-based backpropagation.
+
+The passes themselves are in rbp.rate.passes; here the arguments are checked and the layout is determined.
+"""
 
 from __future__ import annotations
 
@@ -41,47 +44,68 @@ def forward(
     kernels: str = "auto",
     chunk: int | None = None,
 ) -> Tensor:
-    """Run net over T steps and return the time mean of its output, [B, K], ready for `.backward()`.
+    """Run a spiking network over T time steps and return the time mean of its output.
+
+    The result is ready for `.backward()`, with the gradient of BPTT or of rate-based backpropagation.
 
     Args:
-        net: any module of torch layers (or SpikingJelly's wrappers) and SpikingJelly neurons; it may be
-            wrapped in DistributedDataParallel.
-        x_seq: [T, B, ...], time first; `x.expand(T, *x.shape)` for a static image, which is not copied. For
-            layout "static" the image itself, [B, ...].
-        step_mode: "m", T steps at once (batch normalisation over time and batch), or "s", one by one.
+        net: Network of torch layers (or SpikingJelly's wrappers) and SpikingJelly neurons. It may be wrapped
+            in DistributedDataParallel.
+        x_seq: Input [T, B, ...], time first. `x.expand(T, *x.shape)` shows a static batch x [B, ...] at every
+            step without copying it. With layout "static", the batch itself, [B, ...].
+        step_mode: "m" runs all T steps at once, with batch normalisation over time and batch; "s" runs them
+            one by one.
         grad_mode: "bptt" or "rate".
-        T: with a static batch x [B, ...] in place of x_seq: the number of steps to show it for; with x_seq,
-            what its length must be (how the two are told apart: rbp.rate.layout.time_first.as_sequence).
-        per_step: return every step's output, [T, B, K]; in rate mode each has the graph of the rate.
-        layout: what the network sees of time. "step": it maps one step, [B, ...], to [B, K]; one of torch's
-            layers sees no more in step mode m, one with SpikingJelly's wrappers then sees [T, B, ...]. "TB":
-            it maps [T, B, ...] to [T, B, K], or to [B, K] by its own mean over time; "BT": the same with
-            [B, T, ...], which the engine turns; "static": it takes an image and repeats it T times itself.
-            With these three no layer's step mode is touched; in step mode s the network gets sequences of one
-            step (with "static" an error). None: found out, for certain or with an error that asks.
-        output: which tensor of a tuple or dict that the network returns: a number, a name, or a function of
-            what is returned.
-        kwargs: handed on to the network at every call.
-        kernels: in rate mode, "plain" (torch's own, one after another), "compiled" (the neurons' scan fused
-            by torch.compile, tens of seconds for a network's first step; where it cannot, a warning and
-            plain) or "auto": compiled on a GPU, plain on a CPU.
-        chunk: in rate mode and step mode m, the number of steps whose activations are in memory at once, so
-            that the memory of a layer does not grow with T; one more forward pass is the price (see
+        T: Number of steps to show a static batch for, if x_seq is one, [B, ...]. If x_seq is a sequence, the
+            length it must have; rbp.rate.layout.time_first.as_sequence tells how the two are distinguished.
+            With layout "static", the number of steps the network must repeat its input for.
+        per_step: Return the output of every step. In rate mode each has the graph of the rate.
+        layout: How the network handles time. None detects it, and raises InputError if it is ambiguous.
+
+            - "step": the network maps one step [B, ...] to [B, K]. In step mode m a network of torch layers
+              still sees [B, ...]; one with SpikingJelly's wrappers sees [T, B, ...].
+            - "TB": it maps [T, B, ...] to [T, B, K], or to [B, K] if it takes the time mean itself.
+            - "BT": as "TB" with [B, T, ...]; the engine transposes the input.
+            - "static": it takes a batch [B, ...] and repeats it T times itself; step mode m only.
+
+            With "TB", "BT" and "static" the step modes of the layers are left unchanged; in step mode s the
+            network is then called with sequences of one step.
+        output: Which tensor to use if the network returns a tuple, dict or object: an index, a key or
+            attribute name, or a function of the returned value.
+        kwargs: Keyword arguments passed to the network at every call.
+        kernels: In rate mode, "plain" (torch's own kernels, one by one), "compiled" (the neurons' scan fused
+            by torch.compile, which takes tens of seconds for the first step of a network; falls back to plain
+            with a warning if compilation fails) or "auto" (compiled on a GPU, plain on a CPU).
+        chunk: In rate mode and step mode m, the number of steps whose activations are in memory at once, so
+            that the memory of a layer does not grow with T. This costs one more forward pass (see
             rbp.rate.memory.chunking). None: all T.
 
-    The network's neurons are reset before and after; all else about it is as it was, also after an exception
-    (but for running statistics of layers that were through by then, in BPTT as in torch).
-    Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass. Dropout layers
-    keep one mask for all steps, in rate mode F.dropout too; with layout "step" other random numbers that the
-    network draws are the same at every step as well. Forward hooks see `Pair`s in place of tensors in rate
-    mode, in step mode s T + 1 times, and in step mode m wherever layers are torch's own. Full backward hooks
-    get the gradient of the rate [B, ...] in rate mode. What torch.utils.checkpoint runs again in backward
-    finds the layers as they were; in rate mode it keeps nothing, as nothing there grows with T.
+    Returns:
+        The time mean of the output, [B, K]; with per_step the output of every step, [T, B, K].
 
     Raises:
-        InputError: an unknown mode, an empty batch, no time axis, a T below 1 or not that of x_seq, a network
-            without spiking neurons in rate mode, a DataParallel wrapper, an output that is not one tensor.
-        NoRuleError: rate mode met a layer, neuron or operation that it has no rule for; names its path.
+        InputError: For an unknown mode, an empty batch, a missing time axis, a T below 1 or different from
+            the length of x_seq, a network without spiking neurons in rate mode, a DataParallel wrapper, or an
+            output that is not one tensor.
+        NoRuleError: If rate mode meets a layer, neuron or operation that it has no rule for. The message
+            names the path of the module.
+
+    Note:
+        The neurons are reset before and after the call. Everything else that the engine changes for a pass is
+        restored, even after an exception; running statistics updated before the exception are restored in
+        rate mode, but in BPTT stay updated, as in torch.
+
+        Without gradients (`torch.no_grad()`) both gradient modes run the same plain forward pass.
+
+        Dropout layers keep one mask for all steps, and in rate mode so does F.dropout. With layout "step" any
+        other random numbers that the network draws are also the same at every step.
+
+        In rate mode, forward hooks receive `Pair`s in place of tensors, and in step mode s run T + 1 times.
+        In step mode m they receive `Pair`s in BPTT too if the layers are torch's own and the layout is
+        "step". Full backward hooks get the gradient of the rate, [B, ...], in rate mode.
+
+        `torch.utils.checkpoint` recomputes with the layers as they were during the pass. In rate mode it has
+        no effect, as nothing that it would drop grows with T.
     """
     _check_net(net)
     _check_modes(step_mode, grad_mode, layout)
@@ -116,7 +140,7 @@ def forward(
 def _as_seen(
     network: Network, x: Tensor, T: int | None, layout: str | None, kwargs: Mapping[str, Any]
 ) -> tuple[Layout, Tensor]:
-    """The layout, and the input as a sequence [T, B, ...], or an image where the network repeats it."""
+    """Return the layout, and the input as [T, B, ...], or as [B, ...] if the network repeats it itself."""
     seen, is_sequence = (Layout(layout), None) if layout is not None else find_layout(network, x, T, kwargs)
     if seen.name == "static":
         return seen, x
@@ -133,7 +157,7 @@ def _reads(
     kwargs: Mapping[str, Any],
     places: list[Place],
 ) -> list[Place]:
-    """Which of these attributes the network reads before it writes them, in the call that comes next."""
+    """Return those of the attributes that the next call of the network reads before it writes them."""
     mode = step_mode if layout.name == "step" and network.time_visible else None
     if layout.name == "static" or mode == "m":
         given = x
@@ -163,7 +187,7 @@ def _by_bptt(
 
 
 class _Whole(nn.Module):
-    """All of a forward pass of net over T steps, as one module with net's buffers."""
+    """The whole forward pass of net over T steps as one module, with the buffers of net."""
 
     def __init__(self, net: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
@@ -174,7 +198,7 @@ class _Whole(nn.Module):
 
 
 def _once(net: DistributedDataParallel, run: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
-    """Let the wrapper see one forward pass, for all steps: it prepares a backward for each one."""
+    """Run all steps as one forward pass of the wrapper, which prepares a backward pass at every call."""
     with stand_in(net, "module", _Whole(net.module, run)):
         return net(x_seq)
 

@@ -1,4 +1,4 @@
-"""Several processes, on any device."""
+"""Data-parallel training in several processes, on any device."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ from torch.nn.parallel import DistributedDataParallel
 
 
 def data_parallel(net: nn.Module, **settings: Any) -> DistributedDataParallel:
-    """net in DistributedDataParallel (with its settings), every batch normalisation turned into
-    nn.SyncBatchNorm.
+    """Wrap net in DistributedDataParallel and convert its batch normalisation to nn.SyncBatchNorm.
 
-    The wrapper is made first: it refuses a network that has SyncBatchNorm on a CPU, as torch's own would fail
-    there. `rbp.forward` synchronises these layers by a reduction of its own, in both gradient modes;
-    `wrapped(x)` alone, without rbp.forward, still needs GPUs.
+    `rbp.forward` synchronises these layers with its own reduction in both gradient modes, also on a CPU.
+    Calling the wrapper directly, without `rbp.forward`, uses torch's SyncBatchNorm, which needs GPUs.
+
+    Args:
+        net: Network with any batch normalisation layers.
+        settings: Keyword arguments of DistributedDataParallel.
+
+    Returns:
+        The wrapped network, to be passed to `rbp.forward`.
     """
+    # Wrap first: on a CPU, DistributedDataParallel refuses a network that already has SyncBatchNorm.
     wrapped = DistributedDataParallel(net, **settings)
     wrapped.module = nn.SyncBatchNorm.convert_sync_batchnorm(wrapped.module)
     return wrapped

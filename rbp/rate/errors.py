@@ -1,13 +1,17 @@
-"""What can be wrong with a call of the rate engine; the launcher prints these as one message."""
+"""Errors raised by the rate engine. The launcher prints them as one message, without a stack trace."""
 
 from rbp.errors import UserError
 
 
 class InputError(UserError, ValueError):
-    """An argument of `rbp.forward` that cannot be used: a mode, an input's shape, a network's wrapper."""
+    """Raised for an invalid argument: an unknown mode, a wrong input shape, a DataParallel network."""
 
 
 class NoRuleError(UserError, NotImplementedError):
-    """Rate mode met a layer, a neuron or an operation that it cannot carry a rate through."""
+    """Raised if rate mode cannot carry a rate through a layer, neuron or operation.
 
-    path: str | None = None  # of the module, once it is known
+    Attributes:
+        path: Path of the module in the network, once it is known.
+    """
+
+    path: str | None = None

@@ -1,4 +1,4 @@
-"""Which rule a layer has: one table of all layer types, and the rules that users register."""
+"""Table from layer type to rule: the built-in rules, and those added by `register`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _LIBRARIES = ("torch.", "torchvision.", "spikingjelly.", "timm.", "einops.")
 
 
 def _neurons(names: tuple[str, ...]) -> list[type[nn.Module]]:
-    """SpikingJelly's neurons of these names that the installed version has."""
+    """Return the SpikingJelly neurons of these names that exist in the installed version."""
     return [getattr(neuron, name) for name in names if hasattr(neuron, name)]
 
 
@@ -67,7 +67,7 @@ _RULES: dict[type[nn.Module], Rule] = {
     **dict.fromkeys(_neurons(ELEMENTWISE), ElementwiseNeuron()),
     **dict.fromkeys(_neurons(SEQUENCE), SequenceNeuron()),
 }
-# A subclass that redefines any of these computes something else than the class its rule was written for.
+# A subclass that overrides any of these may compute something other than what the rule was written for.
 _COMPUTING = (
     *("forward", "_conv_forward", "create_mask", "single_step_forward", "multi_step_forward"),
     *("single_step_functional_forward", "multi_step_functional_forward"),
@@ -76,18 +76,19 @@ _COMPUTING = (
 
 
 def register(rule: Rule, *layer_types: type[nn.Module]) -> None:
-    """Use a rule for layers of these types, and for their subclasses that compute the same.
+    """Use a rule for layers of these types and for subclasses that do not override the computation.
 
-    A rule that is registered for a type replaces the one that it had.
+    It replaces any rule the types had before.
 
     Args:
-        rule: an instance of a subclass of `rbp.rate.Rule`, such as `rbp.rate.CommutingRule()` for a layer
-            that commutes with the time mean, `rbp.rate.ElementwiseNeuron()` for a neuron, or one of your own
+        rule: Instance of a subclass of `rbp.rate.Rule`, such as `rbp.rate.CommutingRule()` for a layer that
+            commutes with the time mean, `rbp.rate.ElementwiseNeuron()` for a neuron, or a user-defined rule
             (see rbp.rate.rules.base).
-        layer_types: subclasses of torch.nn.Module.
+        layer_types: Subclasses of torch.nn.Module.
 
     Raises:
-        InputError: rule is no instance of `rbp.rate.Rule`, or a type is not a module's.
+        InputError: If rule is not an instance of `rbp.rate.Rule`, or a type is not a subclass of
+            torch.nn.Module.
     """
     if not isinstance(rule, Rule):
         raise InputError(f"register({rule!r}, ...): an instance of a subclass of rbp.rate.Rule is needed")
@@ -100,14 +101,15 @@ def register(rule: Rule, *layer_types: type[nn.Module]) -> None:
 
 
 class Kind(NamedTuple):
-    """What a module is to the engine.
+    """How the engine classifies a module.
 
     Attributes:
-        rule: how it carries a rate; None where there is no rule, or it computes something of its own.
-        is_neuron: it is a spiking neuron, with a rule or without.
-        is_plain_neuron: it is a neuron that is a plain nn.Module, registered by its user.
-        written_by_user: its class is in none of the libraries that the engine knows.
-        keeps_own_state: nobody looks after what it keeps: it is the user's, and has no rule.
+        rule: Its rule; None if its type has none or if it overrides the computation.
+        is_neuron: Whether it is a spiking neuron, with or without a rule.
+        is_plain_neuron: Whether it is a user-registered neuron that is a plain nn.Module.
+        written_by_user: Whether its class comes from outside the libraries that the engine knows.
+        keeps_own_state: Whether it may keep state that neither SpikingJelly nor a rule manages: it is
+            user-defined, not one of SpikingJelly's memory modules, and has no rule.
     """
 
     rule: Rule | None
@@ -117,11 +119,11 @@ class Kind(NamedTuple):
     keeps_own_state: bool
 
 
-_kinds: dict[tuple[type, bool], Kind] = {}  # by a module's type and whether it has a forward of its own
+_kinds: dict[tuple[type, bool], Kind] = {}  # by type, and whether the instance has its own forward
 
 
 def kind_of(module: nn.Module) -> Kind:
-    """What a module is to the engine, as of the rules registered by now."""
+    """Classify a module by the rules registered so far."""
     key = type(module), "forward" in module.__dict__
     if key not in _kinds:
         _kinds[key] = _kind(module, None if key[1] else _rule_of(key[0]))
@@ -129,17 +131,17 @@ def kind_of(module: nn.Module) -> Kind:
 
 
 def find_rule(module: nn.Module) -> Rule | None:
-    """The rule for a module; None where there is none, or where it computes something of its own."""
+    """Return the rule for a module; None if its type has none or if it overrides the computation."""
     return kind_of(module).rule
 
 
 def is_neuron(module: nn.Module) -> bool:
-    """Whether a module is a spiking neuron, with a rule or without."""
+    """Whether a module is a spiking neuron, with or without a rule."""
     return kind_of(module).is_neuron
 
 
 def is_plain_neuron(module: nn.Module) -> bool:
-    """Whether a module is a neuron that is a plain nn.Module, registered by its user."""
+    """Whether a module is a user-registered neuron that is a plain nn.Module."""
     return kind_of(module).is_plain_neuron
 
 

@@ -1,4 +1,7 @@
-"""Is the engine right about a network of one's own? Its plain step loop beside BPTT and rate mode."""
+"""Check that the engine handles a given network correctly.
+
+`verify` compares the network's plain forward pass, without the engine, with BPTT and rate mode.
+"""
 
 from __future__ import annotations
 
@@ -20,19 +23,20 @@ from rbp.rate.network.modules import Network
 from rbp.rate.network.patching import neurons_reset, step_modes
 from rbp.rate.rules.dropout import DROPOUT
 
-Run = Callable[[nn.Module, Tensor, int], Tensor]  # network, batch [B, ...] and T to the time mean [B, K]
+Run = Callable[[nn.Module, Tensor, int], Tensor]  # (network, batch [B, ...], T) -> time mean [B, K]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """What `verify` found. Distances are relative, by the Euclidean norm.
+    """Result of `verify`. Distances are relative, in the Euclidean norm.
 
     Attributes:
-        outputs: per gradient mode, how far its output over T steps is from the network's own.
-        gradients: per gradient mode, how far its gradients at T=1 are from plain backpropagation's.
-        differs: per gradient mode, the path of the first module whose output (its mean over the steps) is not
-            that of the network's own run; modes that agree are not there.
-        tolerance: up to which distances count as equal.
+        outputs: Distance of the output over T steps from the network's own, by gradient mode.
+        gradients: Distance of the gradients at T=1 from those of plain backpropagation, by gradient mode.
+        differs: Path of the first leaf module whose output, averaged over its calls, differs from the
+            network's own run, by gradient mode. Modes without a difference are left out. Modules whose output
+            has another shape in the two runs are not compared.
+        tolerance: Largest distance that counts as equal.
     """
 
     outputs: dict[str, float]
@@ -42,7 +46,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
-        """Whether everything agrees."""
+        """Whether all outputs and gradients agree within the tolerance."""
         return max(*self.outputs.values(), *self.gradients.values()) <= self.tolerance
 
     def __str__(self) -> str:
@@ -57,19 +61,23 @@ class Verification:
 def verify(
     net: nn.Module, x: Tensor, *, T: int = 4, tolerance: float = 1e-4, layout: str | None = None
 ) -> Verification:
-    """Run net over T steps of x as its authors would, and by `rbp.forward` in both gradient modes.
+    """Compare a network's plain forward pass with `rbp.forward` in both gradient modes.
 
     Args:
-        net: a network as `rbp.forward` takes it. It is copied, and stays as it is; dropout is off in the
-            copy, as its masks would differ.
-        x: a batch [B, ...], shown at every step, on the device of net.
-        T: steps for the outputs; gradients are compared at T=1, where BPTT and rate mode are the same.
-        tolerance: up to which relative distances count as equal; float32 wants some 1e-4.
-        layout: what the network sees of time, see `rbp.forward`. With "static" T is the network's own, and
-            its gradients are compared at that T, where rate mode's are an approximation.
+        net: Network as for `rbp.forward`. It is copied and left unchanged; dropout is off in the copies,
+            since the masks would differ.
+        x: Batch [B, ...], shown at every step, on the device of net.
+        T: Number of steps for the outputs. Gradients are compared at T=1, where BPTT and rate mode agree.
+        tolerance: Largest relative distance that counts as equal; about 1e-4 is suitable for float32.
+        layout: How the network handles time, see `rbp.forward`. With "static" the network sets T itself, and
+            gradients are compared at that T, where those of rate mode are an approximation.
+
+    Returns:
+        The distances of outputs and gradients, and where they first appear.
 
     Raises:
-        InputError, NoRuleError: as `rbp.forward`, where it cannot run the network at all.
+        InputError: If x is not a batch, or as for `rbp.forward`.
+        NoRuleError: As for `rbp.forward`.
     """
     if not isinstance(x, Tensor) or x.dim() < 1 or x.numel() == 0:
         raise InputError("x: a batch [B, ...] with at least one value is needed")
@@ -98,7 +106,7 @@ def _copy(net: nn.Module) -> nn.Module:
 
 
 def _own_run(layout: Layout) -> Run:
-    """With SpikingJelly alone: one step after another, or as the network is written for all of them."""
+    """Return a run without the engine: step by step, or all steps at once if the network handles time."""
 
     def single_steps(net: nn.Module, x: Tensor, steps: int) -> Tensor:
         network = Network(net)
@@ -127,7 +135,7 @@ def _by_engine(grad_mode: str, layout: Layout) -> Run:
 
 
 def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
-    """The output of a run, and each layer's mean output over its calls, by path, in the order of calls."""
+    """Return a run's output and each leaf module's mean output over its calls, by path in call order."""
     seen: dict[str, list[Tensor]] = {}
     hooks = [
         module.register_forward_hook(lambda module, args, out, path=path: _note(seen, path, out))
@@ -143,7 +151,7 @@ def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, d
 
 
 def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:
-    """Keep what a layer put out in a step; the pass that only builds the graph of the rates has no spikes."""
+    """Store the output of a layer's call, unless the pass only builds the graph of the rates (no spikes)."""
     if isinstance(out, Pair):
         out = None if out.spikes is None else out.spikes[0]
     if isinstance(out, Tensor):
@@ -151,7 +159,7 @@ def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:
 
 
 def _gradients(net: nn.Module, x: Tensor, run: Run) -> Tensor:
-    """All gradients at T=1 of a random, but always the same, weighting of the outputs."""
+    """Return all gradients at T=1, as one vector, of the outputs' sum with fixed random weights."""
     y = run(net, x, 1)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)
     (y * weights).sum().backward()

@@ -1,1 +1,1 @@
-"""Spiking neurons: their scan over time and the eligibility."""
+"""Spiking neurons: their dynamics over time, and the eligibility that is their gradient in rate mode."""

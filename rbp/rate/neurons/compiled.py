@@ -1,11 +1,12 @@
-"""The neurons' scan as one fused kernel, by torch.compile.
+"""The neurons' scan (rbp.rate.neurons.scan) as one fused kernel, made by torch.compile.
 
-A kernel reads the layer's currents (the convolution's output, batch normalisation's scale and shift, the
-residual sum's other terms), holds membrane potential and derivatives in registers over the steps, and writes
-spikes and sums: one pass over memory and one launch, where the plain scan has some ten a step.
+A kernel reads the layer's currents (the output of the convolution, scale and shift of batch normalisation,
+the other terms of a residual sum), holds membrane potential and derivatives in registers over the steps, and
+writes spikes and sums. That is one pass over memory and one launch, where the plain scan has about ten per
+step.
 
-A kernel is for one kind of neuron, one number of steps and one form of currents (how many terms, scaled or
-not, constant or not); sizes are free. More steps than SEGMENT are a kernel of SEGMENT steps run again.
+A kernel is specific to a kind of neuron, a number of steps and a form of currents (number of terms, scaled or
+not, constant or not), but not to sizes. More than SEGMENT steps run as segments of up to SEGMENT steps.
 """
 
 from __future__ import annotations
@@ -28,26 +29,51 @@ from rbp.rate.neurons.surrogates import has_slope
 
 CHOICES = ("auto", "plain", "compiled")
 SEGMENT = 4
-# Of one kernel: torch makes a new one where sizes that differed coincide, or one is 1; its own limit is 8.
+# Limit of recompilations per kernel (torch's default is 8): torch recompiles if sizes that differed before
+# coincide, or if one is 1.
 VARIANTS = 64
-ran: Counter[str] = Counter()  # what the neurons' scans have run on since it was last cleared
+ran: Counter[str] = Counter()  # scans by kind of kernel since it was last cleared
 
 
 def wanted(kernels: str, device: torch.device) -> bool:
-    """Whether to run compiled kernels: auto has them on a GPU, where launches are what plain ones cost."""
+    """Whether to run compiled kernels for this setting on this device.
+
+    "auto" compiles on a GPU, where the cost of the plain scan is its kernel launches.
+
+    Args:
+        kernels: One of CHOICES.
+        device: Device of the network.
+    """
     return kernels == "compiled" or (kernels == "auto" and device.type == "cuda")
 
 
 def what_ran() -> str | None:
-    """Which kernels the scans counted in `ran` were; None before the first. Not always those that were asked
-    for: a surrogate may have no formula, a compiler may fail."""
+    """Return which kernels the scans counted in `ran` used.
+
+    They may differ from the requested ones: a surrogate may have no formula here, a compiler may fail.
+
+    Returns:
+        "plain", "compiled" or "partly compiled"; None before the first scan.
+    """
     kinds = [kind for kind, scans in ran.items() if scans]
     return "partly compiled" if len(kinds) > 1 else next(iter(kinds), None)
 
 
 def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> bool:
-    """As neurons.scan.scan, for currents in one block. False, and nothing done, where there is no kernel: a
-    surrogate without a formula here, a layout that is not one of the two usual ones, no working compiler."""
+    """Run the neurons over the steps of currents, as rbp.rate.neurons.scan.scan but in a single block.
+
+    Args:
+        neuron: Settings of the neurons.
+        currents: Input currents, [t, B, C, ...] or [t, B].
+        state: State of the neurons, updated.
+        sums: Sums over the steps, [B, C, ...], updated.
+        out: Where the spikes are written, [t, B, C, ...].
+
+    Returns:
+        False, with nothing done, if there is no kernel: the surrogate has no formula in
+        rbp.rate.neurons.surrogates, the tensors are neither contiguous nor channels-last, or torch.compile
+        does not work. A segment whose kernel fails to compile runs on plain kernels, and counts as done.
+    """
     if not has_slope(neuron.surrogate) or not works(out.device):
         return False
     tensors = [*(term.x_seq[0] for term in currents.terms), out[0], sums.spikes]
@@ -77,14 +103,14 @@ _broken: set[tuple] = set()  # kernels that could not be compiled
 
 
 def _run(kernel: tuple, arguments: tuple) -> tuple | None:
-    """What a kernel returns, compiled when it is first met; None, and nothing done, where that fails.
+    """Run a kernel, compiling it on first use; return None, with nothing done, if that fails.
 
-    Whichever kernel fails, at whatever time: one warning in a process, and the plain steps run instead.
+    Only the first failure in a process warns.
     """
     if kernel in _broken:
         return None
     _free_sizes(arguments)
-    # Numbers are part of a kernel: a second one, with other numbers, would get them as variables.
+    # Without specialize_float, a second kernel with other constants would get them as variables.
     settings = torch._dynamo.config.patch(recompile_limit=VARIANTS, specialize_float=True)
     try:
         with settings:
@@ -111,7 +137,7 @@ def _warn(what: str, error: Exception) -> None:
 
 @functools.cache
 def works(device: torch.device) -> bool:
-    """Whether torch.compile makes kernels for this device; tried once in a process, and warned of if not."""
+    """Whether torch.compile works on this device. Tried once per process; warns if it does not."""
     try:
         x = torch.ones(8, device=device)
         return bool((torch.compile(lambda a: a * 2 + 1, fullgraph=True)(x) == 3).all())
@@ -121,8 +147,10 @@ def works(device: torch.device) -> bool:
 
 
 def _free_sizes(arguments: tuple) -> None:
-    """Tell torch.compile that every size but the number of steps may change. (`dynamic=True` would say so of
-    the neuron's constants as well.)"""
+    """Tell torch.compile that every size but the number of steps may change.
+
+    `dynamic=True` would apply to the neuron's constants as well.
+    """
     *others, out = arguments
     first = {id(x_seq) for x_seq, constant, *_ in arguments[0] if not constant}
     for x in tree_leaves((others, out)):
@@ -138,16 +166,21 @@ def _key(neuron: Neuron) -> tuple:
 
 
 def _form(term: tuple) -> tuple:
-    """What a term's kernel is made for, its sizes apart."""
+    """Return what a kernel depends on in a term: everything but its sizes."""
     x_seq, constant, scale, _ = term
     return constant, x_seq.dim(), x_seq.dtype, None if scale is None else scale.dtype
 
 
 @functools.cache
 def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
-    """The kernel of a kind of neurons and a form of currents; `last`: channels are the last axis of a step in
-    memory; start: the numbers that their state is at rest, None for a kernel that goes on from where another
-    ended."""
+    """Return the kernel for a kind of neuron and a form of currents.
+
+    Args:
+        key: The neuron's settings, see `_key`.
+        form: Number of steps, and the form of each term, see `_form`.
+        last: Whether the channels of a step are last in memory.
+        start: The neurons' state at rest, as numbers; None for a kernel that continues from a given state.
+    """
     number, (decays, threshold, reset_to, detached), (kind, alpha) = key
     surrogate = kind(alpha)
 
@@ -159,7 +192,7 @@ def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
             step(neuron, _current(terms, t), state, sums, out[t])
         return state.v, state.dv, state.dv_leak
 
-    # torch counts the variants of one code object: each kernel gets one of its own.
+    # torch limits the variants per code object, so each kernel gets its own.
     own = types.FunctionType(
         kernel.__code__.replace(), kernel.__globals__, "kernel", None, kernel.__closure__
     )
@@ -167,7 +200,7 @@ def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
 
 
 def _current(terms: list, t: int) -> Tensor:
-    """A step's current, rounded on the way as layers of the terms' precision would (as currents._sum)."""
+    """Return a step's current, with the intermediate rounding of rbp.rate.memory.currents._sum."""
     total: Any = None
     for x_seq, constant, scale, shift in terms:
         x = x_seq if constant else x_seq[t]
@@ -178,13 +211,15 @@ def _current(terms: list, t: int) -> Tensor:
 
 
 def _in_order(x: Tensor, last: bool) -> bool:
-    """Whether x [B, C, ...] lies in memory in that order, or with the channels last."""
+    """Whether x [B, C, ...] is contiguous, with last: channels-last."""
     return x.dim() > 2 and x.movedim(1, -1).is_contiguous() if last else x.is_contiguous()
 
 
 def _memory(x: Any, like: Tensor, last: bool) -> Any:
-    """State on its way into a kernel: a number, the same everywhere, as a tensor [], which no kernel is made
-    anew for."""
+    """Return a part of the state as a kernel takes it.
+
+    A number becomes a tensor [], as the kernel would be recompiled for another number.
+    """
     return torch.full((), x, device=like.device) if isinstance(x, float) else _flat(x, last)
 
 
@@ -198,8 +233,10 @@ def _flat_term(term: Term, last: bool) -> tuple[Tensor, bool, Tensor | None, Ten
 
 
 def _flat(x: Any, last: bool, steps: bool = False) -> Any:
-    """[B, C, ...] as [B, C, places], with channels last as [B, places, C]; with steps ahead of it; what is
-    no tensor of that kind as it is."""
+    """Reshape [B, C, ...] to [B, C, places], or to [B, places, C] if channels are last.
+
+    With steps, a time axis comes first. Numbers, None and tensors [] are returned unchanged.
+    """
     if not isinstance(x, Tensor) or x.dim() == 0:
         return x
     lead = x.shape[: steps + 1]
@@ -209,7 +246,7 @@ def _flat(x: Any, last: bool, steps: bool = False) -> Any:
 
 
 def _like(x: Any, step: Tensor, last: bool) -> Any:
-    """Undo _flat, for a result of the shape of a step [B, C, ...]."""
+    """Undo _flat for a result with the shape of step, [B, C, ...]."""
     if not isinstance(x, Tensor) or x.dim() == 0:
         return x
     return x.view(step.movedim(1, -1).shape).movedim(-1, 1) if last else x.view(step.shape)

@@ -1,9 +1,9 @@
-"""Any other neuron that works on each element by itself: its eligibility by differentiating its own forward.
+"""Any other elementwise neuron: its eligibility by differentiating its own forward, step by step.
 
-An input current shifted equally at every step moves the spikes and the membrane state of the same element
-only, so one step's derivatives are single numbers an element: autograd gives them, d(output)/d(input, state),
-from one step's own forward and backward, and the chain rule carries them from step to step. Nothing grows
-with T.
+If an element's input current is shifted equally at every step, only the spikes and the state of that element
+change. The derivatives of one step, d(output)/d(input, state), are therefore one number per element. Autograd
+computes them from the forward and backward pass of a single step, and the chain rule carries them from step
+to step, so memory does not grow with T.
 """
 
 from __future__ import annotations
@@ -24,15 +24,25 @@ from rbp.rate.neurons.memories import at_rest, lent, one_step
 
 @dataclass
 class State:
-    """The neuron's memories by name, and their derivatives [B, ...] in each direction: the first is the shift
-    of the input current, then one for each learnable parameter."""
+    """State of a layer's neurons after a step.
+
+    Attributes:
+        memories: The neurons' memories by name.
+        derivatives: The memories' derivatives [B, ...] by name, one dict per direction: first the shift of
+            the input current, then each learnable parameter.
+    """
 
     memories: dict[str, Any]
     derivatives: list[dict[str, Tensor]] = field(default_factory=list)
 
 
 class ElementwiseTrace(Trace):
-    """The neuron's state, and the time means of the spikes' derivatives [B, ...], one per direction."""
+    """Trace of a neuron.
+
+    Attributes:
+        state: The neurons' state; None before the first step.
+        derivatives: Time means of the spikes' derivatives [B, ...], one per direction (see `State`).
+    """
 
     state: State | None = None
 
@@ -42,14 +52,20 @@ class ElementwiseTrace(Trace):
 
 
 class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
-    """A neuron that treats each element alone and emits 0 or 1: one of SpikingJelly's, a user's subclass, or
-    a user's plain nn.Module, whose state is the attributes and buffers that its forward changes.
+    """Rule for a neuron that treats each element independently and emits 0 or 1.
 
-    Its own forward of a single step computes the spikes. A learnable parameter is a scalar or broadcasts
-    against the input [B, ...], as [C, 1, 1] does for one a channel of [B, C, H, W]; its gradient is
-    dL/dr * dr/dp, see IntegrateAndFireRule for what that approximates.
+    It may be one of SpikingJelly's, a user-defined subclass of one, or a user-defined plain nn.Module, whose
+    state is the attributes and buffers that its forward changes:
 
-    Raises NoRuleError for a parameter of another shape, or of a layer inside, and for a state in a list.
+        rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)
+
+    The spikes are computed by the neuron's own forward, one step at a time. A learnable parameter must be a
+    scalar or broadcast against the input [B, ...], as [C, 1, 1] does for one value per channel of
+    [B, C, H, W]. Its gradient is dL/dr * dr/dp; see IntegrateAndFireRule for the approximation in this.
+
+    Raises:
+        NoRuleError: From `spikes`, for a parameter of another shape or of a submodule, and for state kept in
+            a list or dict.
     """
 
     trace_type = ElementwiseTrace
@@ -80,7 +96,11 @@ class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
 
 
 def learnable(layer: nn.Module) -> dict[str, Tensor]:
-    """The layer's own parameters that want a gradient."""
+    """Return the layer's learnable parameters by name.
+
+    Raises:
+        NoRuleError: If one belongs to a submodule.
+    """
     learnt: dict[str, Tensor] = {name: p for name, p in layer.named_parameters() if p.requires_grad}
     for name in learnt:
         if "." in name:
@@ -89,7 +109,7 @@ def learnable(layer: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_shape(name: str, shape: torch.Size, x: torch.Size) -> None:
-    """Raise NoRuleError where a parameter does not broadcast against the input x [B, ...]."""
+    """Raise NoRuleError unless a parameter is a scalar or broadcasts against the input x [B, ...]."""
     pairs = zip(reversed(shape), reversed(x), strict=False)
     if shape.numel() == 1 or (len(shape) <= len(x) and all(n in (1, size) for n, size in pairs)):
         return
@@ -102,9 +122,16 @@ def _check_shape(name: str, shape: torch.Size, x: torch.Size) -> None:
 
 
 def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tuple[Tensor, list[Tensor]]:
-    """One step of the neuron's own forward, x [B, ...]; updates state.
+    """Run one step of the neuron's own forward, and differentiate it.
 
-    Returns the spikes and their derivatives, one for each direction.
+    Args:
+        layer: The neuron.
+        x: Input current of the step, [B, ...].
+        learnt: The learnable parameters by name.
+        state: State before the step, updated.
+
+    Returns:
+        The spikes [B, ...], and their derivatives [B, ...] in each direction (see `State`).
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -123,7 +150,7 @@ def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tupl
 
 
 def _refuse_hidden(after: dict[str, Any]) -> None:
-    """Raise NoRuleError for tensors with a graph inside a list or a dict, whose derivatives would be lost."""
+    """Raise NoRuleError for tensors with a graph in a list or dict, as their derivatives would be lost."""
     for name, value in after.items():
         inner = [] if isinstance(value, Tensor) else tree_leaves(value)
         if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in inner):
@@ -134,7 +161,7 @@ def _refuse_hidden(after: dict[str, Any]) -> None:
 
 
 def _expanded(parameter: Tensor, x: Tensor) -> Tensor:
-    """A number of its own for every element of x."""
+    """Expand a parameter to one value per element of x, so that its gradient is per element too."""
     p = parameter.detach()
     return (p.reshape(()) if p.numel() == 1 else p).expand_as(x).clone()
 
@@ -144,7 +171,7 @@ def _is_state(value: Any) -> bool:
 
 
 def _directions(x: Tensor, learnt: list[str], memories: list[str], state: State) -> list[list[Tensor | None]]:
-    """How much (x, learnt, memories) move in each direction; None where they do not."""
+    """Return the derivatives of (x, learnt, memories) in each direction; None stands for zero."""
     directions = []
     for i in range(1 + len(learnt)):
         moves: list[Tensor | None] = [None] * (1 + len(learnt))
@@ -154,7 +181,7 @@ def _directions(x: Tensor, learnt: list[str], memories: list[str], state: State)
 
 
 def _along(output: Tensor, inputs: tuple[Tensor, ...], directions: list[list[Tensor | None]]) -> list[Tensor]:
-    """The output's derivative in each direction, by its derivatives element by element."""
+    """Return the derivative of an elementwise output in each direction, by the chain rule."""
     if not output.requires_grad:
         return [torch.zeros_like(output) for _ in directions]
     ones = torch.ones_like(output)
@@ -167,18 +194,26 @@ def _along(output: Tensor, inputs: tuple[Tensor, ...], directions: list[list[Ten
 
 
 class SequenceTrace(Trace):
-    """A shift of the input [B, ...], zero, and the rate [B, ...] with its graph back to it."""
+    """Trace of a neuron that takes all steps at once.
+
+    Attributes:
+        shift: Shift of the input at every step, [B, ...], zero.
+        rate: Rate of the neuron, [B, ...], with its graph back to shift and the parameters.
+    """
 
     shift: Tensor
     rate: Tensor
 
 
 class SequenceNeuron(NeuronRule[SequenceTrace]):
-    """A neuron that takes all T steps at once (step mode m only), treats each element alone, emits 0 or 1.
+    """Rule for an elementwise neuron that takes all T steps at once (step mode m only) and emits 0 or 1.
 
-    Its own forward is differentiated as it is, by a shift d added to every step's input. Its graph over T
-    steps is kept for the backward pass, so any learnable parameter gets its gradient, and this layer's memory
-    grows with T.
+    Its own forward is differentiated with respect to a shift added to the input of every step. The graph over
+    T steps is kept for the backward pass, so every learnable parameter gets its gradient, but the memory of
+    this layer grows with T.
+
+    Raises:
+        NoRuleError: From `spikes`, if it is not given all T steps, or if the neuron was made for another T.
     """
 
     trace_type = SequenceTrace
@@ -201,7 +236,7 @@ class SequenceNeuron(NeuronRule[SequenceTrace]):
 
 
 class _ByOwnGraph(torch.autograd.Function):
-    """The rate y computed by a graph of its own, from a zero shift of the input and the parameters."""
+    """Return the rate y, with the gradient from its own graph, back to the shift and the parameters."""
 
     @staticmethod
     def forward(ctx, rate, own, *parameters):

@@ -1,8 +1,8 @@
-"""A spiking neuron in the graph of the rates: its output rate, with the eligibility as its derivative.
+"""A spiking neuron in the graph of the rates: its output rate r, with the eligibility as its derivative.
 
 dL/dc = dL/dr * e, with e = d(mean_t s_t)/dc for an input current c that is shifted equally at every step (Yu
-et al., NeurIPS 2024, section 4.1). How e is computed is rbp.rate.neurons.scan (integrate-and-fire neurons)
-and rbp.rate.neurons.elementwise (any neuron's own forward).
+et al., NeurIPS 2024, section 4.1). e is computed in rbp.rate.neurons.scan (integrate-and-fire neurons) and
+rbp.rate.neurons.elementwise (any neuron, from its own forward).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from rbp.rate.rules.base import Rule, TraceT
 
 
 class NeuronRule(Rule[TraceT]):
-    """The base of the rules for spiking neurons: a network in rate mode needs a layer with one of them."""
+    """Base class of the rules for spiking neurons."""
 
     fires = True
 
@@ -27,11 +27,20 @@ class NeuronRule(Rule[TraceT]):
 
 
 class NeuronRate(torch.autograd.Function):
-    """`NeuronRate.apply(rate, value, eligibility, *parameters, *derivatives)`: the output rate.
+    """`NeuronRate.apply(rate, value, eligibility, *parameters, *derivatives)`: a neuron's output rate.
 
-    dL/dc = dL/dr * eligibility. For each learnable parameter p, a scalar or one that broadcasts against
-    [B, ...], dL/dp = sum(dL/dr * dr/dp) over the elements that share a number of it; the derivatives are
-    dr/dp [B, ...].
+    The gradient of the input is dL/dc = dL/dr * e. That of a learnable parameter p is
+    dL/dp = sum(dL/dr * dr/dp) over the elements that share a value of p.
+
+    Args:
+        rate: Time mean of the input current, [B, ...], with its graph.
+        value: Output rate r, [B, ...].
+        eligibility: e = dr/dc, [B, ...].
+        parameters: Learnable parameters, each a scalar or broadcasting against [B, ...].
+        derivatives: dr/dp of each parameter, [B, ...].
+
+    Returns:
+        value, with a graph back to rate and the parameters.
     """
 
     @staticmethod
@@ -52,5 +61,5 @@ class NeuronRate(torch.autograd.Function):
 
 
 def _summed(x: Tensor, shape: torch.Size) -> Tensor:
-    """x [B, ...] summed to a shape that broadcasts against it, or has one element."""
+    """Sum x [B, ...] to a shape that broadcasts against it or has one element."""
     return x.sum().reshape(shape) if shape.numel() == 1 else x.sum_to_size(shape)

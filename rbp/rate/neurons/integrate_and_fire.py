@@ -1,4 +1,4 @@
-"""SpikingJelly's LIF, IF and ParametricLIF in rate mode."""
+"""Rule for SpikingJelly's LIFNode, IFNode and ParametricLIFNode, by the scan of rbp.rate.neurons.scan."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ _SETTINGS = ("tau", "v_threshold", "v_reset")
 
 
 class ScanTrace(Trace):
-    """What the neurons remember from step to step: the state of each block of them, and the sums so far."""
+    """What the neurons carry from step to step.
+
+    Attributes:
+        states: State of each block of neurons; empty before the first step.
+        sums: Sums over the steps so far.
+    """
 
     sums: Sums
 
@@ -32,13 +37,14 @@ class ScanTrace(Trace):
 
 
 class IntegrateAndFireRule(NeuronRule[ScanTrace]):
-    """SpikingJelly's LIFNode, IFNode and ParametricLIFNode: u_t = v_{t-1} - k*(v_{t-1} - v_rest) + gain*c_t,
-    k = 1/tau, gain = k where the input decays and 1 where it does not.
+    """Integrate-and-fire neurons, u_t = v_{t-1} - k*(v_{t-1} - v_rest) + gain*c_t with k = 1/tau.
 
-    A learnable k gets dL/dr * dr/dk, r being the neuron's own rate and its input currents as they were at
-    every step. Against BPTT, sum_t dL/ds_t * ds_t/dk, that takes the loss to depend on the spikes of every
-    step alike (dL/ds_t = dL/dr / T), the approximation that rate mode makes for every weight. It is exact
-    where only linear layers follow, and at T=1.
+    gain is k if the input decays (`decay_input`) and 1 otherwise; k is 0 for IFNode.
+
+    The gradient of a learnable k is dL/dr * dr/dk, where r is the neuron's rate for its actual input currents
+    at every step. BPTT's gradient is sum_t dL/ds_t * ds_t/dk. The two agree if the loss depends equally on
+    the spikes of all steps (dL/ds_t = dL/dr / T), which is the approximation that rate mode makes for every
+    weight. It is exact if only linear layers follow, and at T=1.
     """
 
     trace_type = ScanTrace
@@ -46,8 +52,11 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
     by_own_forward = ElementwiseNeuron()
 
     def for_layer(self, layer: Any) -> Rule:
-        """The scan where every setting is a number. A threshold, time constant or reset that is learnt, or is
-        a tensor such as one threshold per channel, goes by the neuron's own forward: slower, and right."""
+        """Return this rule if every setting is a number, else `ElementwiseNeuron`.
+
+        A threshold, time constant or reset that is learnable or a tensor, such as one threshold per channel,
+        needs the neuron's own forward, which is slower.
+        """
         return self if _is_all_numbers(layer) else self.by_own_forward
 
     def spikes(self, layer: Any, x_seq: Currents, trace: ScanTrace) -> Tensor:
@@ -70,7 +79,7 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
 
     def rate(self, layer: Any, rate: Tensor, trace: ScanTrace) -> Tensor:
         sums, share = trace.sums, 1.0 / trace.T
-        del trace.sums  # so that only the graph keeps them
+        del trace.sums  # so that nothing but the graph holds them
         eligibility = sums.by_current.mul_(share).to(rate.dtype)
         by_leak = () if sums.by_leak is None else (_leak(layer), sums.by_leak.mul_(share))
         packed = self.emits_bits(layer, False) and rate.dtype == torch.float32
@@ -79,19 +88,21 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
 
     def emits_bits(self, layer: Any, of_bits: bool) -> bool:
-        return getattr(layer.surrogate_function, "spiking", True)  # a plain function emits spikes
+        return getattr(layer.surrogate_function, "spiking", True)  # plain functions emit spikes
 
 
 def _sums(currents: Currents, learns: bool) -> Sums:
-    """Room for them, not filled."""
+    """Return uninitialised sums."""
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
     spikes = empty_like(currents, dtype, steps=1)[0]
     return Sums(spikes, torch.empty_like(spikes), torch.empty_like(spikes) if learns else None)
 
 
 def _neuron(layer: Any, fused: bool) -> Neuron:
-    """The layer's neurons; a learnable leak as a number where that can be had without waiting for a GPU, and
-    no kernel would be compiled for it."""
+    """Return the settings of the layer's neurons.
+
+    A learnable leak becomes a number, unless reading it would sync with a GPU or recompile a kernel.
+    """
     leak = _leak(layer)
     if isinstance(leak, Tensor) and leak.device.type == "cpu" and not fused:
         leak = leak.item()
@@ -101,16 +112,17 @@ def _neuron(layer: Any, fused: bool) -> Neuron:
 
 
 def _leak(layer: Any) -> Tensor | float:
-    """k = 1/tau; 0 for a neuron that does not leak; a tensor with a graph where it is learnt."""
+    """Return k = 1/tau, or 0 for IFNode; for ParametricLIFNode a tensor [] with its graph."""
     if isinstance(layer, sj.ParametricLIFNode):
         return layer.w.sigmoid()
     return 1.0 / layer.tau if isinstance(layer, sj.LIFNode) else 0.0
 
 
 def _is_all_numbers(layer: Any) -> bool:
-    """Whether no setting is learnt or a tensor, but for ParametricLIF's w, which the scan knows.
+    """Whether no setting is learnable or a tensor, apart from w of ParametricLIFNode.
 
-    Raises NoRuleError for a setting whose gradient would be lost, being no parameter of the layer.
+    Raises:
+        NoRuleError: For a setting whose gradient would be lost because it is not a parameter of the layer.
     """
     settings = {name: getattr(layer, name, None) for name in _SETTINGS}
     alpha = getattr(layer.surrogate_function, "alpha", None)

@@ -1,7 +1,8 @@
-"""What a neuron remembers from step to step, and how to lend it other values and take them back.
+"""Read a neuron's memories, replace them for a step, and restore them.
 
-SpikingJelly's neurons keep it in `_memories`. A user's plain nn.Module keeps it in attributes or buffers: any
-of them may change in its forward, and those that do are its state.
+Memories are what a neuron carries from step to step. SpikingJelly's neurons keep them in `_memories`. A
+user-defined plain nn.Module keeps them in attributes or buffers; those that its forward changes are its
+state.
 """
 
 from __future__ import annotations
@@ -17,13 +18,17 @@ from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
 
-_OF_MODULES = {*nn.Module().__dict__, "forward"}  # no state; forward: a pass puts another in its place
+_OF_MODULES = {*nn.Module().__dict__, "forward"}  # not state; a pass replaces forward
 
 
 def at_rest(layer: Any) -> dict[str, Any]:
-    """The layer's memories by name, before the first step; copies, where a step might write into them.
+    """Return the layer's memories before the first step, by name.
 
-    Raises NoRuleError for a plain neuron that holds another, or a tensor whose gradient would be lost.
+    Those of a plain neuron are copied, as a step may write to them in place.
+
+    Raises:
+        NoRuleError: If a plain neuron contains one of SpikingJelly's modules with memories, or holds a tensor
+            whose gradient would be lost.
     """
     if isinstance(layer, base.MemoryModule):
         return dict(layer._memories)
@@ -41,9 +46,15 @@ def at_rest(layer: Any) -> dict[str, Any]:
 
 @contextmanager
 def lent(layer: Any, memories: dict[str, Any], parameters: dict[str, Tensor]) -> Iterator[dict[str, Any]]:
-    """Let the layer have these memories and parameters; afterwards it has its own again.
+    """Replace the layer's memories and parameters within a with block.
 
-    Yields a dict that holds, after the block, the memories as the block left them.
+    Args:
+        layer: The neuron.
+        memories: Memories by name.
+        parameters: Parameters by name; others keep their value.
+
+    Yields:
+        A dict that holds, after the block, the memories as the block left them.
     """
     after: dict[str, Any] = {}
     own = dict(layer._parameters)
@@ -74,7 +85,11 @@ def _memories_lent(layer: Any, memories: dict[str, Any], after: dict[str, Any]) 
 
 
 def one_step(layer: Any, x: Tensor) -> Tensor:
-    """The spikes of one step, x [B, ...], by the layer's own forward."""
+    """Return the spikes [B, ...] for the input x [B, ...] of one step, by the layer's own forward.
+
+    Raises:
+        NoRuleError: If a plain neuron returns anything but spikes in the shape of x.
+    """
     if isinstance(layer, base.MemoryModule):
         return layer.single_step_forward(x)
     s = type(layer).forward(layer, x)
@@ -84,15 +99,22 @@ def one_step(layer: Any, x: Tensor) -> Tensor:
 
 
 def over_steps(forward: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
-    """A plain neuron's own forward, step by step, on x_seq [T, B, ...], with its graph; in float32 at
-    least."""
+    """Run a plain neuron's own forward step by step, with its graph.
+
+    Args:
+        forward: The neuron's forward, from [B, ...] to [B, ...].
+        x_seq: Input [T, B, ...]. Half precision is computed in float32.
+
+    Returns:
+        The output [T, B, ...], in the dtype of x_seq.
+    """
     wide = x_seq.float() if x_seq.dtype in (torch.bfloat16, torch.float16) else x_seq
     return torch.stack([forward(x) for x in wide]).to(x_seq.dtype)
 
 
 @contextmanager
 def at_rest_afterwards(neurons: Iterable[nn.Module]) -> Iterator[None]:
-    """Let whatever attributes and buffers these plain neurons change be as before afterwards."""
+    """Restore the attributes and buffers of these plain neurons after a with block."""
     with ExitStack() as stack:
         for module in neurons:
             stack.enter_context(_attributes_kept(module))
@@ -112,19 +134,23 @@ def _attributes_kept(layer: nn.Module) -> Iterator[None]:
 
 
 def attributes(layer: nn.Module) -> dict[str, Any]:
-    """The layer's own attributes and buffers by name, without what every module has."""
+    """Return the layer's attributes and buffers by name, without those of every nn.Module."""
     own = {name: value for name, value in layer.__dict__.items() if name not in _OF_MODULES}
     return own | layer._buffers
 
 
 def put(layer: nn.Module, values: dict[str, Any]) -> None:
-    """Give the layer these attributes and buffers."""
+    """Set attributes and buffers of the layer, by name."""
     for name, value in values.items():
         (layer._buffers if name in layer._buffers else layer.__dict__)[name] = value
 
 
 def copied(value: Any) -> Any:
-    """What may be written into: a tensor's clone, with its graph, a list's copy; other values as they are."""
+    """Return a copy that may be written to in place.
+
+    A tensor is cloned with its graph; a list, dict or set is copied shallowly; other values are returned
+    unchanged.
+    """
     if isinstance(value, Tensor):
         return value.clone()
     return copy.copy(value) if isinstance(value, list | dict | set) else value

@@ -1,9 +1,10 @@
 """Integrate-and-fire neurons over time: spikes, rate and eligibility in one scan.
 
-The eligibility e = d(mean_t s_t)/dc is the rate's derivative by an input current c shifted equally at every
-step: forward-mode differentiation in one direction (Yu et al., NeurIPS 2024, section 4). With the surrogate
-derivative h_t, du_t = decay*dv_{t-1} + gain, ds_t = h_t*du_t, and dv_t follows du_t through the reset; e is
-the time mean of ds_t. So every reset, detached or not, is right by construction.
+The eligibility e = d(mean_t s_t)/dc is the derivative of the rate with respect to an input current c that is
+shifted equally at every step: forward-mode differentiation in one direction (Yu et al., NeurIPS 2024, section
+4). With the surrogate derivative h_t, du_t = decay*dv_{t-1} + gain and ds_t = h_t*du_t, where decay = 1 - k;
+dv_t follows from du_t through the reset, and e is the time mean of ds_t. Soft and hard resets, detached or
+not, are thus correct by construction.
 """
 
 from __future__ import annotations
@@ -20,8 +21,16 @@ from rbp.rate.neurons.surrogates import fire
 
 @dataclass(frozen=True)
 class Neuron:
-    """A layer's neurons: leak k = 1/tau (a tensor [] where a kernel reads it from memory), whether the input
-    decays, threshold, what they are reset to (None: soft reset), whether the reset is out of the graph."""
+    """Settings of a layer's neurons.
+
+    Attributes:
+        leak: k = 1/tau; a number, or a tensor [] that kernels read from memory.
+        decays_input: Whether the input is multiplied by k.
+        threshold: Membrane potential at which a neuron fires.
+        reset_to: Membrane potential after a hard reset; None for a soft reset.
+        detached: Whether the reset is left out of the graph.
+        surrogate: Surrogate function, one of SpikingJelly's.
+    """
 
     leak: float | Tensor
     decays_input: bool
@@ -41,8 +50,13 @@ class Neuron:
 
 @dataclass
 class State:
-    """Membrane potential v after the reset, and its derivatives: by the input current (dv) and, for a
-    learnable leak k = 1/tau, by k (dv_leak, else None). Numbers where they are the same everywhere."""
+    """State of the neurons after a step. Values that are equal everywhere may be numbers.
+
+    Attributes:
+        v: Membrane potential after the reset.
+        dv: Derivative of v with respect to the input current.
+        dv_leak: Derivative of v with respect to a learnable leak k = 1/tau; None if it is not learnable.
+    """
 
     v: Tensor | float
     dv: Tensor | float
@@ -51,16 +65,20 @@ class State:
 
 @dataclass
 class Sums:
-    """Sums over the steps, [B, ...]: spikes, their derivative by the current, and (or None) by the leak.
+    """Sums over the steps, [B, ...]. The first step overwrites what they held before.
 
-    What they hold before the first step does not count."""
+    Attributes:
+        spikes: The spikes.
+        by_current: Derivative of the spikes with respect to the input current.
+        by_leak: Derivative of the spikes with respect to a learnable leak; None if it is not learnable.
+    """
 
     spikes: Tensor
     by_current: Tensor
     by_leak: Tensor | None
 
     def rows(self, rows: slice | None) -> Sums:
-        """The part of a block."""
+        """Return the part of one block, views of [rows, ...]; None is the whole."""
         if rows is None:
             return self
         by_leak = None if self.by_leak is None else _rows(self.by_leak, rows)
@@ -80,10 +98,17 @@ def scan(
     out: Tensor,
     whole: bool = False,
 ) -> None:
-    """Run the neurons over the steps of currents; writes the spikes to out [t, B, ...] and adds to sums.
+    """Run the neurons over the steps of currents.
 
-    states: one for each block, filled when empty from start; where the steps come one by one or chunk by
-    chunk, they are handed in again. whole: whether these are all steps, after which no state is wanted.
+    Args:
+        neuron: Settings of the neurons.
+        currents: Input currents, [t, B, ...].
+        states: State of each block of neurons, updated. Empty at the first call; pass it again if the steps
+            come one by one or in chunks.
+        start: State at rest.
+        sums: Sums over the steps, [B, ...], updated.
+        out: Where the spikes are written, [t, B, ...].
+        whole: Whether these are all steps, after which no state is needed.
     """
     n_steps = currents.shape[0]
     for number, (rows, at_step) in enumerate(currents.blocks()):
@@ -96,9 +121,15 @@ def scan(
 
 
 def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last: bool = False) -> None:
-    """One time step of any shape: charge, fire, reset; updates state and sums, writes spikes, leaves x.
+    """Run one time step: charge, fire, reset.
 
-    last: whether no state is wanted after it, so that the reset can be spared.
+    Args:
+        neuron: Settings of the neurons.
+        x: Input current, of any shape; not written to.
+        state: State of the neurons, updated.
+        sums: Sums over the steps, in the shape of x, updated.
+        out: Where the spikes are written, in the shape of x.
+        last: Whether no state is needed after this step, so that the reset can be skipped.
     """
     first = not isinstance(state.v, Tensor)
     u = _charge(neuron, x, state.v)
@@ -121,7 +152,7 @@ def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last:
 
 
 def _charge(neuron: Neuron, x: Tensor, v: Tensor | float) -> Tensor:
-    """u = v - leak*(v - rest) + gain*x."""
+    """Return u = v - leak*(v - rest) + gain*x."""
     driven = x * neuron.gain if neuron.decays_input else x
     kept, pull = 1.0 - neuron.leak, neuron.leak * neuron.rest
     if isinstance(v, Tensor):
@@ -132,7 +163,7 @@ def _charge(neuron: Neuron, x: Tensor, v: Tensor | float) -> Tensor:
 
 
 def _reset(neuron: Neuron, u: Tensor, s: Tensor) -> Tensor:
-    """u - v_th*s (soft reset) or u*(1 - s) + v_reset*s (hard)."""
+    """Return v = u - v_th*s (soft reset) or u*(1 - s) + v_reset*s (hard reset)."""
     if neuron.reset_to is None:
         return torch.sub(u, s, alpha=neuron.threshold)
     v = torch.addcmul(u, u, s, value=-1.0)
@@ -140,7 +171,7 @@ def _reset(neuron: Neuron, u: Tensor, s: Tensor) -> Tensor:
 
 
 def _reset_derivative(neuron: Neuron, u: Tensor, s: Tensor, du: Any, h: Tensor, scale: float) -> Any:
-    """dv from du, ds = scale*h*du, v being as in _reset."""
+    """Return dv for v as in _reset, given du and ds = scale*h*du."""
     if neuron.reset_to is None:
         return du if neuron.detached else du - (h * du).mul_(neuron.threshold * scale)
     kept = (1.0 - s) * du
@@ -152,7 +183,7 @@ def _plus(x: Tensor, y: Tensor, factor: float | Tensor) -> Tensor:
 
 
 def _add_product(total: Tensor, h: Tensor, du: Any, scale: float, first: bool) -> None:
-    """total += scale*h*du; what is in total before the first step does not count."""
+    """Add scale*h*du to total; the first step overwrites it."""
     if first:
         _put(total, h, scale * du)
     elif isinstance(du, Tensor):

@@ -1,9 +1,10 @@
 """Which of SpikingJelly's neurons train in rate mode, and why the others do not.
 
-FAST has a scan of its own (integrate_and_fire.py). ELEMENTWISE and SEQUENCE get their eligibility by
-differentiating their own forward (elementwise.py). REFUSED raise NoRuleError by name. A neuron that is in no
-list, a user's own, is one line away: `rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`, where
-MyNeuron, a subclass of SpikingJelly's or a plain nn.Module, treats each element by itself and emits 0 or 1.
+FAST neurons have a dedicated scan (integrate_and_fire.py). ELEMENTWISE and SEQUENCE neurons get their
+eligibility by differentiating their own forward (elementwise.py). REFUSED neurons raise NoRuleError with the
+reason given here. User-defined neurons that treat each element independently and emit 0 or 1, whether a
+subclass of a SpikingJelly neuron or a plain nn.Module, need one line:
+`rbp.rate.register(rbp.rate.ElementwiseNeuron(), MyNeuron)`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ELEMENTWISE = (
     ),
     *("QIFNode", "EIFNode", "IzhikevichNode", "RAFNode"),
 )
-SEQUENCE = ("GatedLIFNode",)  # step mode m only, and its T must be the network's
+SEQUENCE = ("GatedLIFNode",)  # step mode m only; its T must equal that of the pass
 
 _PARALLEL = "a parallel neuron: it mixes the time steps by learnt weights, so it has no step to shift"
 _ONLINE = "an online-learning neuron: it cuts its own graph between steps, for a training method of its own"
@@ -53,7 +54,15 @@ REFUSED: dict[str, str] = {
 
 
 def refusal(module: nn.Module) -> str | None:
-    """Why a layer without a rule can have none, for neurons and other layers that keep a state; else None."""
+    """Return why rate mode cannot run a layer that has no rule.
+
+    Args:
+        module: A module without a rule.
+
+    Returns:
+        The reason, for neurons, other layers that keep state, and containers with time as the last axis; None
+        for any other module.
+    """
     for kind in type(module).__mro__:
         if kind.__module__.startswith("spikingjelly") and kind.__name__ in REFUSED:
             return REFUSED[kind.__name__]
@@ -70,7 +79,7 @@ def refusal(module: nn.Module) -> str | None:
 
 
 def how_to_register(module: nn.Module) -> str:
-    """The line that makes a neuron of the user's own one of rbp's, for messages."""
+    """Return the sentence of an error message that tells how to register a user-defined neuron."""
     return (
         "If it is a neuron that treats each element by itself and emits 0 or 1, this line makes it one of "
         f"rbp's: rbp.rate.register(rbp.rate.ElementwiseNeuron(), {type(module).__qualname__})"

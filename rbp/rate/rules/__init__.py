@@ -1,1 +1,1 @@
-"""One rule per layer type: what it does to the spikes, and the gradient at the rate."""
+"""One rule per layer type: how it transforms the spikes, and its gradient at the rate."""

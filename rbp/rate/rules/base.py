@@ -1,15 +1,15 @@
-"""How a layer carries spikes and their rate: one rule per layer type.
+"""Rules: how a layer type carries spikes and their rate.
 
-A rule has two halves. `spikes` runs the layer on time steps, without a graph, and leaves in a trace the time
-means that the backward pass will want. `rate` builds the graph: its value is the time mean of the layer's
-output, its backward is the method's. In step mode m the halves follow each other at once; in step mode s
-`spikes` is called T times with one step each, and `rate` when all are done.
+A rule has two methods. `spikes` runs the layer on time steps without a graph, and stores in a trace the time
+means that the backward pass needs. `rate` builds the graph: its value is the time mean of the layer's output,
+its backward pass that of rate-based backpropagation. In step mode m the two are called one right after the
+other; in step mode s `spikes` is called T times with one step each, and `rate` after the last.
 
-A rule of your own for a layer that commutes with the time mean is one line:
+For a layer that commutes with the time mean, a rule takes one line:
 
     rbp.rate.register(rbp.rate.CommutingRule(), MySmoothing)
 
-For a layer that does not, write the two halves (here the exact rate, with the layer's own gradient at the
+For one that does not, implement both methods (here with the exact rate, and the layer's own gradient at the
 rate of its input):
 
     class AttendRule(rbp.rate.Rule):
@@ -23,7 +23,7 @@ rate of its input):
 
     rbp.rate.register(AttendRule(), Attend)
 
-A rule that keeps more than the time mean of its output says so by a class of its own:
+A rule that stores more than the time mean of its output defines its own trace:
 
     class MyTrace(rbp.rate.Trace):
         def __init__(self, *settings):
@@ -49,47 +49,48 @@ TraceT = TypeVar("TraceT", bound=Trace)
 
 
 class Rule(Generic[TraceT]):
-    """How one type of layer carries spikes and rate. Write `spikes` and `rate`; the rest has a default.
+    """Base class of the rules. Subclasses implement `spikes` and `rate`; everything else has a default.
 
     Attributes:
-        trace_type: the class of what `spikes` leaves for `rate`.
-        fires: the layer is a spiking neuron: its output varies even for constant input.
-        takes_currents: `spikes` takes currents as they are (rbp.rate.memory.currents), not written out.
-        over_time: `spikes` wants all T steps at once, also in a pass by chunks.
-        recomputes: `again` may be called as often as is wanted, and leaves nothing in the trace.
-        passes_bits: zeros and ones stay zeros and ones.
+        trace_type: Class of the trace in which `spikes` stores what `rate` needs.
+        fires: Whether the layer is a spiking neuron, so that its output varies even for a constant input.
+        takes_currents: Whether `spikes` takes a `Currents` formula (rbp.rate.memory.currents) instead of a
+            tensor.
+        over_time: Whether `spikes` needs all T steps at once, even if the pass runs in chunks.
+        recomputes: Whether `again` may be called any number of times; it leaves the trace unchanged.
+        passes_bits: Whether the output is zeros and ones if the input is.
     """
 
     trace_type: ClassVar[type[Trace]] = Trace
     fires = takes_currents = over_time = recomputes = passes_bits = False
 
     def for_layer(self, layer: Any) -> Rule:
-        """The rule for this layer in particular: another one where its settings ask for it."""
+        """Return the rule for a particular layer; override it if the rule depends on the layer's settings."""
         return self
 
     def spikes(self, layer: Any, x_seq: Any, trace: TraceT) -> Tensor | Currents:
         """Run the layer on some of the T time steps, without a graph.
 
         Args:
-            layer: the module.
-            x_seq: [t, B, ...]; a `Currents` for a rule that `takes_currents`.
-            trace: of this call of the layer, the same for all steps of a pass.
+            layer: The module.
+            x_seq: Input [t, B, ...] with t <= T; a `Currents` if the rule `takes_currents`.
+            trace: Trace of this call of the layer, the same for all steps of a pass.
 
         Returns:
-            The layer's output [t, B, ...], a tensor or a formula for one (rbp.rate.memory.currents).
+            The layer's output [t, B, ...], as a tensor or a `Currents` formula (rbp.rate.memory.currents).
 
         Raises:
-            NoRuleError: for settings of the layer that the rule cannot carry a rate through.
+            NoRuleError: If the rule does not support the layer's settings.
         """
         raise NotImplementedError
 
     def rate(self, layer: Any, rate: Tensor, trace: TraceT) -> Tensor:
-        """Build the graph.
+        """Build the graph of the rates.
 
         Args:
-            layer: the module.
-            rate: [B, ...], the time mean of the layer's input, with its graph.
-            trace: what `spikes` has left.
+            layer: The module.
+            rate: Time mean of the layer's input, [B, ...], with its graph.
+            trace: The trace that `spikes` filled.
 
         Returns:
             The time mean of the layer's output, [B, ...], with a graph back to `rate` and the parameters.
@@ -97,18 +98,30 @@ class Rule(Generic[TraceT]):
         raise NotImplementedError
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
-        """The layer's output [B, ...] on one step x [B, ...], for a rule that `recomputes`."""
+        """Return the layer's output [B, ...] for one step x [B, ...]. Only for a rule that `recomputes`."""
         raise NotImplementedError
 
     def emits_bits(self, layer: Any, of_bits: bool) -> bool:
-        """Whether the output is zeros and ones; of_bits: whether the input is."""
+        """Whether the layer's output consists of zeros and ones.
+
+        Args:
+            layer: The module.
+            of_bits: Whether its input does.
+        """
         return self.passes_bits and of_bits
 
 
 class Exact(torch.autograd.Function):
-    """`Exact.apply(y, value)`: value, the exact time mean [B, ...], with the graph of y [B, ...].
+    """`Exact.apply(y, value)`: the exact time mean as the value, with the gradient of an approximation.
 
-    For a layer whose function of the rates only comes near the time mean of its output.
+    For a layer whose function of the rates only approximates the time mean of its output.
+
+    Args:
+        y: Approximate time mean [B, ...], with its graph.
+        value: Exact time mean [B, ...].
+
+    Returns:
+        value in the dtype of y, with the graph of y.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
 """Batch normalisation in rate mode.
 
-In step mode m the statistics are those of the T x B spike currents, in mode s those of each step's batch, as
-in BPTT; there the backward pass uses the time means of mean_t and of 1/(var_t + eps), each with eps once (the
-published code adds it twice and keeps the last step's statistics).
+As in BPTT, the statistics are those of all T x B spike currents in step mode m, and those of each step's
+batch in step mode s. In step mode s the backward pass uses the time means of mean_t and of 1/(var_t + eps),
+each with eps added once. (The published code adds it twice and keeps the last step's statistics.)
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from rbp.rate.rules.base import Rule
 
 aten = torch.ops.aten
 Moments = tuple[Tensor, Tensor, int]
-Statistics = tuple[Tensor, Tensor, int | Tensor]  # the number is a tensor [] where it was counted over ranks
+Statistics = tuple[Tensor, Tensor, int | Tensor]  # the count is a tensor [] if summed over ranks
 Draft = Callable[[Tensor], Tensor]
 
 
 class _BatchNormRate(torch.autograd.Function):
-    """value [B, C, ...], with the backward of batch normalisation at the rate current.
+    """Return value [B, C, ...], with the backward pass of batch normalisation at the rate of the currents.
 
-    dx = gamma*invstd*(dy - mean(dy) - xhat*mean(dy*xhat)), xhat = (rate - mean)*invstd: torch's own backward,
-    given the statistics of the spike currents.
+    dx = gamma*invstd*(dy - mean(dy) - xhat*mean(dy*xhat)) with xhat = (rate - mean)*invstd. This is torch's
+    own backward pass, given the statistics of the spike currents.
     """
 
     @staticmethod
@@ -49,16 +49,17 @@ class _BatchNormRate(torch.autograd.Function):
             grad = torch.empty_like(rate).copy_(grad)
         statistics = (None, None, mean, invstd, True, ctx.eps)
         wanted = list(ctx.needs_input_grad[:3])
-        wide = None if weight is None else weight.to(mean.dtype)  # torch's kernel takes both in one type
+        wide = None if weight is None else weight.to(mean.dtype)  # torch's kernel wants them in one dtype
         grads = aten.native_batch_norm_backward(grad, rate, wide, *statistics, wanted)
         return *grads, None, None, None, None
 
 
 class BatchNormTrace(Trace):
-    """Time means per channel, [C]: mean and precision, 1 / (variance + eps).
+    """Time means per channel, [C], of the mean and of the precision 1/(variance + eps).
 
-    per_step: whether each step was normalised by statistics of its own; then the output's time mean is no
-    formula of the rate.
+    Attributes:
+        per_step: Whether the steps were normalised by separate statistics. The time mean of the output is
+            then not a function of the rate.
     """
 
     per_step = False
@@ -69,13 +70,13 @@ class BatchNormTrace(Trace):
 
 
 class BatchNormRule(Rule[BatchNormTrace]):
-    """Batch normalisation of any number of places, affine or not, frozen or not, training or not."""
+    """BatchNorm1d/2d/3d, with or without affine parameters, in training and evaluation, frozen or not."""
 
     trace_type = BatchNormTrace
     takes_currents = over_time = True
 
     def spikes(self, layer: Any, x_seq: Currents, trace: BatchNormTrace) -> Currents:
-        """A formula, which whoever reads it computes."""
+        """Return the output as a formula, to be computed by its reader; see `Rule.spikes`."""
         if not uses_batch_statistics(layer):
             invstd = (_wide(layer.running_var) + layer.eps).rsqrt()
             scale_and_shift = _scale_and_shift(layer, _wide(layer.running_mean), invstd)
@@ -96,7 +97,14 @@ class BatchNormRule(Rule[BatchNormTrace]):
         return Currents([term])
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
-        """Mean, biased variance, and over how many values a channel, from those of this process."""
+        """Return the statistics to normalise by, given the moments of this process.
+
+        Returns:
+            Mean [C], biased variance [C] and number of values per channel.
+
+        Raises:
+            InputError: If there is only one value per channel.
+        """
         if moments[2] == 1:
             raise InputError("batch normalisation of one value a channel, which has no variance")
         return moments
@@ -107,7 +115,7 @@ class BatchNormRule(Rule[BatchNormTrace]):
         mean, invstd = trace.mean.take(), trace.precision.take().sqrt()
         if trace.value.known:
             value = trace.value.take()
-        elif trace.per_step:  # mode s, and nobody read the sequence: a neuron follows, whose rate is its own
+        elif trace.per_step:  # mode s, sequence never read: a neuron follows, which has its own rate
             value = torch.full_like(rate[:1, :1], torch.nan).expand(rate.shape)
         else:
             with torch.no_grad():
@@ -116,11 +124,12 @@ class BatchNormRule(Rule[BatchNormTrace]):
         return self.graph(layer, rate, value.to(rate.dtype), mean, invstd)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
+        """Return value [B, C, ...] with a graph back to rate [B, C, ...]; mean and invstd are [C]."""
         return _BatchNormRate.apply(rate, layer.weight, layer.bias, value, mean, invstd, layer.eps)
 
 
 def as_sequence(currents: Currents) -> Any:
-    """The steps as one sequence: a tensor, or a Lazy where not all are in memory."""
+    """Return the currents as one sequence: a tensor, or a Lazy if not all steps are in memory."""
     if currents.alone is not None:
         return currents.alone
     chunks = [term.x_seq.chunk for term in currents.terms if isinstance(term.x_seq, Lazy)]
@@ -131,19 +140,28 @@ def as_sequence(currents: Currents) -> Any:
 
 
 def moments_of(x: Tensor) -> Moments:
-    """Mean and biased variance of every channel of x [N, C, ...], and over how many values."""
-    wide = x if x.is_cuda else _wide(x)  # CUDA's kernel adds up in float32 by itself
+    """Return mean [C], biased variance [C] and number of values per channel of x [N, C, ...]."""
+    wide = x if x.is_cuda else _wide(x)  # CUDA's kernel accumulates in float32 anyway
     return *aten.batch_norm_update_stats(wide, None, None, 0.0), x.numel() // x.shape[1]
 
 
 def pooled(means: Tensor, variances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and variance [C] of the union of groups, from theirs [groups, C] and their shares [groups, 1]."""
+    """Combine the means and variances of groups of values into those of their union.
+
+    Args:
+        means: Mean of each group, [groups, C].
+        variances: Biased variance of each group, [groups, C].
+        shares: Each group's share of the values, [groups, 1] or [groups, C], summing to 1.
+
+    Returns:
+        Mean and biased variance of the union, [C] each.
+    """
     mean = (shares * means).sum(0)
     return mean, (shares * (variances + (means - mean).square())).sum(0)
 
 
 def _moments_over_time(currents: Currents) -> Moments:
-    """Of a sequence in one piece or in chunks."""
+    """Return the moments over time and batch; the sequence may come in chunks."""
     if currents.constant:
         mean, var, n = moments_of(currents.template)
         return mean, var, n * currents.shape[0]
@@ -151,7 +169,7 @@ def _moments_over_time(currents: Currents) -> Moments:
     if len(parts) == 1:
         return parts[0]
     means, variances = (torch.stack([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
-    counts = torch.cat([means.new_full((1, 1), part[2]) for part in parts])  # a list would be copied to a GPU
+    counts = torch.cat([means.new_full((1, 1), part[2]) for part in parts])  # avoids a copy from the CPU
     n = sum(part[2] for part in parts)
     return *pooled(means, variances, counts / n), n
 
@@ -161,21 +179,23 @@ def _wide(x: Tensor) -> Tensor:
 
 
 def _scale_and_shift(layer: Any, mean: Tensor, invstd: Tensor) -> tuple[Tensor, Tensor]:
-    """Normalisation and affine part as one: y = scale*x + shift, [C] each."""
+    """Merge normalisation and affine part into y = scale*x + shift; return scale and shift, [C] each."""
     scale = invstd if layer.weight is None else invstd * layer.weight
     return scale, -mean * scale if layer.bias is None else layer.bias - mean * scale
 
 
 def over_places(channels: Tensor, x: Tensor) -> Tensor:
-    """[C] as [C, 1, ...], to go with x [B, C, ...]."""
+    """Reshape channels [C] to [C, 1, ...], to broadcast against x [B, C, ...]."""
     return channels.view(-1, *(1,) * (x.dim() - 2))
 
 
 def uses_batch_statistics(layer: Any) -> bool:
+    """Whether a layer normalises by the statistics of the batch instead of its running ones."""
     return layer.training or layer.running_mean is None
 
 
 def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
+    """Normalise x [N, C, ...] by the layer's running statistics, as in evaluation."""
     running = (layer.running_mean, layer.running_var)
     return F.batch_norm(x, *running, layer.weight, layer.bias, training=False, eps=layer.eps)
 
@@ -184,16 +204,21 @@ def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
 def update_running(
     layer: Any, mean: Tensor, var: Tensor, n: int | Tensor, of: Draft = lambda buffer: buffer
 ) -> None:
-    """Running mean and variance from a batch's mean and biased variance over n values a channel.
+    """Update a layer's running statistics as torch does, if it tracks them and is in training mode.
 
-    As torch's own layers keep them: the variance unbiased. of: what to write to in a buffer's stead.
+    Args:
+        layer: The batch normalisation layer.
+        mean: Mean of the batch, [C].
+        var: Biased variance of the batch, [C]; the running variance is unbiased.
+        n: Number of values per channel.
+        of: Maps a buffer to the tensor to write to instead; by default the buffer itself.
     """
     if not layer.training or not layer.track_running_stats or layer.running_mean is None:
         return
     momentum = layer.momentum
     if layer.num_batches_tracked is not None:
         batches = of(layer.num_batches_tracked).add_(1)
-        if momentum is None:  # a cumulative average; as a number, it would be waited for
+        if momentum is None:  # cumulative average; kept a tensor to avoid a device sync
             momentum = batches.to(layer.running_mean.dtype).reciprocal()
     variance = var * _correction(n)
     of(layer.running_mean).lerp_(mean.to(layer.running_mean.dtype), momentum)
@@ -201,8 +226,8 @@ def update_running(
 
 
 def _correction(n: int | Tensor) -> float | Tensor:
-    """What makes a biased variance over n values unbiased."""
-    if isinstance(n, Tensor):  # as a number, it would be waited for
+    """Return the factor n/(n - 1) that makes a biased variance over n values unbiased."""
+    if isinstance(n, Tensor):  # kept a tensor to avoid a device sync
         n = n.double()
         return n / (n - 1).clamp(min=1)
     return n / max(n - 1, 1)

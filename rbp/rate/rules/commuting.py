@@ -1,4 +1,7 @@
-"""Layers that commute with the time mean and are cheap: average pooling, padding, reshapes, upsampling."""
+"""Cheap layers that commute with the time mean: average pooling, padding, reshapes, upsampling.
+
+mean_t f(s_t) = f(mean_t s_t), so applying the layer to the rate gives both its exact value and its graph.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from rbp.rate.rules.base import Rule
 
 
 class CommutingRule(Rule):
-    """A layer that commutes with the time mean and is cheap: applied to the spikes, and again to the rate."""
+    """Rule for a cheap layer that commutes with the time mean, mean_t f(s_t) = f(mean_t s_t).
+
+    The layer is applied to the spikes, and again to the rate.
+    """
 
     recomputes = True
 
@@ -29,7 +35,10 @@ class CommutingRule(Rule):
 
 
 class AveragePoolRule(CommutingRule):
-    """Average pooling. Torch's keeps its input for the backward pass, which wants no more than its shape."""
+    """Average pooling, without its input in memory.
+
+    torch saves the input for the backward pass, which uses nothing but its shape.
+    """
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
         with torch.autograd.graph.saved_tensors_hooks(_layout, _in_layout):
@@ -41,13 +50,16 @@ def _layout(x: Tensor) -> tuple[tuple[int, ...], tuple[int, ...], torch.dtype, t
 
 
 def _in_layout(layout: tuple[tuple[int, ...], tuple[int, ...], torch.dtype, torch.device]) -> Tensor:
-    """A tensor of this layout, its content undefined."""
+    """Return an uninitialised tensor of this layout."""
     shape, stride, dtype, device = layout
     return torch.empty_strided(shape, stride, dtype=dtype, device=device)
 
 
 def _one_step(layer: Any, x: Tensor) -> Tensor:
-    """The layer's own forward on one step: torch's, where SpikingJelly's wrapper would want [T, B, ...]."""
+    """Run the layer's forward on one step x [B, ...].
+
+    For SpikingJelly's wrappers that is the forward of the torch class, as theirs may expect [T, B, ...].
+    """
     if not isinstance(layer, base.StepModule):
         return type(layer).forward(layer, x)
     kinds = [k for k in type(layer).__mro__ if k.__module__.startswith("torch.nn") and "forward" in vars(k)]

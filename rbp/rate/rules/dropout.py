@@ -1,4 +1,4 @@
-"""Dropout with one mask for all T steps, as SpikingJelly's has: so it commutes with the time mean."""
+"""Dropout with one mask for all T steps, as in SpikingJelly, so that it commutes with the time mean."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ DROPOUT = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
 class DropoutTrace(Trace):
-    """The mask [B, ...], once drawn, and the random numbers' state after the draw."""
+    """The mask of one call of a dropout layer.
+
+    Attributes:
+        mask: Scaled mask [B, ...]; None until it is drawn.
+        after: State of the random number generators after the draw.
+    """
 
     mask: Tensor | None = None
     after: RandomState
 
 
 class DropoutRule(Rule[DropoutTrace]):
-    """torch's and SpikingJelly's dropout layers of any number of places."""
+    """Dropout and Dropout1d/2d/3d of torch, and SpikingJelly's dropout layers."""
 
     trace_type = DropoutTrace
 
@@ -34,7 +39,7 @@ class DropoutRule(Rule[DropoutTrace]):
         return rate * self._mask(layer, rate, trace) if layer.training else rate
 
     def _mask(self, layer: Any, like: Tensor, trace: DropoutTrace) -> Tensor:
-        """The mask, drawn once. When it is used again, random numbers go on as if it had been drawn again."""
+        """Return the mask, drawn once. Reusing it advances the random number generators as drawing would."""
         if trace.mask is None:
             trace.mask = _draw(layer, torch.ones_like(like))
             trace.after = random_state(like.device)

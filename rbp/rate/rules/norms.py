@@ -1,19 +1,19 @@
 """Group and layer normalisation in rate mode.
 
-They do not commute with the time mean: each step has statistics of its own. The rate is the exact time mean
-of the normalised spikes. The gradient is that of one step,
+They do not commute with the time mean, since each step has its own statistics. The rate is the exact time
+mean of the normalised spikes. The gradient is that of one step,
 
     dx = i*(g - mean(g) - xhat*mean(g*xhat)),   g = gamma*dy,
 
-with the time means xhat = mean_t xhat_t and i = mean_t 1/sqrt(var_t + eps). For gamma and beta that is the
-mean of every step's own gradient; for x it replaces mean_t(i_t xhat_t xhat_t^T) by i xhat xhat^T, which is
-exact at T=1 and for an input that is constant in time.
+with the time means xhat = mean_t xhat_t and i = mean_t 1/sqrt(var_t + eps). For gamma and beta this is the
+mean of the steps' gradients. For x it replaces mean_t(i_t xhat_t xhat_t^T) by i xhat xhat^T, which is exact
+at T=1 and for an input that is constant in time.
 
-Distance of the convolution's gradient from BPTT's, conv - LIF - normalisation - linear on a static 8x8 image,
+Distance from BPTT of the convolution's gradient in conv - LIF - normalisation - linear on a static 8x8 image,
 where it is 0 without the normalisation (T=6, five seeds; tests/rate/test_distance.py): 0.5 % for GroupNorm of
 4 groups of 6 channels, 0.3 % for LayerNorm over all of [C, H, W], 7 to 10 % over rows of 8 values.
-Normalising the rate itself is off by 3, 3 and 41 to 55 %; the time means of mean_t and 1/(var_t + eps) in
-place of xhat diverge on rows of equal values.
+Normalising the rate itself gives 3, 3 and 41 to 55 %. Using the time means of mean_t and 1/(var_t + eps)
+instead of xhat diverges on rows of equal values.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from rbp.rate.rules.base import Rule
 
 
 class _NormRate(torch.autograd.Function):
-    """xhat [R, n], with the gradient of normalising rows by invstd [R, 1]."""
+    """Return xhat [B, rows, n], with the gradient of normalising the rows by invstd [B, rows, 1]."""
 
     @staticmethod
     def forward(ctx, rate, xhat, invstd):
@@ -48,7 +48,7 @@ class _NormRate(torch.autograd.Function):
 
 
 class NormTrace(Trace):
-    """Time means over rows of n values: xhat, the normalised values [B, rows, n], and invstd [B, rows, 1]."""
+    """Time means of xhat, the normalised rows of n values [B, rows, n], and of invstd [B, rows, 1]."""
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
@@ -56,14 +56,16 @@ class NormTrace(Trace):
 
 
 class _RowNormRule(Rule[NormTrace]):
-    """Normalise rows of x [B, ...], then scale and shift; the rows are a subclass's choice."""
+    """Normalise rows of x [B, ...], then scale and shift; subclasses define the rows."""
 
     trace_type = NormTrace
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:
+        """Return x [B, ...] as [B, rows, n]; every row is normalised by itself."""
         raise NotImplementedError
 
     def affine(self, layer: Any, xhat: Tensor) -> Tensor:
+        """Scale and shift xhat [B, ...] by the layer's parameters."""
         raise NotImplementedError
 
     def spikes(self, layer: Any, x_seq: Tensor, trace: NormTrace) -> Tensor:
@@ -85,7 +87,7 @@ class _RowNormRule(Rule[NormTrace]):
 
 
 class LayerNormRule(_RowNormRule):
-    """nn.LayerNorm: rows are the last axes."""
+    """nn.LayerNorm: a row is the last axes, those of normalized_shape."""
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:
         n = math.prod(layer.normalized_shape)
@@ -97,7 +99,7 @@ class LayerNormRule(_RowNormRule):
 
 
 class GroupNormRule(_RowNormRule):
-    """nn.GroupNorm: rows are the groups of channels with their places."""
+    """nn.GroupNorm: a row is a group of channels with all its positions."""
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:
         return x.reshape(x.shape[0], layer.num_groups, -1)

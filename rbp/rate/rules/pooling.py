@@ -1,12 +1,12 @@
-"""Max pooling in rate mode.
+"""Max pooling in one and two dimensions in rate mode.
 
-It does not commute with the time mean: the rate is the exact time mean of the pooled spikes, the gradient the
-mean over t of each step's own routing. What is kept is the number of steps that each place of a window won, a
-byte each up to T=255, so the size does not depend on T.
+It does not commute with the time mean. The rate is the exact time mean of the pooled spikes; the gradient is
+routed as in each step, averaged over the steps. For this the number of steps that each place of a window won
+is kept, one byte each up to T=255, so memory does not grow with T.
 
-Distance of the convolution's gradient from BPTT's, conv - LIF - pool - linear on a static 8x8 image, where it
+Distance from BPTT of the convolution's gradient in conv - LIF - pool - linear on a static 8x8 image, where it
 is 0 without the pool (T=6, five seeds; tests/rate/test_distance.py): 1.4 to 1.9 %. Routing by the largest
-*rate*, as the published code does, is off by 37 to 46 %.
+*rate*, as in the published code, gives 37 to 46 %.
 """
 
 from __future__ import annotations
@@ -25,7 +25,10 @@ from rbp.rate.rules.base import Rule
 
 
 class _MaxPoolRate(torch.autograd.Function):
-    """value [B, C, h, w]; the gradient goes to each place of a window by the share of steps that it won."""
+    """Return value [B, C, h, w]; each place of a window gets the gradient times its share of steps won.
+
+    wins is [B, C, places, h, w], with places numbering the places of a window.
+    """
 
     @staticmethod
     def forward(ctx, rate, value, wins, steps, window):
@@ -41,25 +44,34 @@ class _MaxPoolRate(torch.autograd.Function):
         columns = (share * wins).flatten(3).flatten(1, 2)
         size = _covered(grad.shape[-2:], ctx.window)
         height, width = (max(a, b) for a, b in zip(ctx.size, size, strict=True))
-        dx = F.fold(columns, (height, width), **ctx.window)  # ceil_mode's last window may reach past the end
+        dx = F.fold(columns, (height, width), **ctx.window)  # in ceil_mode the last window may overhang
         return dx[..., : ctx.size[0], : ctx.size[1]], None, None, None, None
 
 
 def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int]:
-    """The input size that this many windows cover, padding not counted."""
+    """Return the input size, without padding, that this many windows cover."""
     names = ("stride", "dilation", "kernel_size", "padding")
     axes = zip(pooled, *(window[name] for name in names), strict=True)
     return [(n - 1) * stride + dilation * (k - 1) + 1 - 2 * pad for n, stride, dilation, k, pad in axes]
 
 
 class WinsTrace(Trace):
-    """In how many of the steps each place of a window won, [B, C, places, h, w]."""
+    """Trace of max pooling.
+
+    Attributes:
+        wins: Number of steps in which each place of a window won, [B, C, places, ...]. The pooled axes come
+            last; MaxPool1d has two, the first of length 1.
+    """
 
     wins: Tensor | None = None
 
 
 class MaxPoolRule(Rule[WinsTrace]):
-    """Max pooling over `places` = 1 or 2 axes (see the module's text)."""
+    """MaxPool1d and MaxPool2d.
+
+    Args:
+        places: Number of pooled axes, 1 or 2.
+    """
 
     trace_type = WinsTrace
     passes_bits = True
@@ -85,7 +97,7 @@ class MaxPoolRule(Rule[WinsTrace]):
     def rate(self, layer: Any, rate: Tensor, trace: WinsTrace) -> Tensor:
         value = self._as_image(trace.value.take().to(rate.dtype))
         y = _MaxPoolRate.apply(self._as_image(rate), value, trace.wins, trace.T, _window(layer))
-        of_spikes = counts_of(rate) is not None  # then so is the pooled rate
+        of_spikes = counts_of(rate) is not None  # then the pooled rate is too
         counts = pack_counts((value * trace.T).round(), trace.T) if of_spikes else None
         return with_counts(self._as_given(y), None if counts is None else self._as_given(counts))
 
@@ -97,7 +109,7 @@ class MaxPoolRule(Rule[WinsTrace]):
 
 
 def _window(layer: Any) -> dict[str, tuple[int, int]]:
-    """Kernel size, stride, padding and dilation of [height, width]; one row high for 1-d pooling."""
+    """Return the window's settings as (height, width); 1-d pooling has windows one row high."""
     one_row = {"kernel_size": 1, "stride": 1, "padding": 0, "dilation": 1}
 
     def two(name: str, n: Any) -> tuple[int, int]:
@@ -111,7 +123,7 @@ def _window(layer: Any) -> dict[str, tuple[int, int]]:
 
 
 def _place_in_window(places: Tensor, width: int, window: dict[str, tuple[int, int]]) -> Tensor:
-    """From max_pool2d's flat indices into H*W to the number 0..kh*kw-1 of the place in its window."""
+    """Convert max_pool2d's flat indices into H*W to the place in the window, 0..kh*kw-1."""
     (_, kw), (sh, sw) = window["kernel_size"], window["stride"]
     (ph, pw), (dh, dw) = window["padding"], window["dilation"]
     top = torch.arange(places.shape[-2], device=places.device).unsqueeze(1) * sh - ph

@@ -1,6 +1,6 @@
-"""nn.SyncBatchNorm in both gradient modes: batch normalisation with the statistics of every process's share.
+"""nn.SyncBatchNorm in both gradient modes: batch normalisation by the statistics of all processes.
 
-The reduction is our own, since torch's SyncBatchNorm refuses the CPU and knows no time axis.
+It has its own reduction, since torch's SyncBatchNorm does not run on a CPU and has no time axis.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rbp.rate.rules.batchnorm import (
 
 
 class _SyncNorm(torch.autograd.Function):
-    """value, with batch normalisation's backward by means over every process's share of the batch."""
+    """Return value, with the backward pass of batch normalisation by means over all processes' batches."""
 
     @staticmethod
     def forward(ctx, x, weight, bias, value, mean, invstd, group):
@@ -55,7 +55,7 @@ class _SyncNorm(torch.autograd.Function):
 
 
 class SyncBatchNormRule(BatchNormRule):
-    """nn.SyncBatchNorm, on any device: torch's own refuses the CPU, and knows no time axis."""
+    """nn.SyncBatchNorm, on any device; as BatchNormRule if there is only one process."""
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
         return _of_all(layer, moments) if is_synchronised(layer) else super().statistics(layer, moments)
@@ -68,12 +68,12 @@ class SyncBatchNormRule(BatchNormRule):
 
 
 def is_synchronised(layer: Any) -> bool:
-    """Whether there are other processes to share statistics with."""
+    """Whether the layer's process group has more than one process."""
     return dist.is_available() and dist.is_initialized() and dist.get_world_size(layer.process_group) > 1
 
 
 def _of_all(layer: Any, moments: Moments) -> Statistics:
-    """Mean and biased variance a channel over every process's values, and their number."""
+    """Return mean [C], biased variance [C] and number of values per channel over all processes."""
     mean, var, n = moments
     mine = torch.stack([mean, var, torch.full_like(mean, n)])
     everyone = [torch.empty_like(mine) for _ in range(dist.get_world_size(layer.process_group))]
@@ -83,7 +83,15 @@ def _of_all(layer: Any, moments: Moments) -> Statistics:
 
 
 def sync_batch_norm(layer: Any, x: Tensor) -> Tensor:
-    """nn.SyncBatchNorm for BPTT, x [N, C, ...]."""
+    """Run nn.SyncBatchNorm as BPTT needs it.
+
+    Args:
+        layer: The nn.SyncBatchNorm.
+        x: Input [N, C, ...], where N is B, or T*B in step mode m.
+
+    Returns:
+        The normalised input [N, C, ...]; in training the running statistics are updated.
+    """
     if not uses_batch_statistics(layer):
         return normalise_by_running(layer, x)
     if not is_synchronised(layer):

@@ -1,8 +1,8 @@
-"""Convolution and linear layers: linear in their input, so they commute with the time mean.
+"""Convolution and linear layers, which commute with the time mean.
 
-W * mean_t(s_t) = mean_t(W * s_t): the spikes' output is computed once, its time mean is the rate, and the
-backward pass is that of the operator at the *input rate* (Yu et al., NeurIPS 2024, section 4). The second
-forward pass of the published code is not needed.
+W * mean_t(s_t) = mean_t(W * s_t), so the output is computed once, for the spikes; its time mean is the rate,
+and the backward pass is that of the operator at the *input rate* (Yu et al., NeurIPS 2024, section 4). The
+published code runs a second forward pass for the rate, which is not needed.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ aten = torch.ops.aten
 
 
 def working_dtype(rate: Tensor, weight: Tensor) -> torch.dtype:
-    """What a matrix product takes its operands in: autocast's type where it is on, else the weight's own."""
+    """Return the dtype of a matrix product's operands: that of autocast if enabled, else the weight's."""
     kind = rate.device.type
-    known = torch.amp.is_autocast_available(kind)  # torch raises for a device that it is unknown on (meta)
+    known = torch.amp.is_autocast_available(kind)  # torch raises for devices without autocast (meta)
     return torch.get_autocast_dtype(kind) if known and torch.is_autocast_enabled(kind) else weight.dtype
 
 
 class _ConvRate(torch.autograd.Function):
-    """value [B, ...], with the backward of a convolution whose input was the rate."""
+    """Return value [B, ...], with the backward pass of a convolution of the rate."""
 
     @staticmethod
     def forward(ctx, rate, weight, bias, value, counts, steps, stride, padding, dilation, groups):
@@ -59,7 +59,7 @@ def _cast(grads: tuple, dtypes: tuple) -> list[Tensor | None]:
 
 
 class _WeightedRule(Rule):
-    """A linear operator with weights: its output on the spikes is computed once, the rate is their mean."""
+    """A linear operator with weights: its output is computed once, for the spikes; the rate is its mean."""
 
     recomputes = True
 
@@ -70,7 +70,7 @@ class _WeightedRule(Rule):
 
 
 class ConvRule(_WeightedRule):
-    """Convolution with any stride, padding mode, dilation and groups."""
+    """Conv1d/2d/3d with any stride, padding, padding mode, dilation and groups."""
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return layer._conv_forward(x, layer.weight, layer.bias)
@@ -84,7 +84,7 @@ class ConvRule(_WeightedRule):
 
 
 def _pad(layer: Any, rate: Tensor) -> tuple[Tensor, list[int]]:
-    """The input, padded where the convolution cannot (modes, uneven "same"), and what is left to pad."""
+    """Return the input and the zero padding left to the convolution; pad here for modes and uneven "same"."""
     by_hand = layer._reversed_padding_repeated_twice
     if layer.padding_mode != "zeros":
         return F.pad(rate, by_hand, mode=layer.padding_mode), [0] * len(layer.stride)
@@ -97,7 +97,7 @@ def _pad(layer: Any, rate: Tensor) -> tuple[Tensor, list[int]]:
 
 
 class _LinearRate(torch.autograd.Function):
-    """value [..., K], with the backward of a linear layer whose input was the rate [..., D]."""
+    """Return value [..., K], with the backward pass of a linear layer applied to the rate [..., D]."""
 
     @staticmethod
     def forward(ctx, rate, weight, bias, value, counts, steps):
@@ -119,7 +119,7 @@ class _LinearRate(torch.autograd.Function):
 
 
 class LinearRule(_WeightedRule):
-    """y = x W^T + b, on the last axis."""
+    """nn.Linear: y = x W^T + b on the last axis."""
 
     def again(self, layer: Any, x: Tensor) -> Tensor:
         return F.linear(x, layer.weight, layer.bias)

@@ -1,8 +1,8 @@
-"""Max pooling in rate mode over any windows: in three places, and adaptive in one, two or three.
+"""Max pooling in rate mode over general windows: MaxPool3d and AdaptiveMaxPool1d/2d/3d.
 
-The method of rbp.rate.rules.pooling: the exact time mean, and the mean over t of each step's own routing.
-Kept is the number of steps that each place of a window won, a byte each up to T=255. Where windows overlap,
-the gradient's sums on a GPU are taken in no fixed order, as in torch's own pooling of these kinds.
+As in rbp.rate.rules.pooling, the rate is the exact time mean and the gradient is routed as in each step,
+averaged over the steps, from the number of steps that each place of a window won (one byte each up to T=255).
+Where windows overlap, a GPU sums the gradient in no fixed order, as in torch's pooling layers of these kinds.
 """
 
 from __future__ import annotations
@@ -26,8 +26,14 @@ from rbp.rate.rules.pooling import WinsTrace
 
 @dataclass
 class Axis:
-    """The windows along one axis of `size` places: where each begins [n], below 0 in the padding, how many
-    places it has at most, and how far these are apart."""
+    """The windows along one axis.
+
+    Attributes:
+        size: Length of the axis, without padding.
+        starts: First index of each window, [n]; negative in the padding.
+        places: Largest number of places in a window.
+        dilation: Distance between neighbouring places of a window.
+    """
 
     size: int
     starts: Tensor
@@ -36,8 +42,10 @@ class Axis:
 
 
 class _WindowPoolRate(torch.autograd.Function):
-    """value [B, C, ...]; the gradient goes to each place of a window by the share of steps that it won, wins
-    [B, C, K, ...]."""
+    """Return value [B, C, ...]; each place of a window gets the gradient times its share of steps won.
+
+    wins is [B, C, K, ...] for the K places of a window.
+    """
 
     @staticmethod
     def forward(ctx, rate, value, wins, steps, axes):
@@ -56,10 +64,16 @@ class _WindowPoolRate(torch.autograd.Function):
 
 
 class WindowPoolRule(Rule[WinsTrace]):
-    """Max pooling over the last `places` axes by `pool(layer, x)`, which returns the maxima [B, C, ...] and
-    their flat indices into the places of x; `axes(layer, x)` tells the windows. x may lack the channels.
+    """Max pooling over general windows. The input may lack the channel axis.
 
-    Raises NoRuleError for a layer that returns indices.
+    Args:
+        places: Number of pooled axes, the last ones.
+        pool: `pool(layer, x)` returns the maxima [B, C, ...] of x [B, C, ...] and their flat indices into the
+            pooled axes of x.
+        axes: `axes(layer, x)` returns the windows along each pooled axis.
+
+    Raises:
+        NoRuleError: From `spikes`, for a layer that returns indices.
     """
 
     trace_type = WinsTrace
@@ -96,12 +110,12 @@ class WindowPoolRule(Rule[WinsTrace]):
         images = (rate.unsqueeze(1), value.unsqueeze(1)) if no_channels else (rate, value)
         y = _WindowPoolRate.apply(*images, trace.wins, trace.T, self.axes(layer, images[0]))
         y = y.squeeze(1) if no_channels else y
-        of_spikes = counts_of(rate) is not None  # then so is the pooled rate
+        of_spikes = counts_of(rate) is not None  # then the pooled rate is too
         return with_counts(y, pack_counts((value * trace.T).round(), trace.T) if of_spikes else None)
 
 
 def _place_in_window(at: Tensor, axes: list[Axis]) -> Tensor:
-    """From flat indices [B, C, ...] into an image's places to the numbers of these places in their window."""
+    """Convert flat indices [B, C, ...] into the pooled axes to place numbers, 0..K-1, in their window."""
     number, stride = torch.zeros_like(at), 1
     for i, axis in reversed(list(enumerate(axes))):
         starts = _along(axis.starts, i, len(axes))
@@ -111,8 +125,10 @@ def _place_in_window(at: Tensor, axes: list[Axis]) -> Tensor:
 
 
 def _positions(axes: list[Axis]) -> Tensor:
-    """Flat indices [K * number of windows] of every place of every window; any where there is no such place,
-    which wins nothing."""
+    """Return the flat index of every place of every window, [K * number of windows].
+
+    A place in the padding, or one that a smaller window lacks, gets an arbitrary index; it never wins.
+    """
     flat: Any = 0
     for i, axis in enumerate(axes):
         offset = torch.arange(axis.places, device=axis.starts.device) * axis.dilation
@@ -124,7 +140,7 @@ def _positions(axes: list[Axis]) -> Tensor:
 
 
 def _along(x: Tensor, i: int, n_axes: int) -> Tensor:
-    """x [n] as the i-th of the last n_axes axes."""
+    """Reshape x [n] to broadcast along the i-th of the last n_axes axes."""
     return x.view(*(-1 if j == i else 1 for j in range(n_axes)))
 
 
@@ -139,7 +155,7 @@ def _three_axes(layer: Any, x: Tensor) -> list[Axis]:
     axes = []
     for size, kernel, step, padding, dilation in zip(x.shape[2:], *settings, strict=True):
         n = _number_of_windows(size + 2 * padding - dilation * (kernel - 1) - 1, step, layer.ceil_mode)
-        n -= (n - 1) * step >= size + padding  # a last window that would begin in the padding behind
+        n -= (n - 1) * step >= size + padding  # drop a last window that would start in the right padding
         starts = torch.arange(n, device=x.device) * step - padding
         axes.append(Axis(size, starts, kernel, dilation))
     return axes
@@ -158,7 +174,7 @@ def _adaptive(pool: Callable) -> Callable[[Any, Tensor], tuple]:
 
 
 def _adaptive_axes(layer: Any, x: Tensor) -> list[Axis]:
-    """Window i of n covers the places from floor(i*size/n) to ceil((i+1)*size/n)."""
+    """Return the windows of adaptive pooling: window i of n covers floor(i*size/n) to ceil((i+1)*size/n)."""
     wanted = layer.output_size
     sizes = x.shape[2:]
     numbers = [wanted] * len(sizes) if isinstance(wanted, int) or wanted is None else list(wanted)
