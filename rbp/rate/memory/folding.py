@@ -16,7 +16,7 @@ def fold_time(f: Any, x_seq: Tensor) -> Any:
     If x_seq is constant in time, f is applied to one step only and the result is expanded.
 
     Args:
-        f: maps [N, ...] to one or more tensors [N, ...], element by element of the batch.
+        f: maps a batch [N, ...] to one or more tensors [N, ...], each element independently of the others.
         x_seq: [T, B, ...].
 
     Returns:
