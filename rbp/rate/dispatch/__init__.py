@@ -1,3 +1,3 @@
-"""What a torch function or a layer does to a pair of spikes and rate."""
+"""The pair of spikes and rate, and how torch functions and layers act on it."""
 
 from rbp.rate.dispatch import apply  # noqa: F401 (pairs go through it)

@@ -1,4 +1,9 @@
-"""A torch function on pairs: on the spikes of every step, and on the rate."""
+"""Apply a torch function to pairs: to the spikes of every time step, and to the rate.
+
+`Pair.__torch_function__` ends up in `apply`, which decides how a function acts on a pair: as a query about
+shape or dtype, as a layer with a rule, as a change in place, or on spikes and rate alike. The last needs a
+function that commutes with the time mean, or a product of two pairs (rbp.rate.dispatch.tables).
+"""
 
 from __future__ import annotations
 
@@ -27,10 +32,22 @@ from rbp.rate.rules.base import Exact
 
 
 def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
-    """func with pairs among its arguments.
+    """Apply a torch function that has pairs among its arguments.
 
-    Raises NoRuleError in rate mode for a func that has no rule and does not commute with the time mean, and
-    in BPTT for one that answers with something else than a tensor, not the same at every step.
+    Args:
+        func: the function, as `__torch_function__` receives it.
+        args: its positional arguments; pairs may also be items of a list or tuple.
+        kwargs: its keyword arguments.
+
+    Returns:
+        The function's result with a pair for every tensor that varies over time; plain numbers, sizes and
+        tensors for queries.
+
+    Raises:
+        NoRuleError: in rate mode, for a function that has no rule and does not commute with the time mean;
+            in BPTT, for one whose results differ in shape, or are numbers that differ, between time steps;
+            in either mode, for a pair that `Pair.check` refuses and a change in place that other references
+            would not see.
     """
     if func.__name__ == "__get__":
         return _property(func.__self__.__name__, args[0])  # type: ignore[attr-defined]
@@ -82,9 +99,9 @@ def _seeing_time(call: Call) -> Any:
 
 
 def _with_plain_constants(call: Call) -> Call:
-    """The call with a tensor for every pair that is the same at every step: its rate, with its graph."""
+    """Return the call with every pair that is constant in time replaced by its value, a plain tensor."""
     if call.func is tables.set_items:
-        return call  # into which a sequence may be written
+        return call  # the target must stay a pair: the values written to it may vary over time
     for place, pair in zip(call.places, call.pairs, strict=True):
         if pair.constant:
             call = call.replacing(place, pair.value)
@@ -98,7 +115,7 @@ def _property(name: str, pair: Pair) -> Any:
 
 
 def _fresh(func: Callable, like: Pair, args: tuple, kwargs: dict) -> Any:
-    """zeros_like and its kin: the same at every step, and may be written to."""
+    """Call zeros_like or a similar function; the result is a pair if the network may write spikes to it."""
     template = like.template
     y = func(template, *args[1:], **kwargs)
     if like.time is not None or kwargs.get("requires_grad"):
@@ -107,7 +124,11 @@ def _fresh(func: Callable, like: Pair, args: tuple, kwargs: dict) -> Any:
 
 
 def _constant(call: Call, first: Pair) -> Any:
-    """Any function of what is the same at every step: the time mean is its value, its gradient its own."""
+    """Apply any function to pairs that are constant in time.
+
+    It need not commute with the time mean: the mean of its result is the function of the values, and its
+    gradient is the ordinary one.
+    """
     if first.rate is not None:
         y = call(*(pair.rate for pair in call.pairs))
     else:
@@ -136,7 +157,7 @@ def _check(call: Call) -> None:
 
 
 def _stays_open(call: Call) -> bool:
-    """Whether the sum of two sequences, one of them a formula still, can be one as well."""
+    """Whether the call is a sum of two pairs that can stay a formula, as one of their sequences is one."""
     pairs = call.pairs
     if call.kwargs or not len(pairs) == len(call.args) == 2:
         return False
@@ -148,14 +169,17 @@ def _stays_open(call: Call) -> bool:
 
 
 def _open_sum(a: Pair, b: Pair) -> Pair:
-    """The sum of two pairs (a residual block's, on its way to a neuron), its sequence a formula."""
+    """Add two pairs, as in a residual block, leaving the sum of their sequences to the neuron's scan."""
     assert a.rate is not None and b.rate is not None
     total = a.currents + b.currents
     return Pair(held_if_long(total), a.rate + b.rate, a.run, a.time)
 
 
 def _on_both(call: Call) -> Any:
-    """On the spikes of every step, without a graph where there is a rate to carry it; and on the rate."""
+    """Apply the call to the spikes of every step and to the rate.
+
+    In rate mode the spikes have no graph, as the rate carries it.
+    """
     first, run = call.pairs[0], call.pairs[0].run
     exact = run.rate and len(call.pairs) > 1 and call.func in tables.PRODUCTS
     trace = run.trace(call.func, Trace) if exact else None
@@ -163,7 +187,7 @@ def _on_both(call: Call) -> Any:
     if run.chunk is not None and not exact and not all(pair.constant for pair in call.pairs):
         rate = call(*(p.rate for p in call.pairs))
         if isinstance(rate, Tensor):
-            sources = [pair.currents for pair in call.pairs]  # as they are now: a pair may be written to
+            sources = [pair.currents for pair in call.pairs]  # read now: a pair may change in place
             later = Lazy(rate, run.T, run.chunk, lambda steps: _of(call, sources, steps))
             return Pair(Currents([Term(later)]), rate, run)
     if first.sequence is not None:
@@ -178,15 +202,28 @@ def _on_both(call: Call) -> Any:
 
 
 def _of(call: Call, sources: list[Currents], steps: slice) -> Tensor:
-    """Some steps of a call's result."""
+    """Return some steps of a call's result."""
     return over_time(call, *(currents.at(steps).written_out() for currents in sources))
 
 
 def over_time(call: Call, *seqs: Tensor) -> Any:
-    """A call written for one step, on every step of seqs [T, B, ...]; once where time changes nothing."""
-    if any(isinstance(leaf, torch.memory_format) for leaf in call.leaves):  # of the axes of one step
+    """Apply a call written for one step to every step of some sequences.
+
+    Sequences that are constant in time are computed for one step only, and the result is expanded.
+
+    Args:
+        call: the call, with places for as many tensors [B, ...] as there are sequences.
+        seqs: each [T, B, ...].
+
+    Returns:
+        The call's result with every tensor as [T, B, ...]. Anything but a tensor is returned as it is.
+
+    Raises:
+        NoRuleError: if results differ in shape, or are numbers that differ, between time steps.
+    """
+    if any(isinstance(leaf, torch.memory_format) for leaf in call.leaves):  # refers to the axes of one step
         return fold_time(call, seqs[0])
-    if call.func is F.batch_norm:  # counts the steps in its variance: no short cut
+    if call.func is F.batch_norm:  # T enters its unbiased running variance, even for a constant sequence
         return call(seqs[0].flatten(0, 1)).unflatten(0, seqs[0].shape[:2])
     if all(is_constant(s) for s in seqs):
         steps = seqs[0].shape[0]
@@ -204,7 +241,7 @@ def _expanded(y: Any, steps: int) -> Any:
 
 
 def _together(call: Call, ys: tuple) -> Any:
-    """The steps' results as one; what is no tensor must be the same at every step."""
+    """Stack the results of all steps; anything but a tensor must be the same at every step."""
     name = tables.name_of(call.func)
     if not isinstance(ys[0], Tensor):
         if any(y != ys[0] for y in tree_leaves(ys)):

@@ -1,4 +1,4 @@
-"""A torch function's call, with the places of the pairs among its arguments."""
+"""The call of a torch function, which can be repeated with plain tensors in place of its pairs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ from rbp.rate.dispatch.pair import Pair
 
 
 class Call:
-    """func(*args, **kwargs), where any of the arguments, or of the items in a list of them, may be pairs."""
+    """func(*args, **kwargs) with pairs among the arguments, or in nested lists, tuples and dicts of them.
+
+    Args:
+        func: the torch function.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+
+    Attributes:
+        leaves: the arguments, flattened.
+        spec: how to unflatten the leaves into (args, kwargs).
+        places: the indices of the pairs among the leaves.
+        pairs: the pairs, in this order.
+    """
 
     def __init__(self, func: Callable, args: tuple, kwargs: dict) -> None:
         self.func, self.args, self.kwargs = func, args, kwargs
@@ -22,7 +34,7 @@ class Call:
         self.pairs: list[Pair] = [self.leaves[i] for i in self.places]
 
     def __call__(self, *tensors: Tensor | None) -> Any:
-        """The function, with tensors in place of the pairs."""
+        """Call the function with one tensor in place of each pair."""
         leaves = list(self.leaves)
         for i, tensor in zip(self.places, tensors, strict=True):
             leaves[i] = tensor
@@ -31,7 +43,7 @@ class Call:
 
     @property
     def form(self) -> tuple:
-        """What tells it from calls of another form: all but the numbers in its tensors."""
+        """A hashable key shared by calls that differ only in their pairs and the values of their tensors."""
         others = [
             (leaf.shape, leaf.dtype, leaf.device) if isinstance(leaf, Tensor) else leaf
             for i, leaf in enumerate(self.leaves)
@@ -41,7 +53,7 @@ class Call:
 
     @property
     def with_ones(self) -> Call:
-        """The call with ones for the numbers in its other tensors."""
+        """The call with every floating-point tensor but the pairs replaced by ones."""
         leaves = [
             torch.ones_like(leaf)
             if isinstance(leaf, Tensor) and not isinstance(leaf, Pair) and leaf.is_floating_point()
@@ -51,7 +63,7 @@ class Call:
         return Call(self.func, *tree_unflatten(leaves, self.spec))
 
     def replacing(self, place: int, leaf: Any) -> Call:
-        """The call with another leaf in this place."""
+        """Return the call with another leaf at the index `place`."""
         leaves = [leaf if i == place else old for i, old in enumerate(self.leaves)]
         return Call(self.func, *tree_unflatten(leaves, self.spec))
 

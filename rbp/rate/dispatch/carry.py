@@ -1,4 +1,9 @@
-"""A pair through a layer that has a rule, its time axis hidden from the rule or not."""
+"""Pass a pair through a layer that has a rule.
+
+Rules work on spikes [T, B, ...] and a rate [B, ...]. In a network that handles time itself, a pair may have
+its time axis elsewhere, or folded into the batch. Here it is moved to the front for the rule (`hide`), and
+back afterwards (`show`).
+"""
 
 from __future__ import annotations
 
@@ -17,17 +22,25 @@ from rbp.rate.memory.packing import counts_of, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Rule
 
-# Layers that see the last axes of a tensor only: how many. Time may be any axis before these.
+# Layers that act on the last axes only, and how many these are. Time may be any axis before them.
 _LAST_AXES = {nn.Linear: lambda layer: 1, nn.LayerNorm: lambda layer: len(layer.normalized_shape)}
 
 
 def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
-    """The pair as rules want it: spikes [T, B, ...], rate [B, ...].
+    """Return the pair in the form that rules work on.
 
-    sequence: whether the layer sees [T, B, ...]; else time is part of the batch, or an axis that the layer
-    does not see. joins: whether it only joins these two axes, and so may see [B, T, ...] as well.
+    Args:
+        pair: what the layer was called with.
+        sequence: whether the layer takes [T, B, ...]; if not, time is part of the batch or an axis that the
+            layer treats as one.
+        joins: whether a layer that takes a sequence only folds its first two axes, and so may be given
+            [B, T, ...] as well.
 
-    Raises NoRuleError where the layer sees a sequence and time is not the first axis alone.
+    Returns:
+        A pair without a visible time axis: spikes [T, B, ...], rate [B, ...].
+
+    Raises:
+        NoRuleError: if the layer takes a sequence and the first axis is not time, or not time alone.
     """
     time = pair.time
     if sequence:
@@ -40,7 +53,13 @@ def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
 
 
 def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
-    """Undo hide."""
+    """Undo `hide`.
+
+    Args:
+        pair: the layer's output, in the form that rules work on.
+        like: the layer's input as it was before `hide`, which says where time goes.
+        sequence: as for `hide`.
+    """
     if sequence and like.time is None:
         return _with_one_step(pair)
     if like.time is None:
@@ -58,7 +77,16 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
 
 
 def steps_first(x: Tensor, time: TimeAxis, steps: int) -> Tensor:
-    """What shows time, as [T, ...], the axis of time holding what is left of it."""
+    """Move time out of the axis that holds it, to the front.
+
+    Args:
+        x: a tensor with a visible time axis.
+        time: where that is.
+        steps: T.
+
+    Returns:
+        [T, ...]; the axis that held time keeps 1/T of its size, which is 1 if it held time alone.
+    """
     dim, inner = time
     if dim == 0 and x.shape[0] == steps * inner:
         return x.unflatten(0, (steps, inner))
@@ -67,7 +95,7 @@ def steps_first(x: Tensor, time: TimeAxis, steps: int) -> Tensor:
 
 
 def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
-    """Undo steps_first; size: of the axis that holds time."""
+    """Undo `steps_first`; `size` is the size of the resulting axis that holds time."""
     dim, inner = time
     if dim == 0 and size == x.shape[0] * inner:
         return x.flatten(0, 1)
@@ -75,7 +103,7 @@ def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
 
 
 def _as_sequence(pair: Pair, joins: bool) -> Pair:
-    """joins: whether the layer only joins its first two axes, whichever of them is time."""
+    """Return the pair for a layer that takes a sequence; see `hide`."""
     steps = pair.run.visible_steps
     if joins and pair.time == TimeAxis(1, 1) and pair.shape[1] == steps:
         assert pair.spikes is not None and pair.rate is not None
@@ -90,7 +118,7 @@ def _as_sequence(pair: Pair, joins: bool) -> Pair:
     rate = None if pair.rate is None else with_counts(pair.rate[0], counts_of(pair.rate))
     if pair.time is not None:
         return Pair(pair.sequence, rate, pair.run, constant=pair.constant)
-    spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, shown as [1, B, ...]
+    spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, seen as [1, B, ...]
     return Pair(spikes, rate, pair.run, constant=pair.constant)
 
 
@@ -101,9 +129,20 @@ def _with_one_step(pair: Pair) -> Pair:
 
 
 def by_rule(rule: Rule, layer: Any, x: Pair, caller: Any) -> Pair:
-    """The layer's output: spikes without a graph, and the rate with one.
+    """Apply a layer's rule to a pair.
 
-    caller: whose call the pass counts it as, the layer or the function that stands for it.
+    Args:
+        rule: the rule.
+        layer: the module, or an object with its settings.
+        x: the layer's input.
+        caller: the key under which the pass keeps the trace: the layer, or the equivalent torch function.
+
+    Returns:
+        The layer's output: spikes, which have no graph in rate mode, and the rate with its graph.
+
+    Raises:
+        NoRuleError: if the layer would mix time steps, or does not support the place of the time axis; also
+            from `Pair.check` and from the rule itself.
     """
     x.check()
     trace = x.run.trace(caller, rule.trace_type)
@@ -117,7 +156,7 @@ def by_rule(rule: Rule, layer: Any, x: Pair, caller: Any) -> Pair:
 
 
 def _spikes(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Tensor | Currents | None:
-    """The layer's output on the spikes; None in the pass of step mode s that has none."""
+    """Return the layer's output on the spikes; None in the call of step mode s that only builds the graph."""
     if x.sequence is None:
         return None
     if x.run.chunk is not None and (rule.fires or not x.currents.constant):
@@ -128,16 +167,20 @@ def _spikes(rule: Rule, layer: Any, x: Pair, trace: Trace) -> Tensor | Currents 
 
 
 def _shows_steps(x: Pair) -> bool:
-    """Whether it looks like [T, B, ...], where a neuron that is a plain nn.Module wants [B, ...]."""
+    """Whether a neuron that is a plain nn.Module, written for [B, ...], is given [T, B, ...]."""
     alone = x.time is None or x.time == TimeAxis()
     return x.run.time_visible and alone and x.shape[0] == x.run.visible_steps
 
 
 def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
-    """Whether a layer works on [T, B, ...] and not on [B, ...] or [T*B, ...].
+    """Whether a layer takes [T, B, ...] rather than [B, ...] or [T*B, ...].
 
-    SpikingJelly's wrappers and neurons do in step mode m. A SyncBatchNorm may stand for SpikingJelly's
-    BatchNorm, which `convert_sync_batchnorm` replaces by it, or for torch's: the place of its channels tells.
+    SpikingJelly's wrappers and neurons do in step mode m. `convert_sync_batchnorm` replaces SpikingJelly's
+    BatchNorm as well as torch's by SyncBatchNorm; the position of the channel axis in x tells them apart.
+
+    Args:
+        layer: the module.
+        x: its input, a pair or, in BPTT, a plain tensor.
     """
     if isinstance(x, Pair) and not x.run.time_visible:
         return False
@@ -148,7 +191,7 @@ def takes_sequence(layer: Any, x: Pair | Tensor) -> bool:
 
 
 def _check_time(layer: Any, x: Pair, sequence: bool) -> None:
-    """Raise NoRuleError where a layer would mix what shows time."""
+    """Raise NoRuleError if a layer would mix the steps of a pair with a visible time axis."""
     if sequence or x.time is None:
         return
     if isinstance(layer, base.MemoryModule):

@@ -1,4 +1,4 @@
-"""Functions with a backward of their own (torch.autograd.Function), which take no pairs."""
+"""Detect a running torch.autograd.Function, which cannot take pairs."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import torch
 
 
 def custom_function() -> str | None:
-    """The name of the torch.autograd.Function that is being applied, if one is.
+    """Return the name of the torch.autograd.Function whose forward is running, or None.
 
-    To torch a pair among its arguments is no tensor: it would run forward without a graph and never call
-    backward, and the gradient would be lost without a word.
+    `Function.apply` goes past `__torch_function__` and sees a pair as a tensor that does not require grad. It
+    would run forward without a graph and never call backward, so the gradient would be lost silently.
     """
     forwards = dict(_forwards(torch.autograd.Function))
     frame: FrameType | None = sys._getframe(1)
@@ -26,7 +26,7 @@ def custom_function() -> str | None:
 
 
 def _forwards(kind: type[Any]) -> Iterator[tuple[CodeType, str]]:
-    """The code of every function's forward that there is, with the function's name."""
+    """Yield the code of forward, and the name, of every subclass, however indirect."""
     for child in kind.__subclasses__():
         if isinstance(forward := getattr(vars(child).get("forward"), "__func__", None), FunctionType):
             yield forward.__code__, child.__name__

@@ -1,4 +1,8 @@
-"""torch functions that are layers in another dress take the layers' rules: F.max_pool2d, F.dropout, ..."""
+"""Functional forms of layers, such as F.max_pool2d and F.dropout, mapped to the layers' rules.
+
+AS_LAYER maps each function to a rule and to a callable that makes, from the function's arguments without the
+input, the layer that the rule expects, or an object with that layer's settings.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +72,7 @@ def _batch_norm(
     )
 
 
-# Functions whose arguments are those of their layers.
+# The layers take the same arguments as the functions.
 AVERAGES: dict[Callable, Callable[..., Any]] = {
     **{F.avg_pool1d: nn.AvgPool1d, F.avg_pool2d: nn.AvgPool2d, F.avg_pool3d: nn.AvgPool3d},
     **{F.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d, F.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d},

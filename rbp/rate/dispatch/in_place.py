@@ -1,4 +1,9 @@
-"""Changes in place: of a pair, through views of it, and of a plain tensor that a pair is written to."""
+"""In-place changes: of a pair, of views of it, and of a plain tensor that a pair is written to.
+
+Pairs are changed in place by replacing their contents with the result of the out-of-place function, so every
+reference sees the change. Views do not share memory with the new contents; using one that the change did not
+reach is an error (see `Pair.check`).
+"""
 
 from __future__ import annotations
 
@@ -14,7 +19,10 @@ from rbp.rate.errors import NoRuleError
 
 
 def take_over(target: Any, result: Any) -> Any:
-    """Let every name of target see the result, as with a tensor."""
+    """Replace the contents of target, a pair or a plain tensor, by the result; return target.
+
+    Every reference to target then sees the result, as after an in-place change of a tensor.
+    """
     if not isinstance(target, Pair):
         become_pair(target, result)
     else:
@@ -23,9 +31,11 @@ def take_over(target: Any, result: Any) -> Any:
 
 
 def write(call: Call, target: Any, index: Any, value: Any) -> None:
-    """target[index] = value, where any of them is a pair.
+    """Perform target[index] = value, where at least one of the three is a pair.
 
-    Raises NoRuleError where the network shows time, or the index depends on the input.
+    Raises:
+        NoRuleError: if the network sees the time axis, if the index is a pair, or if `become_pair` refuses a
+            plain tensor as the target.
     """
     first = call.pairs[0]
     if first.time is not None:
@@ -37,9 +47,11 @@ def write(call: Call, target: Any, index: Any, value: Any) -> None:
 
 
 def become_pair(tensor: Tensor, result: Pair) -> None:
-    """Turn a tensor that the network made, such as zeros, into the pair that was written to it.
+    """Turn a plain tensor that the network made in its forward, such as zeros, into a pair.
 
-    Raises NoRuleError for a view, a leaf with a gradient, or another shape, as other names would not see it.
+    Raises:
+        NoRuleError: if the tensor belongs to the network (a buffer, a parameter, an attribute), is a view or
+            requires grad, or if the result has another shape.
     """
     if result.run.owns(tensor):
         raise NoRuleError(
@@ -50,12 +62,15 @@ def become_pair(tensor: Tensor, result: Pair) -> None:
         raise NoRuleError(
             "a view or a parameter cannot take a spiking tensor in place: write it out of place"
         )
-    tensor.__class__ = Pair  # as torch's lazy modules do with their parameters
+    tensor.__class__ = Pair  # torch's lazy modules change the class of their parameters in the same way
     Pair.__init__(tensor, result.sequence, result.rate, result.run, result.time, result.constant)  # type: ignore[arg-type]
 
 
 def constant_pair(y: Tensor, like: Pair) -> Pair:
-    """A tensor that is the same at every step, as a pair of like's run."""
+    """Return y [B, ...], the same at every time step, as a pair of the pass that `like` belongs to.
+
+    The pair has spikes and a rate where `like` has them.
+    """
     if like.sequence is None:
         return Pair(None, y, like.run, constant=True)
     steps = like.currents.shape[0]
@@ -66,7 +81,7 @@ def constant_pair(y: Tensor, like: Pair) -> Pair:
 
 
 def note_views(pair: Pair, sources: list[Pair]) -> None:
-    """Remember whose memory a call's result shares."""
+    """Record in pair.bases which of the sources, and of their own bases, the pair shares memory with."""
     pair.bases = tuple(ref for p in sources if _shares(p, pair) for ref in (*p.bases, weakref.ref(p)))
 
 

@@ -1,4 +1,4 @@
-"""Pairs from a call's results on spikes and on rates."""
+"""Combine a call's results on the spikes and on the rates into pairs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,21 @@ from rbp.rate.dispatch.pair import Pair, TimeAxis
 
 
 def join(spikes: Any, rate: Any, call: Call, times: list[TimeAxis] | None = None) -> Any:
-    """One pair for each tensor of the results; lists and tuples keep their form."""
+    """Return one pair for each tensor of a call's result, in the nested structure of the result.
+
+    Args:
+        spikes: the result on the spikes, None if there are none.
+        rate: the result on the rates, None if there are none.
+        call: the call; its first pair names the pass.
+        times: where each result has its time axis; None if the network does not see time.
+
+    Returns:
+        The pairs; a result without tensors, such as a size or a flag, is returned as it is.
+    """
     like = call.pairs[0]
     some, spec = tree_flatten(rate if spikes is None else spikes)
     if not all(isinstance(leaf, Tensor) for leaf in some):
-        return rate if spikes is None else spikes  # a size or a flag, not a tensor
+        return rate if spikes is None else spikes
     nothing = [None] * len(some)
     all_spikes = nothing if spikes is None else some
     all_rates = nothing if rate is None else tree_flatten(rate)[0]

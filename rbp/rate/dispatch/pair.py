@@ -1,9 +1,10 @@
-"""The pair (spikes, rate) that walks through a network in place of a tensor.
+"""The pair of spikes and rate that is passed through a network in place of a tensor.
 
-A network written for one time step, [B, ...] in and [B, ...] out, is called once with a pair that hides the
-time axis; a network that handles time itself, with a pair that shows it. Every torch function that meets a
-pair is applied to the spikes of each time step and, where the method needs it, to the rate: their time mean,
-which alone carries the graph.
+Rate-based backpropagation runs the network on spikes without a graph and differentiates a second path, that
+of the rates. A pair carries both. A network written for one time step, [B, ...] in and [B, ...] out, is
+called with a pair that hides the time axis; a network that handles time itself is called with a pair that
+shows it. Every torch function of a pair is applied to the spikes of each time step and, in rate mode, to the
+rate, which alone carries the graph.
 """
 
 from __future__ import annotations
@@ -21,13 +22,17 @@ from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.run import Run
 from rbp.rate.memory.traces import is_constant
 
-_NOTHING = torch.empty((), device="meta")  # what code that goes past __torch_function__ finds in a pair
+_NOTHING = torch.empty((), device="meta")  # what code that bypasses __torch_function__ sees of a pair
 
 
 class TimeAxis(NamedTuple):
-    """Where a tensor shows time: index i of axis `dim` belongs to step i // inner % T.
+    """Where a tensor has its visible time axis: index i of axis `dim` belongs to step i // inner % T.
 
-    [T, B, ...] is (0, 1), folded into the batch, [T*B, ...], it is (0, B); [B, T, ...] is (1, 1).
+    (0, 1) for [T, B, ...], (0, B) for [T*B, ...] with time folded into the batch, (1, 1) for [B, T, ...].
+
+    Attributes:
+        dim: the axis that holds time.
+        inner: how many consecutive indices of that axis belong to the same step.
     """
 
     dim: int = 0
@@ -35,15 +40,42 @@ class TimeAxis(NamedTuple):
 
 
 class Pair(Tensor):
-    """Spikes and their rate; to the network a tensor.
+    """A sequence of spikes, or of currents, and its rate, in place of a tensor in the network.
 
-    spikes: [T, B, ...]; None in the pass of step mode s that only builds the graph of the rates. Where they
-        are given as currents not computed yet, they are when they are asked for; `currents` hands them on.
-    rate: [B, ...], the time mean of the spikes; None where none is wanted (BPTT, the steps of step mode s).
-    run: the forward pass that it belongs to.
-    time: None where the pair looks like one step, [B, ...], to the network. Where it looks like all of them,
-        the place of time in the spikes; the rate then has the same axes, with one step in the place of T.
-    constant: whether it is the same at every step; None: told from the spikes. (Of one step, any is.)
+    The network can use a pair like a tensor: `shape`, `dtype` and other properties are those of the tensor it
+    expects, and torch functions of a pair return pairs. Forward hooks of `rbp.forward` in rate mode receive
+    pairs.
+
+    Args:
+        spikes: the sequence, [T, B, ...], or [1, B, ...] at a step of step mode s. With a visible time axis,
+            the tensor as the network sees it. None in the call of step mode s that only builds the graph of
+            the rates. `Currents` are evaluated when `spikes` is first read.
+        rate: the time mean of the sequence, [B, ...], with its graph. With a visible time axis it has the
+            axes of the spikes, with one step in place of T ([1, B, ...] or [B, 1, ...]). None where there is
+            no rate: in BPTT and at the steps of step mode s.
+        run: the forward pass that the pair belongs to.
+        time: the visible time axis, or None if the network sees the pair as a single step.
+        constant: whether the sequence is the same at every step; None to infer it from the spikes. Always
+            true at T = 1.
+
+    Attributes:
+        spikes: the sequence as a tensor, or None.
+        sequence: the sequence, possibly as unevaluated `Currents`, or None.
+        currents: the sequence as `Currents`, evaluated or not.
+        rate: the time mean, or None.
+        run: the forward pass.
+        time: the visible time axis, or None.
+        constant: whether the sequence is the same at every step.
+        value: the value at any step of a constant pair, with its graph.
+        carries: the tensor that carries the graph: the rate, or in BPTT the sequence.
+        template: a tensor of the shape, dtype and device that the network sees.
+        bases: weak references to the pairs that it shares memory with, as a view does with its base.
+        number: the call of the network, within the pass, in which the pair was made.
+        stale: whether its memory was changed in place through a view.
+
+    Raises:
+        NoRuleError: by torch functions of a pair that has no rule for them, see `check` and
+            rbp.rate.dispatch.apply.
     """
 
     apply: ClassVar[Callable[[Callable, tuple, dict], Any]]  # set by rbp.rate.dispatch.apply
@@ -61,20 +93,25 @@ class Pair(Tensor):
     ) -> None:
         self.sequence, self.rate, self.run, self.time = spikes, rate, run, time
         self.constant = run.known_T == 1 or (_is_constant(spikes) if constant is None else constant)
-        # The pairs whose memory it shares, as a view of a tensor does.
         self.bases: tuple[weakref.ref[Pair], ...] = ()
-        self.number = run.passes  # the pass that made it
-        self.stale = False  # changed in place through a view that did not reach it
+        self.number = run.passes
+        self.stale = False
 
     def written_to(self, result: Pair) -> None:
-        """Take over the result of a change in place."""
+        """Take over the contents of `result`, the outcome of an in-place change; mark the bases stale."""
         self.sequence, self.rate, self.constant = result.sequence, result.rate, result.constant
         for base in (ref() for ref in self.bases):
             if base is not None:
                 base.stale = True
 
     def check(self) -> None:
-        """Before a use: raise NoRuleError where a tensor in its place would have given something else."""
+        """Check, before each use, that the pair behaves as a tensor would.
+
+        Raises:
+            NoRuleError: if its memory was changed through a view, if it was made in an earlier call of the
+                network or an earlier pass, or if it requires grad and a torch.autograd.Function is running,
+                which would lose the gradient.
+        """
         if self.stale:
             raise NoRuleError(
                 "a tensor was changed in place through a view of it (a slice, a reshape) and is used again: "
@@ -88,7 +125,7 @@ class Pair(Tensor):
         if not self.requires_grad or torch.is_grad_enabled():
             return
         name = custom_function()
-        if name not in (None, "CheckpointFunction"):  # that one runs again with a graph
+        if name not in (None, "CheckpointFunction"):  # a checkpoint reruns its function with a graph
             raise NoRuleError(
                 f"{name}, a torch.autograd.Function, would lose the gradient; call it in a layer of its own "
                 "(nn.Module)"
@@ -102,13 +139,13 @@ class Pair(Tensor):
 
     @property
     def currents(self) -> Currents:
-        """The spikes as currents, computed or not; there must be some."""
+        """The sequence, which must not be None, as `Currents`, evaluated or not."""
         assert self.sequence is not None
         return self.sequence if isinstance(self.sequence, Currents) else Currents([Term(self.sequence)])
 
     @property
     def template(self) -> Tensor:
-        """A tensor of the shape, dtype and device that the network may ask for."""
+        """A tensor of the shape, dtype and device that the network sees."""
         if self.sequence is None:
             assert self.rate is not None
             return self.rate
@@ -119,7 +156,7 @@ class Pair(Tensor):
 
     @property
     def value(self) -> Tensor:
-        """Of what is the same at every step: that, with its graph."""
+        """The value at any step, [B, ...], of a pair that is constant in time, with its graph."""
         if self.rate is not None:
             return self.rate
         assert self.spikes is not None
@@ -127,7 +164,7 @@ class Pair(Tensor):
 
     @property
     def carries(self) -> Tensor | None:
-        """The tensor that has the graph: the rate, in BPTT the sequence."""
+        """The tensor that carries the graph: the rate, or in BPTT the sequence."""
         held = self.sequence if self.rate is None else self.rate
         return held if isinstance(held, Tensor) else None
 

@@ -1,6 +1,8 @@
-"""A torch function on pairs that show time, in a network that handles time itself.
+"""Apply a torch function to pairs with a visible time axis, in a network that handles time itself.
 
-It is applied to the spikes as it is, and to the rate with one step in the place of T.
+The function is applied as written to the spikes, and to the rate, which has one step in place of T. This is
+right only if the function keeps the time steps apart, which rbp.rate.dispatch.time_axis finds out. Time means
+and sums over time, and the selection of a step, return plain tensors instead.
 """
 
 from __future__ import annotations
@@ -24,9 +26,10 @@ from rbp.rate.rules.base import Exact
 
 
 def on_both(call: Call) -> Any:
-    """On spikes and rate; the pairs of the result show time where the call has moved it.
+    """Apply a call to spikes and rate; the resulting pairs have time where the call has moved it.
 
-    Raises NoRuleError where it mixes the steps.
+    Raises:
+        NoRuleError: if the call mixes, cuts or reorders the time steps.
     """
     first = call.pairs[0]
     exact = len(call.pairs) > 1 and call.func in tables.PRODUCTS
@@ -54,7 +57,7 @@ def _times(call: Call, seqs: list[Tensor], reorders: bool) -> list[TimeAxis]:
     trial = call if chooses else call.with_ones
     places = [pair.time for pair in call.pairs]
     product = len(call.pairs) > 1 and call.func in tables.PRODUCTS
-    if product:  # affine in one of them at a time
+    if product:  # find_time needs an affine function: a product is affine in each factor separately
         found = [_of_one(trial, seqs, places, i, first.run.visible_steps) for i in range(len(seqs))]  # type: ignore[arg-type]
         times = found[0] if all(time == found[0] for time in found) else None
     else:
@@ -68,7 +71,7 @@ def _times(call: Call, seqs: list[Tensor], reorders: bool) -> list[TimeAxis]:
 def _of_one(
     trial: Call, seqs: list[Tensor], places: list[TimeAxis], i: int, steps: int
 ) -> list[TimeAxis] | None:
-    """Where a product shows time, as a function of its i-th factor, the others being ones at every step."""
+    """Find the time axis of a product as a function of its i-th factor, with ones for the other factors."""
 
     def of_factor(x: Tensor) -> Any:
         others = [s.new_ones(_sizes_like(s, p, x, seqs[i])) for s, p in zip(seqs, places, strict=True)]
@@ -76,7 +79,7 @@ def _of_one(
 
     def _sizes_like(s: Tensor, place: TimeAxis, x: Tensor, whole: Tensor) -> list[int]:
         sizes = list(s.shape)
-        if x.shape != whole.shape:  # of one step
+        if x.shape != whole.shape:  # x is a single step
             sizes[place.dim] //= steps
         return sizes
 
@@ -96,10 +99,13 @@ def moves_time(func: Callable) -> NoRuleError:
 
 
 def taken_away(call: Call) -> Any:
-    """The time mean, the sum over time or one step's value, which a network takes itself: a tensor like any
-    other, with the graph of the rate. None for other calls.
+    """Return the time mean, the sum over time, or the value of steps that the network itself takes.
 
-    A sum's gradient is T times the mean's; a step's is the rate's.
+    The result is a plain tensor (for unbind a tuple of them) with the graph of the rate: a mean has the
+    gradient of the rate, a sum T times that, and the value of a step that of the rate.
+
+    Returns:
+        The result, or None for any other call.
     """
     pair = call.pairs[0]
     if pair.time is None or not call.of_one or pair.shape[pair.time.dim] != pair.run.visible_steps:
@@ -135,7 +141,10 @@ def _one_step(pair: Pair, t: int) -> Tensor:
 
 
 def _index_of_a_step(call: Call, pair: Pair) -> tuple[int, Any] | None:
-    """Which step an index takes, and the index of what is left; None where it is not of one step."""
+    """Return the step that a call selects and the index into the remaining axes, None if it selects no step.
+
+    The second is None if the call leaves the other axes whole.
+    """
     assert pair.time is not None
     dim = pair.time.dim
     if call.func in tables.SELECTS and _axis(call, 0) % pair.dim() == dim:
@@ -161,8 +170,11 @@ def _without_ellipsis(index: tuple, dims: int) -> tuple:
 
 
 def with_pairs_for_sequences(call: Call) -> Call:
-    """The call with a pair for every plain tensor that differs from step to step, as a time embedding [T, 1,
-    C] does: told by its size where the pairs have time."""
+    """Return the call with a pair in place of each plain tensor that has a time axis itself.
+
+    A time embedding [T, 1, C] is an example. A plain tensor counts as one if, aligned with the first pair
+    from the last axis, it has the same size on the pair's time axis.
+    """
     first = call.pairs[0]
     if call.func not in tables.ALIGNED or first.time is None:
         return call
@@ -175,7 +187,7 @@ def with_pairs_for_sequences(call: Call) -> Call:
 
 
 def _as_sequence(x: Tensor, time: TimeAxis, like: Pair) -> Pair:
-    """A plain tensor that shows time, as a pair: its rate is its time mean."""
+    """Return a plain tensor with a time axis as a pair, whose rate is the time mean of the tensor."""
     parts = x.unflatten(time.dim, (-1, like.run.visible_steps, time.inner))
     rate = parts.mean(time.dim + 1).flatten(time.dim, time.dim + 1)
     return Pair(x.detach(), rate, like.run, time)

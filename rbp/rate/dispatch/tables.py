@@ -1,4 +1,8 @@
-"""What torch's functions do to the time mean: the tables that decide how a pair goes through one."""
+"""Tables of torch functions by how they act on a pair, above all whether they commute with the time mean.
+
+A function that commutes, mean_t f(s_t) = f(mean_t s_t), can be applied to spikes and rate separately and
+leaves them consistent. In rate mode, any other function needs a rule of its own.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from torch import Tensor
 
 
 def members(*names: str) -> set[Callable]:
-    """The functions of these names in torch, torch.Tensor and torch.nn.functional."""
+    """Return all functions of these names in torch, torch.Tensor and torch.nn.functional."""
     return {getattr(room, n) for n in names for room in (torch, Tensor, F) if hasattr(room, n)}
 
 
@@ -28,50 +32,50 @@ LINEAR = members(
     *("adaptive_avg_pool3d", "pixel_shuffle", "pixel_unshuffle", "channel_shuffle"),
     *("type", "__radd__", "__rsub__", "where"),
 )
-# Commute with it in one pair, the other arguments being constant in time.
+# Commute with the time mean in one pair, if all other arguments are constant in time.
 LINEAR_IN_ONE = members(
     *("mul", "multiply", "matmul", "bmm", "mm", "baddbmm", "linear", "conv1d", "conv2d", "conv3d"),
     *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "masked_fill", "einsum", "__rmatmul__"),
     *("__rmul__", "addmm", "addbmm"),
 )
-# The same, where the pair is the first argument (divided, not dividing; indexed, not the index).
+# The same, if the pair is the first argument (the dividend, not the divisor; indexed, not the index).
 LINEAR_IN_FIRST = members("div", "divide", "true_divide", "__getitem__", "index_select", "gather")
 
-# Products of two pairs: attention, gates. mean_t (A_t B_t) is not mean_t A_t * mean_t B_t: the value is the
-# exact time mean, the gradient the product rule at the rates, dA*B + A*dB. That is the mean over t of each
-# step's own product rule for a change that is the same at every step, all that a rate can carry. Distance of
-# the convolution's gradient from BPTT's, conv - LIF - op - linear on a static 8x8 image, where it is 0
-# without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for a @ b^T, 1.2 to 2.0 % for
-# the attention v @ k^T @ q.
+# Products of two pairs, as in attention and gates. mean_t (A_t B_t) differs from mean_t A_t * mean_t B_t: the
+# value is the exact time mean, the gradient is the product rule at the rates, dA*B + A*dB. This is the mean
+# over t of each step's product rule for a change that is the same at every step, which is all that a rate can
+# carry. Distance of the convolution's gradient from that of BPTT, for conv - LIF - op - linear on a static
+# 8x8 image, where it is 0 without the op (T=6, five seeds; tests/rate/test_distance.py): 0.8 to 1.0 % for
+# a @ b^T, 1.2 to 2.0 % for the attention v @ k^T @ q.
 PRODUCTS = members("mul", "multiply", "matmul", "bmm", "mm", "einsum")
 
-# Ask about a step's shape or kind; their answer is the same at every step.
+# Depend only on the shape, dtype and device of what the network sees, so they are called on a template.
 QUERIES = members(
     *("size", "dim", "ndimension", "numel", "nelement", "stride", "is_contiguous", "is_floating_point"),
     *("is_complex", "element_size", "get_device", "type", "__len__", "new_tensor"),
     *("empty_like", "rand_like", "randn_like", "randint_like", "is_same_size"),
 )
-# Make a tensor of a step's shape or kind, the same at every step, which the network may write to.
+# Make a tensor of the same shape or dtype, constant in time, which the network may write to afterwards.
 FRESH = members("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "new_empty")
-# Of the graph: asked of the tensor that carries it.
+# Concern the graph, so they are called on the tensor that carries it.
 ON_GRAPH = members("register_hook", "register_post_accumulate_grad_hook", "retain_grad")
-# Choose by numbers in a tensor.
+# Select elements by the values of an index tensor.
 CHOOSING = members("index_select", "gather", "__getitem__")
-# Over the first axis of a sequence [T, B, ...]: the rate, or T times it.
+# Over a visible time axis these give the rate, or T times the rate.
 MEANS, SUMS = members("mean"), members("sum")
 SELECTS, UNBINDS = members("select"), members("unbind")
 SUM_OF_TWO = members("add")
-# May name a size that holds T, which is one step's in the rate.
+# EXPANDS and SIZED: their arguments may name a size that contains T, so they cannot be repeated on the rate.
 EXPANDS = members("expand", "expand_as", "broadcast_to")
 SIZED = (
     members("reshape", "view", "flatten", "unflatten", "view_as", "reshape_as", "ravel", "squeeze") | EXPANDS
 )
-# Their tensors are aligned axis by axis, from the last.
+# Align their tensors axis by axis, starting from the last.
 ALIGNED = members(
     *("add", "sub", "rsub", "subtract", "mul", "multiply", "div", "divide", "true_divide", "cat", "concat"),
     *("matmul", "bmm", "__radd__", "__rsub__", "__rmul__", "__rmatmul__", "where", "masked_fill"),
 )
-# Properties of a tensor that are tensors.
+# Properties of a tensor that are tensors themselves.
 PROPERTIES: dict[str, Callable] = {
     "T": lambda x: x.T,
     "mT": lambda x: x.mT,
@@ -81,7 +85,7 @@ LINEAR |= set(PROPERTIES.values())
 
 
 def set_items(to: Tensor, index: Any, values: Any) -> Tensor:
-    """to[index] = values, out of place."""
+    """Return a copy of `to` with to[index] = values."""
     to = to.clone()
     to[index] = values
     return to
@@ -91,12 +95,12 @@ LINEAR.add(set_items)
 
 
 def asks(func: Callable, args: tuple, kwargs: dict) -> bool:
-    """Whether a call asks about a step's shape or kind. (`x.type()` does, `x.type(dtype)` converts.)"""
+    """Whether a call is one of QUERIES. (`x.type()` is a query, `x.type(dtype)` a conversion.)"""
     return func in QUERIES and not (func is Tensor.type and (len(args) > 1 or kwargs))
 
 
 def name_of(func: Callable) -> str:
-    """The name that a reader of the network's code would look for."""
+    """Return the name of a function as it appears in the network's code, for error messages."""
     if func is set_items:
         return "a slice assignment"
     known = (name for name, value in vars(F).items() if value is func)
@@ -104,7 +108,7 @@ def name_of(func: Callable) -> str:
 
 
 def out_of_place(func: Callable) -> Callable | None:
-    """torch.Tensor.add for torch.Tensor.add_, and so on; None for a function that is not in place."""
+    """Return torch.Tensor.add for torch.Tensor.add_, and so on; None if func is not an in-place function."""
     name = getattr(func, "__name__", "")
     if not name.endswith("_") or name.endswith("__"):
         return None
@@ -113,7 +117,14 @@ def out_of_place(func: Callable) -> Callable | None:
 
 
 def commutes(func: Callable, kwargs: dict, pairs: int, pair_is_first: bool) -> bool:
-    """Whether func commutes with the time mean in its pairs, the first argument being one of them or not."""
+    """Whether a call commutes with the time mean.
+
+    Args:
+        func: the torch function.
+        kwargs: its keyword arguments.
+        pairs: how many of its arguments are pairs.
+        pair_is_first: whether the first positional argument is a pair.
+    """
     if kwargs.get("rounding_mode") is not None:
         return False
     if func in LINEAR or (func in LINEAR_IN_ONE and pairs == 1):

@@ -1,9 +1,11 @@
-"""Where time is in the result of a call, in a network that shows it.
+"""Find the time axis in the result of a call, in a network that handles time itself.
 
-A function of a sequence [T, B, ...], or of one folded into the batch [T*B, ...], may keep every size and move
-or mix the steps nonetheless: a transposition of T and B where they are equal, a cumulative sum over time, two
-folded batches one behind the other. So each form of a call is tried once, on sequences that are t at step t:
-where its result is what one step's zeros and ones say, t times, is where time went.
+Sizes do not tell where time is. A function of a sequence [T, B, ...], or of one folded into the batch,
+[T*B, ...], can keep every size and still move or mix the steps: a transpose of T and B where they are equal,
+a cumulative sum over time, the concatenation of two folded batches. So each form of a call is tried once, on
+sequences whose value at step t is t. As the call is affine, its result at step t must be
+zero + t*(one - zero), where zero and one are its results on one step of zeros and of ones. The axis for which
+this holds is the time axis.
 """
 
 from __future__ import annotations
@@ -23,11 +25,19 @@ _known: dict[Any, list[TimeAxis] | None] = {}
 def find_time(
     call: Callable, form: Any, likes: list[Tensor], times: list[TimeAxis], steps: int, reorders: bool
 ) -> list[TimeAxis] | None:
-    """Where the tensors of call's result show time; None where it does not leave the steps apart.
+    """Return the time axis of each tensor in a call's result.
 
-    call: a function affine in its tensors, which have the likes' shapes and show time at `times`; form: what
-    tells this call from others, None: not to be remembered. reorders: it only gives each number a place, and
-    names sizes that hold T.
+    Args:
+        call: a function that is affine in its tensors, taken jointly.
+        form: a hashable key of this form of call, under which the answer is cached; None not to cache it.
+        likes: tensors of the shapes, dtypes and devices that it is called with, each with a time axis.
+        times: the time axes of these tensors.
+        steps: T.
+        reorders: whether the call only moves or repeats elements, with sizes that contain T among its
+            arguments. It is then not tried on a single step.
+
+    Returns:
+        One time axis per tensor; None if the call does not keep the steps apart.
     """
     key = (form, steps, *((x.shape, x.dtype, x.device, time) for x, time in zip(likes, times, strict=True)))
     if form is not None and key in _known:
@@ -52,7 +62,7 @@ def _tried(
                 tree_leaves(call(*(x.new_full(_of_one_step(x, t, steps), value) for x, t in pairs)))
                 for value in (0.0, 1.0)
             )
-    except (RuntimeError, IndexError):  # sizes that do not go together
+    except (RuntimeError, IndexError):  # not possible with these sizes, or with one step
         return None
     if not len(ys) == len(zeros) == len(ones):
         return None
@@ -61,7 +71,7 @@ def _tried(
 
 
 def numbered(like: Tensor, time: TimeAxis, steps: int) -> Tensor:
-    """A sequence of this shape that is t at step t."""
+    """Return a sequence in the shape of `like` whose value at step t is t."""
     t = torch.arange(like.shape[time.dim], device=like.device) // time.inner % steps
     return t.to(like.dtype).view(-1, *(1,) * (like.dim() - time.dim - 1)).expand(like.shape).clone()
 
@@ -75,7 +85,10 @@ def _of_one_step(like: Tensor, time: TimeAxis, steps: int) -> list[int]:
 def _place(
     y: Tensor, zero: Tensor | None, one: Tensor | None, before: TimeAxis, steps: int
 ) -> TimeAxis | None:
-    """The time axis of y, which is zero + t*(one - zero) at step t (without them: t); None if none fits."""
+    """Return the time axis for which y is zero + t*(one - zero) at step t, or t if those are None.
+
+    None if there is no such axis.
+    """
     for dim in _axes(y, zero, before, steps):
         size = y.shape[dim] // steps
         for inner in dict.fromkeys((before.inner, size, 1, *_divisors(size))):
@@ -107,7 +120,7 @@ def _fits(y: Tensor, zero: Tensor | None, one: Tensor | None, time: TimeAxis, st
 
 
 def _over_time(x: Tensor, time: TimeAxis, steps: int) -> Tensor:
-    """One step's result, seen at every step."""
+    """Return the result of one step repeated over T steps, with the given time axis."""
     dim, inner = time
     parts = x.unflatten(dim, (-1, inner)).unsqueeze(dim + 1)
     return parts.expand(*parts.shape[: dim + 1], steps, *parts.shape[dim + 2 :]).flatten(dim, dim + 2)

@@ -1,1 +1,1 @@
-"""What is kept between the two halves of a rule, and every way to keep or compute less."""
+"""What a forward pass keeps: the traces of its layers, and the means of storing or computing less."""

@@ -1,14 +1,17 @@
-"""Step mode m in chunks of time steps, so that its transient memory does not grow with T.
+"""Step mode m in chunks of time steps (`chunk=` of `rbp.forward`).
 
-Batch normalisation in step mode m wants the statistics of all T steps before the first neuron may fire, so a
-network cannot be run chunk by chunk from end to end. It goes layer by layer instead: what is held over all T
-steps is the spikes, a bit each; convolutions, and whatever else can be computed again, are computed a chunk
-of steps at a time, once for the statistics and once for the neurons. The result is the same to rounding, the
-price about one more forward pass.
+The backward pass of rate-based backpropagation keeps nothing that grows with T, but the forward pass of step
+mode m still computes each layer's output over all T steps. Chunking bounds this transient memory.
 
-What is no spike and cannot be computed again (group and layer normalisation, products of spiking tensors,
-layers with a rule of one's own) is held in full, as are sums that no neuron follows once their convolutions
-are MOST_AGAIN.
+In step mode m, batch normalisation needs the statistics of all T steps before the first neuron can fire, so
+a network cannot run end to end one chunk at a time. It runs layer by layer instead. Spikes are held for all T
+steps, one bit each. Convolutions, and other layers that can be recomputed, are computed one chunk of steps at
+a time: once for the statistics and once for the neurons. The result is the same up to rounding; the cost is
+about one extra forward pass.
+
+Outputs that are neither spikes nor recomputable are held in full: group and layer normalisation, products of
+spiking tensors, layers with a user-defined rule. So are sums of MOST_AGAIN or more recomputed sequences, such
+as residual connections with no neuron in between.
 """
 
 from __future__ import annotations
@@ -24,14 +27,23 @@ from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.lazy import Bits, Lazy
 from rbp.rate.memory.traces import Trace
 
-MOST_AGAIN = 3
+MOST_AGAIN = 3  # recomputed terms from which a sum is held instead
 
 
 def by_chunks(rule: Any, layer: Any, source: Currents, rate: Tensor, trace: Trace, chunk: int) -> Currents:
-    """The layer's output over all steps of source [T, B, ...]; what rule.rate will want is left in trace.
+    """Run the first half of a rule over all T steps, at most `chunk` steps at a time.
 
-    A rule says by `recomputes` that it may be computed as often as is wanted, by `over_time` that it takes
-    all steps at once.
+    Args:
+        rule: the layer's rule. With `recomputes`, the output is computed each time it is read; with
+            `over_time`, the rule is given all steps at once.
+        layer: the module.
+        source: the layer's input, [T, B, ...].
+        rate: the time mean of the input, [B, ...].
+        trace: filled with what `rule.rate` needs.
+        chunk: the number of steps to compute at a time.
+
+    Returns:
+        The layer's output, [T, B, ...].
     """
     if rule.recomputes:
         with torch.no_grad():
@@ -51,8 +63,10 @@ def by_chunks(rule: Any, layer: Any, source: Currents, rate: Tensor, trace: Trac
 
 
 def _held(rule: Any, layer: Any, source: Currents, trace: Trace, chunk: int) -> Tensor | Bits:
-    """The output of a rule that leaves its mark in the trace, and so sees each step once: as bits where it is
-    zeros and ones."""
+    """Return the output of a rule that adds to the trace and so must see each step exactly once.
+
+    A binary output is held as bits.
+    """
     binary = rule.emits_bits(layer, isinstance(source.alone, Bits))
     outputs = _outputs(rule, layer, source, trace, chunk)
     if not binary:
@@ -74,6 +88,6 @@ def _outputs(
 
 
 def held_if_long(total: Currents) -> Currents:
-    """A sum that would take many convolutions each time it is read, written out."""
+    """Write the sum out if reading it would recompute MOST_AGAIN or more terms, else return it unchanged."""
     again = sum(isinstance(t.x_seq, Lazy) and not isinstance(t.x_seq, Bits) for t in total.terms)
     return total if again < MOST_AGAIN else Currents([Term(total.written_out())])

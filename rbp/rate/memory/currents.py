@@ -1,8 +1,8 @@
-"""Input currents that are not computed yet: sums of sequences, each scaled and shifted by channel.
+"""Input currents in unevaluated form: sums of sequences, each scaled and shifted per channel.
 
-Batch normalisation and a residual sum stand between a convolution and a neuron. Written out, each is a pass
-over T x B x C x H x W numbers; kept as a formula, the neuron's scan computes them while it has the block in
-the processor's cache. Whatever else asks for the sequence gets it written out.
+Batch normalisation and residual sums sit between a convolution and a neuron. Evaluated eagerly, each is a
+pass over T x B x C x H x W elements. Kept as a formula, they are evaluated by the neuron's scan while the
+block is in the processor's cache. Any other consumer gets the sequence written out.
 """
 
 from __future__ import annotations
@@ -17,24 +17,37 @@ from torch import Tensor
 from rbp.rate.memory.lazy import Lazy
 from rbp.rate.memory.traces import is_constant
 
-# Numbers in a thread's share of a block: with a scan's other five it fits into a core's second-level cache.
+# Elements of a block per thread. Together with the scan's other five arrays they fit into a core's L2 cache.
 BLOCK = 1 << 16
 
-AtStep = Callable[[int], Tensor]  # a time step's currents; not to be written to
+AtStep = Callable[[int], Tensor]  # the currents of time step t, read-only
 
 
 @dataclass
 class Term:
-    """x_seq [t, B, C, ...], or scale[c] * x_seq + shift[c] with scale and shift [C]."""
+    """One summand of the currents: x_seq, or scale * x_seq + shift with one scale and shift per channel.
 
-    x_seq: Any  # a tensor; or a Lazy, in a run by chunks
+    Attributes:
+        x_seq: [t, B, C, ...], a tensor, or a `Lazy` in a pass in chunks.
+        scale: [C], or None.
+        shift: [C]; None if and only if scale is.
+        reader: called once with the term's value [t, B, C, ...] if the currents are written out.
+    """
+
+    x_seq: Any
     scale: Tensor | None = None
     shift: Tensor | None = None
-    reader: Callable[[Tensor], None] | None = None  # wants the sequence, if anyone has it written out
+    reader: Callable[[Tensor], None] | None = None
 
 
 class Currents:
-    """The sum of terms of one shape, [t, B, C, ...] or, without channels, [t, B]."""
+    """The sum of terms of the same shape: [t, B, C, ...], or [t, B] without channels.
+
+    `shape`, `dtype` and `device` are those of the sequence that `written_out` returns.
+
+    Args:
+        terms: one or more summands.
+    """
 
     def __init__(self, terms: list[Term]) -> None:
         self.terms = terms
@@ -46,33 +59,33 @@ class Currents:
 
     @property
     def constant(self) -> bool:
-        """Whether every step is the same."""
+        """Whether all steps are known to be identical."""
         return all(is_constant(term.x_seq) for term in self.terms)
 
     @property
     def alone(self) -> Any:
-        """The sequence, a tensor or a Lazy, where there is only that and nothing to compute; else None."""
+        """The sequence, a tensor or a Lazy, if it is the only term and has no scale and shift, else None."""
         return self.terms[0].x_seq if len(self.terms) == 1 and self.terms[0].scale is None else None
 
     @property
     def template(self) -> Tensor:
-        """A tensor of the shape, dtype and device of a step."""
+        """A tensor with the shape, dtype and device of one step."""
         first = self.terms[0].x_seq
         return first.like if isinstance(first, Lazy) else first[0]
 
     def at(self, steps: slice) -> Currents:
-        """Some of the steps, in memory."""
+        """Return the currents of some of the steps, with every term in memory."""
         return Currents([Term(term.x_seq[steps], term.scale, term.shift) for term in self.terms])
 
     def parts(self) -> Iterator[Currents]:
-        """A chunk of steps after the other, in memory: one of all steps where they are."""
+        """Yield the currents chunk by chunk, each in memory; all steps at once if they already are."""
         chunks = [term.x_seq.chunk for term in self.terms if isinstance(term.x_seq, Lazy)]
         size = min(chunks, default=self.shape[0])
         for start in range(0, self.shape[0], size):
             yield self.at(slice(start, start + size))
 
     def written_out(self) -> Tensor:
-        """The sequence itself [t, B, C, ...], a view of stride 0 in time where every step is the same."""
+        """Evaluate the sum, [t, B, C, ...]: an expanded view (stride 0 in time) if it is constant in time."""
         out = self._computed()
         for term in self.terms:
             if term.reader is not None:
@@ -80,7 +93,7 @@ class Currents:
                 term.reader(
                     out if alone else Currents([Term(term.x_seq, term.scale, term.shift)])._computed()
                 )
-                term.reader = None  # told once a step
+                term.reader = None  # a mean over time must not count a step twice
         return out
 
     def _computed(self) -> Tensor:
@@ -97,10 +110,11 @@ class Currents:
         return out
 
     def blocks(self) -> Iterator[tuple[slice | None, AtStep]]:
-        """The currents block by block: rows of the B*C places of a step, and the steps of [rows, ...].
+        """Yield the currents, which must be in memory, in blocks that fit the processor's cache.
 
-        One block of everything (None, steps of [B, C, ...]) where cutting does not pay: on a GPU, where a
-        small tensor fits in any case, where memory is not laid out in that order.
+        Each block is a slice of the B*C rows of a step, viewed as [B*C, places], and a function that maps t
+        to that slice of step t. There is a single block, (None, steps of [B, C, ...]), where blocking does
+        not pay: on a GPU, for small tensors, and for tensors that are not contiguous.
         """
         size, block = self.shape[1:].numel(), BLOCK * torch.get_num_threads()
         in_order = all(term.x_seq[0].is_contiguous() for term in self.terms)
@@ -115,7 +129,7 @@ class Currents:
             yield rows, self._at_step([_cut(term, rows) for term in flat])
 
     def whole_steps(self) -> AtStep:
-        """The steps of [B, C, ...], uncut."""
+        """Return the function that maps t to the currents of step t, [B, C, ...]."""
         return self._at_step([_whole(term) for term in self.terms])
 
     def _at_step(self, terms: list[Term]) -> AtStep:
@@ -126,7 +140,13 @@ class Currents:
 
 
 def empty_like(currents: Currents, dtype: torch.dtype | None = None, steps: int | None = None) -> Tensor:
-    """A sequence to be filled, [t, B, C, ...], its channels last in memory where those of currents are."""
+    """Return an uninitialised sequence [t, B, C, ...] in the memory format of the currents.
+
+    Args:
+        currents: gives shape, device and memory format (contiguous or channels last).
+        dtype: that of the currents if None.
+        steps: t; that of the currents if None.
+    """
     shape = (currents.shape[0] if steps is None else steps, *currents.shape[1:])
     dtype = dtype or currents.dtype
     first = currents.terms[0].x_seq[0]
@@ -137,13 +157,16 @@ def empty_like(currents: Currents, dtype: torch.dtype | None = None, steps: int 
 
 
 def _sum(terms: list[Term], t: int) -> Tensor:
-    """In float32 or wider, rounded on the way as layers of the terms' precision would."""
+    """Return the sum at step t in float32 or wider.
+
+    Intermediate results are rounded to the terms' dtype, as they would be by separate layers.
+    """
     total: Tensor | None = None
     for term in terms:
         x = term.x_seq[t]
         if term.scale is not None:
             assert term.shift is not None
-            # Two operations, which torch vectorises: its addcmul with numbers a channel takes twice as long.
+            # torch vectorises these two operations; addcmul with per-channel operands takes twice as long.
             x = torch.mul(x.to(term.scale.dtype), term.scale).add_(term.shift).to(x.dtype)
         total = x if total is None else total + x
     assert total is not None
@@ -151,7 +174,7 @@ def _sum(terms: list[Term], t: int) -> Tensor:
 
 
 def _whole(term: Term) -> Term:
-    """The term with scale and shift as [C, 1, ...], to go with a step [B, C, ...]."""
+    """Return the term with scale and shift as [C, 1, ...], to broadcast against a step [B, C, ...]."""
     if term.scale is None:
         return term
     assert term.shift is not None
@@ -160,7 +183,7 @@ def _whole(term: Term) -> Term:
 
 
 def _in_rows(term: Term, n_rows: int) -> Term:
-    """The term as [t, B*C, places], scale and shift as [B*C, 1]."""
+    """Return the term as [t, B*C, places], with scale and shift as [B*C, 1]."""
     steps = term.x_seq.shape[0]
     x_seq = term.x_seq[0].reshape(1, n_rows, -1).expand(steps, -1, -1)
     if not is_constant(term.x_seq):

@@ -1,4 +1,8 @@
-"""Random numbers that a network draws itself: the same at every step of a call, as a dropout mask is."""
+"""Save and restore the random state.
+
+A pass rewinds it so that the random numbers a network draws in its own forward are the same at every time
+step, as a dropout mask is.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from torch import Tensor
 
 
 class RandomState(NamedTuple):
-    """The state of Python's, torch's and, for a GPU, the device's random numbers."""
+    """The state of the random number generators of Python, of torch and, on a GPU, of the device."""
 
     python: Any
     cpu: Tensor
@@ -21,14 +25,14 @@ class RandomState(NamedTuple):
 
 
 def random_state(device: torch.device) -> RandomState:
-    """The state now, for a network on this device."""
+    """Return the current state, for a network on the given device."""
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return RandomState(random.getstate(), torch.get_rng_state(), gpu, device)
 
 
 @contextmanager
 def random_state_kept() -> Iterator[None]:
-    """Whatever is drawn on the CPU, random numbers go on as before."""
+    """Restore the states of Python's and torch's CPU generators on exit."""
     before = random_state(torch.device("cpu"))
     try:
         yield
@@ -37,7 +41,7 @@ def random_state_kept() -> Iterator[None]:
 
 
 def set_random_state(state: RandomState) -> None:
-    """Go on from there."""
+    """Continue from a state that `random_state` returned."""
     random.setstate(state.python)
     torch.set_rng_state(state.cpu)
     if state.gpu is not None:

@@ -1,4 +1,7 @@
-"""Sequences of which not all steps are in memory as numbers: computed when they are read, or kept as bits."""
+"""Sequences over T steps that are not stored in full: recomputed when read, or stored as bits.
+
+They stand in for tensors in a pass in chunks (see rbp.rate.memory.chunking).
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,13 @@ from torch import Tensor
 
 
 class Lazy:
-    """A sequence [T, B, ...] of which steps are computed, without a graph, whenever they are asked for.
+    """A sequence [T, B, ...] whose steps are computed, without a graph, each time they are read.
 
-    like: a step of it, [B, ...], of which shape and type are noted. chunk: how many steps to ask for at once.
-    read: computes some of its steps.
+    Args:
+        like: a tensor with the shape [B, ...], dtype and device of one step; it is not kept.
+        steps: T.
+        chunk: how many steps a reader should ask for at once.
+        read: computes the steps of a slice, [t, B, ...]. A subclass may override `__getitem__` instead.
     """
 
     def __init__(
@@ -29,14 +35,14 @@ class Lazy:
 
 
 class Bits(Lazy):
-    """A sequence of zeros and ones, held in a bit each: eight steps in a byte."""
+    """A sequence of zeros and ones stored as one bit per element, with eight steps in a byte."""
 
     def __init__(self, like: Tensor, steps: int, chunk: int) -> None:
         super().__init__(like, steps, chunk)
         self.bytes = [torch.zeros_like(like, dtype=torch.uint8) for _ in range((steps + 7) // 8)]
 
     def write(self, start: int, x_seq: Tensor) -> None:
-        """Note x_seq [t, B, ...], the steps from start on."""
+        """Store x_seq [t, B, ...] as the steps from `start` on; each step may be written once."""
         for t, x in enumerate(x_seq, start):
             self.bytes[t // 8].bitwise_or_(x.to(torch.uint8).bitwise_left_shift_(t % 8))
 

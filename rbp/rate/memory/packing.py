@@ -1,9 +1,10 @@
-"""What a layer keeps for the backward pass, in fewer bytes.
+"""Compact storage for what layers keep for the backward pass.
 
-Behind a binary neuron a rate is one of T + 1 levels: the number of spikes, a byte, says it exactly. A float32
-eligibility is rounded to the upper three of its four bytes, an error of 2^-16 of it at most (two bytes with a
-scale for the tensor would do, with errors of up to 1e-4 in a gradient). So convolution, normalisation and
-neuron keep 1 + 4 + 3 bytes an element where with a ReLU they keep 4 + 4. Float64 is kept as it is, exact.
+The rate of a binary neuron takes one of T + 1 values, so the spike count stores it exactly, in one byte up to
+T = 255. A float32 eligibility is rounded to the upper three of its four bytes, a relative error of at most
+2^-16. (Two bytes and one scale per tensor would also be possible, with errors of up to 1e-4 in a gradient.)
+Convolution, normalisation and neuron then keep 1 + 4 + 3 bytes per element, where they keep 4 + 4 with a
+ReLU. Float64 is stored as it is, exactly.
 """
 
 from __future__ import annotations
@@ -13,7 +14,15 @@ from torch import Tensor
 
 
 def pack(x: Tensor) -> tuple[Tensor, Tensor]:
-    """The upper two bytes of every float32 of x, and the third; x itself and nothing for another type."""
+    """Round each float32 of x to its upper three bytes.
+
+    Args:
+        x: any shape, its elements dense in memory.
+
+    Returns:
+        The upper two bytes of each element as int16 in the shape and strides of x, and the third bytes as
+        uint8 [x.numel()] in memory order. For another dtype, x itself and an empty tensor.
+    """
     if x.dtype != torch.float32:
         return x, x.new_empty(0)
     flat = (_in_memory_order(x.detach()).view(torch.int32) + 128).view(torch.float32)  # rounds
@@ -23,12 +32,12 @@ def pack(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _in_memory_order(x: Tensor) -> Tensor:
-    """The numbers of x, which fill its memory without gaps, one after the other, whatever axis comes last."""
+    """View x, which must be dense in memory, as one axis in memory order, whatever its strides."""
     return x.as_strided((x.numel(),), (1,))
 
 
 def unpack(upper: Tensor, third: Tensor) -> Tensor:
-    """Undo pack, the last byte 0."""
+    """Undo `pack`; the fourth byte of each float32 is zero."""
     if upper.dtype != torch.int16:
         return upper
     flat = torch.zeros(upper.numel(), dtype=torch.float32, device=upper.device)
@@ -38,25 +47,33 @@ def unpack(upper: Tensor, third: Tensor) -> Tensor:
 
 
 def pack_counts(spikes: Tensor, steps: int) -> Tensor | None:
-    """The number of spikes over the steps in a byte; None where it might not fit."""
+    """Return spike counts as uint8, or None if `steps` exceeds 255 and a count might not fit."""
     return spikes.to(torch.uint8) if steps <= 255 else None
 
 
 def with_counts(rate: Tensor, counts: Tensor | None) -> Tensor:
-    """The rate, with a note of the counts behind it, for the layer that it goes into next."""
+    """Attach spike counts (or None) to a rate, for the next layer to keep in place of it; return the rate."""
     rate.spike_counts = counts  # type: ignore[attr-defined]
     return rate
 
 
 def counts_of(rate: Tensor) -> Tensor | None:
-    """The counts noted with a rate; None for one that came from elsewhere or was computed with."""
+    """Return the counts attached to a rate, or None; the result of a torch function on a rate has none."""
     return getattr(rate, "spike_counts", None)
 
 
 def as_kept(kept: Tensor, dtype: torch.dtype, steps: int) -> tuple[Tensor, float]:
-    """What is kept of a rate, counts or itself, and the number to multiply it by: a product with it is
-    multiplied afterwards, which is less work, and in bfloat16 a count up to 255 is exact. (In float16 the
-    product of counts might overflow.)"""
+    """Return a tensor of the given dtype and a factor whose product is the rate.
+
+    Multiplying the result of a convolution or product by the factor is less work than scaling the counts
+    first, and bfloat16 represents counts up to 255 exactly. In float16 the product might overflow, so there
+    the counts are scaled first, and the factor is 1.
+
+    Args:
+        kept: the rate [B, ...], or its spike counts as uint8.
+        dtype: the floating-point dtype to compute in.
+        steps: T.
+    """
     if kept.dtype != torch.uint8:
         return kept.to(dtype), 1.0
     share = 1.0 / steps

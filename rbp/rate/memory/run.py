@@ -1,4 +1,7 @@
-"""One forward pass over T time steps: its settings, and the trace of every call of every layer."""
+"""The state of one forward pass over T time steps: its settings, and the traces of its layers.
+
+Every pair of spikes and rate refers to its `Run`.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +17,19 @@ TraceT = TypeVar("TraceT", bound=Trace)
 class Run:
     """One forward pass over T time steps.
 
-    In step mode s the network is called once per step, and in rate mode once more for the graph. Its layers
-    are called in the same order each time, so a layer's n-th call in one of them finds the trace of its n-th
-    call in the one before.
+    In step mode s the network is called once per step and, in rate mode, once more to build the graph of the
+    rates. Its layers are called in the same order each time, so the n-th call of a layer in one of these
+    calls uses the same trace as its n-th call in the others.
 
     Args:
-        T: the number of steps; None until a network that repeats its input itself shows it to a neuron.
-        rate: whether rates are carried.
+        T: the number of time steps; None for a network that repeats its input itself, until the first neuron
+            is shown a sequence.
+        rate: whether pairs carry a rate (rate mode) or spikes only (BPTT).
         single_step: whether the network is called once per step.
         time_visible: whether the network sees the time axis.
-        checks_calls: whether a neuron that is called more than once per step is an error.
-        kernels, chunk: see `rbp.forward`.
+        checks_calls: whether it is an error to call a neuron more than once per step.
+        kernels: see `rbp.forward`.
+        chunk: see `rbp.forward`.
     """
 
     def __init__(
@@ -42,11 +47,11 @@ class Run:
         self.time_visible, self.checks_calls = time_visible, checks_calls
         self.kernels, self.chunk = kernels, chunk
         self.drafts = Drafts()
-        self.net: nn.Module | None = None  # the network that runs, once it does
-        self.passes = 0  # how many times the network has been called
-        self.checkpoint_depth = 0  # how many of torch's checkpoints are running
+        self.net: nn.Module | None = None  # set when the pass starts
+        self.passes = 0  # number of the current call of the network, to tell its pairs from an earlier call's
+        self.checkpoint_depth = 0  # number of nested torch.utils.checkpoint calls now running
         self.over = False
-        self.steps_shown: dict[Any, int] = {}  # to each neuron, in the order of their first calls
+        self.steps_shown: dict[Any, int] = {}  # per neuron, in the order of their first calls
         self._kept: dict[tuple[Any, int], Trace] = {}
         self._calls: dict[Any, int] = {}
 
@@ -57,11 +62,18 @@ class Run:
 
     @property
     def visible_steps(self) -> int:
-        """How many steps the network sees in one call."""
+        """The number of steps that the network sees in one call: T, or 1 in step mode s."""
         return 1 if self.single_step else self.T
 
     def trace(self, caller: Any, kind: type[TraceT]) -> TraceT:
-        """The trace of this call of a layer or a function."""
+        """Return the trace for the current call of a layer or function.
+
+        In step mode s, the trace is kept for the same call at the next step.
+
+        Args:
+            caller: the layer, or the torch function.
+            kind: the class of the trace, made by its constructor if there is none yet.
+        """
         key = (caller, self.count_call(caller))
         if key in self._kept:
             trace = self._kept[key]
@@ -73,22 +85,26 @@ class Run:
         return trace
 
     def count_call(self, caller: Any) -> int:
-        """Count a call; how many there were before in this call of the network."""
+        """Count a call and return how many came before it in the current call of the network."""
         number = self._calls.get(caller, 0)
         self._calls[caller] = number + 1
         return number
 
     def calls_of(self, caller: Any) -> int:
-        """How often the caller was called so far in this call of the network."""
+        """Return how often the caller has been called so far in the current call of the network."""
         return self._calls.get(caller, 0)
 
     def next_pass(self) -> None:
-        """The network is about to be called again."""
+        """Start the next call of the network; pairs of earlier calls become invalid."""
         self.passes += 1
         self._calls.clear()
 
     def reopen(self) -> dict[Any, int]:
-        """Let a checkpoint run a part of the network again. Returns what `close_again` wants."""
+        """Reopen a finished pass, so that a checkpoint can rerun a part of the network in backward.
+
+        Returns:
+            The call counts so far, to be handed to `close_again`.
+        """
         calls, self._calls, self.over = self._calls, {}, False
         return calls
 
@@ -96,22 +112,22 @@ class Run:
         self._calls, self.over = calls, True
 
     def agrees_on_T(self, T: int) -> bool:
-        """Take T from the first neuron that is shown it; False for one that is shown another number."""
+        """Whether T is the number of steps of the pass; sets it if it is not known yet."""
         if self.known_T is None:
             self.known_T = T
         return self.known_T == T
 
     def note_steps(self, neuron: Any, steps: int | None) -> None:
-        """A neuron was shown so many steps at once, or (None) one more."""
+        """Record that a neuron was shown `steps` steps at once, or one more step if None."""
         self.steps_shown[neuron] = steps if steps is not None else self.steps_shown.get(neuron, 0) + 1
 
     @property
     def first_shown(self) -> int | None:
-        """How many steps the first neuron was shown."""
+        """The number of steps shown to the neuron that was called first, or None before any call."""
         return next(iter(self.steps_shown.values()), None)
 
     def owns(self, tensor: Tensor) -> bool:
-        """Whether the network had the tensor before the pass: a buffer, a parameter or an attribute."""
+        """Whether the tensor is a buffer, a parameter or a plain attribute of one of the modules."""
         if self.net is None:
             return False
         own = (value for module in self.net.modules() for value in vars(module).values())

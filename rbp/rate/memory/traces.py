@@ -1,4 +1,8 @@
-"""What the first half of a rule leaves for the second: time means and counts, however many the steps."""
+"""Traces: what the first half of a rule leaves for the second.
+
+In rate-based backpropagation the backward pass needs only time means of each layer's forward pass. A trace
+accumulates them step by step, or chunk by chunk, so its size does not depend on T.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,23 @@ from torch import Tensor
 
 
 def is_constant(x_seq: Any) -> bool:
-    """Whether [T, ...] is one step seen T times (stride 0 in time): then one step's work is enough."""
+    """Whether x_seq [T, ...] is one step expanded over T > 1 (stride 0 in time).
+
+    A layer then needs to be computed for one step only. False for anything but a tensor.
+    """
     return isinstance(x_seq, Tensor) and x_seq.shape[0] > 1 and x_seq.stride(0) == 0
 
 
 class TimeMean:
     """The mean over T time steps of a quantity that arrives a few steps at a time.
 
-    Low precision is averaged in float32.
+    bfloat16 and float16 are averaged, and returned, in float32.
+
+    Args:
+        T: the number of time steps.
+
+    Attributes:
+        T: the number of time steps.
     """
 
     def __init__(self, T: int) -> None:
@@ -29,7 +42,11 @@ class TimeMean:
         return self._sum is not None
 
     def add(self, x_seq: Tensor) -> None:
-        """Add some of the T steps, x_seq [t, ...]."""
+        """Add t of the T steps.
+
+        Args:
+            x_seq: [t, ...], the values at these steps.
+        """
         low_precision = x_seq.dtype in (torch.bfloat16, torch.float16)
         if is_constant(x_seq) or x_seq.shape[0] == 1:
             mean = x_seq[0].float() if low_precision else x_seq[0]
@@ -38,7 +55,12 @@ class TimeMean:
         self.add_mean(mean, x_seq.shape[0])
 
     def add_mean(self, mean: Tensor, t: int) -> None:
-        """Add t of the T steps by their mean."""
+        """Add t of the T steps, given their mean.
+
+        Args:
+            mean: [...], the mean over these steps. With t = T it is kept without a copy.
+            t: the number of steps.
+        """
         share = t / self.T
         if self._sum is None:
             self._sum = mean if share == 1.0 else mean * share
@@ -46,41 +68,52 @@ class TimeMean:
             self._sum.add_(mean, alpha=share)
 
     def take(self) -> Tensor:
-        """The mean. It is forgotten here, so that only the graph keeps it."""
+        """Return the mean [...] and drop it, so that only the graph holds on to its memory.
+
+        Raises:
+            AssertionError: if no step has been added since the last `take`.
+        """
         mean, self._sum = self._sum, None
         assert mean is not None, "no step has been added, or the mean was taken before"
         return mean
 
 
 class Drafts:
-    """Copies of buffers, such as running statistics, that a pass writes to in their stead.
+    """Copies of buffers, such as running statistics, that a pass updates instead of the buffers themselves.
 
-    A pass that fails halfway leaves the buffers as they were.
+    A pass that fails halfway thus leaves the buffers unchanged.
     """
 
     def __init__(self) -> None:
         self._copies: dict[int, tuple[Tensor, Tensor]] = {}
 
     def of(self, buffer: Tensor) -> Tensor:
-        """The copy that replaces the buffer once the whole network has run."""
+        """Return the copy of a buffer, made at the first request; `publish` writes it back."""
         return self._copies.setdefault(id(buffer), (buffer, buffer.clone()))[1]
 
     def publish(self) -> None:
-        """Write every copy back."""
+        """Write every copy back to its buffer, once the whole network has run."""
         for buffer, copy in self._copies.values():
             buffer.copy_(copy)
 
 
 class Trace:
-    """What one call of one layer keeps over the T steps, for `Rule.rate` to build the graph from.
+    """What `Rule.spikes` accumulates over the T steps of one call of one layer, for `Rule.rate` to use.
 
-    A rule that keeps more than the time mean of its output names a subclass as its `trace_type`.
+    A rule that needs more than the time mean of its output names a subclass as its `trace_type`. The engine
+    creates it with the arguments below, so a subclass that has an `__init__` must pass them on (see
+    rbp.rate.rules.base for an example).
+
+    Args:
+        T: the number of time steps.
+        kernels: "plain", "compiled" or "auto", see `rbp.forward`.
+        drafts: the drafts of the pass; new ones if None.
 
     Attributes:
         T: the number of time steps.
-        value: the time mean of the layer's output [B, ...].
-        kernels: "plain", "compiled" or "auto", see `rbp.forward`.
-        drafts: where running statistics are written until the pass is over.
+        value: a `TimeMean` for the layer's output, [B, ...]; empty at first.
+        kernels: "plain", "compiled" or "auto".
+        drafts: copies of buffers, to be updated instead of the buffers; written back at the end of the pass.
     """
 
     def __init__(self, T: int, kernels: str = "plain", drafts: Drafts | None = None) -> None:
