@@ -153,7 +153,7 @@ def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, d
 def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:
     """Store the output of a layer's call, unless the pass only builds the graph of the rates (no spikes)."""
     if isinstance(out, Pair):
-        out = None if out.spikes is None else out.spikes[0]
+        out = out.spikes if out.spikes is None or out.time is not None else out.spikes[0]
     if isinstance(out, Tensor):
         seen.setdefault(path, []).append(out.detach().float())
 

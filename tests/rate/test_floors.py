@@ -65,3 +65,12 @@ def test_no_modules_of_a_room_import_each_other() -> None:
         free = {name for name, others in edges.items() if not others & edges.keys() - {name}}
         assert free, f"a circle among {sorted(edges)}"
         edges = {name: others for name, others in edges.items() if name not in free}
+
+
+def test_the_method_itself_is_short() -> None:
+    """What a reader of the paper needs: rules of the paper's layers, and the neurons' eligibility."""
+    rules = ("base", "weighted", "commuting", "batchnorm")
+    neurons = ("eligibility", "scan", "surrogates", "integrate_and_fire")
+    files = [ENGINE / "rules" / f"{name}.py" for name in rules]
+    files += [ENGINE / "neurons" / f"{name}.py" for name in neurons]
+    assert sum(len(file.read_text().splitlines()) for file in files) < 1000

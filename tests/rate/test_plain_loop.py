@@ -427,3 +427,39 @@ def test_a_mere_count_of_the_calls_is_right(step_mode: str, calls: int, grad_mod
     for times in (1, 2):
         rbp.forward(net, inputs(), step_mode=step_mode, grad_mode=grad_mode)
         assert (float(net.n), net.t, net.state.t) == (times * calls,) * 3
+
+
+CASTS: dict[str, Change] = {
+    "to(bool)": lambda net, x: x.to(torch.bool).double(),
+    "to(dtype=int)": lambda net, x: net.b(x).to(dtype=torch.int32).double(),
+    "type": lambda net, x: x.type(torch.long).double(),
+    "type_as": lambda net, x: x.type_as(torch.zeros(1, dtype=torch.int8)).double(),
+    "where": lambda net, x: torch.where(x.detach() > 0, net.b(x), x),
+    "method where": lambda net, x: net.b(x).where(x.detach() > 0, x),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("change", CASTS.values(), ids=CASTS)
+def test_integers_and_choices_by_spikes_are_refused_in_rate_mode(change: Change, mode: tuple) -> None:
+    grad_mode, step_mode = mode
+    how = {"grad_mode": grad_mode, "step_mode": step_mode}
+    if grad_mode == "rate":
+        with pytest.raises(NoRuleError, match="does not commute with the time mean"):
+            rbp.forward(made(change), inputs(), **how)
+        return
+    y, gradients = plain_loop(made(change), inputs())
+    found, own = step(made(change), inputs(), **how)
+    torch.testing.assert_close(found, y)
+    assert distance(own, gradients) < 1e-9
+
+
+def test_a_choice_by_a_plain_mask_and_a_cast_to_floats_are_linear() -> None:
+    mask = torch.arange(8) % 2 == 0
+
+    def change(net: nn.Module, x: Tensor) -> Tensor:
+        return torch.where(mask, net.b(x), x).to(torch.float64).type(torch.float64).where(mask, x * 2)
+
+    (y, wanted), (z, gradients) = (step(made(change), inputs(T=1), **how) for how in (BPTT, RATE))
+    torch.testing.assert_close(z, y)
+    assert distance(gradients, wanted) < 1e-9

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from spikingjelly.activation_based import neuron
+from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
 import rbp
@@ -47,6 +47,28 @@ def test_a_wrong_rule_is_found_by_the_path_of_its_layer(monkeypatch: pytest.Monk
     assert not found.ok and found.differs == {"rate": "2"}
     assert found.outputs["bptt"] < 1e-5 < found.outputs["rate"] and found.gradients["rate"] > 0.1
     assert "rate  output off by" in str(found) and "first at 2" in str(found) and "not equal" in str(found)
+
+
+@pytest.mark.parametrize("layout", ["TB", "BT"])
+def test_the_layer_is_named_in_a_network_that_sees_time_too(layout: str) -> None:
+    rbp.rate.register(AsIdentity(), Doubling)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 8), lif(), Doubling(), nn.Linear(8, 8), lif(), nn.Linear(8, 3))
+    turn = Turned(net) if layout == "BT" else net
+    functional.set_step_mode(net, "m")
+    found = verify(turn, torch.rand(5, 4) * 4, layout=layout)
+    assert not found.ok and found.differs == {"rate": "net.2" if layout == "BT" else "2"}
+
+
+class Turned(nn.Module):
+    """[B, T, ...] in and out, by a network of [T, B, ...]."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x.transpose(0, 1)).transpose(0, 1)
 
 
 def test_dropout_is_left_out_of_the_comparison() -> None:

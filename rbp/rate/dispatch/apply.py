@@ -147,6 +147,14 @@ def _as_constant(y: Any, first: Pair, call: Call) -> Any:
 
 def _check(call: Call) -> None:
     pair_is_first = bool(call.args) and isinstance(call.args[0], Pair)
+    if call.func in tables.CASTS and not _keeps_fractions(call):
+        raise NoRuleError(
+            f"{tables.name_of(call.func)} an integer or boolean type does not commute with the time mean"
+        )
+    if call.func in tables.CHOICES and isinstance(_condition(call), Pair):
+        raise NoRuleError(
+            "where, with a spiking tensor as its condition, does not commute with the time mean"
+        )
     if tables.commutes(call.func, call.kwargs, len(call.pairs), pair_is_first):
         return
     if call.func in tables.PRODUCTS and len(call.pairs) == 2:
@@ -154,6 +162,17 @@ def _check(call: Call) -> None:
     name = tables.name_of(call.func)
     of = f" of {len(call.pairs)} spiking tensors" if len(call.pairs) > 1 else ""
     raise NoRuleError(f"{name}{of} does not commute with the time mean")
+
+
+def _keeps_fractions(call: Call) -> bool:
+    """Whether a cast is to a type that can hold a rate."""
+    return call(*(pair.template.new_empty(0) for pair in call.pairs)).is_floating_point()
+
+
+def _condition(call: Call) -> Any:
+    """The condition of torch.where(condition, a, b) or a.where(condition, b)."""
+    place = 1 if call.func is Tensor.where else 0
+    return call.args[place] if len(call.args) > place else call.kwargs.get("condition")
 
 
 def _stays_open(call: Call) -> bool:

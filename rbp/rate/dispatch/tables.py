@@ -33,6 +33,7 @@ LINEAR = members(
     *("type", "__radd__", "__rsub__", "where"),
 )
 # Commute with the time mean in one pair, if all other arguments are constant in time.
+CASTS, CHOICES = members("to", "type", "type_as"), members("where")
 LINEAR_IN_ONE = members(
     *("mul", "multiply", "matmul", "bmm", "mm", "baddbmm", "linear", "conv1d", "conv2d", "conv3d"),
     *("conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "masked_fill", "einsum", "__rmatmul__"),

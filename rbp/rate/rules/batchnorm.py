@@ -17,12 +17,11 @@ from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import InputError
 from rbp.rate.memory.currents import Currents, Term
-from rbp.rate.memory.lazy import Lazy
+from rbp.rate.memory.moments import Moments, as_sequence, in_float32, moments_over_time
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.rules.base import Rule
 
 aten = torch.ops.aten
-Moments = tuple[Tensor, Tensor, int]
 Statistics = tuple[Tensor, Tensor, int | Tensor]  # the count is a tensor [] if summed over ranks
 Draft = Callable[[Tensor], Tensor]
 
@@ -78,13 +77,13 @@ class BatchNormRule(Rule[BatchNormTrace]):
     def spikes(self, layer: Any, x_seq: Currents, trace: BatchNormTrace) -> Currents:
         """Return the output as a formula, to be computed by its reader; see `Rule.spikes`."""
         if not uses_batch_statistics(layer):
-            invstd = (_wide(layer.running_var) + layer.eps).rsqrt()
-            scale_and_shift = _scale_and_shift(layer, _wide(layer.running_mean), invstd)
+            invstd = (in_float32(layer.running_var) + layer.eps).rsqrt()
+            scale_and_shift = _scale_and_shift(layer, in_float32(layer.running_mean), invstd)
             return Currents([Term(as_sequence(x_seq), *scale_and_shift)])
         x = as_sequence(x_seq)
         if hasattr(layer, "_check_input_dim"):
             layer._check_input_dim(x_seq.template)
-        mean, var, n = self.statistics(layer, _moments_over_time(Currents([Term(x)])))
+        mean, var, n = self.statistics(layer, moments_over_time(Currents([Term(x)])))
         update_running(layer, mean, var, n, trace.drafts.of)
         precision = 1.0 / (var + layer.eps)
         steps = x_seq.shape[0]
@@ -126,56 +125,6 @@ class BatchNormRule(Rule[BatchNormTrace]):
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         """Return value [B, C, ...] with a graph back to rate [B, C, ...]; mean and invstd are [C]."""
         return _BatchNormRate.apply(rate, layer.weight, layer.bias, value, mean, invstd, layer.eps)
-
-
-def as_sequence(currents: Currents) -> Any:
-    """Return the currents as one sequence: a tensor, or a Lazy if not all steps are in memory."""
-    if currents.alone is not None:
-        return currents.alone
-    chunks = [term.x_seq.chunk for term in currents.terms if isinstance(term.x_seq, Lazy)]
-    if not chunks:
-        return currents.written_out()
-    steps = currents.shape[0]
-    return Lazy(currents.template, steps, min(chunks), lambda part: currents.at(part).written_out())
-
-
-def moments_of(x: Tensor) -> Moments:
-    """Return mean [C], biased variance [C] and number of values per channel of x [N, C, ...]."""
-    wide = x if x.is_cuda else _wide(x)  # CUDA's kernel accumulates in float32 anyway
-    return *aten.batch_norm_update_stats(wide, None, None, 0.0), x.numel() // x.shape[1]
-
-
-def pooled(means: Tensor, variances: Tensor, shares: Tensor) -> tuple[Tensor, Tensor]:
-    """Combine the means and variances of groups of values into those of their union.
-
-    Args:
-        means: Mean of each group, [groups, C].
-        variances: Biased variance of each group, [groups, C].
-        shares: Each group's share of the values, [groups, 1] or [groups, C], summing to 1.
-
-    Returns:
-        Mean and biased variance of the union, [C] each.
-    """
-    mean = (shares * means).sum(0)
-    return mean, (shares * (variances + (means - mean).square())).sum(0)
-
-
-def _moments_over_time(currents: Currents) -> Moments:
-    """Return the moments over time and batch; the sequence may come in chunks."""
-    if currents.constant:
-        mean, var, n = moments_of(currents.template)
-        return mean, var, n * currents.shape[0]
-    parts = [moments_of(part.written_out().flatten(0, 1)) for part in currents.parts()]
-    if len(parts) == 1:
-        return parts[0]
-    means, variances = (torch.stack([part[i] for part in parts]) for i in (0, 1))  # type: ignore[misc]
-    counts = torch.cat([means.new_full((1, 1), part[2]) for part in parts])  # avoids a copy from the CPU
-    n = sum(part[2] for part in parts)
-    return *pooled(means, variances, counts / n), n
-
-
-def _wide(x: Tensor) -> Tensor:
-    return x if x.dtype == torch.float64 else x.float()
 
 
 def _scale_and_shift(layer: Any, mean: Tensor, invstd: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,13 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.memory.moments import Moments, moments_of, pooled
 from rbp.rate.rules.batchnorm import (
     BatchNormRule,
-    Moments,
     Statistics,
-    moments_of,
     normalise_by_running,
-    pooled,
     update_running,
     uses_batch_statistics,
 )
