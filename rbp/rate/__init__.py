@@ -14,6 +14,17 @@ Supported in rate mode, both as torch layers and as SpikingJelly's wrappers of t
   (rbp.rate.rules.norms), products of two spiking tensors such as in attention (rbp.rate.dispatch.tables);
 - neurons: see rbp.rate.neurons.supported;
 - anything else through a user-defined rule: see rbp.rate.rules.base.
+
+Where to read what:
+    eligibility of a neuron, dr/dc        neurons/scan.py (one scan over time), neurons/eligibility.py (graph)
+    surrogate derivatives                 neurons/surrogates.py
+    convolution and linear layers         rules/weighted.py; other layers that commute: rules/commuting.py
+    batch normalisation                   rules/batchnorm.py
+    a pass in step mode m, and in mode s  passes/rate.py; BPTT: passes/bptt.py
+    what a torch function does to a pair  dispatch/tables.py (which functions), dispatch/apply.py (how)
+    the network and its time axis         network/ (modules, what they keep), layout/ (TB, BT, static, step)
+    everything that saves time or memory  memory/, neurons/compiled.py
+    which layer has which rule            registry.py
 """
 
 from rbp.rate.api import forward
