@@ -1,1 +1,1 @@
-"""What a network sees of time, and what it returns."""
+"""How a network handles the time axis, in its input and in its output."""

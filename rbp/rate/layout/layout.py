@@ -1,4 +1,8 @@
-"""What a network sees of time: one step, [T, B, ...], [B, T, ...], or an image that it repeats itself."""
+"""Layouts: the forms in which a network takes time.
+
+A network maps a single step [B, ...] ("step"), all steps as [T, B, ...] ("TB") or [B, T, ...] ("BT"), or an
+image [B, ...] that it repeats T times itself ("static").
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,13 @@ LAYOUTS = ("step", "TB", "BT", "static")
 
 
 class Layout(NamedTuple):
-    """name: one of LAYOUTS. found: whether it was found out rather than said, and so is checked on the way.
+    """The form in which a network takes time.
 
-    With "step" the engine chooses every layer's step mode; with the others the network runs as it is written.
+    With "step" the engine sets every layer's step mode; with the others the network runs as it is written.
+
+    Attributes:
+        name: one of LAYOUTS.
+        found: whether the layout was inferred, not given by the user. It is then checked during the pass.
     """
 
     name: str
@@ -26,22 +34,31 @@ class Layout(NamedTuple):
 
     @property
     def time_dim(self) -> int:
-        """Which axis of what the network sees is time."""
+        """The time axis of the network's input and output."""
         return 1 if self.name == "BT" else 0
 
     def seen_by_network(self, x_seq: Tensor) -> Tensor:
-        """x_seq [T, B, ...] as the network takes it."""
+        """Return x_seq [T, B, ...] in the form that the network takes."""
         return x_seq.transpose(0, 1).contiguous() if self.name == "BT" else x_seq
 
     def one_step(self, x: Tensor) -> Tensor:
-        """A step [B, ...] as the network takes it: as it is, or as a sequence of one."""
+        """Return a step [B, ...] in the form that the network takes: as is, or as a sequence of length 1."""
         return x if self.name == "step" else x.unsqueeze(self.time_dim)
 
     def modes(self, network: Network, step_mode: str) -> AbstractContextManager[None]:
+        """Set the network's step modes inside the block with layout "step"; else leave them alone."""
         return step_modes(network, step_mode) if self.name == "step" else nullcontext()
 
     def output_of_step(self, y: Tensor, batch: int) -> Tensor:
-        """[B, K], of what the network returned for one step."""
+        """Return the output [B, K] of a single step.
+
+        Args:
+            y: what the network returned for `one_step`: [B, K], or a sequence of length 1.
+            batch: the batch size B.
+
+        Raises:
+            InputError: y has another shape.
+        """
         if self.name == "step":
             check_step(y.shape, batch)
             return y
@@ -53,7 +70,7 @@ class Layout(NamedTuple):
             ) from None
 
     def check_steps(self, shown: int | None, steps: int | None) -> None:
-        """Raise InputError where the first neuron was shown another number of steps than T."""
+        """Raise InputError if the first neuron received a number of steps other than T (None: unknown)."""
         if shown is None or steps is None or shown == steps:
             return
         if self.name == "static":
@@ -65,7 +82,7 @@ class Layout(NamedTuple):
 
 
 def check_modes(network: Network, layout: Layout) -> None:
-    """Raise InputError for a network that is to run as written, its neurons in different step modes."""
+    """Raise InputError if a network that runs as written has neurons in different step modes."""
     if layout.name != "step" and len(network.neuron_modes) > 1:
         raise InputError(
             f"layout={layout.name!r}: some of the network's neurons are in step mode 's', some in 'm'; set "

@@ -1,4 +1,4 @@
-"""What a network returns: which tensor of it is the output, and its time mean."""
+"""The output of a network: picking its tensor from what the network returns, and taking the time mean."""
 
 from __future__ import annotations
 
@@ -15,9 +15,16 @@ NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides 
 
 
 class Called:
-    """A network's call: its other arguments, and which tensor of what it returns is the output.
+    """A network as a function of one tensor that returns one tensor.
 
-    Raises InputError where that is no tensor, or the output named is not there.
+    Args:
+        network: the network.
+        output: which tensor of the returned value to pick: a key, index or attribute, or a function of the
+            returned value. None: the network returns a single tensor.
+        kwargs: further arguments, passed to every call of the network.
+
+    Raises:
+        InputError: when called, if the output is missing or not a tensor.
     """
 
     def __init__(
@@ -57,9 +64,20 @@ def _kind(y: Any) -> str:
 
 
 def steps_and_mean(y: Tensor, steps: int, batch: int, per_step: bool, time: int = 0) -> Tensor:
-    """The time mean [B, K] of what a network returned for all steps, or with per_step every step's.
+    """Return the time mean of a network's output over all steps, or the output of every step.
 
-    y: [T, B, K] or, where `time` is 1, [B, T, K]; or [B, K] by the network's own time mean.
+    Args:
+        y: [T, B, K]; [B, T, K] if `time` is 1; or [B, K] if the network takes the time mean itself.
+        steps: the number of steps T.
+        batch: the batch size B.
+        per_step: return every step's output instead of the mean.
+        time: the time axis of y, 0 or 1.
+
+    Returns:
+        [B, K], or [T, B, K] with per_step.
+
+    Raises:
+        InputError: y has another shape, or is [B, K] with per_step.
     """
     by_step = (batch, steps) if time == 1 else (steps, batch)
     if y.shape[:2] == by_step and y.dim() > 2:
@@ -76,7 +94,7 @@ def steps_and_mean(y: Tensor, steps: int, batch: int, per_step: bool, time: int 
 
 
 def check_step(shape: Sequence[int], batch: int) -> None:
-    """Raise InputError unless a step's output is [B, K]."""
+    """Raise InputError unless the shape of a single step's output is [B, K]."""
     if len(shape) < 2 or shape[0] != batch:
         raise InputError(
             f"the network returned shape {tuple(shape)} for one time step of B={batch} samples: [B, K] is "

@@ -1,8 +1,9 @@
-"""Finding out what a network sees of time: a forward pass of a copy on the meta device, which has no numbers.
+"""Inferring a network's layout by running a copy of it on the meta device.
 
-The copy is given T steps of T+1 samples, so that time and batch cannot be taken for one another, in each form
-that a network may take them; what reaches its first neuron tells whether it took them so. The batch at hand
-never matters: the answer is kept for the network, T and the shape of a sample.
+The copy gets an input in each layout that fits, with T steps and a batch size that differs from T and from
+every axis of a sample, so that time and batch cannot be confused. What reaches the first neuron shows whether
+the network took the input in that layout. The values of the input do not matter; the result is cached by
+network, input shape, T, and the network's settings.
 """
 
 from __future__ import annotations
@@ -28,19 +29,36 @@ _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDicti
 
 
 class Found(NamedTuple):
-    """A layout, and whether the input is a sequence [T, B, ...] or an image (None: not looked at)."""
+    """The result of `find_layout`.
+
+    Attributes:
+        layout: the layout.
+        is_sequence: whether the input is a sequence [T, B, ...] rather than an image [B, ...]; None if this
+            was not determined.
+    """
 
     layout: Layout
     is_sequence: bool | None
 
 
 def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> Found:
-    """The layout of a network for such an input, x_seq [T, B, ...] or an image [B, ...].
+    """Infer the layout of a network.
 
-    A network of torch's layers whose neurons are all in step mode "s" is one of single steps (checked while
-    it runs). Else a pass on the meta device shows it.
+    A network of PyTorch layers whose neurons are all in step mode "s" is assumed to map single steps, which
+    is checked while it runs. For any other network the layout is found by running a copy on the meta device.
 
-    Raises InputError naming layout= where it shows none, or more than one.
+    Args:
+        network: the network.
+        x: the input, a sequence [T, B, ...] or an image [B, ...].
+        T: the number of steps, if given by the user.
+        kwargs: the other arguments of the network's call.
+
+    Returns:
+        The layout, and whether x is a sequence.
+
+    Raises:
+        InputError: no layout fits, or more than one does; asks the user to set `layout`.
+        Exception: the network's own error, if it fails and the error does not look like one of a wrong shape.
     """
     if network.neuron_modes <= {"s"} and not network.time_visible:
         return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
@@ -54,8 +72,10 @@ def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
 
 
 def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> bool | None:
-    """Whether a network of single steps takes x, of three axes and given with T=, for a sequence or for an
-    image; None where both or neither give [B, K]."""
+    """Whether a network of single steps takes x as a sequence rather than as an image.
+
+    Only determined for an x of three axes with T given. None otherwise, and if both or neither give [B, K].
+    """
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
     known = _kinds.setdefault(network.net, {})
@@ -74,7 +94,7 @@ def _kind(network: Network, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> boo
             outcome = run_ghost(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
             if not isinstance(outcome, Exception) and outcome[1][:1] == (batch,) and len(outcome[1]) == 2:
                 found.append(is_sequence)
-    except Exception:  # whatever a module makes of being copied
+    except Exception:  # copying a module may raise anything
         return None
     return found[0] if len(found) == 1 and (x.shape[0] == T or not found[0]) else None
 
@@ -84,7 +104,7 @@ def _surely_a_sequence(x: Tensor) -> bool:
 
 
 def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Size, int]]:
-    """Layout, whether x is a sequence, the shape of a sample, steps."""
+    """Yield the combinations to try: layout name, whether x is a sequence, the shape of a sample, steps."""
     if x.dim() > 1 and T in (None, x.shape[0]):
         yield from ((name, True, x.shape[2:], x.shape[0]) for name in ("step", "TB", "BT"))
     if not _surely_a_sequence(x):
@@ -97,13 +117,14 @@ def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any
     kwargs = emptied(kwargs)
     try:
         ghost = ghost_of(network)
-    except Exception as error:  # whatever a module makes of being copied
+    except Exception as error:  # copying a module may raise anything
         raise _unclear(f"it cannot be copied ({error})") from None
     tries = []
     for name, is_sequence, shape, steps in _hypotheses(x, T):
         tries.append((name, is_sequence, _reads(ghost, name, shape, steps, kwargs, x.dtype)))
     found = [(name, is_sequence) for name, is_sequence, outcome in tries if outcome is True]
-    if ("static", False) in found:  # it takes the image as it is; shown T times it may be another's input too
+    # If the network takes the image itself, that it also takes the repeated image is no evidence.
+    if ("static", False) in found:
         found = [(name, is_sequence) for name, is_sequence in found if is_sequence or name == "static"]
     if found[:2] in ([("step", True), ("TB", True)], [("step", False), ("TB", False)]):
         step = (
@@ -111,9 +132,9 @@ def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any
             if network.time_visible
             else network.neuron_modes != {"m"}
         )
-        del found[step]  # in step mode m they are the same, but for random numbers
+        del found[step]  # in step mode m the two are equivalent except for random numbers
     if found == [("BT", True), ("static", False)]:
-        del found[1]  # an image whose first axis would pass for time
+        del found[1]  # static fits only because a sample's first axis is taken for time
     elif len({is_sequence for _, is_sequence in found}) == 2:
         found = [pair for pair in found if pair[1] == _has_time_axis(network.net, x)]
     if len(found) == 1:
@@ -124,7 +145,7 @@ def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any
     first = tries[0][-1]
     if isinstance(first, Exception):
         if not isinstance(first, RuntimeError | ValueError | TypeError | IndexError | AssertionError):
-            raise first  # a mistake in the network's code, whatever it is given
+            raise first  # a bug in the network's code, not a wrong input
         raise _unclear(f"no form of the input goes through it. Given {tries[0][0]}: {first}") from first
     raise _unclear("no form of the input goes through it")
 
@@ -144,9 +165,10 @@ def _reads(
     kwargs: Mapping[str, Any],
     dtype: torch.dtype,
 ) -> bool | Exception:
-    """Whether the network takes its input so: what the first neuron is shown, and the output's shape, fit.
+    """Whether the network takes its input in this layout.
 
-    The network's own exception, where it fails.
+    It does if what the first neuron receives and the shape of the output fit. If the network fails, its
+    exception is returned.
     """
     batch = next(n for n in range(steps + 1, steps + len(shape) + 3) if n not in shape)
     lead = {"step": (batch,), "static": (batch,), "TB": (steps, batch), "BT": (batch, steps)}[name]
@@ -169,13 +191,16 @@ def _reads(
 def _as_steps(
     ghost: Network, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]
 ) -> bool | Exception:
-    """Whether it maps one step; with SpikingJelly's wrappers, all of them in step mode m, as its authors mean
-    it. (There the shape of its output is looked at when it runs.)"""
+    """Whether the network maps a single step.
+
+    A network with SpikingJelly's wrappers is run on all steps in step mode m, as its authors intend. The
+    shape of its output is not checked here but in the real pass.
+    """
     shows = ghost.time_visible
     try:
         with step_modes(ghost, "m") if shows else nullcontext():
             outcome = run_ghost(ghost, x.expand(steps, *x.shape) if shows else x, kwargs)
-    except InputError:  # a layer that knows one step mode only
+    except InputError:  # a layer supports step mode s only
         return False
     if isinstance(outcome, Exception):
         return outcome
@@ -189,18 +214,18 @@ def _as_steps(
 def _has_time_axis(net: nn.Module, x: Tensor) -> bool | None:
     try:
         return has_time_axis(net, x)
-    except InputError:  # the network's layers do not tell
+    except InputError:  # the network's layers do not determine it
         return None
 
 
 def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
-    """Whether a network with SpikingJelly's wrappers, in step mode s, maps one step."""
+    """Whether a network with SpikingJelly's wrappers maps a single step in step mode s."""
     shape = x.shape[2:] if is_sequence else x.shape[1:]
     batch = next(n for n in range(2, len(shape) + 4) if n not in shape)
     try:
         with step_modes(ghost, "s"):
             outcome = run_ghost(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
-    except InputError:  # a layer that knows step mode m only
+    except InputError:  # a layer supports step mode m only
         return False
     if isinstance(outcome, Exception):
         return False
@@ -208,7 +233,7 @@ def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mappin
 
 
 def _settings(network: Network) -> tuple:
-    """What of the network may decide how it takes its input: step modes, and the user's own attributes."""
+    """Return what may affect the layout: training and step modes, the user's own plain attributes."""
     plain = (bool, int, float, str, type(None))
     return tuple(
         (name, value)
@@ -219,7 +244,7 @@ def _settings(network: Network) -> tuple:
 
 
 def _signature(kwargs: Mapping[str, Any]) -> str:
-    """What of the arguments may decide how the network takes its input."""
+    """Return a cache key of the arguments: their values, with shape and dtype in place of tensors."""
     return repr(
         tree_map(lambda leaf: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf, dict(kwargs))
     )

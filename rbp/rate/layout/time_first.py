@@ -1,4 +1,4 @@
-"""Which axis of the input is time."""
+"""Telling a sequence [T, B, ...] from a static batch [B, ...], which is shown at every step."""
 
 from __future__ import annotations
 
@@ -13,16 +13,27 @@ from rbp.rate.errors import InputError
 
 
 def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
-    """x as [T, B, ...]. Without T it is one; with T it may be a static batch [B, ...], shown at every step.
+    """Return x as a sequence [T, B, ...].
 
-    What tells them apart, in this order: a stride of 0 in the first axis is a sequence; two axes are a static
-    batch; the number of axes that the network's first convolution or batch normalisation over places takes;
-    in a network without one, the number of features of its first linear layer: where it is that of x[b], all
-    axes together, x is a static batch, where that of x[t, b] or where x has three axes, a sequence.
+    Without T, x is taken as a sequence. With T it may be a static batch [B, ...], which is expanded to T
+    steps without a copy. The two are told apart by the first of these criteria that applies:
 
-    Raises InputError where x is a sequence and T is not its length, where x might be either, and without T
-    where x is a static batch as the network's first convolution takes them (torch's would take [B, C, H, W]
-    for B unbatched samples).
+    1. A stride of 0 in the first axis (of more than one step) means a sequence.
+    2. One or two axes mean a static batch.
+    3. The network's first layer that decides, in the order of `net.modules()`. A convolution, BatchNorm2d or
+       BatchNorm3d decides by its number of axes, if x has that many or one more. A linear layer decides by
+       `in_features`: x is a static batch if x[b] has that many elements, and a sequence if x[t, b] has, or if
+       x has three axes. (An x of shape [T, 1, D] fits both and is a sequence.)
+
+    Args:
+        net: the network.
+        x: a sequence [T, B, ...] or a static batch [B, ...].
+        T: the number of steps, if given by the user.
+
+    Raises:
+        InputError: x is a sequence whose length is not T; x could be either; or T is missing and x has the
+            shape of a static batch for the network's first convolution or linear layer. (PyTorch's
+            convolution would take each [C, H, W] in [B, C, H, W] as an unbatched sample.)
     """
     if T is None:
         _refuse_static(net, x)
@@ -37,6 +48,11 @@ def as_sequence(net: nn.Module, x: Tensor, T: int | None) -> Tensor:
 
 
 def has_time_axis(net: nn.Module, x: Tensor) -> bool:
+    """Whether x is a sequence rather than a static batch, by the criteria of `as_sequence`.
+
+    Raises:
+        InputError: x could be either.
+    """
     if x.dim() > 1 and x.shape[0] > 1 and x.stride(0) == 0:
         return True
     if x.dim() <= 2:
@@ -63,7 +79,7 @@ def _refuse_static(net: nn.Module, x: Tensor) -> None:
 
 
 def _axes_of_one_step(module: Any) -> int | None:
-    """How many axes a layer over places wants of [B, C, ...]; None for other layers."""
+    """Return the number of axes of the layer's input [B, C, ...]; None if the layer does not determine it."""
     if isinstance(module, _ConvNd):
         return len(module.kernel_size) + 2
     for places, name in ((2, "BatchNorm2d"), (3, "BatchNorm3d")):
@@ -73,7 +89,7 @@ def _axes_of_one_step(module: Any) -> int | None:
 
 
 def _by_features(features: int, x: Tensor) -> bool:
-    one_sample = x.dim() == 3 and x.shape[1] == 1  # [T, 1, D]: then both numbers of features agree
+    one_sample = x.dim() == 3 and x.shape[1] == 1  # [T, 1, D]: x[b] and x[t, b] have the same size
     if math.prod(x.shape[1:]) == features and not one_sample:
         return False
     if x.dim() == 3 or math.prod(x.shape[2:]) == features:

@@ -1,1 +1,1 @@
-"""The user's network: what it is made of, and leaving it as it was."""
+"""The user's network: its modules, the state that its own code keeps, and temporary changes to it."""

@@ -1,4 +1,4 @@
-"""A network, and what a pass wants to know of its modules: found in one walk."""
+"""An index of a network's modules: what a pass needs to know about them, collected in one traversal."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from torch.nn.utils import parametrize
 
 from rbp.rate.registry import Kind, kind_of
 
-# They hand their children single steps, or T*B of them as one batch: the children keep a step mode of their
-# own.
+# Containers that pass single steps to their children, or all T*B samples as one batch. The children keep
+# their own step mode.
 CONTAINERS = (
     *(layer.StepModeContainer, layer.MultiStepContainer, layer.SeqToANNContainer),
     *(layer.TLastMultiStepContainer, layer.TLastSeqToANNContainer),
@@ -21,7 +21,7 @@ CONTAINERS = (
 
 
 class Layer(NamedTuple):
-    """A module of a network, its path, and what it is to the engine."""
+    """A module of a network, with its path in `named_modules()` and its kind."""
 
     path: str
     module: nn.Module
@@ -29,14 +29,15 @@ class Layer(NamedTuple):
 
 
 class Network:
-    """A network's modules, in the order of `net.named_modules()`, each looked up once.
+    """The modules of a network, classified, in the order of `net.named_modules()`.
 
     Attributes:
         net: the network itself.
-        layers: every module.
+        layers: all modules.
         stateful: the modules that SpikingJelly resets.
-        with_step_modes: the modules that know step modes, but for what a container holds.
-        computing_weights: the modules whose weights are parametrized or made by hooks.
+        with_step_modes: the modules that have a step mode, except those inside a container.
+        computing_weights: the modules with parametrized weights or with forward pre-hooks, which may compute
+            weights.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -64,7 +65,7 @@ class Network:
 
     @cached_property
     def time_visible(self) -> bool:
-        """Whether it has SpikingJelly's layer wrappers: in step mode m these take [T, B, ...]."""
+        """Whether the network has SpikingJelly's layer wrappers, which take [T, B, ...] in step mode m."""
         return any(
             isinstance(found.module, base.StepModule) and not isinstance(found.module, base.MemoryModule)
             for found in self.layers
@@ -72,8 +73,7 @@ class Network:
 
     @property
     def neuron_modes(self) -> set[str]:
-        """The step modes that its neurons are in, but for those that know one only, or stand in a container
-        that calls them as it wants."""
+        """The step modes of the neurons, except those that support only one or are inside a container."""
         modules: list[Any] = [found.module for found in self.with_step_modes]
         neurons = [module for module in modules if isinstance(module, base.MemoryModule)]
         return {module.step_mode for module in neurons if len(module.supported_step_mode()) > 1}

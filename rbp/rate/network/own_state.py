@@ -1,7 +1,8 @@
-"""What a network's own code keeps from one call to the next: tensors and numbers in attributes and buffers.
+"""State that the user's own modules keep between calls: tensors and numbers in attributes and buffers.
 
-All steps at once, and rates, have no step before: a network that reads in one step what it wrote in another
-would be another network, without a word. What it only leaves behind, such as its last spikes, is harmless.
+A pass over all steps at once, or over rates, has no previous step. A network that reads in one step what it
+wrote in the previous one would silently compute something else there, so such a pass is refused. State that
+is written but never read back, such as the last spikes, is harmless.
 """
 
 from __future__ import annotations
@@ -20,12 +21,11 @@ from rbp.rate.network.owners import Owner, owners
 from rbp.rate.network.reads import Place, is_number
 from rbp.rate.neurons.supported import how_to_register
 
-Versions = dict[int, int]  # of tensors, by their ids: how often each was written to in place
+Versions = dict[int, int]  # tensor id -> tensor._version, the count of in-place writes
 
 
 class _Before(NamedTuple):
-    """An owner, its number among all, its attributes before the pass, and how often each tensor among them
-    was written to in place."""
+    """An owner before the pass: its index in `owners(network)`, its attributes, their tensors' versions."""
 
     owner: Owner
     number: int
@@ -34,14 +34,13 @@ class _Before(NamedTuple):
 
 
 def _same(leaf: Any) -> Any:
-    """What tree_map copies lists and dicts with, which a step may write into."""
+    """Return leaf itself: the identity, with which tree_map copies lists and dicts."""
     return leaf
 
 
 def _before(owner: Owner, number: int) -> _Before:
-    values = {
-        name: tree_map(lambda leaf: leaf, value) for name, value in owner.values.items()
-    }  # copies lists
+    # The identity tree_map copies lists and dicts, which a step may modify in place.
+    values = {name: tree_map(lambda leaf: leaf, value) for name, value in owner.values.items()}
     return _Before(owner, number, values, _versions(values))
 
 
@@ -53,19 +52,22 @@ def own_state_refused(
     leaves: bool,
     numbers: bool,
 ) -> Iterator[None]:
-    """Refuse a pass of a network whose own modules read what the call before has left.
+    """Refuse a pass in which the user's own modules read state left by the previous call.
 
-    Pairs that a module leaves behind become tensors: those of the last step.
+    Pairs left in attributes by an accepted pass are replaced by plain tensors: the spikes of the last step;
+    all spikes if the pair shows the time axis; the rate if the pair has no spikes. A failed or refused pass
+    restores the attributes, but not the contents of tensors written to in place.
 
     Args:
         network: the network.
-        read_before_written: which of some attributes the network reads before it writes them.
-        leaves: whether modules without children matter, or run step by step in any case.
-        numbers: whether plain numbers matter, or the network is called once in any case.
+        read_before_written: given the attributes that the pass has written, returns those that the network
+            reads before it writes them.
+        leaves: whether to check modules without children. Not needed where they run step by step anyway.
+        numbers: whether to check plain numbers as well as tensors. Not needed where the network is called
+            only once in any case.
 
     Raises:
-        InputError: names module and attribute, which is then as it was before, but for the numbers of a
-            tensor that was written to in place.
+        InputError: a module reads state left by the previous call; names the module and the attribute.
     """
     before = [
         _before(owner, number)
@@ -90,7 +92,7 @@ def own_state_refused(
 
 
 def versions_of(network: Network) -> Versions:
-    """How often each tensor that the user's own modules hold was written to in place."""
+    """Return the version counters of all tensors held by the user's own modules, for `own_state_kept`."""
     return _versions([owner.values for owner in owners(network)])
 
 
@@ -100,10 +102,12 @@ def _versions(held: Any) -> Versions:
 
 @contextmanager
 def own_state_kept(network: Network, versions: Versions) -> Iterator[None]:
-    """Let the user's own modules be afterwards as they are now.
+    """Restore the state of the user's own modules on exit.
 
-    versions: of an earlier call. Tensors that were written to in place since are copied, as they will be
-    again.
+    Args:
+        network: the network.
+        versions: from `versions_of`, before an earlier call of the network. Tensors written to in place since
+            then are replaced by clones inside the block, which can be expected to write to them again.
     """
 
     def copied(leaf: Any) -> Any:
@@ -123,7 +127,7 @@ def _has_version(leaf: Any) -> bool:
 
 
 def _written(before: _Before, numbers: bool) -> list[str]:
-    """The attributes that hold new tensors, in a list or a dict too, changed ones, or other numbers."""
+    """Return the attributes that now hold or contain new or modified tensors, or a different number."""
     found = []
     for name, value in before.owner.values.items():
         old = tree_leaves(before.values.get(name))
@@ -136,7 +140,7 @@ def _written(before: _Before, numbers: bool) -> list[str]:
 
 
 def _changed(leaf: Tensor, versions: Versions) -> bool:
-    """Whether a tensor was written to in place."""
+    """Whether the tensor was written to in place since its version was recorded."""
     return _has_version(leaf) and leaf._version != versions.get(id(leaf), leaf._version)
 
 
@@ -148,7 +152,7 @@ def _put_back(before: list[_Before]) -> None:
 
 
 def _differs(now: Any, old: Any) -> bool:
-    """Whether a value is another one, or holds others; a list that was only copied does not."""
+    """Whether two values hold different objects. A copied list with the same elements is not different."""
     leaves, others = tree_leaves(now), tree_leaves(old)
     return len(leaves) != len(others) or any(a is not b for a, b in zip(leaves, others, strict=True))
 

@@ -1,4 +1,7 @@
-"""What of a network is the user's own and may keep a state: modules, and objects in their attributes."""
+"""The parts of a network that are the user's own code and may keep state.
+
+These are modules that neither SpikingJelly nor a rule manages, and plain objects held in their attributes.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,13 @@ from rbp.rate.neurons import memories
 
 
 class Owner(NamedTuple):
-    """holder: a module, or an object that one of its attributes holds, whose name `prefix` then says."""
+    """Uniform access to the attributes of a module, or of a plain object held by a module.
+
+    Attributes:
+        layer: the module, or the one that holds the object.
+        prefix: the attribute path from the module to the object, with a trailing dot; "" for the module.
+        holder: the module or the object.
+    """
 
     layer: Layer
     prefix: str
@@ -23,24 +32,28 @@ class Owner(NamedTuple):
 
     @property
     def values(self) -> dict[str, Any]:
-        """Its attributes and buffers by name."""
+        """The holder's attributes and buffers by name."""
         return memories.attributes(self.holder) if isinstance(self.holder, nn.Module) else vars(self.holder)
 
     def put(self, values: dict[str, Any]) -> None:
-        """Give it these attributes and buffers."""
+        """Set these attributes and buffers."""
         if isinstance(self.holder, nn.Module):
             memories.put(self.holder, values)
         else:
             vars(self.holder).update(values)
 
     def take(self, names: set[str]) -> None:
-        """Take these attributes away."""
+        """Delete these attributes."""
         for name in names:
             delattr(self.holder, name)
 
 
 def owners(network: Network) -> list[Owner]:
-    """Every module whose state nobody looks after, and the user's plain objects in its attributes."""
+    """Return all owners of state that the engine does not manage.
+
+    These are the modules whose kind has `keeps_own_state`, and the plain objects of the user's classes in
+    their attributes, also nested. The order is the same for a network and its copies.
+    """
     seen: set[int] = set()
     found: list[Owner] = []
     for layer in network.layers:
@@ -61,7 +74,7 @@ def _within(owner: Owner, seen: set[int]) -> Iterator[Owner]:
 
 
 def _is_users_object(value: Any) -> bool:
-    """Whether it is a plain object of a class of the user's own, with attributes."""
+    """Whether the value is a SimpleNamespace or a plain object of a class of the user's own."""
     if isinstance(value, Tensor | nn.Module | type) or not hasattr(value, "__dict__") or callable(value):
         return False
     library = type(value).__module__.partition(".")[0]

@@ -1,4 +1,4 @@
-"""Leaving the network as it was: whatever a pass changes in it is put back, also when the pass fails."""
+"""Context managers that change a network for one pass and restore it, also if the pass fails."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rbp.rate.network.modules import Layer, Network
 
 @contextmanager
 def neurons_reset(network: Network) -> Iterator[None]:
-    """Neurons, and what else keeps a state from step to step, start and end at rest."""
+    """Reset neurons and SpikingJelly's other stateful modules on entry and on exit."""
     try:
         for module in network.stateful:
             module.reset()
@@ -26,7 +26,11 @@ def neurons_reset(network: Network) -> Iterator[None]:
 
 @contextmanager
 def step_modes(network: Network, step_mode: str) -> Iterator[None]:
-    """Every layer that knows step modes in this one; InputError where one cannot be."""
+    """Set the step mode of every layer that has one, except those inside a container.
+
+    Raises:
+        InputError: a layer does not support this step mode.
+    """
     before = [
         (found.module, found.module.step_mode)
         for found in network.with_step_modes
@@ -42,7 +46,7 @@ def step_modes(network: Network, step_mode: str) -> Iterator[None]:
 
 
 def _chooses(found: Layer, step_mode: str) -> bool:
-    """Whether the layer knows both modes; InputError where it knows the other one only."""
+    """Whether the layer supports both step modes. Raise InputError if it supports only the other one."""
     module: Any = found.module
     allowed = module.supported_step_mode()
     if step_mode not in allowed:
@@ -56,7 +60,7 @@ def _chooses(found: Layer, step_mode: str) -> bool:
 
 @contextmanager
 def replaced(network: Network, choose: Callable[[Layer], Callable | None]) -> Iterator[None]:
-    """Give modules another forward (where choose returns one) and take it away again."""
+    """Replace the forward of every module for which `choose` returns a function (not None)."""
     before: list[tuple[nn.Module, Callable | None]] = []
     try:
         for found in network.layers:
@@ -75,7 +79,7 @@ def replaced(network: Network, choose: Callable[[Layer], Callable | None]) -> It
 
 @contextmanager
 def stand_in(parent: nn.Module, name: str, child: nn.Module) -> Iterator[None]:
-    """Let child stand in for parent's child of that name."""
+    """Replace the parent's child of this name by another module."""
     own = parent._modules[name]
     try:
         parent._modules[name] = child

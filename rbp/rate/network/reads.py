@@ -1,8 +1,8 @@
-"""Does a network read what its step before has left? Asked of a copy on the meta device.
+"""Whether a network reads state left by its previous step, found by running a copy on the meta device.
 
-A tensor notes when a torch function uses it, but for one that changes it in place (a counter) and batch
-normalisation (its running statistics). Numbers, such as a count of the calls, are read where the network
-computes something else in one of the next STEPS_TRIED calls.
+Tensors are replaced by a subclass that records when a torch function uses it. Changing a tensor in place (a
+counter) does not count as a use, nor does batch normalisation (running statistics). Plain numbers, such as a
+count of calls, count as read if the network's computation varies within its first STEPS_TRIED calls.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ STEPS_TRIED = 8
 
 
 class Place(NamedTuple):
-    """An attribute: the number of its owner in `owners(network)`, and its name."""
+    """An attribute: the index of its owner in `owners(network)`, and its name."""
 
     owner: int
     name: str
@@ -37,13 +37,19 @@ class Place(NamedTuple):
 def read_before_written(
     network: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place], step_mode: str | None
 ) -> list[Place]:
-    """Which of these attributes a second call of the network on x would read as the first has left them.
+    """Return the attributes whose value from one call is read by the next call, before it writes them.
 
-    x: what the network is given in one call; of it the shape matters. step_mode: of its layers, None: as they
-    are.
+    The result is cached by network, shape and settings, except for calls with kwargs.
 
-    All of the places where no pass on the meta device can tell. The answer is kept for the network, the shape
-    and the settings.
+    Args:
+        network: the network.
+        x: the input of one call; only its shape matters.
+        kwargs: the other arguments of the call.
+        places: the attributes to check.
+        step_mode: the step mode to run the layers in; None leaves them as they are.
+
+    Returns:
+        A subset of places; all of them if the network cannot be copied to, or run on, the meta device.
     """
     known = _known.setdefault(network.net, {})
     key = (tuple(places), tuple(x.shape), step_mode, network.net.training, _settings(network, places))
@@ -56,7 +62,7 @@ _known: WeakKeyDictionary[nn.Module, dict[Any, list[Place]]] = WeakKeyDictionary
 
 
 def _settings(network: Network, places: list[Place]) -> tuple:
-    """Plain attributes, by which the network may choose its way."""
+    """Return the numbers and strings, other than places, that may determine the network's control flow."""
     return tuple(
         (number, name, value)
         for number, owner in enumerate(owners(network))
@@ -72,13 +78,13 @@ def _asked(
         ghost = ghost_of(network)
         with step_modes(ghost, step_mode) if step_mode is not None else nullcontext():
             found = _found(ghost, x.to("meta"), emptied(kwargs), places)
-    except Exception:  # whatever a module makes of being copied
+    except Exception:  # copying a module may raise anything
         return places
     return [place for place in places if place in found]
 
 
 def _found(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Place]) -> set[Place]:
-    holders = owners(ghost)  # before it runs, as those of the network were
+    holders = owners(ghost)  # before the ghost runs, so that the indices match those of the network
     values = [holders[place.owner].values.get(place.name) for place in places]
     differ = _steps_differ(ghost, x, kwargs)
     if differ is None:
@@ -96,13 +102,13 @@ _STATISTICS = (F.batch_norm, torch.batch_norm, F.instance_norm)
 
 
 def _changes_first(func: Callable) -> bool:
-    """Whether a torch function changes its first argument in place: add_, __iadd__, __setitem__."""
+    """Whether a torch function modifies its first argument in place: add_, __iadd__, __setitem__."""
     name = getattr(func, "__name__", "")
     return name.startswith("__i") or name == "__setitem__" or (name.endswith("_") and name[-2:] != "__")
 
 
 class Poison(Tensor):
-    """A tensor that notes when it is used."""
+    """A tensor that records its place in `Poison.used` when a torch function reads it."""
 
     used: ClassVar[set[Place]] = set()
     place: Place | None = None
@@ -132,13 +138,15 @@ def _poisoned(leaf: Any, place: Place) -> Any:
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a plain number or flag, which a network may count its steps by."""
+    """Whether the value is a plain number or flag, which may depend on the step, as a counter does."""
     return isinstance(value, bool | int | float)
 
 
 class _Recorder(TorchFunctionMode):
-    """Records the torch functions of a pass, with their settings and the network's own tensors among their
-    arguments."""
+    """Record the torch functions called in a pass, with their arguments.
+
+    Tensors that the network holds are recorded by identity, other tensors by shape.
+    """
 
     def __init__(self, known: set[int]) -> None:
         super().__init__()
@@ -158,7 +166,7 @@ class _Recorder(TorchFunctionMode):
 
 
 def _steps_differ(ghost: Network, x: Tensor, kwargs: Mapping[str, Any]) -> bool | None:
-    """Whether the network computes something else in one of its first calls; None where a call fails."""
+    """Whether the computation varies within the first STEPS_TRIED calls; None if a call fails."""
     held = [vars(module) for module in ghost.net.modules()] + [owner.values for owner in owners(ghost)]
     known = {id(leaf) for leaf in tree_leaves(held) if isinstance(leaf, Tensor)}
     recorders = [_Recorder(known) for _ in range(STEPS_TRIED)]

@@ -1,7 +1,8 @@
-"""Weights that are computed whenever they are read: spectral norm, weight norm, pruning masks.
+"""Weights that are recomputed on every access: spectral norm, weight norm, pruning masks.
 
-Spectral norm takes a step of its power iteration at every reading, and a pass over T steps reads a weight
-more than once: for the spikes and for the rate, at every step. Here each is read once a forward pass.
+Spectral norm performs a power iteration step on each access, and a pass over T steps accesses a weight
+several times: for the spikes and for the rate, and at every step. Here each weight is computed once per
+forward pass.
 """
 
 from __future__ import annotations
@@ -18,17 +19,15 @@ from torch.nn.utils.weight_norm import WeightNorm
 
 from rbp.rate.network.modules import Network
 
-HOOKS = (SpectralNorm, WeightNorm, BasePruningMethod)  # of torch's older way, forward_pre_hooks
+HOOKS = (SpectralNorm, WeightNorm, BasePruningMethod)  # PyTorch's older mechanism, forward pre-hooks
 
 
 @contextmanager
 def weights_read_once(network: Network) -> Iterator[None]:
-    """Compute every parametrized tensor of the network once, with its graph if the caller wants gradients.
+    """Compute every parametrized tensor of the network once, on entry, with a graph if gradients are enabled.
 
-    Torch's own hooks that compute weights run here too, and not again inside. Afterwards, also after an
-    exception, both are as before.
-
-    A weight that the pass would not read is read as well.
+    PyTorch's hooks that compute weights also run on entry, and are removed inside the block. Both are
+    restored on exit, also after an exception. Weights that the pass does not use are computed as well.
     """
     taken: list[tuple[nn.Module, dict[int, Any]]] = []
     with parametrize.cached():
@@ -44,14 +43,14 @@ def weights_read_once(network: Network) -> Iterator[None]:
 
 
 def _read(module: nn.Module) -> None:
-    """Compute the module's parametrized tensors, which torch keeps from here on."""
+    """Compute the module's parametrized tensors, which `parametrize.cached` then keeps."""
     if parametrize.is_parametrized(module):
         for name in module.parametrizations:  # type: ignore[union-attr]
             getattr(module, name)
 
 
 def _run_hooks(module: nn.Module) -> None:
-    """Run the hooks that compute weights, in their order, and take them out."""
+    """Run the hooks that compute weights, in order, and remove them."""
     for number, hook in list(module._forward_pre_hooks.items()):
         if isinstance(hook, HOOKS):
             hook(module, ())
@@ -59,7 +58,7 @@ def _run_hooks(module: nn.Module) -> None:
 
 
 def _put_back(module: nn.Module, hooks: dict[int, Any]) -> None:
-    """Those that were taken out, in their old order; others may have come or gone since."""
+    """Put back the removed hooks in their original order; others may have been added or removed since."""
     now = dict(module._forward_pre_hooks)
     kept = {n: hook for n, hook in hooks.items() if n in now or isinstance(hook, HOOKS)}
     module._forward_pre_hooks.clear()

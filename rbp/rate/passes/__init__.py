@@ -1,1 +1,1 @@
-"""How a network is run: over all steps at once or one by one, by BPTT or in one pass over rates."""
+"""The forward passes, by BPTT or Rate-based backpropagation, over all steps at once or one by one."""

@@ -1,8 +1,8 @@
-"""torch's own autograd functions that meet a pass: what backward runs again, and the hooks of gradients.
+"""Support for `torch.utils.checkpoint` and full backward hooks inside a pass.
 
-`torch.utils.checkpoint` runs a part of the network again in backward, when the pass is over: there it must
-find every layer as it was during the pass. Full backward hooks go through a function that takes tensors: it
-gets those that carry the graph.
+Checkpointing reruns part of the network in backward, when the pass is over, so the changes that the pass made
+to the layers have to be made again for the rerun. Full backward hooks go through an autograd function that
+takes plain tensors; in place of a pair it gets the tensor that carries the graph.
 """
 
 from __future__ import annotations
@@ -27,7 +27,14 @@ _GENERATORS = [(name, getattr(torch_checkpoint, name)) for name in _NAMES if has
 
 @contextmanager
 def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
-    """A pass of a network. enter prepares its layers, now and when a checkpoint runs a part of it again."""
+    """Run the block as a forward pass of the network.
+
+    Args:
+        network: the network.
+        run: the state of this pass; marked as over after the block.
+        enter: returns a context that prepares the network's layers. It is entered for the block, and again
+            whenever a checkpoint reruns part of the network in backward.
+    """
     run.net = network.net
     again = _Again(run, enter)
     reentrant = again.nothing_kept if run.rate else again.reentrant
@@ -61,8 +68,10 @@ _apply_checkpoint = torch_checkpoint.CheckpointFunction.apply
 
 
 def _hooked(*args: Tensor) -> tuple[Tensor, ...]:
-    """BackwardHookFunction on what carries the graph: hooks get the gradient of the rate, in BPTT of all
-    steps."""
+    """Apply BackwardHookFunction to the tensors that carry the graph.
+
+    Hooks get the gradient of the rate in rate mode, and of all steps in BPTT.
+    """
     plain = [arg.carries if isinstance(arg, Pair) else arg for arg in args]
     through = iter(_apply_hooks(*(x for x in plain if x is not None)))
     return tuple(
@@ -79,19 +88,27 @@ def _with_graph(arg: Tensor, carried: Tensor) -> Tensor:
 
 
 def checkpointed(module: nn.Module, args: tuple, kwargs: dict, rate: bool) -> Any:
-    """A layer in a CheckpointWrapper (torch's, or SpikingJelly's memopt) on pairs, which its compression of
-    inputs does not know: run again in backward, in rate mode not even that."""
+    """Run a module in a CheckpointWrapper (PyTorch's, or from SpikingJelly's memopt) on pairs.
+
+    The wrapper's own forward is bypassed, as memopt's compression of inputs does not support pairs. In BPTT
+    the inner module is checkpointed; in rate mode it runs as it is.
+
+    Args:
+        module: a CheckpointWrapper.
+        args, kwargs: the arguments of its call.
+        rate: whether the pass is in rate mode.
+    """
     inner: Any = module._checkpoint_wrapped_module
     return inner(*args, **kwargs) if rate else checkpoint(inner, *args, use_reentrant=False, **kwargs)
 
 
 def _no_generator(*_: Any, **__: Any) -> Iterator[None]:
-    """Rate mode keeps nothing that grows with T, so nothing is run again for it."""
+    """Skip checkpointing, as rate mode saves nothing that grows with T."""
     yield
 
 
 class _Again:
-    """Functions of the network, so that they find the pass again when backward calls them."""
+    """Wrappers for checkpointed functions, which reopen the pass when backward calls the function again."""
 
     def __init__(self, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> None:
         self.run, self.enter = run, enter
@@ -133,7 +150,7 @@ class _Again:
         return checkpoint
 
     def reentrant(self, function: Callable, preserve: bool, *args: Any) -> Any:
-        """CheckpointFunction, with sequences in the place of pairs, which it could not keep."""
+        """Apply CheckpointFunction to spike sequences in place of pairs, which it cannot save."""
         pairs = [isinstance(arg, Pair) for arg in args]
 
         def on_tensors(*tensors: Any) -> Any:

@@ -1,4 +1,9 @@
-"""BPTT, and any forward pass without gradients: the network's own layers, T steps at once or one by one."""
+"""Backpropagation through time, the baseline of Rate-based backpropagation; also any pass without gradients.
+
+The network's own layers run on T steps, at once or one by one. The forward of some is replaced for the pass:
+dropout keeps one mask for all steps, neurons compute in float32 under autocast, and layers that do not know
+the time axis get all steps folded into the batch, or one after another.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +38,20 @@ Forward = Callable[..., Any]
 
 
 def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) -> Tensor:
-    """T steps at once, x_seq [T, B, ...]: the time mean of the output [B, K], or every step's [T, B, K].
+    """Run T steps at once (step mode m).
 
-    A network that takes the time mean itself, [B, K], has no output for each step: InputError.
+    Args:
+        called: the network and how to call it.
+        x_seq: the input [T, B, ...].
+        layout: the network's layout, any but "static".
+        per_step: return every step's output instead of the time mean.
+
+    Returns:
+        The time mean of the output [B, K], or with per_step the output of every step [T, B, K].
+
+    Raises:
+        InputError: the output has another shape, or per_step is set and the network takes the time mean
+            itself.
     """
     network, (T, B) = called.network, x_seq.shape[:2]
     if layout.name != "step":
@@ -65,7 +81,23 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
 def as_written(
     called: Called, x: Tensor, steps: int | None, batch: int, layout: Layout, per_step: bool
 ) -> Tensor:
-    """The network's own forward on its own input; how many steps its neurons saw is checked against steps."""
+    """Run the network's own forward on an input in its own layout.
+
+    Args:
+        called: the network and how to call it.
+        x: the input in the network's layout: [T, B, ...], [B, T, ...] or an image [B, ...].
+        steps: T, checked against the number of steps that the first neuron receives; None if unknown.
+        batch: the batch size B.
+        layout: the network's layout, any but "step".
+        per_step: return every step's output instead of the time mean.
+
+    Returns:
+        The time mean of the output [B, K], or with per_step the output of every step [T, B, K].
+
+    Raises:
+        InputError: the number of steps or the shape of the output is wrong, or per_step is set and the
+            network takes the time mean itself.
+    """
     network, run = called.network, Run(steps, rate=False, time_visible=True)
     plain = partial(_plain_over_time, run, batch, layout.time_dim)
 
@@ -79,7 +111,10 @@ def as_written(
 
 
 def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) -> Tensor:
-    """One step after another; the time mean of the output, or with per_step every step's."""
+    """Run one step after another (step mode s), each with the same random numbers.
+
+    Args and returned value are those of `multi_step`.
+    """
     network, (T, B) = called.network, x_seq.shape[:2]
     run = Run(1, rate=False, single_step=True, checks_calls=layout.found)
     before = random_state(x_seq.device)
@@ -111,7 +146,7 @@ def _together(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
 
 
 def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
-    """As _adapted, noting how many steps the neurons are shown."""
+    """Return what `_adapted` does, but with neurons that also record how many steps they receive."""
     module = found.module
     adapted, own = _adapted(plain, found, run), module.forward
     if not isinstance(module, base.MemoryModule):
@@ -126,9 +161,9 @@ def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run)
 
 
 def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
-    """A layer's forward on tensors, [B, ...] or [T, B, ...], where it must differ from its own; else None.
+    """Return a replacement for the layer's forward on tensors [B, ...] or [T, B, ...]; None to keep its own.
 
-    plain: how a neuron that is a plain nn.Module is run, by its own forward.
+    plain: runs a neuron that is a plain nn.Module, given its own forward and the input.
     """
     module: Any = found.module
     own = module.forward
@@ -144,7 +179,7 @@ def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run)
 
 
 def _plain_over_time(run: Run, batch: int, time_dim: int, own: Forward, x: Tensor) -> Tensor:
-    """A plain neuron's own forward, which knows one step [B, ...], on [T, B, ...] or [T*B, ...]."""
+    """Run a plain neuron's forward, which takes one step [B, ...], on [T, B, ...] or [T*B, ...]."""
     if run.known_T is None or time_dim != 0:
         raise InputError(
             "a neuron that is a plain nn.Module, in a network that is run as written: BPTT knows its steps "
@@ -169,7 +204,7 @@ def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any,
 
 
 def called_again(module: nn.Module) -> InputError:
-    """A network taken for one of single steps calls a neuron more than once."""
+    """Return the error for a network, inferred to map single steps, that calls a neuron more than once."""
     return InputError(
         f"a neuron ({type(module).__name__}) is called more than once in one time step: a network that goes "
         "through the time steps itself needs layout='static' (given one image) or 'TB' (given [T, B, ...]); "
@@ -178,7 +213,7 @@ def called_again(module: nn.Module) -> InputError:
 
 
 def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
-    """Under autocast a neuron would take its input's low precision: its membrane potential wants float32."""
+    """Run a neuron in float32 on a low-precision input (autocast), to keep its membrane potential float32."""
     if not isinstance(x, Tensor) or x.dtype not in (torch.bfloat16, torch.float16):
         return own(x, *args, **kwargs)
     y = own(x.float(), *args, **kwargs)
@@ -186,7 +221,7 @@ def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
 
 
 def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
-    """torch's dropout with one mask for all steps, as SpikingJelly's has."""
+    """Apply PyTorch's dropout with one mask for all steps, as SpikingJelly's does."""
     steps = run.known_T
     if not steps or x.shape[0] % steps:
         return type(module).forward(module, x)
@@ -201,7 +236,10 @@ def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
 
 
 def _on_every_step(found: Layer, run: Run) -> Forward | None:
-    """A layer's forward on a pair that hides the time axis, [T, B, ...]; None for what is made of layers."""
+    """Return a layer's forward on pairs that hide the time axis, with spikes [T, B, ...].
+
+    None for a module made of other layers, whose own code runs on pairs.
+    """
     module = found.module
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
     plain, leaf = found.kind.is_plain_neuron, next(module.children(), None) is None
@@ -218,7 +256,7 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
             return own(*args, **kwargs)
         if wrapper:
             return checkpointed(module, args, kwargs, rate=False)
-        if len(args) + len(kwargs) > 1 and not neuron:  # not a layer of one input: with pairs for tensors
+        if len(args) + len(kwargs) > 1 and not neuron:  # several inputs: its own code runs on pairs
             return own(*args, **kwargs)
         x = inputs[0]
         x.check()
@@ -236,13 +274,16 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
 
 
 def _is_torch_layer(module: nn.Module) -> bool:
-    """Whether it is one of torch's layers, which treat each sample by itself and keep no state (but for batch
-    normalisation)."""
+    """Whether this is a PyTorch layer: stateless, each sample by itself (except batch normalisation)."""
     return type(module).__module__.startswith("torch.nn.")
 
 
 def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
-    """A layer of the user's own: what it keeps from step to step, or mixes in a batch, is as in a loop."""
+    """Run a layer of the user's own in a loop over the steps.
+
+    The layer may keep state between steps or mix the samples of a batch, which rules out folding time into
+    the batch.
+    """
     before, outputs = random_state(x_seq.device), []
     for t, x in enumerate(x_seq):
         if t:
@@ -252,7 +293,7 @@ def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
 
 
 def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:
-    if isinstance(module, nn.modules.batchnorm._NormBase):  # counts the steps in its variance: no short cut
+    if isinstance(module, nn.modules.batchnorm._NormBase):  # running variance depends on T*B: no shortcut
         x = x_seq.flatten(0, 1)
         y = sync_batch_norm(module, x) if isinstance(module, nn.SyncBatchNorm) else own(x)
         return y.unflatten(0, x_seq.shape[:2])

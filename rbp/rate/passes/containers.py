@@ -1,4 +1,4 @@
-"""SpikingJelly's containers that hand their children one step after another, in rate mode and step mode m."""
+"""Rate mode, step mode m, for SpikingJelly's containers that run their children one step after another."""
 
 from __future__ import annotations
 
@@ -12,15 +12,24 @@ from rbp.rate.memory.run import Run
 
 
 def goes_step_by_step(module: nn.Module) -> bool:
-    """Whether it is a container whose children see one step at a time, and keep their state between them."""
+    """Whether the module is a container that calls its children step by step, keeping their state."""
     if isinstance(module, layer.StepModeContainer):
         return module.stateful and module.step_mode == "m"
     return isinstance(module, layer.MultiStepContainer)
 
 
 def by_single_steps(container: nn.Module, x: Pair) -> Pair:
-    """A container of single steps on a pair that shows [T, B, ...]: a pass in step mode s of its own, so that
-    batch normalisation has the statistics of each step."""
+    """Run a container of single steps as a nested pass in step mode s.
+
+    Batch normalisation inside it thus uses the statistics of each step, as in the container's own forward.
+
+    Args:
+        container: a module for which `goes_step_by_step` holds.
+        x: a pair that shows [T, B, ...].
+
+    Returns:
+        The output, a pair that shows [T, B, ...].
+    """
     hidden = hide(x, sequence=True)
     assert hidden.spikes is not None and hidden.rate is not None
     run = Run(x.run.T, rate=True, single_step=True, kernels=x.run.kernels)

@@ -1,8 +1,8 @@
-"""Rate-based backpropagation in one pass (Yu et al., NeurIPS 2024, sections 4.1 and 4.2).
+"""The forward passes of Rate-based backpropagation (Yu et al., NeurIPS 2024, sections 4.1 and 4.2).
 
-Step mode m: the network is called once, with a pair of the spikes of all steps and the rate. Step mode s: it
-is called for each step without a graph, each leaving its share in the traces, and once more for the graph of
-the rates, which needs nothing but the traces: so memory does not grow with T.
+In step mode m the network is called once, with a pair: the spikes of all steps, and the rate, which carries
+the graph. In step mode s it is called once per step without a graph, and each step adds its share to the
+traces. One more call builds the graph of the rates from the traces alone, so memory does not grow with T.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from rbp.rate.rules.base import Rule
 
 
 class Settings(NamedTuple):
-    """See rbp.forward."""
+    """Options of a pass, see `rbp.forward`."""
 
     per_step: bool = False
     kernels: str = "plain"
@@ -44,10 +44,22 @@ class Settings(NamedTuple):
 
 
 def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
-    """T steps at once, x_seq [T, B, ...]: the time mean of the output [B, K] with the rates' graph, or with
-    per_step every step's output [T, B, K] with that graph.
+    """Run T steps at once (step mode m).
 
-    A network that takes the time mean itself has no output for each step: InputError.
+    Args:
+        called: the network and how to call it.
+        x_seq: the input [T, B, ...].
+        layout: the network's layout, any but "static".
+        how: options of the pass.
+
+    Returns:
+        The time mean of the output [B, K] with the graph of the rates, or with per_step the output of every
+        step [T, B, K], each with that graph.
+
+    Raises:
+        InputError: the output has another shape or was not computed from the input, or per_step is set and
+            the network takes the time mean itself.
+        NoRuleError: the network has a layer or an operation without a rule.
     """
     T, B = x_seq.shape[:2]
     visible = layout.name != "step" or called.network.time_visible
@@ -58,8 +70,17 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> 
 
 
 def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Settings) -> Tensor:
-    """As multi_step, of a network that repeats an image x [B, ...] itself: up to its first neuron plain
-    tensors, from there on pairs. steps: T, if it was said."""
+    """Run a network that repeats an image itself. Plain tensors become pairs at the first neurons.
+
+    Args:
+        called: the network and how to call it.
+        x: the image [B, ...].
+        steps: T if given by the user; checked against the number of steps that the neurons receive.
+        layout: the layout "static".
+        how: options of the pass.
+
+    Returns and raises the same as `multi_step`; also InputError if no neuron is called or T is wrong.
+    """
     run = Run(None, rate=True, time_visible=True, kernels=how.kernels, chunk=how.chunk)
     with _in_pass(called, run, layout, "m"):
         y = called(x)
@@ -70,7 +91,10 @@ def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Se
 
 
 def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
-    """As multi_step, one step after another."""
+    """Run one step after another, then once more for the graph of the rates (step mode s).
+
+    Args, returned value and errors are those of `multi_step`.
+    """
     (T, B), constant = x_seq.shape[:2], is_constant(x_seq)
     run = Run(T, rate=True, single_step=True, time_visible=layout.name != "step", kernels=how.kernels)
     before, versions, outputs = random_state(x_seq.device), versions_of(called.network), []
@@ -78,11 +102,11 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
         with torch.no_grad():
             for x in x_seq.detach():
                 step = Pair(layout.one_step(x).unsqueeze(0), None, run, constant=constant)
-                y_step = _of_step(called(step), layout, B)  # read in any case: its time mean is the output
+                y_step = _of_step(called(step), layout, B)  # needed in any case: adds to the traces
                 outputs.append(y_step) if how.per_step else None
                 run.next_pass()
                 set_random_state(before)
-        with own_state_kept(called.network, versions):  # the steps have been counted
+        with own_state_kept(called.network, versions):  # this call is not a step
             mean = Pair(None, layout.one_step(_mean_step(x_seq)), run, constant=constant)
             rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
     _close(run)
@@ -102,12 +126,12 @@ def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterat
 
 
 def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
-    """What the network is given: [T, B, ...] or [B, T, ...], or what looks like one step."""
+    """Return the network's input: a pair that shows [T, B, ...] or [B, T, ...], or hides the time axis."""
     rate = _mean_step(x_seq)
     if not run.time_visible:
         return Pair(x_seq.detach(), rate, run)
     dim = layout.time_dim
-    if x_seq.shape[0] == 1:  # one step, which the network sees as a sequence of one
+    if x_seq.shape[0] == 1:  # one step, shown as a sequence of length 1
         return Pair(x_seq.detach().unsqueeze(dim + 1), rate.unsqueeze(dim), run)
     return Pair(layout.seen_by_network(x_seq.detach()), rate.unsqueeze(dim), run, TimeAxis(dim, 1))
 
@@ -117,7 +141,7 @@ def _mean_step(x_seq: Tensor) -> Tensor:
 
 
 def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -> Tensor:
-    """The time mean, or every step's output, of what the network returned."""
+    """Close the pass and return the time mean, or every step's output, of what the network returned."""
     _close(run)
     if not isinstance(y, Pair):
         if not run.time_visible:
@@ -127,7 +151,7 @@ def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -
     if y.time is None and not run.time_visible:
         check_step(y.shape, batch)
         return _with_rate(y.spikes, y.rate) if per_step else y.rate
-    if y.time is None:  # one step, or the time mean of one
+    if y.time is None:  # T=1: the one step, or its time mean
         return steps_and_mean(y.rate, 1, batch, per_step, layout.time_dim)
     if y.shape[y.time.dim] != run.T:
         raise InputError(f"the network returned {tuple(y.shape)}, with time folded into another axis")
@@ -144,12 +168,12 @@ def _close(run: Run) -> None:
 
 
 def _with_rate(y_seq: Any, rate: Tensor) -> Tensor:
-    """Every step's output with the graph of the rate."""
+    """Return every step's output [T, B, K] with the graph of the rate [B, K]."""
     return y_seq + (rate - rate.detach())
 
 
 def _of_step(y: Any, layout: Layout, batch: int) -> Tensor:
-    """A step's output as [1, B, K], whatever the network makes of a sequence of one."""
+    """Return the output of one step as [1, B, K], whether or not the network returns a time axis."""
     pair = _pair(y)
     assert pair.spikes is not None
     return layout.output_of_step(pair.spikes[0], batch).unsqueeze(0)
@@ -162,7 +186,7 @@ def _pair(y: Any) -> Pair:
 
 
 def _carrying(found: Layer, run: Run) -> Callable:
-    """A module's forward on pairs: by its rule, or its own with pairs in place of tensors."""
+    """Return the forward of a module on pairs: by its rule if it has one, else its own code."""
     module, rule = found.module, found.kind.rule
     own = module.forward
 
@@ -189,10 +213,12 @@ def _carrying(found: Layer, run: Run) -> Callable:
 
 
 def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
-    """A plain tensor that a neuron is given, as a pair: a sequence where it takes all steps at once, else one
-    that is the same at every step."""
+    """Return a plain tensor that reaches a neuron as a pair.
+
+    The tensor is a sequence if the neuron receives all steps at once, else one step, constant in time.
+    """
     if run.single_step:
-        graph = torch.is_grad_enabled()  # else a step's pass
+        graph = torch.is_grad_enabled()  # off in the calls for single steps
         return Pair(None if graph else x.unsqueeze(0), x if graph else None, run, constant=True)
     if not run.time_visible:
         return constant_pair(x, Pair(x.detach().expand(run.T, *x.shape), x, run))
@@ -217,7 +243,12 @@ def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwa
 
 
 def no_rule(found: Layer, why: str) -> NoRuleError:
-    """The error for a layer that rate mode cannot carry a rate through."""
+    """Return the error for a layer without a rule.
+
+    Args:
+        found: the layer.
+        why: the reason, for the message.
+    """
     module = found.module
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
     may_be_neuron = (
