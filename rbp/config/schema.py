@@ -116,7 +116,7 @@ class Arch:
         "image channels it needs", or_null(at_least(1), "any"), label=True, decides=False
     )
     layout: str | None = key(
-        "what the network sees of time; static: an image, which it repeats itself",
+        "how the network handles the time axis; static: it takes an image, and repeats it itself",
         or_null(one_of("step", "TB", "BT", "static"), "found out"),
         default=None,
         label=True,

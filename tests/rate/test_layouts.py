@@ -1,4 +1,4 @@
-"""What a network sees of time: each layout, said and found out, and what is refused."""
+"""How a network handles the time axis: each layout, said and found out, and what is refused."""
 
 from typing import NamedTuple
 

@@ -166,7 +166,7 @@ def _check(call: Call) -> None:
 
 def _keeps_fractions(call: Call) -> bool:
     """Whether a cast is to a type that can hold a rate."""
-    return call(*(pair.template.new_empty(0) for pair in call.pairs)).is_floating_point()
+    return call(*(pair.template.new_empty((0,) * pair.dim()) for pair in call.pairs)).is_floating_point()
 
 
 def _condition(call: Call) -> Any:

@@ -152,8 +152,8 @@ def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any
 
 def _unclear(why: str) -> InputError:
     return InputError(
-        f"what the network sees of time is not clear: {why}. Say layout= 'step' (it maps one step), 'TB' (it "
-        "takes [T, B, ...]), 'BT' ([B, T, ...]) or 'static' (an image, which it repeats itself)"
+        f"how the network handles the time axis is not clear: {why}. Say layout= 'step' (it maps one step), "
+        "'TB' (it takes [T, B, ...]), 'BT' ([B, T, ...]) or 'static' (an image, which it repeats itself)"
     )
 
 

@@ -40,7 +40,7 @@ def _same(leaf: Any) -> Any:
 
 def _before(owner: Owner, number: int) -> _Before:
     # The identity tree_map copies lists and dicts, which a step may modify in place.
-    values = {name: tree_map(lambda leaf: leaf, value) for name, value in owner.values.items()}
+    values = {name: tree_map(_same, value) for name, value in owner.values.items()}
     return _Before(owner, number, values, _versions(values))
 
 

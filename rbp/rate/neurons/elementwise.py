@@ -114,10 +114,10 @@ def _check_shape(name: str, shape: torch.Size, x: torch.Size) -> None:
     if shape.numel() == 1 or (len(shape) <= len(x) and all(n in (1, size) for n, size in pairs)):
         return
     channels = (*x[1:2], *(1,) * (len(x) - 2))
-    per_element = f", or {tuple(x[1:])}, a number an element" if len(x) > 2 else ""
+    per_element = f", or {tuple(x[1:])}, one number per element" if len(x) > 2 else ""
     raise NoRuleError(
         f"its parameter {name} of shape {tuple(shape)} does not broadcast against its input {tuple(x)}: "
-        f"it may be a scalar, or of shape {channels}, a number a channel{per_element}"
+        f"it may be a scalar, or of shape {channels}, one number per channel{per_element}"
     )
 
 

@@ -105,7 +105,7 @@ class BatchNormRule(Rule[BatchNormTrace]):
             InputError: If there is only one value per channel.
         """
         if moments[2] == 1:
-            raise InputError("batch normalisation of one value a channel, which has no variance")
+            raise InputError("batch normalisation of one value per channel, which has no variance")
         return moments
 
     def rate(self, layer: Any, rate: Tensor, trace: BatchNormTrace) -> Tensor:
