@@ -15,10 +15,10 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from rbp.rate.dispatch.pair import Pair, TimeAxis
+from rbp.rate.dispatch.rates import as_batch, as_seen, steps_first, steps_in_place
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import by_chunks
 from rbp.rate.memory.currents import Currents
-from rbp.rate.memory.packing import counts_of, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Rule
 
@@ -37,19 +37,23 @@ def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
             [B, T, ...] as well.
 
     Returns:
-        A pair without a visible time axis: spikes [T, B, ...], rate [B, ...].
+        A pair without a visible time axis: spikes [T, B, ...], rate [B, ...], of k segments [k*B, ...].
 
     Raises:
         NoRuleError: if the layer takes a sequence and the first axis is not time, or not time alone.
     """
-    time = pair.time
     if sequence:
-        return _as_sequence(pair, joins)
-    if time is None:
-        return pair
-    assert pair.spikes is not None
-    spikes = steps_first(pair.spikes, time, pair.run.visible_steps)
-    return Pair(spikes, pair.rate, pair.run, constant=pair.constant)
+        _check_sequence(pair, joins)
+    rate = as_batch(pair, sequence, joins)
+    if pair.time is None and not sequence:
+        spikes: Any = pair.sequence
+    elif pair.time is None:
+        spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, seen as [1, B, ...]
+    elif not sequence:
+        spikes = steps_first(pair.spikes, pair.time, pair.run.visible_steps)  # type: ignore[arg-type]
+    else:
+        spikes = pair.spikes.movedim(1, 0) if pair.time.dim == 1 else pair.sequence  # type: ignore[union-attr]
+    return Pair(spikes, rate, pair.run, constant=pair.constant)
 
 
 def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
@@ -60,54 +64,23 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
         like: the layer's input as it was before `hide`, which says where time goes.
         sequence: as for `hide`.
     """
-    if sequence and like.time is None:
-        return _with_one_step(pair)
-    if like.time is None:
-        return pair
-    if sequence:
-        assert pair.rate is not None
-        if like.time.dim == 1:
-            spikes = pair.spikes.movedim(0, 1)  # type: ignore[union-attr]
-            return Pair(spikes, pair.rate.unsqueeze(1), pair.run, like.time, pair.constant)
-        rate = with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
-        return Pair(pair.sequence, rate, pair.run, like.time, pair.constant)
-    assert pair.spikes is not None
-    spikes = steps_in_place(pair.spikes, like.time, like.shape[like.time.dim])
-    return Pair(spikes, pair.rate, pair.run, like.time, pair.constant)
+    rate = as_seen(pair.rate, like, sequence)
+    if like.time is None and not sequence:
+        spikes: Any = pair.sequence
+    elif like.time is None:
+        spikes = None if pair.spikes is None else pair.spikes.unsqueeze(1)
+    elif not sequence:
+        spikes = steps_in_place(pair.spikes, like.time, like.shape[like.time.dim])  # type: ignore[arg-type]
+    else:
+        spikes = pair.spikes.movedim(0, 1) if like.time.dim == 1 else pair.sequence  # type: ignore[union-attr]
+    return Pair(spikes, rate, pair.run, like.time, pair.constant)
 
 
-def steps_first(x: Tensor, time: TimeAxis, steps: int) -> Tensor:
-    """Move time out of the axis that holds it, to the front.
-
-    Args:
-        x: a tensor with a visible time axis.
-        time: where that is.
-        steps: T.
-
-    Returns:
-        [T, ...]; the axis that held time keeps 1/T of its size, which is 1 if it held time alone.
-    """
-    dim, inner = time
-    if dim == 0 and x.shape[0] == steps * inner:
-        return x.unflatten(0, (steps, inner))
-    parts = x.unflatten(dim, (-1, steps, inner)).movedim(dim + 1, 0)
-    return parts.flatten(dim + 1, dim + 2)
-
-
-def steps_in_place(x: Tensor, time: TimeAxis, size: int) -> Tensor:
-    """Undo `steps_first`; `size` is the size of the resulting axis that holds time."""
-    dim, inner = time
-    if dim == 0 and size == x.shape[0] * inner:
-        return x.flatten(0, 1)
-    return x.unflatten(dim + 1, (-1, inner)).movedim(0, dim + 1).flatten(dim, dim + 2)
-
-
-def _as_sequence(pair: Pair, joins: bool) -> Pair:
-    """Return the pair for a layer that takes a sequence; see `hide`."""
+def _check_sequence(pair: Pair, joins: bool) -> None:
+    """Raise NoRuleError if a layer that takes a sequence is given another form; see `hide`."""
     steps = pair.run.visible_steps
     if joins and pair.time == TimeAxis(1, 1) and pair.shape[1] == steps:
-        assert pair.spikes is not None and pair.rate is not None
-        return Pair(pair.spikes.movedim(1, 0), pair.rate.squeeze(1), pair.run, constant=pair.constant)
+        return
     alone = pair.time == TimeAxis() or pair.time is None
     if not alone or pair.shape[0] != steps:
         folded = "with time folded into it" if pair.time and pair.time.inner > 1 else "which is not time"
@@ -115,17 +88,6 @@ def _as_sequence(pair: Pair, joins: bool) -> Pair:
             f"it takes time first, [T, B, ...] with T={steps}, and is given {tuple(pair.shape)}, whose first "
             f"axis is of another size or {folded}"
         )
-    rate = None if pair.rate is None else with_counts(pair.rate[0], counts_of(pair.rate))
-    if pair.time is not None:
-        return Pair(pair.sequence, rate, pair.run, constant=pair.constant)
-    spikes = None if pair.spikes is None else pair.spikes[:, 0]  # one step, seen as [1, B, ...]
-    return Pair(spikes, rate, pair.run, constant=pair.constant)
-
-
-def _with_one_step(pair: Pair) -> Pair:
-    spikes = None if pair.spikes is None else pair.spikes.unsqueeze(1)
-    rate = None if pair.rate is None else with_counts(pair.rate.unsqueeze(0), counts_of(pair.rate))
-    return Pair(spikes, rate, pair.run, constant=pair.constant)
 
 
 def by_rule(rule: Rule, layer: Any, x: Pair, caller: Any) -> Pair:

@@ -16,9 +16,9 @@ from torch.utils._pytree import tree_leaves
 
 from rbp.rate.dispatch import tables
 from rbp.rate.dispatch.call import Call
-from rbp.rate.dispatch.carry import steps_first
 from rbp.rate.dispatch.join import join
 from rbp.rate.dispatch.pair import Pair, TimeAxis
+from rbp.rate.dispatch.rates import steps_first
 from rbp.rate.dispatch.time_axis import find_time
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.traces import Trace

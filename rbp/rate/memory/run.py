@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
+from rbp.rate.memory.segments import Segments
 from rbp.rate.memory.traces import Drafts, Trace
 
 TraceT = TypeVar("TraceT", bound=Trace)
@@ -30,6 +31,7 @@ class Run:
         checks_calls: whether it is an error to call a neuron more than once per step.
         kernels: see `rbp.forward`.
         chunk: see `rbp.forward`.
+        k, coupled: the number of segments that have a rate each, see rbp.rate.memory.segments.
     """
 
     def __init__(
@@ -42,10 +44,12 @@ class Run:
         checks_calls: bool = False,
         kernels: str = "plain",
         chunk: int | None = None,
+        k: int = 1,
+        coupled: bool = True,
     ) -> None:
         self.known_T, self.rate, self.single_step = T, rate, single_step
         self.time_visible, self.checks_calls = time_visible, checks_calls
-        self.kernels, self.chunk = kernels, chunk
+        self.kernels, self.chunk, self.k, self.coupled = kernels, chunk, k, coupled
         self.drafts = Drafts()
         self.net: nn.Module | None = None  # set when the pass starts
         self.passes = 0  # number of the current call of the network, to tell its pairs from an earlier call's
@@ -59,6 +63,10 @@ class Run:
     def T(self) -> int:
         assert self.known_T is not None, "the number of steps is not known before the first neuron"
         return self.known_T
+
+    @property
+    def segments(self) -> Segments:
+        return Segments(self.T, self.k, self.coupled)
 
     @property
     def visible_steps(self) -> int:
@@ -79,7 +87,7 @@ class Run:
             trace = self._kept[key]
             assert isinstance(trace, kind)
             return trace
-        trace = kind(self.T, self.kernels, self.drafts)
+        trace = kind(self.segments, self.kernels, self.drafts)
         if self.single_step:
             self._kept[key] = trace
         return trace

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from rbp.rate.memory.segments import Segments
+
 
 def is_constant(x_seq: Any) -> bool:
     """Whether x_seq [T, ...] is one step expanded over T > 1 (stride 0 in time).
@@ -21,25 +23,23 @@ def is_constant(x_seq: Any) -> bool:
 
 
 class TimeMean:
-    """The mean over T time steps of a quantity that arrives a few steps at a time.
+    """The mean over T time steps, or over each segment of them, of what arrives a few steps at a time.
 
     bfloat16 and float16 are averaged, and returned, in float32.
 
     Args:
-        T: the number of time steps.
-
-    Attributes:
-        T: the number of time steps.
+        segments: the time steps and their segments, or the number of time steps.
     """
 
-    def __init__(self, T: int) -> None:
-        self.T = T
-        self._sum: Tensor | None = None
+    def __init__(self, segments: Segments | int) -> None:
+        self.segments = Segments(segments) if isinstance(segments, int) else segments
+        self._means: list[Tensor] = []  # one per segment, of the steps so far
+        self._steps = 0
 
     @property
     def known(self) -> bool:
         """Whether any step has been added."""
-        return self._sum is not None
+        return bool(self._means)
 
     def add(self, x_seq: Tensor) -> None:
         """Add t of the T steps.
@@ -48,34 +48,44 @@ class TimeMean:
             x_seq: [t, ...], the values at these steps.
         """
         low_precision = x_seq.dtype in (torch.bfloat16, torch.float16)
-        if is_constant(x_seq) or x_seq.shape[0] == 1:
-            mean = x_seq[0].float() if low_precision else x_seq[0]
-        else:
-            mean = x_seq.mean(0, dtype=torch.float32 if low_precision else None)
-        self.add_mean(mean, x_seq.shape[0])
+        constant = is_constant(x_seq)
+        for _, part, _ in self.segments.cut(self._steps, x_seq.shape[0]):
+            if constant or part.stop - part.start == 1:
+                mean = x_seq[part.start].float() if low_precision else x_seq[part.start]
+            else:
+                mean = x_seq[part].mean(0, dtype=torch.float32 if low_precision else None)
+            self.add_mean(mean, part.stop - part.start)
 
     def add_mean(self, mean: Tensor, t: int) -> None:
         """Add t of the T steps, given their mean.
 
         Args:
-            mean: [...], the mean over these steps. With t = T it is kept without a copy.
+            mean: [...], the mean over these steps. If they are a segment, it is kept without a copy.
             t: the number of steps.
         """
-        share = t / self.T
-        if self._sum is None:
-            self._sum = mean if share == 1.0 else mean * share
-        else:
-            self._sum.add_(mean, alpha=share)
+        for j, part, _ in self.segments.cut(self._steps, t):
+            steps = part.stop - part.start
+            share = steps / self.segments.lengths[j]
+            if j == len(self._means):
+                self._means.append(mean if share == 1.0 else mean * share)
+            else:
+                self._means[j].add_(mean, alpha=share)
+            self._steps += steps
 
     def take(self) -> Tensor:
-        """Return the mean [...] and drop it, so that only the graph holds on to its memory.
+        """Return the mean [B, ...], with k segments [k*B, ...], and drop it: only the graph holds its memory.
 
         Raises:
             AssertionError: if no step has been added since the last `take`.
         """
-        mean, self._sum = self._sum, None
-        assert mean is not None, "no step has been added, or the mean was taken before"
-        return mean
+        means = self.take_each()
+        return means[0] if len(means) == 1 else torch.cat(means)
+
+    def take_each(self) -> list[Tensor]:
+        """Return the mean over each segment, k times [...], and drop them."""
+        means, self._means, self._steps = self._means, [], 0
+        assert means, "no step has been added, or the mean was taken before"
+        return means
 
 
 class Drafts:
@@ -105,17 +115,21 @@ class Trace:
     rbp.rate.rules.base for an example).
 
     Args:
-        T: the number of time steps.
+        segments: the time steps and their segments, or the number of time steps.
         kernels: "plain", "compiled" or "auto", see `rbp.forward`.
         drafts: the drafts of the pass; new ones if None.
 
     Attributes:
         T: the number of time steps.
+        segments: the T steps, cut into segments that have a rate each; one segment unless asked for more.
         value: a `TimeMean` for the layer's output, [B, ...]; empty at first.
         kernels: "plain", "compiled" or "auto".
         drafts: copies of buffers, to be updated instead of the buffers; written back at the end of the pass.
     """
 
-    def __init__(self, T: int, kernels: str = "plain", drafts: Drafts | None = None) -> None:
-        self.T, self.kernels, self.drafts = T, kernels, drafts or Drafts()
-        self.value = TimeMean(T)
+    def __init__(
+        self, segments: Segments | int, kernels: str = "plain", drafts: Drafts | None = None
+    ) -> None:
+        self.segments = Segments(segments) if isinstance(segments, int) else segments
+        self.T, self.kernels, self.drafts = self.segments.T, kernels, drafts or Drafts()
+        self.value = TimeMean(self.segments)

@@ -77,7 +77,7 @@ class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
                 _check_shape(name, parameter.shape, x_seq.shape[1:])
             directions = range(1 + len(learnt))
             trace.state = State(at_rest(layer), [{} for _ in directions])
-            trace.derivatives = [TimeMean(trace.T) for _ in directions]
+            trace.derivatives = [TimeMean(trace.segments) for _ in directions]
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         for x, out in zip(x_seq, spikes, strict=True):
             s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, learnt, trace.state)

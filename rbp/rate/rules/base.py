@@ -28,7 +28,7 @@ A rule that stores more than the time mean of its output defines its own trace:
     class MyTrace(rbp.rate.Trace):
         def __init__(self, *settings):
             super().__init__(*settings)
-            self.gain = rbp.rate.TimeMean(self.T)
+            self.gain = rbp.rate.TimeMean(self.segments)
 
     class MyRule(rbp.rate.Rule[MyTrace]):
         trace_type = MyTrace

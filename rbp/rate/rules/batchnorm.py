@@ -65,7 +65,7 @@ class BatchNormTrace(Trace):
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
-        self.mean, self.precision = TimeMean(self.T), TimeMean(self.T)
+        self.mean, self.precision = TimeMean(self.segments), TimeMean(self.segments)
 
 
 class BatchNormRule(Rule[BatchNormTrace]):

@@ -52,7 +52,7 @@ class NormTrace(Trace):
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
-        self.xhat, self.invstd = TimeMean(self.T), TimeMean(self.T)
+        self.xhat, self.invstd = TimeMean(self.segments), TimeMean(self.segments)
 
 
 class _RowNormRule(Rule[NormTrace]):
