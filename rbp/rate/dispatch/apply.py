@@ -22,6 +22,7 @@ from rbp.rate.dispatch.carry import by_rule
 from rbp.rate.dispatch.functional import AS_LAYER, DROPOUTS
 from rbp.rate.dispatch.join import join
 from rbp.rate.dispatch.pair import Pair
+from rbp.rate.dispatch.rates import on_each_segment
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import held_if_long
 from rbp.rate.memory.currents import Currents, Term
@@ -129,11 +130,8 @@ def _constant(call: Call, first: Pair) -> Any:
     It need not commute with the time mean: the mean of its result is the function of the values, and its
     gradient is the ordinary one.
     """
-    if first.rate is not None:
-        y = call(*(pair.rate for pair in call.pairs))
-    else:
-        with torch.no_grad():
-            y = call(*(pair.value for pair in call.pairs))
+    with torch.no_grad() if first.rate is None else nullcontext():
+        y = call(*(pair.value for pair in call.pairs))
     return tree_map(lambda leaf: _as_constant(leaf, first, call), y)
 
 
@@ -182,7 +180,8 @@ def _stays_open(call: Call) -> bool:
         return False
     if any(p.rate is None or p.sequence is None for p in pairs):
         return False
-    if pairs[0].time != pairs[1].time or (pairs[0].time is not None and pairs[0].rate.shape[0] != 1):  # type: ignore[union-attr]
+    first = pairs[0]
+    if first.time != pairs[1].time or (first.time is not None and first.rate.shape[0] != first.run.k):  # type: ignore[union-attr]
         return False
     return pairs[0].shape == pairs[1].shape and any(isinstance(pair.sequence, Currents) for pair in pairs)
 
@@ -215,8 +214,8 @@ def _on_both(call: Call) -> Any:
         if trace is not None:
             trace.value.add(spikes)
     if first.rate is not None:
-        rate = call(*(p.rate for p in call.pairs))
-        rate = rate if trace is None else Exact.apply(rate, trace.value.take())
+        rate = on_each_segment(call, run.k, *(p.rate for p in call.pairs))
+        rate = rate if trace is None else Exact.apply(rate, trace.value.take().view(rate.shape))
     return join(spikes, rate, call)
 
 

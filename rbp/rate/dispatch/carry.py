@@ -42,6 +42,8 @@ def hide(pair: Pair, sequence: bool, joins: bool = False) -> Pair:
     Raises:
         NoRuleError: if the layer takes a sequence and the first axis is not time, or not time alone.
     """
+    if pair.time is None and not sequence and pair.run.k == 1:
+        return pair
     if sequence:
         _check_sequence(pair, joins)
     rate = as_batch(pair, sequence, joins)
@@ -64,6 +66,8 @@ def show(pair: Pair, like: Pair, sequence: bool) -> Pair:
         like: the layer's input as it was before `hide`, which says where time goes.
         sequence: as for `hide`.
     """
+    if like.time is None and not sequence and like.run.k == 1:
+        return pair
     rate = as_seen(pair.rate, like, sequence)
     if like.time is None and not sequence:
         spikes: Any = pair.sequence

@@ -72,12 +72,18 @@ def constant_pair(y: Tensor, like: Pair) -> Pair:
     The pair has spikes and a rate where `like` has them.
     """
     if like.sequence is None:
-        return Pair(None, y, like.run, constant=True)
+        return Pair(None, in_each_segment(y, like.run.k), like.run, constant=True)
     steps = like.currents.shape[0]
     if not like.run.rate:
         return Pair(y.expand(steps, *y.shape), None, like.run, constant=True)
     spikes = y.detach().expand(steps, *y.shape)
-    return Pair(spikes, None if like.rate is None else y, like.run, constant=True)
+    rate = None if like.rate is None else in_each_segment(y, like.run.k)
+    return Pair(spikes, rate, like.run, constant=True)
+
+
+def in_each_segment(y: Tensor, k: int) -> Tensor:
+    """Return what is constant in time, [B, ...], as the rate of each of k segments."""
+    return y if k == 1 else y.expand(k, *y.shape)
 
 
 def note_views(pair: Pair, sources: list[Pair]) -> None:

@@ -148,7 +148,7 @@ class Pair(Tensor):
         """A tensor of the shape, dtype and device that the network sees."""
         if self.sequence is None:
             assert self.rate is not None
-            return self.rate
+            return self.rate if self.run.k == 1 else self.rate[0]
         if isinstance(self.sequence, Currents):
             template = self.sequence.template
             return template.expand(self.sequence.shape) if self.time is not None else template
@@ -158,7 +158,7 @@ class Pair(Tensor):
     def value(self) -> Tensor:
         """The value at any step, [B, ...], of a pair that is constant in time, with its graph."""
         if self.rate is not None:
-            return self.rate
+            return self.rate if self.run.k == 1 else self.rate[0]
         assert self.spikes is not None
         return self.spikes[0]
 

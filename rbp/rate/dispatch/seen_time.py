@@ -18,7 +18,7 @@ from rbp.rate.dispatch import tables
 from rbp.rate.dispatch.call import Call
 from rbp.rate.dispatch.join import join
 from rbp.rate.dispatch.pair import Pair, TimeAxis
-from rbp.rate.dispatch.rates import steps_first
+from rbp.rate.dispatch.rates import steps_first, steps_in_place
 from rbp.rate.dispatch.time_axis import find_time
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.traces import Trace
@@ -45,7 +45,8 @@ def on_both(call: Call) -> Any:
         rate = call(*(pair.rate for pair in call.pairs))
     if trace is not None:
         trace.value.add(steps_first(spikes, times[0], first.run.visible_steps))
-        rate = Exact.apply(rate, trace.value.take().view(rate.shape))
+        value = _in_place_of_steps(torch.stack(trace.value.take_each()), times[0], rate)
+        rate = Exact.apply(rate, value.view(rate.shape))
     return join(spikes, rate, call, times)
 
 
@@ -91,6 +92,7 @@ def _resized(func: Callable, pair: Pair, spikes: Tensor, time: TimeAxis) -> Tens
     assert pair.rate is not None
     sizes = list(spikes.shape)
     sizes[time.dim] //= pair.run.visible_steps
+    sizes[time.dim] *= pair.run.k
     return pair.rate.expand(sizes) if func in tables.EXPANDS else pair.rate.reshape(sizes)
 
 
@@ -111,8 +113,8 @@ def taken_away(call: Call) -> Any:
     if pair.time is None or not call.of_one or pair.shape[pair.time.dim] != pair.run.visible_steps:
         return None
     if call.func in tables.MEANS | tables.SUMS and _reduces(call, pair.time.dim):
-        y = call(pair.rate)
-        return y * pair.run.T if call.func in tables.SUMS else y
+        y = call(_weighted(pair))
+        return y * (pair.run.T / pair.run.k) if call.func in tables.SUMS else y
     if call.func in tables.UNBINDS and _axis(call, 0) % pair.dim() == pair.time.dim:
         return tuple(_one_step(pair, t) for t in range(pair.run.visible_steps))
     if (index := _index_of_a_step(call, pair)) is not None:
@@ -120,6 +122,13 @@ def taken_away(call: Call) -> Any:
         y = _one_step(pair, at)
         return y if rest is None else y[rest]
     return None
+
+
+def _weighted(pair: Pair) -> Tensor:
+    """Return the rates of the segments, so weighted that their mean is the mean over time."""
+    assert pair.rate is not None and pair.time is not None
+    segments = pair.run.segments
+    return pair.rate if segments.even else pair.rate * segments.weights(pair.rate, pair.time.dim) * segments.k
 
 
 def _reduces(call: Call, dim: int) -> bool:
@@ -136,7 +145,7 @@ def _axis(call: Call, default: int) -> int:
 
 def _one_step(pair: Pair, t: int) -> Tensor:
     assert pair.rate is not None and pair.time is not None and pair.spikes is not None
-    rate = pair.rate.squeeze(pair.time.dim)
+    rate = pair.rate.select(pair.time.dim, pair.run.segments.of_step(t % pair.run.T))
     return pair.spikes.select(pair.time.dim, t) + (rate - rate.detach())
 
 
@@ -189,5 +198,16 @@ def with_pairs_for_sequences(call: Call) -> Call:
 def _as_sequence(x: Tensor, time: TimeAxis, like: Pair) -> Pair:
     """Return a plain tensor with a time axis as a pair, whose rate is the time mean of the tensor."""
     parts = x.unflatten(time.dim, (-1, like.run.visible_steps, time.inner))
-    rate = parts.mean(time.dim + 1).flatten(time.dim, time.dim + 1)
+    rate = _segment_means(parts, time, like).flatten(time.dim, time.dim + 2)
     return Pair(x.detach(), rate, like.run, time)
+
+
+def _segment_means(parts: Tensor, time: TimeAxis, like: Pair) -> Tensor:
+    """Return the mean of each segment; axis time.dim + 1 of parts has the steps, and then the segments."""
+    dim = time.dim + 1
+    return like.run.segments.means(parts.movedim(dim, 0)).movedim(0, dim)
+
+
+def _in_place_of_steps(means: Tensor, time: TimeAxis, like: Tensor) -> Tensor:
+    """Return the means of k segments [k, ...], each without its time axis, in the axes of like."""
+    return steps_in_place(means, time, like.shape[time.dim])
