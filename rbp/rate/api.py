@@ -43,6 +43,8 @@ def forward(
     kwargs: Mapping[str, Any] | None = None,
     kernels: str = "auto",
     chunk: int | None = None,
+    segments: int = 1,
+    coupled: bool = True,
 ) -> Tensor:
     """Run a spiking network over T time steps and return the time mean of its output.
 
@@ -79,6 +81,11 @@ def forward(
         chunk: In rate mode and step mode m, the number of steps whose activations are in memory at once, so
             that the memory of a layer does not grow with T. This costs one more forward pass (see
             rbp.rate.memory.chunking). None: all T.
+        segments: In rate mode, the number k of segments that the T steps are cut into, each with its own
+            rate: 1 is Rate-based backpropagation, T with `coupled` is BPTT, and between them is BPTT with the
+            gradient replaced by its mean over each segment after every layer. Memory is affine in k. This is
+            an extension of this project and not in the paper.
+        coupled: Whether segments act on later ones through the membrane potential.
 
     Returns:
         The time mean of the output, [B, K]; with per_step the output of every step, [T, B, K].
@@ -110,12 +117,15 @@ def forward(
     _check_net(net)
     _check_modes(step_mode, grad_mode, layout)
     _check_numbers(x_seq, T, chunk)
+    _check_segments(segments, coupled, grad_mode, chunk)
     _check_kernels(kernels)
     network = Network(net.module if isinstance(net, DistributedDataParallel) else net)
     called = Called(network, output, kwargs)
     seen, x = _as_seen(network, x_seq, T, layout, called.kwargs)
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
     _check_input(x, seen, step_mode, per_step)
+    if seen.name != "static" and segments > x.shape[0]:
+        raise InputError(f"segments={segments}: a whole number from 1 to T={x.shape[0]} is needed")
     check_modes(network, seen)
     if grad_mode == "rate":
         _check_for_rate(network, x, seen)
@@ -125,12 +135,21 @@ def forward(
         leaves, numbers = by_rate or network.time_visible, seen.name == "step" or step_mode == "s"
         return own_state_refused(network, reads, leaves=leaves, numbers=numbers)
 
+    how = rate.Settings(per_step, kernels, chunk, segments, coupled)
+
     def run(x: Tensor) -> Tensor:
         plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
         with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network):
             if by_rate:
                 with state_refused(x):
-                    return _by_rate(called, x, T, seen, step_mode, rate.Settings(per_step, kernels, chunk))
+                    return _by_rate(
+                        called,
+                        x,
+                        T,
+                        seen,
+                        step_mode,
+                        rate.Settings(per_step, kernels, chunk, segments, coupled),
+                    )
             with state_refused(x) if seen.name == "step" and step_mode == "m" else nullcontext():
                 return _by_bptt(called, x, T, seen, step_mode, per_step)
 
@@ -242,6 +261,17 @@ def _check_numbers(x_seq: Any, T: Any, chunk: Any) -> None:
         raise InputError(f"T={T}: a spiking network needs at least one time step")
     if chunk is not None and chunk < 1:
         raise InputError(f"chunk={chunk}: at least one step at a time, or None for all of them")
+
+
+def _check_segments(segments: Any, coupled: Any, grad_mode: str, chunk: int | None) -> None:
+    if not isinstance(segments, int) or isinstance(segments, bool) or segments < 1:
+        raise InputError(f"segments={segments!r}: a whole number from 1 to T is needed")
+    if not isinstance(coupled, bool):
+        raise InputError(f"coupled={coupled!r}: True or False")
+    if segments > 1 and grad_mode == "bptt":
+        raise InputError(f"segments={segments}: BPTT has no segments of time; use grad_mode='rate'")
+    if segments > 1 and chunk is not None:
+        raise InputError(f"segments={segments} with chunk={chunk}: only one of them can be used")
 
 
 def _check_kernels(kernels: str) -> None:

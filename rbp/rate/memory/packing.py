@@ -12,6 +12,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from rbp.rate.memory.segments import Segments
+
 
 def pack(x: Tensor) -> tuple[Tensor, Tensor]:
     """Round each float32 of x to its upper three bytes.
@@ -49,6 +51,13 @@ def unpack(upper: Tensor, third: Tensor) -> Tensor:
 def pack_counts(spikes: Tensor, steps: int) -> Tensor | None:
     """Return spike counts as uint8, or None if `steps` exceeds 255 and a count might not fit."""
     return spikes.to(torch.uint8) if steps <= 255 else None
+
+
+def pack_segment_counts(value: Tensor, segments: Segments) -> Tensor | None:
+    """Return spike counts as uint8 from the rates value [k*B, ...], or None if segments differ in length."""
+    if not segments.even:
+        return None
+    return pack_counts((value * segments.lengths[0]).round(), segments.lengths[0])
 
 
 def with_counts(rate: Tensor, counts: Tensor | None) -> Tensor:

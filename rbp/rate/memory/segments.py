@@ -21,6 +21,7 @@ class Segments:
         coupled: whether segments act on later ones through the membrane potential.
 
     Attributes:
+        T, k, coupled: as given.
         lengths: the number of steps of each segment.
         even: whether all are of the same length.
     """
@@ -65,6 +66,13 @@ class Segments:
         if self.even:
             return rates.mean(dim)
         return (rates * self.weights(rates, dim)).sum(dim)
+
+    def step_share(self, like: Tensor) -> float | Tensor:
+        """Return a step's share of its segment, for rates like [k*B, ...]: a number where it is the same."""
+        if self.even:
+            return 1.0 / self.lengths[0]
+        shares = 1.0 / like.new_tensor(self.lengths)
+        return shares.repeat_interleave(like.shape[0] // self.k).view(-1, *(1,) * (like.dim() - 1))
 
     def weights(self, like: Tensor, dim: int = 0) -> Tensor:
         """Return each segment's share of the time steps, along axis dim of like."""

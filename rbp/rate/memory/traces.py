@@ -37,6 +37,11 @@ class TimeMean:
         self._steps = 0
 
     @property
+    def steps(self) -> int:
+        """How many steps have been added."""
+        return self._steps
+
+    @property
     def known(self) -> bool:
         """Whether any step has been added."""
         return bool(self._means)

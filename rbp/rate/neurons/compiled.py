@@ -96,6 +96,7 @@ def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tens
             _run_plain(neuron, currents.at(part), state, sums, out[part])
         else:
             state.v, state.dv, state.dv_leak = (_like(x, sums.spikes, last) for x in after)
+            sums.fresh = False
     return True
 
 
@@ -188,6 +189,7 @@ def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
         k = number if leak is None else leak
         neuron = Neuron(k, decays, threshold, reset_to, detached, surrogate)
         state, sums = State(*(memory or start)), Sums(*totals)
+        sums.fresh = memory is None
         for t in range(out.shape[0]):
             step(neuron, _current(terms, t), state, sums, out[t])
         return state.v, state.dv, state.dv_leak

@@ -20,6 +20,8 @@ from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.memories import at_rest, lent, one_step
+from rbp.rate.neurons.segmented_elementwise import SegmentedSteps
+from rbp.rate.neurons.segments import segmented_rate
 
 
 @dataclass
@@ -45,6 +47,7 @@ class ElementwiseTrace(Trace):
     """
 
     state: State | None = None
+    by_segments: SegmentedSteps | None = None
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
@@ -79,17 +82,32 @@ class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
             trace.state = State(at_rest(layer), [{} for _ in directions])
             trace.derivatives = [TimeMean(trace.segments) for _ in directions]
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
+        by_segments = self._segments(trace, len(learnt))
         for x, out in zip(x_seq, spikes, strict=True):
-            s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, learnt, trace.state)
+            state = trace.state
+            if by_segments is not None:
+                state.derivatives = by_segments.before_step(state.memories, state.derivatives)
+            s, derivatives = step(layer, x.float() if x.dtype != torch.float64 else x, learnt, state)
             out.copy_(s)
+            if by_segments is not None:
+                by_segments.after_step(s, derivatives, state.derivatives)
+                continue
             trace.value.add_mean(s, 1)
             for mean, ds in zip(trace.derivatives, derivatives, strict=True):
                 mean.add_mean(ds, 1)
         compiled.ran["plain"] += 1
         return spikes
 
+    def _segments(self, trace: ElementwiseTrace, learnt: int) -> SegmentedSteps | None:
+        if trace.segments.k > 1 and trace.by_segments is None:
+            trace.by_segments = SegmentedSteps(trace.segments, learnt)
+        return trace.by_segments
+
     def rate(self, layer: Any, rate: Tensor, trace: ElementwiseTrace) -> Tensor:
         learnt = learnable(layer)
+        if trace.by_segments is not None:
+            value = torch.cat(trace.by_segments.rates).to(rate.dtype)
+            return segmented_rate(rate, value, trace.by_segments.derivatives, list(learnt.values()))
         value = trace.value.take().to(rate.dtype)
         eligibility, *by_learnt = (mean.take().to(rate.dtype) for mean in trace.derivatives)
         return NeuronRate.apply(rate, value, eligibility, *learnt.values(), *by_learnt)
@@ -173,9 +191,10 @@ def _is_state(value: Any) -> bool:
 def _directions(x: Tensor, learnt: list[str], memories: list[str], state: State) -> list[list[Tensor | None]]:
     """Return the derivatives of (x, learnt, memories) in each direction; None stands for zero."""
     directions = []
-    for i in range(1 + len(learnt)):
+    for i in range(len(state.derivatives)):
         moves: list[Tensor | None] = [None] * (1 + len(learnt))
-        moves[i] = torch.ones_like(x)
+        if i <= len(learnt):
+            moves[i] = torch.ones_like(x)
         directions.append(moves + [state.derivatives[i].get(name) for name in memories])
     return directions
 
@@ -221,12 +240,16 @@ class SequenceNeuron(NeuronRule[SequenceTrace]):
     def spikes(self, layer: Any, x_seq: Tensor, trace: SequenceTrace) -> Tensor:
         if x_seq.shape[0] != trace.T:
             raise NoRuleError("this neuron takes all time steps at once: use step_mode='m', without chunk")
+        if not trace.segments.coupled and trace.segments.k > 1:
+            raise NoRuleError("this neuron's segments of time cannot be uncoupled: use coupled=True")
         if getattr(layer, "T", trace.T) != trace.T:
             raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.T}")
         with torch.enable_grad(), lent(layer, {}, {}):
-            trace.shift = torch.zeros_like(x_seq[0]).requires_grad_()
-            spikes = layer.multi_step_forward(x_seq + trace.shift)
-            trace.rate = spikes.mean(0)
+            k = trace.segments.k
+            trace.shift = x_seq.new_zeros((k, *x_seq.shape[1:])).requires_grad_()
+            of_step = [trace.segments.of_step(t) for t in range(trace.T)]
+            spikes = layer.multi_step_forward(x_seq + (trace.shift if k == 1 else trace.shift[of_step]))
+            trace.rate = trace.segments.means(spikes).flatten(0, 1)
         compiled.ran["plain"] += 1
         return spikes.detach()
 
@@ -250,4 +273,4 @@ class _ByOwnGraph(torch.autograd.Function):
         inputs = (shift, *parameters)
         kept = {"retain_graph": True, "allow_unused": True}
         d_rate, *d_parameters = torch.autograd.grad(y, inputs, grad.to(y.dtype), **kept)
-        return None if d_rate is None else d_rate.to(grad.dtype), None, *d_parameters
+        return None if d_rate is None else d_rate.flatten(0, 1).to(grad.dtype), None, *d_parameters

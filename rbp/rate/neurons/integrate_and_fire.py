@@ -10,12 +10,14 @@ from torch import Tensor
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.currents import Currents, empty_like
-from rbp.rate.memory.packing import pack_counts, with_counts
+from rbp.rate.memory.packing import pack_counts, pack_segment_counts, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.elementwise import ElementwiseNeuron
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.scan import Neuron, State, Sums, scan
+from rbp.rate.neurons.segmented_scan import SegmentedScan
+from rbp.rate.neurons.segments import segmented_rate
 from rbp.rate.rules.base import Rule
 
 _SETTINGS = ("tau", "v_threshold", "v_reset")
@@ -34,6 +36,7 @@ class ScanTrace(Trace):
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
         self.states: list[State] = []
+        self.by_segments: SegmentedScan | None = None
 
 
 class IntegrateAndFireRule(NeuronRule[ScanTrace]):
@@ -62,11 +65,16 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
     def spikes(self, layer: Any, x_seq: Currents, trace: ScanTrace) -> Tensor:
         learns = isinstance(layer, sj.ParametricLIFNode) and layer.w.requires_grad
         fused = compiled.wanted(trace.kernels, x_seq.device)
-        if not trace.states:
+        if not trace.states and trace.segments.k == 1:
             trace.sums = _sums(x_seq, learns)
         neuron = _neuron(layer, fused)
         start = State(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
         spikes = empty_like(x_seq)
+        if trace.segments.k > 1:
+            trace.by_segments = trace.by_segments or SegmentedScan(trace.segments, start)
+            trace.by_segments.run(neuron, x_seq, spikes)
+            compiled.ran["plain"] += 1
+            return spikes
         if fused and len(trace.states) < 2:
             state = trace.states[0] if trace.states else start
             if compiled.scan(neuron, x_seq, state, trace.sums, spikes):
@@ -78,6 +86,8 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         return spikes
 
     def rate(self, layer: Any, rate: Tensor, trace: ScanTrace) -> Tensor:
+        if trace.by_segments is not None:
+            return self._segmented_rate(layer, rate, trace.by_segments)
         sums, share = trace.sums, 1.0 / trace.T
         del trace.sums  # so that nothing but the graph holds them
         eligibility = sums.by_current.mul_(share).to(rate.dtype)
@@ -86,6 +96,13 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         counts = pack_counts(sums.spikes, trace.T) if packed else None
         value = sums.spikes.mul_(share).to(rate.dtype)
         return with_counts(NeuronRate.apply(rate, value, eligibility, *by_leak), counts)
+
+    def _segmented_rate(self, layer: Any, rate: Tensor, scan: SegmentedScan) -> Tensor:
+        value = torch.cat(scan.rates).to(rate.dtype)
+        learnt = [_leak(layer)] if scan.start.dv_leak is not None else []
+        counts = pack_segment_counts(value, scan.segments) if self.emits_bits(layer, False) else None
+        y = segmented_rate(rate, value, scan.derivatives, learnt)  # type: ignore[arg-type]
+        return with_counts(y, counts if rate.dtype == torch.float32 else None)
 
     def emits_bits(self, layer: Any, of_bits: bool) -> bool:
         return getattr(layer.surrogate_function, "spiking", True)  # plain functions emit spikes

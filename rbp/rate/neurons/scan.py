@@ -56,11 +56,13 @@ class State:
         v: Membrane potential after the reset.
         dv: Derivative of v with respect to the input current.
         dv_leak: Derivative of v with respect to a learnable leak k = 1/tau; None if it is not learnable.
+        dv_start: Derivative of v with respect to v at the start of the segment of time; None if not wanted.
     """
 
     v: Tensor | float
     dv: Tensor | float
     dv_leak: Tensor | float | None
+    dv_start: Tensor | float | None = None
 
 
 @dataclass
@@ -71,18 +73,22 @@ class Sums:
         spikes: The spikes.
         by_current: Derivative of the spikes with respect to the input current.
         by_leak: Derivative of the spikes with respect to a learnable leak; None if it is not learnable.
+        by_start: Derivative of the spikes with respect to v at the start of the segment; None if not wanted.
+        fresh: Whether no step has been added yet.
     """
 
     spikes: Tensor
     by_current: Tensor
     by_leak: Tensor | None
+    by_start: Tensor | None = None
+    fresh: bool = True
 
     def rows(self, rows: slice | None) -> Sums:
         """Return the part of one block, views of [rows, ...]; None is the whole."""
         if rows is None:
             return self
-        by_leak = None if self.by_leak is None else _rows(self.by_leak, rows)
-        return Sums(_rows(self.spikes, rows), _rows(self.by_current, rows), by_leak)
+        by_leak, by_start = (None if x is None else _rows(x, rows) for x in (self.by_leak, self.by_start))
+        return Sums(_rows(self.spikes, rows), _rows(self.by_current, rows), by_leak, by_start, self.fresh)
 
 
 def _rows(x: Tensor, rows: slice) -> Tensor:
@@ -118,6 +124,7 @@ def scan(
         for t in range(n_steps):
             out_t = out[t] if rows is None else _rows(out[t], rows)
             step(neuron, at_step(t), states[number], part, out_t, last=whole and t == n_steps - 1)
+    sums.fresh = False
 
 
 def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last: bool = False) -> None:
@@ -131,7 +138,7 @@ def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last:
         out: Where the spikes are written, in the shape of x.
         last: Whether no state is needed after this step, so that the reset can be skipped.
     """
-    first = not isinstance(state.v, Tensor)
+    first, sums.fresh = sums.fresh, False
     u = _charge(neuron, x, state.v)
     s, h, scale = fire(neuron.surrogate, u, neuron.threshold, out)
     _put(sums.spikes, s) if first else sums.spikes.add_(s)
@@ -143,11 +150,18 @@ def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last:
         drive = (x if neuron.decays_input else 0.0) - (state.v - neuron.rest)
         du_leak = state.dv_leak * (1.0 - neuron.leak) + drive
         _add_product(sums.by_leak, h, du_leak, scale, first)
+    du_start = None
+    if state.dv_start is not None:
+        assert sums.by_start is not None
+        du_start = state.dv_start * (1.0 - neuron.leak)
+        _add_product(sums.by_start, h, du_start, scale, first)
     if last:
         return
     state.dv = _reset_derivative(neuron, u, s, du, h, scale)
     if du_leak is not None:
         state.dv_leak = _reset_derivative(neuron, u, s, du_leak, h, scale)
+    if du_start is not None:
+        state.dv_start = _reset_derivative(neuron, u, s, du_start, h, scale)
     state.v = _reset(neuron, u, s)
 
 

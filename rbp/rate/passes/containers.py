@@ -32,7 +32,8 @@ def by_single_steps(container: nn.Module, x: Pair) -> Pair:
     """
     hidden = hide(x, sequence=True)
     assert hidden.spikes is not None and hidden.rate is not None
-    run = Run(x.run.T, rate=True, single_step=True, kernels=x.run.kernels)
+    k = x.run.k
+    run = Run(x.run.T, rate=True, single_step=True, kernels=x.run.kernels, k=k, coupled=x.run.coupled)
     run.drafts, run.net = x.run.drafts, x.run.net
     outputs = []
     with torch.no_grad():
@@ -40,5 +41,7 @@ def by_single_steps(container: nn.Module, x: Pair) -> Pair:
             y = nn.Sequential.forward(container, Pair(step, None, run))  # type: ignore[arg-type]
             outputs.append(y.spikes)
             run.next_pass()
-    y = nn.Sequential.forward(container, Pair(None, hidden.rate, run))  # type: ignore[arg-type]
-    return show(Pair(torch.cat(outputs), y.rate, x.run), x, sequence=True)
+    rates = hidden.rate if k == 1 else hidden.rate.unflatten(0, (k, -1))
+    y = nn.Sequential.forward(container, Pair(None, rates, run))  # type: ignore[arg-type]
+    rate = y.rate if k == 1 else y.rate.flatten(0, 1)
+    return show(Pair(torch.cat(outputs), rate, x.run), x, sequence=True)

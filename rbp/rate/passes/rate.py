@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
 from rbp.rate.dispatch.carry import by_rule
-from rbp.rate.dispatch.in_place import constant_pair
+from rbp.rate.dispatch.in_place import constant_pair, in_each_segment
 from rbp.rate.dispatch.pair import Pair, TimeAxis
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.layout.layout import Layout
@@ -41,6 +41,13 @@ class Settings(NamedTuple):
     per_step: bool = False
     kernels: str = "plain"
     chunk: int | None = None
+    segments: int = 1
+    coupled: bool = True
+
+    def run(self, T: int | None, **settings: bool) -> Run:
+        """Return a new pass with these options."""
+        of_segments = {"k": self.segments, "coupled": self.coupled}
+        return Run(T, rate=True, kernels=self.kernels, chunk=self.chunk, **of_segments, **settings)  # type: ignore[arg-type]
 
 
 def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
@@ -63,7 +70,7 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> 
     """
     T, B = x_seq.shape[:2]
     visible = layout.name != "step" or called.network.time_visible
-    run = Run(T, rate=True, time_visible=visible, kernels=how.kernels, chunk=how.chunk)
+    run = how.run(T, time_visible=visible)
     with _in_pass(called, run, layout, "m"):
         y = called(_sequence(x_seq, run, layout))
     return _finished(y, run, B, layout, how.per_step)
@@ -81,7 +88,7 @@ def static(called: Called, x: Tensor, steps: int | None, layout: Layout, how: Se
 
     Returns and raises the same as `multi_step`; also InputError if no neuron is called or T is wrong.
     """
-    run = Run(None, rate=True, time_visible=True, kernels=how.kernels, chunk=how.chunk)
+    run = how.run(None, time_visible=True)
     with _in_pass(called, run, layout, "m"):
         y = called(x)
     if run.known_T is None:
@@ -96,7 +103,7 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
     Args, returned value and errors are those of `multi_step`.
     """
     (T, B), constant = x_seq.shape[:2], is_constant(x_seq)
-    run = Run(T, rate=True, single_step=True, time_visible=layout.name != "step", kernels=how.kernels)
+    run = how.run(T, single_step=True, time_visible=layout.name != "step")
     before, versions, outputs = random_state(x_seq.device), versions_of(called.network), []
     with _in_pass(called, run, layout, "s"):
         with torch.no_grad():
@@ -107,10 +114,11 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
                 run.next_pass()
                 set_random_state(before)
         with own_state_kept(called.network, versions):  # this call is not a step
-            mean = Pair(None, layout.one_step(_mean_step(x_seq)), run, constant=constant)
-            rate = layout.output_of_step(_pair(called(mean)).rate, B)  # type: ignore[arg-type]
+            mean = Pair(None, _rates(x_seq, run, layout.one_step), run, constant=constant)
+            rates = _pair(called(mean)).rate
+        rates = _each(rates, run, lambda rate: layout.output_of_step(rate, B))  # type: ignore[arg-type]
     _close(run)
-    return _with_rate(torch.cat(outputs), rate) if how.per_step else rate
+    return _per_step(torch.cat(outputs), rates, run) if how.per_step else _time_mean(rates, run)
 
 
 @contextmanager
@@ -127,17 +135,35 @@ def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterat
 
 def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
     """Return the network's input: a pair that shows [T, B, ...] or [B, T, ...], or hides the time axis."""
-    rate = _mean_step(x_seq)
     if not run.time_visible:
-        return Pair(x_seq.detach(), rate, run)
+        return Pair(x_seq.detach(), _rates(x_seq, run), run)
     dim = layout.time_dim
     if x_seq.shape[0] == 1:  # one step, shown as a sequence of length 1
-        return Pair(x_seq.detach().unsqueeze(dim + 1), rate.unsqueeze(dim), run)
-    return Pair(layout.seen_by_network(x_seq.detach()), rate.unsqueeze(dim), run, TimeAxis(dim, 1))
+        return Pair(x_seq.detach().unsqueeze(dim + 1), x_seq[0].unsqueeze(dim), run)
+    rates = _rates(x_seq, run)
+    rates = rates.unsqueeze(dim) if run.k == 1 else rates.movedim(0, dim)
+    return Pair(layout.seen_by_network(x_seq.detach()), rates, run, TimeAxis(dim, 1))
 
 
-def _mean_step(x_seq: Tensor) -> Tensor:
-    return x_seq[0] if is_constant(x_seq) or x_seq.shape[0] == 1 else x_seq.mean(0)
+def _rates(x_seq: Tensor, run: Run, as_seen: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    """Return the rate of x_seq [T, B, ...], [B, ...], or that of each of k segments, [k, B, ...].
+
+    as_seen: what to make of each.
+    """
+    if is_constant(x_seq) or x_seq.shape[0] == 1:
+        return in_each_segment(as_seen(x_seq[0]), run.k)
+    if run.k == 1:
+        return as_seen(x_seq.mean(0))
+    return torch.stack([as_seen(rate) for rate in run.segments.means(x_seq)])
+
+
+def _each(rates: Tensor, run: Run, f: Callable[[Tensor], Tensor]) -> Tensor:
+    return f(rates) if run.k == 1 else torch.stack([f(rate) for rate in rates])
+
+
+def _time_mean(rates: Tensor, run: Run) -> Tensor:
+    """Return the time mean [B, K] of the rate, or of those of the segments [k, B, K]."""
+    return rates if run.k == 1 else run.segments.mean(rates)
 
 
 def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -> Tensor:
@@ -150,16 +176,16 @@ def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -
     assert y.rate is not None
     if y.time is None and not run.time_visible:
         check_step(y.shape, batch)
-        return _with_rate(y.spikes, y.rate) if per_step else y.rate
+        return _per_step(y.spikes, y.rate, run) if per_step else _time_mean(y.rate, run)
     if y.time is None:  # T=1: the one step, or its time mean
         return steps_and_mean(y.rate, 1, batch, per_step, layout.time_dim)
     if y.shape[y.time.dim] != run.T:
         raise InputError(f"the network returned {tuple(y.shape)}, with time folded into another axis")
     dim = y.time.dim
-    rate = y.rate.squeeze(dim)
+    rate = y.rate.squeeze(dim) if run.k == 1 else y.rate.movedim(dim, 0)
     spikes = y.spikes.movedim(dim, 0)  # type: ignore[union-attr]
     check_step(spikes.shape[1:], batch)
-    return _with_rate(spikes, rate) if per_step else rate
+    return _per_step(spikes, rate, run) if per_step else _time_mean(rate, run)
 
 
 def _close(run: Run) -> None:
@@ -167,9 +193,11 @@ def _close(run: Run) -> None:
     run.over = True
 
 
-def _with_rate(y_seq: Any, rate: Tensor) -> Tensor:
-    """Return every step's output [T, B, K] with the graph of the rate [B, K]."""
-    return y_seq + (rate - rate.detach())
+def _per_step(y_seq: Any, rates: Tensor, run: Run) -> Tensor:
+    """Return every step's output [T, B, K] with the graph of its rate, [B, K] or of k segments [k, B, K]."""
+    if run.k > 1:
+        rates = rates[[run.segments.of_step(t) for t in range(run.T)]]
+    return y_seq + (rates - rates.detach())
 
 
 def _of_step(y: Any, layout: Layout, batch: int) -> Tensor:
@@ -219,16 +247,20 @@ def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
     """
     if run.single_step:
         graph = torch.is_grad_enabled()  # off in the calls for single steps
-        return Pair(None if graph else x.unsqueeze(0), x if graph else None, run, constant=True)
+        rate = in_each_segment(x, run.k) if graph else None
+        return Pair(None if graph else x.unsqueeze(0), rate, run, constant=True)
     if not run.time_visible:
         return constant_pair(x, Pair(x.detach().expand(run.T, *x.shape), x, run))
     if isinstance(module, base.StepModule) and module.step_mode == "s":
         raise NoRuleError("the network goes through the time steps itself, which leaves rate mode no rate")
     if not run.agrees_on_T(x.shape[0]):
         raise NoRuleError(f"it is shown {x.shape[0]} steps, where T={run.T}")
+    if run.k > run.T:
+        raise NoRuleError(f"it is shown {run.T} steps, which cannot be cut into segments={run.k}")
     if run.T == 1:
         return Pair(x.detach().unsqueeze(0), x, run)
-    return Pair(x.detach(), x.mean(0, keepdim=True), run, TimeAxis())
+    rates = x.mean(0, keepdim=True) if run.k == 1 else run.segments.means(x)
+    return Pair(x.detach(), rates, run, TimeAxis())
 
 
 def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict) -> Pair:

@@ -7,6 +7,7 @@ each with eps added once. (The published code adds it twice and keeps the last s
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +21,7 @@ from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.moments import Moments, as_sequence, in_float32, moments_over_time
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.rules.base import Rule
+from rbp.rate.rules.segmented_norm import segmented_norm
 
 aten = torch.ops.aten
 Statistics = tuple[Tensor, Tensor, int | Tensor]  # the count is a tensor [] if summed over ranks
@@ -66,6 +68,7 @@ class BatchNormTrace(Trace):
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
         self.mean, self.precision = TimeMean(self.segments), TimeMean(self.segments)
+        self.xhat, self.invstd = TimeMean(self.segments), TimeMean(self.segments)  # only for segments, mode s
 
 
 class BatchNormRule(Rule[BatchNormTrace]):
@@ -93,6 +96,12 @@ class BatchNormRule(Rule[BatchNormTrace]):
         trace.per_step = steps < trace.T
         if trace.per_step:
             term.reader = trace.value.add
+        if trace.per_step and trace.segments.k > 1:
+            written = in_float32(x)
+            trace.xhat.add(
+                (written - over_places(mean, written[0])) * over_places(precision.sqrt(), written[0])
+            )
+            trace.invstd.add_mean(precision.sqrt(), steps)
         return Currents([term])
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
@@ -111,7 +120,7 @@ class BatchNormRule(Rule[BatchNormTrace]):
     def rate(self, layer: Any, rate: Tensor, trace: BatchNormTrace) -> Tensor:
         if not uses_batch_statistics(layer):
             return normalise_by_running(layer, rate)
-        mean, invstd = trace.mean.take(), trace.precision.take().sqrt()
+        mean, invstd = trace.mean.take_each()[0], trace.precision.take_each()[0].sqrt()
         if trace.value.known:
             value = trace.value.take()
         elif trace.per_step:  # mode s, sequence never read: a neuron follows, which has its own rate
@@ -120,7 +129,19 @@ class BatchNormRule(Rule[BatchNormTrace]):
             with torch.no_grad():
                 scale, shift = _scale_and_shift(layer, mean, invstd)
                 value = torch.addcmul(over_places(shift, rate), rate, over_places(scale, rate))
-        return self.graph(layer, rate, value.to(rate.dtype), mean, invstd)
+        value = value.to(rate.dtype)
+        if self.needs_segments(layer, trace):
+            of_steps = (trace.xhat.take_each(), trace.invstd.take_each()) if trace.per_step else None
+            reduce = functools.partial(self.add_up, layer)
+            return segmented_norm(layer, rate, value, (mean, invstd), of_steps, trace.segments, reduce)
+        return self.graph(layer, rate, value, mean, invstd)
+
+    def needs_segments(self, layer: Any, trace: BatchNormTrace) -> bool:
+        """Whether the gradient of k segments is not that of a batch of k*B."""
+        return trace.segments.k > 1 and (trace.per_step or not trace.segments.even)
+
+    def add_up(self, layer: Any, totals: Tensor) -> None:
+        """Add up totals, in place, over the processes that share the statistics."""
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         """Return value [B, C, ...] with a graph back to rate [B, C, ...]; mean and invstd are [C]."""

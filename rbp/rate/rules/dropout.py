@@ -36,7 +36,10 @@ class DropoutRule(Rule[DropoutTrace]):
         return x_seq * self._mask(layer, x_seq[0], trace) if layer.training else x_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: DropoutTrace) -> Tensor:
-        return rate * self._mask(layer, rate, trace) if layer.training else rate
+        if not layer.training:
+            return rate
+        segments = rate.unflatten(0, (trace.segments.k, -1))
+        return (segments * self._mask(layer, segments[0], trace)).flatten(0, 1)
 
     def _mask(self, layer: Any, like: Tensor, trace: DropoutTrace) -> Tensor:
         """Return the mask, drawn once. Reusing it advances the random number generators as drawing would."""

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import NoRuleError
-from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
+from rbp.rate.memory.packing import counts_of, pack_segment_counts, with_counts
 from rbp.rate.memory.traces import Trace
 from rbp.rate.rules.base import Rule
 
@@ -27,20 +27,20 @@ from rbp.rate.rules.base import Rule
 class _MaxPoolRate(torch.autograd.Function):
     """Return value [B, C, h, w]; each place of a window gets the gradient times its share of steps won.
 
-    wins is [B, C, places, h, w], with places numbering the places of a window.
+    wins is [B, C, places, h, w], with places numbering the places of a window; share is that of one step.
     """
 
     @staticmethod
-    def forward(ctx, rate, value, wins, steps, window):
+    def forward(ctx, rate, value, wins, share, window):
         ctx.save_for_backward(wins)
-        ctx.size, ctx.steps, ctx.window = rate.shape[-2:], steps, window
+        ctx.size, ctx.share, ctx.window = rate.shape[-2:], share, window
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         (wins,) = ctx.saved_tensors
-        share = (grad * (1.0 / ctx.steps)).unsqueeze(2)
+        share = (grad * ctx.share).unsqueeze(2)
         columns = (share * wins).flatten(3).flatten(1, 2)
         size = _covered(grad.shape[-2:], ctx.window)
         height, width = (max(a, b) for a, b in zip(ctx.size, size, strict=True))
@@ -56,14 +56,23 @@ def _covered(pooled: torch.Size, window: dict[str, tuple[int, int]]) -> list[int
 
 
 class WinsTrace(Trace):
-    """Trace of max pooling.
+    """Trace of max pooling: the number of steps that each place of a window won, per segment."""
 
-    Attributes:
-        wins: Number of steps in which each place of a window won, [B, C, places, ...]. The pooled axes come
-            last; MaxPool1d has two, the first of length 1.
-    """
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self._wins: list[Tensor] = []  # [B, C, places, ...] each
 
-    wins: Tensor | None = None
+    def add_wins(self, segment: int, wins: Tensor) -> None:
+        """Add the wins [B, C, places, ...] of some steps of a segment; the first are written to later."""
+        if segment == len(self._wins):
+            self._wins.append(wins)
+        else:
+            self._wins[segment].add_(wins)
+
+    def take_wins(self) -> Tensor:
+        """Return the wins, [B, C, places, ...] or of k segments [k*B, C, places, ...], and drop them."""
+        wins, self._wins = self._wins, []
+        return wins[0] if len(wins) == 1 else torch.cat(wins)
 
 
 class MaxPoolRule(Rule[WinsTrace]):
@@ -88,17 +97,20 @@ class MaxPoolRule(Rule[WinsTrace]):
         winners = _place_in_window(at, x.shape[-1], window).unflatten(0, x_seq.shape[:2])
         n_places = window["kernel_size"][0] * window["kernel_size"][1]
         dtype = torch.uint8 if trace.T <= 255 else torch.int32
-        wins = torch.stack([(winners == k).sum(0, dtype=dtype) for k in range(n_places)], dim=2)
-        trace.wins = wins if trace.wins is None else trace.wins.add_(wins)
+        for segment, part, _ in trace.segments.cut(trace.value.steps, x_seq.shape[0]):
+            in_part = winners[part]
+            wins = [(in_part == place).sum(0, dtype=dtype) for place in range(n_places)]
+            trace.add_wins(segment, torch.stack(wins, dim=2))
         y_seq = self._as_given(pooled).unflatten(0, x_seq.shape[:2])
         trace.value.add(y_seq)
         return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: WinsTrace) -> Tensor:
         value = self._as_image(trace.value.take().to(rate.dtype))
-        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.wins, trace.T, _window(layer))
+        share = trace.segments.step_share(value)
+        y = _MaxPoolRate.apply(self._as_image(rate), value, trace.take_wins(), share, _window(layer))
         of_spikes = counts_of(rate) is not None  # then the pooled rate is too
-        counts = pack_counts((value * trace.T).round(), trace.T) if of_spikes else None
+        counts = pack_segment_counts(value, trace.segments) if of_spikes else None
         return with_counts(self._as_given(y), None if counts is None else self._as_given(counts))
 
     def _as_image(self, x: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from rbp.rate.memory.moments import Moments, moments_of, pooled
 from rbp.rate.rules.batchnorm import (
     BatchNormRule,
+    BatchNormTrace,
     Statistics,
     normalise_by_running,
     update_running,
@@ -57,6 +58,13 @@ class SyncBatchNormRule(BatchNormRule):
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
         return _of_all(layer, moments) if is_synchronised(layer) else super().statistics(layer, moments)
+
+    def needs_segments(self, layer: Any, trace: BatchNormTrace) -> bool:
+        return super().needs_segments(layer, trace) or (trace.segments.k > 1 and is_synchronised(layer))
+
+    def add_up(self, layer: Any, totals: Tensor) -> None:
+        if is_synchronised(layer):
+            dist.all_reduce(totals, group=layer.process_group)
 
     def graph(self, layer: Any, rate: Tensor, value: Tensor, mean: Tensor, invstd: Tensor) -> Tensor:
         if not is_synchronised(layer):

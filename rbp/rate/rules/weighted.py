@@ -79,7 +79,7 @@ class ConvRule(_WeightedRule):
         value = trace.value.take().to(rate.dtype)
         rate, padding = _pad(layer, rate)
         settings = (list(layer.stride), padding, list(layer.dilation), layer.groups)
-        counts = (counts_of(rate), trace.T)
+        counts = (counts_of(rate), trace.segments.lengths[0])
         return _ConvRate.apply(rate, layer.weight, layer.bias, value, *counts, *settings)
 
 
@@ -125,5 +125,5 @@ class LinearRule(_WeightedRule):
         return F.linear(x, layer.weight, layer.bias)
 
     def rate(self, layer: Any, rate: Tensor, trace: Trace) -> Tensor:
-        value, counts = trace.value.take().to(rate.dtype), (counts_of(rate), trace.T)
+        value, counts = trace.value.take().to(rate.dtype), (counts_of(rate), trace.segments.lengths[0])
         return _LinearRate.apply(rate, layer.weight, layer.bias, value, *counts)

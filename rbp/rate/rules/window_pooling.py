@@ -19,7 +19,7 @@ from torch.autograd.function import once_differentiable
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.packing import counts_of, pack_counts, with_counts
+from rbp.rate.memory.packing import counts_of, pack_segment_counts, with_counts
 from rbp.rate.rules.base import Rule
 from rbp.rate.rules.pooling import WinsTrace
 
@@ -48,16 +48,16 @@ class _WindowPoolRate(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx, rate, value, wins, steps, axes):
+    def forward(ctx, rate, value, wins, share, axes):
         ctx.save_for_backward(wins)
-        ctx.shape, ctx.steps, ctx.axes = rate.shape, steps, axes
+        ctx.shape, ctx.share, ctx.axes = rate.shape, share, axes
         return value.view_as(value)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
         (wins,) = ctx.saved_tensors
-        by_place = ((grad * (1.0 / ctx.steps)).unsqueeze(2) * wins).flatten(2)
+        by_place = ((grad * ctx.share).unsqueeze(2) * wins).flatten(2)
         dx = by_place.new_zeros(ctx.shape).flatten(2)
         dx.scatter_add_(2, _positions(ctx.axes).expand(by_place.shape), by_place)
         return dx.view(ctx.shape), None, None, None, None
@@ -91,27 +91,32 @@ class WindowPoolRule(Rule[WinsTrace]):
         x_seq = x_seq.unsqueeze(2) if no_channels else x_seq
         y_seq, at = fold_time(lambda x: self.pool(layer, x), x_seq)
         axes = self.axes(layer, x_seq[0])
-        n_places = math.prod(axis.places for axis in axes)
-        if trace.wins is None:
-            dtype = torch.uint8 if trace.T <= 255 else torch.int32
-            shape = (*y_seq.shape[1:3], n_places, *y_seq.shape[3:])
-            trace.wins = torch.zeros(shape, dtype=dtype, device=x_seq.device)
-        one = torch.ones((), dtype=trace.wins.dtype, device=x_seq.device)
-        for at_step in at:
-            winner = _place_in_window(at_step, axes).unsqueeze(2)
-            trace.wins.scatter_add_(2, winner, one.expand(winner.shape))
+        for segment, part, _ in trace.segments.cut(trace.value.steps, x_seq.shape[0]):
+            trace.add_wins(segment, _wins(at[part], axes, torch.uint8 if trace.T <= 255 else torch.int32))
         y_seq = y_seq.squeeze(2) if no_channels else y_seq
         trace.value.add(y_seq)
         return y_seq
 
     def rate(self, layer: Any, rate: Tensor, trace: WinsTrace) -> Tensor:
         value = trace.value.take().to(rate.dtype)
+        share = trace.segments.step_share(value)
         no_channels = rate.dim() == self.places + 1
         images = (rate.unsqueeze(1), value.unsqueeze(1)) if no_channels else (rate, value)
-        y = _WindowPoolRate.apply(*images, trace.wins, trace.T, self.axes(layer, images[0]))
+        y = _WindowPoolRate.apply(*images, trace.take_wins(), share, self.axes(layer, images[0]))
         y = y.squeeze(1) if no_channels else y
         of_spikes = counts_of(rate) is not None  # then the pooled rate is too
-        return with_counts(y, pack_counts((value * trace.T).round(), trace.T) if of_spikes else None)
+        return with_counts(y, pack_segment_counts(value, trace.segments) if of_spikes else None)
+
+
+def _wins(at: Tensor, axes: list[Axis], dtype: torch.dtype) -> Tensor:
+    """Return how often each place of a window won, [B, C, K, ...], given the flat indices [t, B, C, ...]."""
+    n_places = math.prod(axis.places for axis in axes)
+    wins = torch.zeros((*at.shape[1:3], n_places, *at.shape[3:]), dtype=dtype, device=at.device)
+    one = torch.ones((), dtype=dtype, device=at.device)
+    for at_step in at:
+        winner = _place_in_window(at_step, axes).unsqueeze(2)
+        wins.scatter_add_(2, winner, one.expand(winner.shape))
+    return wins
 
 
 def _place_in_window(at: Tensor, axes: list[Axis]) -> Tensor:
