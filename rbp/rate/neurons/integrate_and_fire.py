@@ -8,7 +8,6 @@ import torch
 from spikingjelly.activation_based import neuron as sj
 from torch import Tensor
 
-from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.currents import Currents, empty_like
 from rbp.rate.memory.packing import pack_counts, pack_segment_counts, with_counts
 from rbp.rate.memory.traces import Trace
@@ -18,9 +17,8 @@ from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.scan import Neuron, State, Sums, scan
 from rbp.rate.neurons.segmented_scan import SegmentedScan
 from rbp.rate.neurons.segments import segmented_rate
+from rbp.rate.neurons.supported import settings_are_numbers
 from rbp.rate.rules.base import Rule
-
-_SETTINGS = ("tau", "v_threshold", "v_reset")
 
 
 class ScanTrace(Trace):
@@ -60,7 +58,7 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         A threshold, time constant or reset that is learnable or a tensor, such as one threshold per channel,
         needs the neuron's own forward, which is slower.
         """
-        return self if _is_all_numbers(layer) else self.by_own_forward
+        return self if settings_are_numbers(layer) else self.by_own_forward
 
     def spikes(self, layer: Any, x_seq: Currents, trace: ScanTrace) -> Tensor:
         learns = isinstance(layer, sj.ParametricLIFNode) and layer.w.requires_grad
@@ -133,25 +131,3 @@ def _leak(layer: Any) -> Tensor | float:
     if isinstance(layer, sj.ParametricLIFNode):
         return layer.w.sigmoid()
     return 1.0 / layer.tau if isinstance(layer, sj.LIFNode) else 0.0
-
-
-def _is_all_numbers(layer: Any) -> bool:
-    """Whether no setting is learnable or a tensor, apart from w of ParametricLIFNode.
-
-    Raises:
-        NoRuleError: For a setting whose gradient would be lost because it is not a parameter of the layer.
-    """
-    settings = {name: getattr(layer, name, None) for name in _SETTINGS}
-    alpha = getattr(layer.surrogate_function, "alpha", None)
-    learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
-    if learnt <= {"w"} and not any(isinstance(value, Tensor) for value in (*settings.values(), alpha)):
-        return True
-    for name, value in settings.items():
-        if isinstance(value, Tensor) and value.requires_grad and name not in layer._parameters:
-            raise NoRuleError(
-                f"its {name} is a tensor with a gradient and no parameter of the layer: make it one "
-                f"(layer.{name} = nn.Parameter(...)), or detach it"
-            )
-    if isinstance(alpha, Tensor) and alpha.requires_grad:
-        raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
-    return False

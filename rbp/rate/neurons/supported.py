@@ -9,8 +9,12 @@ subclass of a SpikingJelly neuron or a plain nn.Module, need one line:
 
 from __future__ import annotations
 
+from typing import Any
+
 from spikingjelly.activation_based import base, layer, neuron
-from torch import nn
+from torch import Tensor, nn
+
+from rbp.rate.errors import NoRuleError
 
 FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
 ELEMENTWISE = (
@@ -84,3 +88,28 @@ def how_to_register(module: nn.Module) -> str:
         "If it is a neuron that treats each element by itself and emits 0 or 1, this line makes it one of "
         f"rbp's: rbp.rate.register(rbp.rate.ElementwiseNeuron(), {type(module).__qualname__})"
     )
+
+
+_SETTINGS = ("tau", "v_threshold", "v_reset")
+
+
+def settings_are_numbers(layer: Any) -> bool:
+    """Whether no setting is learnable or a tensor, apart from w of ParametricLIFNode.
+
+    Raises:
+        NoRuleError: For a setting whose gradient would be lost because it is not a parameter of the layer.
+    """
+    settings = {name: getattr(layer, name, None) for name in _SETTINGS}
+    alpha = getattr(layer.surrogate_function, "alpha", None)
+    learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
+    if learnt <= {"w"} and not any(isinstance(value, Tensor) for value in (*settings.values(), alpha)):
+        return True
+    for name, value in settings.items():
+        if isinstance(value, Tensor) and value.requires_grad and name not in layer._parameters:
+            raise NoRuleError(
+                f"its {name} is a tensor with a gradient and no parameter of the layer: make it one "
+                f"(layer.{name} = nn.Parameter(...)), or detach it"
+            )
+    if isinstance(alpha, Tensor) and alpha.requires_grad:
+        raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
+    return False

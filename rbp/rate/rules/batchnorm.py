@@ -8,7 +8,6 @@ each with eps added once. (The published code adds it twice and keeps the last s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -21,11 +20,11 @@ from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.moments import Moments, as_sequence, in_float32, moments_over_time
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.rules.base import Rule
+from rbp.rate.rules.running_statistics import update_running
 from rbp.rate.rules.segmented_norm import segmented_norm
 
 aten = torch.ops.aten
 Statistics = tuple[Tensor, Tensor, int | Tensor]  # the count is a tensor [] if summed over ranks
-Draft = Callable[[Tensor], Tensor]
 
 
 class _BatchNormRate(torch.autograd.Function):
@@ -168,36 +167,3 @@ def normalise_by_running(layer: Any, x: Tensor) -> Tensor:
     """Normalise x [N, C, ...] by the layer's running statistics, as in evaluation."""
     running = (layer.running_mean, layer.running_var)
     return F.batch_norm(x, *running, layer.weight, layer.bias, training=False, eps=layer.eps)
-
-
-@torch.no_grad()
-def update_running(
-    layer: Any, mean: Tensor, var: Tensor, n: int | Tensor, of: Draft = lambda buffer: buffer
-) -> None:
-    """Update a layer's running statistics as torch does, if it tracks them and is in training mode.
-
-    Args:
-        layer: The batch normalisation layer.
-        mean: Mean of the batch, [C].
-        var: Biased variance of the batch, [C]; the running variance is unbiased.
-        n: Number of values per channel.
-        of: Maps a buffer to the tensor to write to instead; by default the buffer itself.
-    """
-    if not layer.training or not layer.track_running_stats or layer.running_mean is None:
-        return
-    momentum = layer.momentum
-    if layer.num_batches_tracked is not None:
-        batches = of(layer.num_batches_tracked).add_(1)
-        if momentum is None:  # cumulative average; kept a tensor to avoid a device sync
-            momentum = batches.to(layer.running_mean.dtype).reciprocal()
-    variance = var * _correction(n)
-    of(layer.running_mean).lerp_(mean.to(layer.running_mean.dtype), momentum)
-    of(layer.running_var).lerp_(variance.to(layer.running_var.dtype), momentum)
-
-
-def _correction(n: int | Tensor) -> float | Tensor:
-    """Return the factor n/(n - 1) that makes a biased variance over n values unbiased."""
-    if isinstance(n, Tensor):  # kept a tensor to avoid a device sync
-        n = n.double()
-        return n / (n - 1).clamp(min=1)
-    return n / max(n - 1, 1)

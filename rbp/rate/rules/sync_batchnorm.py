@@ -19,9 +19,9 @@ from rbp.rate.rules.batchnorm import (
     BatchNormTrace,
     Statistics,
     normalise_by_running,
-    update_running,
     uses_batch_statistics,
 )
+from rbp.rate.rules.running_statistics import update_running
 
 
 class _SyncNorm(torch.autograd.Function):
