@@ -142,14 +142,7 @@ def forward(
         with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network):
             if by_rate:
                 with state_refused(x):
-                    return _by_rate(
-                        called,
-                        x,
-                        T,
-                        seen,
-                        step_mode,
-                        rate.Settings(per_step, kernels, chunk, segments, coupled),
-                    )
+                    return _by_rate(called, x, T, seen, step_mode, how)
             with state_refused(x) if seen.name == "step" and step_mode == "m" else nullcontext():
                 return _by_bptt(called, x, T, seen, step_mode, per_step)
 

@@ -26,6 +26,7 @@ from rbp.rate.dispatch.rates import on_each_segment
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.chunking import held_if_long
 from rbp.rate.memory.currents import Currents, Term
+from rbp.rate.memory.draws import at_each_step
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.lazy import Lazy
 from rbp.rate.memory.traces import Trace, is_constant
@@ -64,6 +65,10 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
         return in_place.write(call, *args)
     if (plain := tables.out_of_place(func)) is not None:
         return in_place.take_over(args[0], apply(plain, args, kwargs))
+    if tables.only_in_place(func):
+        raise NoRuleError(
+            f"{tables.name_of(func)} changes a tensor in place, and has no other form: write it anew"
+        )
     if func in tables.FRESH:
         return _fresh(func, first, args, kwargs)
     if func in AS_LAYER and call.of_one and (first.run.rate or func in DROPOUTS):
@@ -112,7 +117,10 @@ def _with_plain_constants(call: Call) -> Call:
 def _property(name: str, pair: Pair) -> Any:
     if name in tables.PROPERTIES:
         return apply(tables.PROPERTIES[name], (pair,), {})
-    return getattr(pair.template, name)
+    value = getattr(pair.template, name)
+    if isinstance(value, Tensor):
+        raise NoRuleError(f"the tensor's property {name} is not known to commute with the time mean")
+    return value
 
 
 def _fresh(func: Callable, like: Pair, args: tuple, kwargs: dict) -> Any:
@@ -250,7 +258,7 @@ def over_time(call: Call, *seqs: Tensor) -> Any:
         return torch.vmap(call)(*seqs)
     if call.func in AS_LAYER and call.of_one:
         return fold_time(call, seqs[0])
-    steps_out = [call(*step) for step in zip(*seqs, strict=True)]
+    steps_out = at_each_step(lambda step: call(*step), list(zip(*seqs, strict=True)), seqs[0].device)
     return tree_map(lambda *ys: _together(call, ys), *steps_out)
 
 

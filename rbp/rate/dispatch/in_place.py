@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rbp.rate.dispatch.call import Call
@@ -23,6 +24,10 @@ def take_over(target: Any, result: Any) -> Any:
 
     Every reference to target then sees the result, as after an in-place change of a tensor.
     """
+    if isinstance(target, Pair) and target.requires_grad and not torch.is_grad_enabled():
+        raise NoRuleError(
+            "a spiking tensor with a gradient is changed in place under no_grad, which would lose the gradient"
+        )
     if not isinstance(target, Pair):
         become_pair(target, result)
     else:
@@ -88,12 +93,23 @@ def in_each_segment(y: Tensor, k: int) -> Tensor:
 
 def note_views(pair: Pair, sources: list[Pair]) -> None:
     """Record in pair.bases which of the sources, and of their own bases, the pair shares memory with."""
-    pair.bases = tuple(ref for p in sources if _shares(p, pair) for ref in (*p.bases, weakref.ref(p)))
+    bases = {id(p): p for source in sources if _shares(source, pair) for p in (source, *alive_bases(source))}
+    pair.bases = tuple(weakref.ref(base) for base in bases.values())
+    for base in bases.values():
+        base.views.append(weakref.ref(pair))
+
+
+def alive_bases(pair: Pair) -> list[Pair]:
+    """Return the pairs that this one is a view of, as far as the network still has them."""
+    return [base for base in (ref() for ref in pair.bases) if base is not None]
 
 
 def _shares(pair: Pair, result: Pair) -> bool:
-    a, b = (p.rate if p.sequence is None else p.sequence for p in (pair, result))
-    return isinstance(a, Tensor) and isinstance(b, Tensor) and _memory(a) == _memory(b)
+    return pair is not result and bool(_memories(pair) & _memories(result))
+
+
+def _memories(pair: Pair) -> set[int]:
+    return {_memory(x) for x in (pair.rate, pair.sequence) if isinstance(x, Tensor)}
 
 
 def _memory(x: Tensor) -> int:

@@ -10,7 +10,7 @@ rate, which alone carries the graph.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -94,15 +94,24 @@ class Pair(Tensor):
         self.sequence, self.rate, self.run, self.time = spikes, rate, run, time
         self.constant = run.known_T == 1 or (_is_constant(spikes) if constant is None else constant)
         self.bases: tuple[weakref.ref[Pair], ...] = ()
+        self.views: list[weakref.ref[Pair]] = []
         self.number = run.passes
         self.stale = False
 
     def written_to(self, result: Pair) -> None:
         """Take over the contents of `result`, the outcome of an in-place change; mark the bases stale."""
         self.sequence, self.rate, self.constant = result.sequence, result.rate, result.constant
-        for base in (ref() for ref in self.bases):
-            if base is not None:
-                base.stale = True
+        others = {id(pair): pair for base in self._alive(self.bases) for pair in (base, *base._views())}
+        others |= {id(pair): pair for pair in self._views()}
+        for pair in others.values():
+            pair.stale = pair.stale or pair is not self
+
+    def _views(self) -> list[Pair]:
+        return self._alive(self.views)
+
+    @staticmethod
+    def _alive(refs: Iterable[weakref.ref[Pair]]) -> list[Pair]:
+        return [pair for pair in (ref() for ref in refs) if pair is not None]
 
     def check(self) -> None:
         """Check, before each use, that the pair behaves as a tensor would.

@@ -80,6 +80,9 @@ ALIGNED = members(
 PROPERTIES: dict[str, Callable] = {
     "T": lambda x: x.T,
     "mT": lambda x: x.mT,
+    "H": lambda x: x.H,
+    "mH": lambda x: x.mH,
+    "real": lambda x: x.real,
     "data": lambda x: x.detach(),
 }
 LINEAR |= set(PROPERTIES.values())
@@ -113,8 +116,28 @@ def out_of_place(func: Callable) -> Callable | None:
     name = getattr(func, "__name__", "")
     if not name.endswith("_") or name.endswith("__"):
         return None
-    plain = getattr(Tensor, name[:-1], None)
+    plain = _OTHER_FORMS.get(name) or getattr(Tensor, name[:-1], None)
     return plain if callable(plain) else None
+
+
+def copied(to: Tensor, source: Tensor, *_: Any, **__: Any) -> Tensor:
+    """Return what to.copy_(source) leaves in to, out of place."""
+    return torch.zeros_like(to) + source
+
+
+def zeroed(to: Tensor) -> Tensor:
+    """Return what to.zero_() leaves in to, out of place."""
+    return to * 0.0
+
+
+_OTHER_FORMS: dict[str, Callable] = {"copy_": copied, "fill_": copied, "zero_": zeroed}
+LINEAR |= {copied, zeroed}
+
+
+def only_in_place(func: Callable) -> bool:
+    """Whether a function changes its first argument in place, and `out_of_place` knows no other form."""
+    name = getattr(func, "__name__", "")
+    return name.endswith("_") and not name.endswith("__") and name not in ("requires_grad_", "share_memory_")
 
 
 def commutes(func: Callable, kwargs: dict, pairs: int, pair_is_first: bool) -> bool:

@@ -7,7 +7,8 @@ step, as a dropout mask is.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ class RandomState(NamedTuple):
     """The state of the random number generators of Python, of torch and, on a GPU, of the device."""
 
     python: Any
+    numpy: Any
     cpu: Tensor
     gpu: Tensor | None
     device: torch.device
@@ -27,7 +29,9 @@ class RandomState(NamedTuple):
 def random_state(device: torch.device) -> RandomState:
     """Return the current state, for a network on the given device."""
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
-    return RandomState(random.getstate(), torch.get_rng_state(), gpu, device)
+    numpy = sys.modules.get("numpy")
+    of_numpy = None if numpy is None else numpy.random.get_state()
+    return RandomState(random.getstate(), of_numpy, torch.get_rng_state(), gpu, device)
 
 
 @contextmanager
@@ -43,6 +47,18 @@ def random_state_kept() -> Iterator[None]:
 def set_random_state(state: RandomState) -> None:
     """Continue from a state that `random_state` returned."""
     random.setstate(state.python)
+    if state.numpy is not None:
+        sys.modules["numpy"].random.set_state(state.numpy)
     torch.set_rng_state(state.cpu)
     if state.gpu is not None:
         torch.cuda.set_rng_state(state.gpu, state.device)
+
+
+def at_each_step(f: Callable[[Any], Any], steps: Sequence[Any], device: torch.device) -> list[Any]:
+    """Apply f to each step; whatever random numbers it draws are the same at every step."""
+    before, results = random_state(device), []
+    for t, step in enumerate(steps):
+        if t:
+            set_random_state(before)
+        results.append(f(step))
+    return results

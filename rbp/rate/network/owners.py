@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -75,10 +75,11 @@ def _within(owner: Owner, seen: set[int]) -> Iterator[Owner]:
 
 def _is_users_object(value: Any) -> bool:
     """Whether the value is a SimpleNamespace or a plain object of a class of the user's own."""
-    if isinstance(value, Tensor | nn.Module | type) or not hasattr(value, "__dict__") or callable(value):
+    if isinstance(value, Tensor | nn.Module | type | _FUNCTIONS) or not hasattr(value, "__dict__"):
         return False
     library = type(value).__module__.partition(".")[0]
     return isinstance(value, SimpleNamespace) or library not in (*sys.stdlib_module_names, *_LIBRARIES)
 
 
+_FUNCTIONS = FunctionType | MethodType | BuiltinFunctionType
 _LIBRARIES = ("torch", "torchvision", "spikingjelly", "timm", "einops", "numpy", "omegaconf", "rbp")

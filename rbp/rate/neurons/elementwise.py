@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from rbp.rate.errors import NoRuleError
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
@@ -83,7 +84,10 @@ class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
             trace.derivatives = [TimeMean(trace.segments) for _ in directions]
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         by_segments = self._segments(trace, len(learnt))
-        for x, out in zip(x_seq, spikes, strict=True):
+        before = random_state(x_seq.device)
+        for t, (x, out) in enumerate(zip(x_seq, spikes, strict=True)):
+            if t:
+                set_random_state(before)  # what it draws is the same at every step
             state = trace.state
             if by_segments is not None:
                 state.derivatives = by_segments.before_step(state.memories, state.derivatives)

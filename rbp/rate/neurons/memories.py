@@ -17,6 +17,7 @@ from spikingjelly.activation_based import base
 from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
+from rbp.rate.memory.draws import at_each_step
 
 _OF_MODULES = {*nn.Module().__dict__, "forward"}  # not state; a pass replaces forward
 
@@ -109,7 +110,7 @@ def over_steps(forward: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
         The output [T, B, ...], in the dtype of x_seq.
     """
     wide = x_seq.float() if x_seq.dtype in (torch.bfloat16, torch.float16) else x_seq
-    return torch.stack([forward(x) for x in wide]).to(x_seq.dtype)
+    return torch.stack(at_each_step(forward, list(wide), x_seq.device)).to(x_seq.dtype)
 
 
 @contextmanager

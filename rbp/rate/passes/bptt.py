@@ -24,7 +24,7 @@ from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
-from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.memory.draws import at_each_step, random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.run import Run
 from rbp.rate.network.modules import Layer
@@ -273,9 +273,12 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
     return forward if leaf or neuron or plain or wrapper else None
 
 
+_DRAWING = (nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)  # random numbers, the same at every step
+
+
 def _is_torch_layer(module: nn.Module) -> bool:
     """Whether this is a PyTorch layer: stateless, each sample by itself (except batch normalisation)."""
-    return type(module).__module__.startswith("torch.nn.")
+    return type(module).__module__.startswith("torch.nn.") and not isinstance(module, _DRAWING)
 
 
 def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
@@ -284,11 +287,7 @@ def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
     The layer may keep state between steps or mix the samples of a batch, which rules out folding time into
     the batch.
     """
-    before, outputs = random_state(x_seq.device), []
-    for t, x in enumerate(x_seq):
-        if t:
-            set_random_state(before)
-        outputs.append(own(x))
+    outputs = at_each_step(own, list(x_seq), x_seq.device)
     return tree_map(lambda *ys: torch.stack(ys), *outputs)
 
 

@@ -264,8 +264,9 @@ def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
 
 
 def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict) -> Pair:
-    if sum(isinstance(a, Tensor) for a in (*args, *kwargs.values())) > 1:
-        raise NoRuleError("its rule takes one input, and it was called with more")
+    others = [a for a in (*args, *kwargs.values()) if a is not None]
+    if len(others) > 1:
+        raise NoRuleError("its rule takes one input, and it was called with more arguments")
     if isinstance(rule, NeuronRule) and inputs[0].run.calls_of(module) > 0:
         raise NoRuleError(
             "this neuron is called twice in one forward pass: each place needs a neuron of its own, and a "
