@@ -25,9 +25,7 @@ def take_over(target: Any, result: Any) -> Any:
     Every reference to target then sees the result, as after an in-place change of a tensor.
     """
     if isinstance(target, Pair) and target.requires_grad and not torch.is_grad_enabled():
-        raise NoRuleError(
-            "a spiking tensor with a gradient is changed in place under no_grad, which would lose the gradient"
-        )
+        raise NoRuleError("a spiking tensor is changed in place under no_grad, which would lose its gradient")
     if not isinstance(target, Pair):
         become_pair(target, result)
     else:

@@ -18,7 +18,7 @@ from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.network.modules import Network
 from rbp.rate.network.owners import Owner, owners
-from rbp.rate.network.reads import Place, is_number
+from rbp.rate.network.reads import Place, plain_values
 from rbp.rate.neurons.supported import how_to_register
 
 Versions = dict[int, int]  # tensor id -> tensor._version, the count of in-place writes
@@ -134,7 +134,7 @@ def _written(before: _Before, numbers: bool) -> list[str]:
         known = {id(leaf) for leaf in old}
         tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
         new = any(id(leaf) not in known or _changed(leaf, before.versions) for leaf in tensors)
-        if new or (numbers and is_number(value) and [value] != old):
+        if new or (numbers and plain_values(value) != plain_values(before.values.get(name))):
             found.append(name)
     return found
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from types import FunctionType
 from typing import Any
 
 from torch import nn
@@ -66,7 +67,10 @@ def replaced(network: Network, choose: Callable[[Layer], Callable | None]) -> It
         for found in network.layers:
             new = choose(found)
             if new is not None:
-                before.append((found.module, found.module.__dict__.get("forward")))
+                old = found.module.__dict__.get("forward")
+                before.append((found.module, old))
+                if isinstance(new, FunctionType):
+                    new.instead_of = old  # type: ignore[attr-defined]
                 found.module.__dict__["forward"] = new
         yield
     finally:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from enum import Enum
 from functools import partial
+from numbers import Number
+from types import NoneType
 from typing import Any, ClassVar, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -67,7 +70,7 @@ def _settings(network: Network, places: list[Place]) -> tuple:
         (number, name, value)
         for number, owner in enumerate(owners(network))
         for name, value in owner.values.items()
-        if (is_number(value) or isinstance(value, str)) and Place(number, name) not in places
+        if isinstance(value, _PLAIN) and Place(number, name) not in places
     )
 
 
@@ -89,7 +92,9 @@ def _found(ghost: Network, x: Tensor, kwargs: Mapping[str, Any], places: list[Pl
     differ = _steps_differ(ghost, x, kwargs)
     if differ is None:
         return set(places)
-    numbers = {place for place, value in zip(places, values, strict=True) if differ and is_number(value)}
+    after = [holders[place.owner].values.get(place.name) for place in places]
+    counts = (plain_values(a) + plain_values(b) for a, b in zip(values, after, strict=True))
+    numbers = {place for place, found in zip(places, counts, strict=True) if differ and found}
     Poison.used = set()
     for place in places:
         _poison(holders[place.owner], place)
@@ -137,9 +142,12 @@ def _poisoned(leaf: Any, place: Place) -> Any:
     return poison
 
 
-def is_number(value: Any) -> bool:
-    """Whether the value is a plain number or flag, which may depend on the step, as a counter does."""
-    return isinstance(value, bool | int | float)
+_PLAIN = (bool, int, float, complex, str, bytes, NoneType, Enum, Number)
+
+
+def plain_values(value: Any) -> list[Any]:
+    """Return the numbers, flags and words in a value, in lists and dicts too: what a network may count by."""
+    return [leaf for leaf in tree_leaves(value) if isinstance(leaf, _PLAIN)]
 
 
 class _Recorder(TorchFunctionMode):

@@ -20,7 +20,7 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
-from rbp.rate.neurons.memories import at_rest, lent, one_step
+from rbp.rate.neurons.memories import at_rest, attributes, lent, one_step
 from rbp.rate.neurons.segmented_elementwise import SegmentedSteps
 from rbp.rate.neurons.segments import segmented_rate
 
@@ -161,7 +161,7 @@ def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tupl
         elements = {n: _expanded(p, x).requires_grad_() for n, p in learnt.items()}
         with lent(layer, state.memories | memories, elements) as after:
             s = one_step(layer, x)
-        _refuse_hidden(after)
+        _refuse_hidden(layer, after)
         inputs = (x, *elements.values(), *memories.values())
         directions = _directions(x, list(elements), list(memories), state)
         ds = _along(s, inputs, directions)
@@ -171,15 +171,29 @@ def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tupl
     return s.detach(), ds
 
 
-def _refuse_hidden(after: dict[str, Any]) -> None:
-    """Raise NoRuleError for tensors with a graph in a list or dict, as their derivatives would be lost."""
-    for name, value in after.items():
-        inner = [] if isinstance(value, Tensor) else tree_leaves(value)
-        if any(isinstance(leaf, Tensor) and leaf.requires_grad for leaf in inner):
+def _refuse_hidden(layer: Any, after: dict[str, Any]) -> None:
+    """Raise NoRuleError for tensors with a graph in a list, a dict, an object or a layer inside the neuron.
+
+    Their derivatives would be lost.
+    """
+    kept = {name: value for name, value in after.items() if not isinstance(value, Tensor)}
+    for path, child in layer.named_modules():
+        if path:
+            kept |= {f"{path}.{name}": value for name, value in attributes(child).items()}
+    for name, value in kept.items():
+        if any(_has_graph(leaf) for leaf in tree_leaves(value)):
             raise NoRuleError(
                 f"its {name} holds tensors in a {type(value).__name__}: a state must be an attribute of its "
                 "own (self.v = ...), and what is only noted must be detached"
             )
+
+
+def _has_graph(leaf: Any) -> bool:
+    if isinstance(leaf, Tensor):
+        return leaf.grad_fn is not None
+    return any(
+        isinstance(x, Tensor) and x.grad_fn is not None for x in getattr(leaf, "__dict__", {}).values()
+    )
 
 
 def _expanded(parameter: Tensor, x: Tensor) -> Tensor:
@@ -248,7 +262,7 @@ class SequenceNeuron(NeuronRule[SequenceTrace]):
             raise NoRuleError("this neuron's segments of time cannot be uncoupled: use coupled=True")
         if getattr(layer, "T", trace.T) != trace.T:
             raise NoRuleError(f"this neuron was made for T={layer.T}, not for T={trace.T}")
-        with torch.enable_grad(), lent(layer, {}, {}):
+        with torch.enable_grad(), lent(layer, at_rest(layer), {}):
             k = trace.segments.k
             trace.shift = x_seq.new_zeros((k, *x_seq.shape[1:])).requires_grad_()
             of_step = [trace.segments.of_step(t) for t in range(trace.T)]

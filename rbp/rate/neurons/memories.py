@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.draws import at_each_step
+from rbp.rate.neurons.hidden_state import unguarded
 
 _OF_MODULES = {*nn.Module().__dict__, "forward"}  # not state; a pass replaces forward
 
@@ -32,7 +33,7 @@ def at_rest(layer: Any) -> dict[str, Any]:
             whose gradient would be lost.
     """
     if isinstance(layer, base.MemoryModule):
-        return dict(layer._memories)
+        return unguarded(layer._memories)
     if any(isinstance(inner, base.MemoryModule) for inner in layer.modules()):
         raise NoRuleError("it holds a neuron of SpikingJelly's, whose state is not its own")
     own = attributes(layer)

@@ -15,6 +15,7 @@ from spikingjelly.activation_based import base, layer, neuron
 from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
+from rbp.rate.neurons.hidden_state import unguarded
 
 FAST = ("IFNode", "LIFNode", "ParametricLIFNode")
 ELEMENTWISE = (
@@ -99,6 +100,8 @@ def settings_are_numbers(layer: Any) -> bool:
     Raises:
         NoRuleError: For a setting whose gradient would be lost because it is not a parameter of the layer.
     """
+    if not _starts_at_rest(layer) or _is_hooked(layer.surrogate_function):
+        return False
     settings = {name: getattr(layer, name, None) for name in _SETTINGS}
     alpha = getattr(layer.surrogate_function, "alpha", None)
     learnt = {name for name, p in layer.named_parameters() if p.requires_grad}
@@ -113,3 +116,20 @@ def settings_are_numbers(layer: Any) -> bool:
     if isinstance(alpha, Tensor) and alpha.requires_grad:
         raise NoRuleError("its surrogate's alpha is learnt, which has no gradient in rate mode: detach it")
     return False
+
+
+def _starts_at_rest(layer: Any) -> bool:
+    """Whether the membrane potential starts where the scan lets it start: at v_reset, or at 0."""
+    rest = getattr(layer, "v_reset", None)
+    rest = 0.0 if rest is None else rest
+    v = unguarded(layer._memories).get("v", 0.0)
+    return not isinstance(v, Tensor) and (isinstance(rest, Tensor) or v == rest)
+
+
+def _is_hooked(surrogate: Any) -> bool:
+    """Whether a surrogate function does something else than its class, by a hook or a forward of its own."""
+    if not isinstance(surrogate, nn.Module):
+        return False
+    own = vars(surrogate).get("forward")
+    own = getattr(own, "instead_of", own)  # a pass puts its forward in the place of the module's
+    return bool(surrogate._forward_hooks or surrogate._forward_pre_hooks or own is not None)

@@ -8,7 +8,7 @@ the time axis get all steps folded into the batch, or one after another.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -29,7 +29,8 @@ from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.run import Run
 from rbp.rate.network.modules import Layer
 from rbp.rate.network.patching import neurons_reset, replaced, step_modes
-from rbp.rate.neurons.memories import over_steps
+from rbp.rate.neurons.hidden_state import states_guarded
+from rbp.rate.neurons.memories import at_rest, lent, over_steps
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.rules.dropout import DROPOUT, DropoutRule, DropoutTrace
 from rbp.rate.rules.sync_batchnorm import sync_batch_norm
@@ -67,6 +68,7 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
             step_modes(network, "m"),
             replaced(network, lambda found: adapt(found, run)),
             neurons_reset(network),
+            nullcontext() if run.time_visible else states_guarded(found.module for found in network.layers),
         )
 
     with in_pass(network, run, enter):
@@ -262,7 +264,8 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
         x.check()
         assert x.spikes is not None
         if neuron:
-            return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
+            with lent(module, at_rest(module), {}):
+                return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, module)
         if plain:

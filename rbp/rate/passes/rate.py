@@ -29,6 +29,7 @@ from rbp.rate.network.modules import Layer
 from rbp.rate.network.own_state import own_state_kept, versions_of
 from rbp.rate.network.patching import replaced
 from rbp.rate.neurons.eligibility import NeuronRule
+from rbp.rate.neurons.hidden_state import states_guarded
 from rbp.rate.neurons.supported import how_to_register, refusal
 from rbp.rate.passes.autograd_functions import checkpointed, in_pass
 from rbp.rate.passes.containers import by_single_steps, goes_step_by_step
@@ -126,7 +127,12 @@ def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterat
     @contextmanager
     def enter() -> Iterator[None]:
         network = called.network
-        with layout.modes(network, step_mode), replaced(network, lambda found: _carrying(found, run)):
+        guarded = states_guarded(found.module for found in network.layers if found.kind.rule is not None)
+        with (
+            layout.modes(network, step_mode),
+            guarded,
+            replaced(network, lambda found: _carrying(found, run)),
+        ):
             yield
 
     with in_pass(called.network, run, enter):
