@@ -1,0 +1,200 @@
+"""Whatever a network's forward contains, the engine gives a plain loop's numbers or an error by name."""
+
+from collections.abc import Callable
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from spikingjelly.activation_based import functional
+from torch import Tensor, nn
+
+import rbp
+from rbp.rate import InputError, NoRuleError
+from tests.support.networks import MODES, distance, lif, step
+
+Change = Callable[[Any, Tensor], Tensor]
+
+
+class Net(nn.Module):
+    """Linear, spiking, what is under test, linear."""
+
+    def __init__(self, change: Change) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.l1, self.l2 = lif(v_threshold=0.3), lif(v_threshold=0.3)
+        self.alpha, self.change = nn.AlphaDropout(0.5), change
+        self.counts, self.flags, self.mode, self.seen = [0], {"on": False}, None, Seen()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
+
+
+class Seen:
+    """A callable object with a state."""
+
+    def __init__(self) -> None:
+        self.last: Any = 0.0
+
+    def __call__(self, x: Tensor) -> Tensor:
+        self.last = 0.5 * self.last + x
+        return self.last
+
+
+class Kind(Enum):
+    FIRST, LATER = 1, 2
+
+
+def view_is_written_to(net: Any, s: Tensor) -> Tensor:
+    part = s[:, :4]
+    part.mul_(0.25)
+    return s
+
+
+def base_is_written_to(net: Any, s: Tensor) -> Tensor:
+    s = s * 1.0
+    part = s[:, :3]
+    s *= 0.5
+    return torch.cat([part, s[:, 3:]], 1)
+
+
+def sibling_is_written_to(net: Any, s: Tensor) -> Tensor:
+    s = s * 1.0
+    one, other = s.view(-1, 2, 4), s.view(-1, 8)
+    one *= 0.5
+    return other
+
+
+def under_no_grad(net: Any, s: Tensor) -> Tensor:
+    s = net.b(s)
+    with torch.no_grad():
+        s.mul_(2.0)
+    return s
+
+
+def copied(net: Any, s: Tensor) -> Tensor:
+    room = torch.empty(s.shape, dtype=s.dtype)
+    room.copy_(s)
+    return room
+
+
+def filled(net: Any, s: Tensor) -> Tensor:
+    room = torch.zeros(s.shape, dtype=s.dtype)
+    room.fill_(s.sum())
+    return room
+
+
+def first_made_in_forward(net: Any, s: Tensor) -> Tensor:
+    net.k = getattr(net, "k", 0) + 1
+    return s * net.k
+
+
+def counts_in_a_list(net: Any, s: Tensor) -> Tensor:
+    net.counts[0] += 1
+    return s * net.counts[0]
+
+
+def flag_in_a_dict(net: Any, s: Tensor) -> Tensor:
+    if net.flags["on"]:
+        s = s * 2
+    net.flags["on"] = True
+    return s
+
+
+def none_first(net: Any, s: Tensor) -> Tensor:
+    s = s if net.mode is None else s * 2
+    net.mode = Kind.LATER
+    return s
+
+
+def changed_reset(net: Any, s: Tensor) -> Tensor:
+    net.l2.reset()
+    return s
+
+
+CHANGES: dict[str, Change] = {
+    **{f.__name__: f for f in (view_is_written_to, base_is_written_to, sibling_is_written_to, under_no_grad)},
+    **{f.__name__: f for f in (copied, filled, first_made_in_forward, counts_in_a_list, flag_in_a_dict)},
+    **{f.__name__: f for f in (none_first, changed_reset)},
+    "zero_": lambda net, s: s + (s * 1.0).zero_(),
+    "uniform_": lambda net, s: s + (s * 1.0).uniform_(),
+    "real": lambda net, s: s + s.real,
+    "H": lambda net, s: s + s.mT.mH,
+    "bernoulli": lambda net, s: torch.bernoulli(s * 0.5),
+    "alpha dropout": lambda net, s: net.alpha(s),
+    "normal": lambda net, s: torch.normal(s, 0.1),
+    "numpy": lambda net, s: s * np.random.rand(),
+    "a callable object": lambda net, s: net.seen(s),
+    "its membrane potential": lambda net, s: s + net.l1.v,
+    "that of another": lambda net, s: s * (1.0 + net.l2.v),
+}
+
+
+def made(change: Change) -> nn.Module:
+    torch.manual_seed(0)
+    return Net(change).double()
+
+
+def plain_loop(net: nn.Module, x_seq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    functional.reset_net(net)
+    outputs = []
+    for x in x_seq:
+        torch.manual_seed(0)
+        np.random.seed(0)
+        outputs.append(net(x))
+    y = torch.stack(outputs).mean(0)
+    nn.functional.cross_entropy(y, torch.arange(len(y)) % 3).backward()
+    return y.detach(), {k: p.grad.clone() for k, p in net.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.filterwarnings("ignore:The use of `x.T` on tensors")
+@pytest.mark.parametrize("T", [1, 4])
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_it_is_a_plain_loop_or_an_error_by_name(change: Change, mode: tuple[str, str], T: int) -> None:
+    grad_mode, step_mode = mode
+    x = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)).double() * 3
+    x_seq = x.expand(T, *x.shape)
+    y, wanted = plain_loop(made(change), x_seq)
+    torch.manual_seed(0)
+    np.random.seed(0)
+    net = made(change)
+    torch.manual_seed(0)
+    try:
+        z, found = step(net, x_seq, grad_mode=grad_mode, step_mode=step_mode)
+    except (InputError, NoRuleError):
+        assert (grad_mode, step_mode) != ("bptt", "s")  # a plain loop itself
+        return
+    torch.testing.assert_close(z, y)
+    if grad_mode == "bptt" or T == 1:
+        assert distance({name: found[name] for name in wanted}, wanted) < 1e-9
+
+
+def test_a_rule_is_given_one_input_alone() -> None:
+    class Scale(nn.Module):
+        def forward(self, x: Tensor, k: float = 1.0) -> Tensor:
+            return x * k
+
+    rbp.rate.register(rbp.rate.CommutingRule(), Scale)
+    net: Any = made(lambda net, s: net.scale(s, k=3.0))
+    net.scale = Scale()
+    with pytest.raises(NoRuleError, match="more arguments"):
+        rbp.forward(net, torch.rand(2, 5, 6).double())
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_reset_value_that_is_set_and_a_hook_on_a_surrogate_count(mode: tuple[str, str]) -> None:
+    grad_mode, step_mode = mode
+
+    def prepared() -> nn.Module:
+        net: Any = made(lambda net, s: s)
+        net.l1.set_reset_value("v", 0.2)
+        net.l2.surrogate_function.register_forward_hook(lambda module, args, out: out * 0.5)
+        return net
+
+    x = torch.rand(1, 5, 6, generator=torch.Generator().manual_seed(1)).double() * 3
+    y, wanted = plain_loop(prepared(), x)
+    z, found = step(prepared(), x, grad_mode=grad_mode, step_mode=step_mode)
+    torch.testing.assert_close(z, y)
+    assert distance({name: found[name] for name in wanted}, wanted) < 1e-9
