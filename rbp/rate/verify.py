@@ -21,6 +21,7 @@ from rbp.rate.layout.outputs import Called, steps_and_mean
 from rbp.rate.layout.probe import find_layout
 from rbp.rate.network.modules import Network
 from rbp.rate.network.patching import neurons_reset, step_modes
+from rbp.rate.registry import is_neuron
 from rbp.rate.rules.dropout import DROPOUT
 
 Run = Callable[[nn.Module, Tensor, int], Tensor]  # (network, batch [B, ...], T) -> time mean [B, K]
@@ -139,8 +140,7 @@ def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, d
     seen: dict[str, list[Tensor]] = {}
     hooks = [
         module.register_forward_hook(lambda module, args, out, path=path: _note(seen, path, out))
-        for path, module in net.named_modules()
-        if path and next(module.children(), None) is None
+        for path, module in _layers(net)
     ]
     try:
         y = run(net, x, steps).detach()
@@ -148,6 +148,14 @@ def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, d
         for hook in hooks:
             hook.remove()
     return y, {path: torch.stack(found).mean(0) for path, found in seen.items()}
+
+
+def _layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Return the neurons and the other modules without children, by path, but for what neurons hold."""
+    neurons = [(path, module) for path, module in net.named_modules() if path and is_neuron(module)]
+    inside = {child for _, module in neurons for child in module.modules()}
+    leaves = [(p, m) for p, m in net.named_modules() if p and next(m.children(), None) is None]
+    return [*neurons, *((path, module) for path, module in leaves if module not in inside)]
 
 
 def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:

@@ -113,10 +113,15 @@ def changed_reset(net: Any, s: Tensor) -> Tensor:
     return s
 
 
+def adapts_a_threshold(net: Any, s: Tensor) -> Tensor:
+    net.l2.v_threshold += 0.2
+    return s
+
+
 CHANGES: dict[str, Change] = {
     **{f.__name__: f for f in (view_is_written_to, base_is_written_to, sibling_is_written_to, under_no_grad)},
     **{f.__name__: f for f in (copied, filled, first_made_in_forward, counts_in_a_list, flag_in_a_dict)},
-    **{f.__name__: f for f in (none_first, changed_reset)},
+    **{f.__name__: f for f in (none_first, changed_reset, adapts_a_threshold)},
     "zero_": lambda net, s: s + (s * 1.0).zero_(),
     "uniform_": lambda net, s: s + (s * 1.0).uniform_(),
     "real": lambda net, s: s + s.real,
@@ -198,3 +203,22 @@ def test_a_reset_value_that_is_set_and_a_hook_on_a_surrogate_count(mode: tuple[s
     z, found = step(prepared(), x, grad_mode=grad_mode, step_mode=step_mode)
     torch.testing.assert_close(z, y)
     assert distance({name: found[name] for name in wanted}, wanted) < 1e-9
+
+
+def test_a_setting_in_a_dict_or_of_a_layer_inside_counts_at_the_next_call() -> None:
+    """The network only reads what it has kept where it is told to."""
+
+    def change(net: Any, s: Tensor) -> Tensor:
+        kept, net.mode = net.mode, s
+        return s if kept is None or not (net.flags["on"] or not net.alpha.training) else s + kept
+
+    net = made(change)
+    x = torch.rand(4, 5, 6).double() * 3
+    for setting in ("off", "on", "off", "eval"):
+        net.flags["on"], net.mode = setting == "on", None
+        net.alpha.train(setting != "eval")
+        if setting == "off":
+            rbp.forward(net, x)
+            continue
+        with pytest.raises(InputError, match="keeps 'mode'"):
+            rbp.forward(net, x)

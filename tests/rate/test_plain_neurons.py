@@ -229,3 +229,42 @@ rbp.rate.register(rbp.rate.ElementwiseNeuron(), Refused)
 def test_what_would_be_silently_wrong_is_refused_by_name(how, says):
     with pytest.raises(NoRuleError, match=rf"for 1 \(tests.*Refused\): .*{says}"):
         rbp.forward(network(Refused(how)), frames(2))
+
+
+class Inhibited(ByInstance):
+    """Each neuron is inhibited by the mean of its neighbours."""
+
+    def forward(self, x):
+        return super().forward(x - x.mean(-1, keepdim=True))
+
+
+class BySum(nn.Module):
+    """A threshold that is the sum of its parameters, which broadcast against the input."""
+
+    def __init__(self):
+        super().__init__()
+        self.parts = nn.Parameter(torch.full((16,), 0.05))
+
+    def forward(self, x):
+        return fire(x - self.parts.sum())
+
+
+class ByPlace(BySum):
+    """A threshold that is the first of two numbers."""
+
+    def forward(self, x):
+        return fire(x - self.parts.flip(0))
+
+
+@pytest.mark.parametrize("kind", [Inhibited, BySum, ByPlace])
+def test_what_does_not_treat_each_element_by_itself_is_refused(kind):
+    class Registered(kind):
+        pass
+
+    rbp.rate.register(rbp.rate.ElementwiseNeuron(), Registered)
+    torch.manual_seed(0)
+    node = Registered()
+    if kind is ByPlace:
+        node.parts.data = torch.linspace(0.1, 0.8, 16)
+    with pytest.raises(NoRuleError, match="does not treat each element by itself"):
+        rbp.forward(nn.Sequential(nn.Linear(12, 16), node, nn.Linear(16, 5)), frames(3))

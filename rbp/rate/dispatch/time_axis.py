@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_leaves
 
 from rbp.rate.dispatch.pair import TimeAxis
 
+MOST_KEPT = 4096
 _known: dict[Any, list[TimeAxis] | None] = {}
 
 
@@ -45,6 +46,8 @@ def find_time(
     with torch.no_grad():
         found = _tried(call, likes, times, steps, reorders)
     if form is not None:
+        if len(_known) > MOST_KEPT:  # as with a factor that changes from call to call
+            _known.clear()
         _known[key] = found
     return found
 

@@ -23,6 +23,7 @@ from rbp.rate.layout.time_first import has_time_axis
 from rbp.rate.network.ghost import emptied, ghost_of, run_ghost
 from rbp.rate.network.modules import Network
 from rbp.rate.network.patching import step_modes
+from rbp.rate.network.reads import remember, settings_of
 
 _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
@@ -63,10 +64,10 @@ def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if network.neuron_modes <= {"s"} and not network.time_visible:
         return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
-    key = (tuple(x.shape), T, steps, _settings(network), _signature(kwargs))
+    key = (tuple(x.shape), T, steps, settings_of(network), _signature(kwargs))
     known = _known.setdefault(network.net, {})
     if key not in known:
-        known[key] = _probed(network, x, T, kwargs)
+        remember(known, key, _probed(network, x, T, kwargs))
     name, is_sequence = known[key]
     return Found(Layout(name, found=True), is_sequence)
 
@@ -79,9 +80,9 @@ def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
     known = _kinds.setdefault(network.net, {})
-    key = (tuple(x.shape), T, _settings(network), _signature(kwargs))
+    key = (tuple(x.shape), T, settings_of(network), _signature(kwargs))
     if key not in known:
-        known[key] = _kind(network, x, T, kwargs)
+        remember(known, key, _kind(network, x, T, kwargs))
     return known[key]
 
 
@@ -230,17 +231,6 @@ def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mappin
     if isinstance(outcome, Exception):
         return False
     return outcome[0].calls == 1 and outcome[0].shape[:1] == (batch,)
-
-
-def _settings(network: Network) -> tuple:
-    """Return what may affect the layout: training and step modes, the user's own plain attributes."""
-    plain = (bool, int, float, str, type(None))
-    return tuple(
-        (name, value)
-        for layer in network.layers
-        for name, value in vars(layer.module).items()
-        if name in ("training", "_step_mode") or (layer.kind.keeps_own_state and isinstance(value, plain))
-    )
 
 
 def _signature(kwargs: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ count of calls, count as read if the network's computation varies within its fir
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext
 from enum import Enum
 from functools import partial
@@ -28,6 +28,7 @@ from rbp.rate.network.owners import Owner, owners
 from rbp.rate.network.patching import step_modes
 
 STEPS_TRIED = 8
+MOST_KEPT = 256  # answers per network
 
 
 class Place(NamedTuple):
@@ -55,23 +56,37 @@ def read_before_written(
         A subset of places; all of them if the network cannot be copied to, or run on, the meta device.
     """
     known = _known.setdefault(network.net, {})
-    key = (tuple(places), tuple(x.shape), step_mode, network.net.training, _settings(network, places))
+    key = (tuple(places), tuple(x.shape), step_mode, settings_of(network, places))
     if kwargs or key not in known:
-        known[key] = _asked(network, x, kwargs, places, step_mode)
+        return remember(known, key, _asked(network, x, kwargs, places, step_mode))
     return known[key]
 
 
 _known: WeakKeyDictionary[nn.Module, dict[Any, list[Place]]] = WeakKeyDictionary()
 
 
-def _settings(network: Network, places: list[Place]) -> tuple:
-    """Return the numbers and strings, other than places, that may determine the network's control flow."""
-    return tuple(
-        (number, name, value)
+def settings_of(network: Network, places: Collection[Place] = ()) -> tuple:
+    """Return what may determine how a network runs, other than tensors and these places.
+
+    That is every module's training flag and step mode, and the numbers and strings in the attributes of the
+    user's own modules and objects, in lists and dicts too.
+    """
+    modes = [(found.module.training, getattr(found.module, "step_mode", None)) for found in network.layers]
+    values = [
+        (number, name, repr(plain_values(value)))
         for number, owner in enumerate(owners(network))
         for name, value in owner.values.items()
-        if isinstance(value, _PLAIN) and Place(number, name) not in places
-    )
+        if Place(number, name) not in places
+    ]
+    return tuple(modes), tuple(values)
+
+
+def remember(known: dict[Any, Any], key: Any, answer: Any) -> Any:
+    """Keep an answer, and forget all once there are very many, as of a network that counts its calls."""
+    if len(known) > MOST_KEPT:
+        known.clear()
+    known[key] = answer
+    return answer
 
 
 def _asked(

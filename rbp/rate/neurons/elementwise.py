@@ -19,9 +19,10 @@ from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.neurons import compiled
+from rbp.rate.neurons.elementwise_check import check_elementwise
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.memories import at_rest, attributes, lent, one_step
-from rbp.rate.neurons.segmented_elementwise import SegmentedSteps
+from rbp.rate.neurons.segmented import SegmentedSteps
 from rbp.rate.neurons.segments import segmented_rate
 
 
@@ -159,6 +160,7 @@ def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tupl
         x = x.detach().requires_grad_()
         memories = {n: v.detach().requires_grad_() for n, v in state.memories.items() if _is_state(v)}
         elements = {n: _expanded(p, x).requires_grad_() for n, p in learnt.items()}
+        check_elementwise(layer, x, state.memories, learnt, elements)
         with lent(layer, state.memories | memories, elements) as after:
             s = one_step(layer, x)
         _refuse_hidden(layer, after)

@@ -40,8 +40,8 @@ class Guard(Tensor):
 
 
 _MESSAGE = (
-    "the network reads or changes a neuron's membrane potential in its forward, which only a pass step by "
-    "step has: use step_mode='s' with grad_mode='bptt'"
+    "the network reads or changes a neuron's membrane potential, or changes its settings, in its forward: "
+    "only a pass step by step has these at every step; use step_mode='s' with grad_mode='bptt'"
 )
 
 
@@ -50,14 +50,20 @@ def unguarded(memories: dict[str, Any]) -> dict[str, Any]:
     return {name: value.own if type(value) is Guard else value for name, value in memories.items()}
 
 
+def _settings(neuron: nn.Module) -> dict[str, Any]:
+    """Return a neuron's settings that are numbers: threshold, time constant, reset."""
+    return {name: value for name, value in vars(neuron).items() if isinstance(value, int | float | bool)}
+
+
 @contextmanager
 def states_guarded(modules: Iterable[nn.Module]) -> Iterator[None]:
     """Guard the memories of SpikingJelly's neurons among the modules.
 
     Raises:
-        NoRuleError: if the network has changed one of them.
+        NoRuleError: if the network has changed one of them, or a setting of a neuron.
     """
     neurons = [(m, dict(m._memories)) for m in modules if isinstance(m, base.MemoryModule)]
+    settings = [_settings(neuron) for neuron, _ in neurons]
     guards = [{name: Guard.of(value) for name, value in own.items()} for _, own in neurons]
     try:
         for (neuron, _), own_guards in zip(neurons, guards, strict=True):
@@ -66,6 +72,8 @@ def states_guarded(modules: Iterable[nn.Module]) -> Iterator[None]:
         for (neuron, _), own_guards in zip(neurons, guards, strict=True):
             if any(neuron._memories.get(name) is not guard for name, guard in own_guards.items()):
                 raise NoRuleError(_MESSAGE)
+        if [_settings(neuron) for neuron, _ in neurons] != settings:
+            raise NoRuleError(_MESSAGE)
     finally:
         for neuron, own in neurons:
             neuron._memories.clear()

@@ -15,7 +15,7 @@ from rbp.rate.neurons import compiled
 from rbp.rate.neurons.elementwise import ElementwiseNeuron
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
 from rbp.rate.neurons.scan import Neuron, State, Sums, scan
-from rbp.rate.neurons.segmented_scan import SegmentedScan
+from rbp.rate.neurons.segmented import SegmentedScan
 from rbp.rate.neurons.segments import segmented_rate
 from rbp.rate.neurons.supported import settings_are_numbers
 from rbp.rate.rules.base import Rule
