@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
 
+_NOTHING = torch.empty((), device="meta")
+
 
 class Guard(Tensor):
     """Stands for a neuron's memory; raises NoRuleError when it is used.
@@ -28,7 +30,7 @@ class Guard(Tensor):
 
     @staticmethod
     def of(own: Any) -> Guard:
-        guard = torch.empty(0).as_subclass(Guard)
+        guard = Tensor._make_subclass(Guard, _NOTHING)
         guard.own = own
         return guard
 

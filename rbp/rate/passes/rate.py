@@ -7,6 +7,7 @@ traces. One more call builds the graph of the rates from the traces alone, so me
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -270,8 +271,7 @@ def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
 
 
 def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwargs: dict) -> Pair:
-    others = [a for a in (*args, *kwargs.values()) if a is not None]
-    if len(others) > 1:
+    if _says_more(module, args, kwargs):
         raise NoRuleError("its rule takes one input, and it was called with more arguments")
     if isinstance(rule, NeuronRule) and inputs[0].run.calls_of(module) > 0:
         raise NoRuleError(
@@ -279,6 +279,24 @@ def _by_rule(rule: Rule, module: nn.Module, inputs: list[Pair], args: tuple, kwa
             "network that goes through the time steps itself trains by BPTT, with layout='static' or 'TB'"
         )
     return by_rule(rule, module, inputs[0], module)
+
+
+def _says_more(module: nn.Module, args: tuple, kwargs: dict) -> bool:
+    """Whether a layer is called with more than its input and defaults of its forward.
+
+    None and False count as defaults: some networks call every layer with a flag that few take.
+    """
+    if len(args) + len(kwargs) == 1:
+        return False
+    parameters = inspect.signature(type(module).forward).parameters
+    pairs = [*((None, a) for a in args), *kwargs.items()]
+    others = [(name, value) for name, value in pairs if value is not None and value is not False]
+    defaults = [name for name, v in others if name in parameters and _is_default(v, parameters[name].default)]
+    return len(others) - len(defaults) > 1
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    return not isinstance(value, Tensor) and bool(value == default)
 
 
 def no_rule(found: Layer, why: str) -> NoRuleError:
