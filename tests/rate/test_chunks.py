@@ -148,3 +148,12 @@ def test_bits_hold_spikes() -> None:
 def test_a_chunk_of_no_steps_is_refused(chunk: int) -> None:
     with pytest.raises(rbp.rate.InputError, match="chunk="):
         rbp.forward(small(), frames(), chunk=chunk)
+
+
+def test_chunks_are_of_step_mode_m_alone() -> None:
+    """Step mode s has one step in memory as it is."""
+    torch.manual_seed(0)
+    net = PreAct().eval()
+    x = torch.rand(4, 3, 2, 8, 8)
+    y, z = (rbp.forward(net, x, step_mode="s", chunk=chunk) for chunk in (None, 2))
+    assert torch.equal(y, z)

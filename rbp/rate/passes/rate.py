@@ -48,8 +48,9 @@ class Settings(NamedTuple):
 
     def run(self, T: int | None, **settings: bool) -> Run:
         """Return a new pass with these options."""
+        chunk = None if settings.get("single_step") else self.chunk
         of_segments = {"k": self.segments, "coupled": self.coupled}
-        return Run(T, rate=True, kernels=self.kernels, chunk=self.chunk, **of_segments, **settings)  # type: ignore[arg-type]
+        return Run(T, rate=True, kernels=self.kernels, chunk=chunk, **of_segments, **settings)  # type: ignore[arg-type]
 
 
 def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
