@@ -208,10 +208,14 @@ def test_what_killed_writers_left_does_not_stay_with_the_whole(
 def test_a_worker_that_is_killed_is_told_and_the_same_command_goes_on(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=60, n_events=10)
     process = prepare_elsewhere(tmp_path, "--workers", "2")
-    workers = wait_for(  # seconds pass between their start and the end of their work
-        lambda: [pid for pid in _children(process.pid) if b"spawn_main" in _command(pid)],
-        alive=lambda: process.poll() is None,
-    )
+
+    def both() -> list[int]:
+        """Python's pool may hang where one dies while the other is being started."""
+        workers = [pid for pid in _children(process.pid) if b"spawn_main" in _command(pid)]
+        return workers if len(workers) == 2 else []
+
+    # Seconds pass between their start and the end of their work.
+    workers = wait_for(both, alive=lambda: process.poll() is None)
     os.kill(workers[0], signal.SIGKILL)
     _, told = process.communicate()
     assert process.returncode == 2 and "Traceback" not in told
