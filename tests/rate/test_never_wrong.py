@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from spikingjelly.activation_based import functional
+from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
 import rbp
@@ -222,3 +222,24 @@ def test_a_setting_in_a_dict_or_of_a_layer_inside_counts_at_the_next_call() -> N
             continue
         with pytest.raises(InputError, match="keeps 'mode'"):
             rbp.forward(net, x)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_neuron_of_ones_own_may_count_its_steps(mode: tuple[str, str]) -> None:
+    class Counting(neuron.LIFNode):
+        steps = 0
+
+        def single_step_forward(self, x: Tensor) -> Tensor:
+            self.steps += 1
+            return super().single_step_forward(x)
+
+    rbp.rate.register(rbp.rate.ElementwiseNeuron(), Counting)
+    net = nn.Sequential(nn.Linear(6, 8), Counting(), nn.Linear(8, 3))
+    grad_mode, step_mode = mode
+    rbp.forward(net, torch.rand(4, 5, 6), grad_mode=grad_mode, step_mode=step_mode)
+
+
+def test_a_copy_into_integers_is_refused() -> None:
+    net = made(lambda net, s: torch.empty(s.shape, dtype=torch.int32).copy_(net.b(s)).double())
+    with pytest.raises(NoRuleError, match="does not commute"):
+        rbp.forward(net, torch.rand(2, 5, 6).double())

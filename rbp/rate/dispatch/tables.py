@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rbp.rate.errors import NoRuleError
+
 
 def members(*names: str) -> set[Callable]:
     """Return all functions of these names in torch, torch.Tensor and torch.nn.functional."""
@@ -121,13 +123,15 @@ def out_of_place(func: Callable) -> Callable | None:
 
 
 def copied(to: Tensor, source: Tensor, *_: Any, **__: Any) -> Tensor:
-    """Return what to.copy_(source) leaves in to, out of place."""
-    return torch.zeros_like(to) + source
+    """Return what to.copy_(source) leaves in to, out of place; NoRuleError where that would cut fractions."""
+    if not to.is_floating_point():
+        raise NoRuleError(f"a copy into a tensor of {to.dtype} does not commute with the time mean")
+    return (torch.zeros_like(to) + source).to(to.dtype)
 
 
 def zeroed(to: Tensor) -> Tensor:
     """Return what to.zero_() leaves in to, out of place."""
-    return to * 0.0
+    return torch.zeros_like(to)
 
 
 _OTHER_FORMS: dict[str, Callable] = {"copy_": copied, "fill_": copied, "zero_": zeroed}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.draws import random_state, set_random_state
+from rbp.rate.neurons.eligibility import summed_to
 from rbp.rate.neurons.memories import lent, one_step
 
 _checked: WeakSet[nn.Module] = WeakSet()
@@ -44,7 +45,9 @@ def check_elementwise(
     alone = _slopes(layer, x, memories, elements, torch.ones_like(weights))
     set_random_state(before)
     expected = [alone[0], alone[1] * weights]
-    expected += [_summed(slope * weights, p) for slope, p in zip(alone[2:], learnt.values(), strict=True)]
+    expected += [
+        summed_to(slope * weights, p.shape) for slope, p in zip(alone[2:], learnt.values(), strict=True)
+    ]
     if not all(_equal(a, b) for a, b in zip(own, expected, strict=True)):
         raise NoRuleError(
             "it does not treat each element by itself: its spikes at one place depend on its input or on a "
@@ -70,10 +73,6 @@ def _slopes(
         s.detach(),
         *(torch.zeros_like(i) if g is None else g for g, i in zip(grads, inputs, strict=True)),
     ]
-
-
-def _summed(x: Tensor, like: Tensor) -> Tensor:
-    return x.sum().reshape(like.shape) if like.numel() == 1 else x.sum_to_size(like.shape)
 
 
 def _equal(a: Tensor, b: Tensor) -> bool:

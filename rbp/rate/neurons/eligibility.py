@@ -56,10 +56,10 @@ class NeuronRate(torch.autograd.Function):
     def backward(ctx, grad):
         saved = ctx.saved_tensors
         eligibility, *derivatives = (unpack(*saved[i : i + 2]) for i in range(0, len(saved), 2))
-        learnt = [_summed(grad * d, shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)]
+        learnt = [summed_to(grad * d, shape) for d, shape in zip(derivatives, ctx.shapes, strict=True)]
         return grad * eligibility, None, None, *learnt, *(None,) * ctx.count
 
 
-def _summed(x: Tensor, shape: torch.Size) -> Tensor:
+def summed_to(x: Tensor, shape: torch.Size) -> Tensor:
     """Sum x [B, ...] to a shape that broadcasts against it or has one element."""
     return x.sum().reshape(shape) if shape.numel() == 1 else x.sum_to_size(shape)

@@ -53,7 +53,12 @@ def unguarded(memories: dict[str, Any]) -> dict[str, Any]:
 
 
 def _settings(neuron: nn.Module) -> dict[str, Any]:
-    """Return a neuron's settings that are numbers: threshold, time constant, reset."""
+    """Return a neuron's settings that are numbers: threshold, time constant, reset.
+
+    Empty for a class of the user's own, whose forward may change them itself.
+    """
+    if not type(neuron).__module__.startswith("spikingjelly."):
+        return {}
     return {name: value for name, value in vars(neuron).items() if isinstance(value, int | float | bool)}
 
 

@@ -26,6 +26,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from rbp.rate.memory.packing import pack, unpack
+from rbp.rate.neurons.eligibility import summed_to
 
 Number = Tensor | float
 
@@ -95,7 +96,7 @@ def _backward(
             d_current = d_current + segment.end_by_current.get(name, 0.0) * a
         d_currents.insert(0, d_current)
         d_learnt = [
-            d + _summed(g * by, shape)
+            d + summed_to(g * by, shape)
             for d, by, shape in zip(d_learnt, segment.by_learnt, shapes, strict=True)
         ]
         later = {name: g * by + _through(segment, name, later) for name, by in segment.by_memory.items()}
@@ -109,7 +110,3 @@ def _through(segment: SegmentDerivatives, name: str, later: dict[str, Tensor]) -
         if end in later:
             total = total + derivative * later[end]
     return total
-
-
-def _summed(x: Tensor, shape: torch.Size) -> Tensor:
-    return x.sum().reshape(shape) if shape.numel() == 1 else x.sum_to_size(shape)

@@ -21,7 +21,7 @@ from rbp.rate.memory.moments import Moments, as_sequence, in_float32, moments_ov
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.rules.base import Rule
 from rbp.rate.rules.running_statistics import update_running
-from rbp.rate.rules.segmented_norm import segmented_norm
+from rbp.rate.rules.segmented_norm import normalised, segmented_norm
 
 aten = torch.ops.aten
 Statistics = tuple[Tensor, Tensor, int | Tensor]  # the count is a tensor [] if summed over ranks
@@ -96,11 +96,9 @@ class BatchNormRule(Rule[BatchNormTrace]):
         if trace.per_step:
             term.reader = trace.value.add
         if trace.per_step and trace.segments.k > 1:
-            written = in_float32(x)
-            trace.xhat.add(
-                (written - over_places(mean, written[0])) * over_places(precision.sqrt(), written[0])
-            )
-            trace.invstd.add_mean(precision.sqrt(), steps)
+            invstd = precision.sqrt()
+            trace.xhat.add(normalised(in_float32(x), mean, invstd))
+            trace.invstd.add_mean(invstd, steps)
         return Currents([term])
 
     def statistics(self, layer: Any, moments: Moments) -> Statistics:
