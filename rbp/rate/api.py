@@ -5,24 +5,23 @@ The passes themselves are in rbp.rate.passes; here the arguments are checked and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from rbp.rate.dry_run.sameness import SAME, compare_steps, refuse_difference
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.layout.layout import LAYOUTS, Layout, check_modes
 from rbp.rate.layout.outputs import Called, Output
 from rbp.rate.layout.probe import find_layout
 from rbp.rate.layout.time_first import as_sequence
 from rbp.rate.network.modules import Network
-from rbp.rate.network.own_state import own_state_refused
+from rbp.rate.network.own_state import tensors_left
 from rbp.rate.network.patching import neurons_reset, stand_in
-from rbp.rate.network.reads import Place, read_before_written
 from rbp.rate.network.weights import weights_read_once
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.memories import at_rest_afterwards
@@ -130,20 +129,16 @@ def forward(
     if grad_mode == "rate":
         _check_for_rate(network, x, seen)
 
-    def state_refused(x: Tensor) -> AbstractContextManager[None]:
-        reads = partial(_reads, network, x, seen, step_mode, called.kwargs)
-        leaves, numbers = by_rate or network.time_visible, seen.name == "step" or step_mode == "s"
-        return own_state_refused(network, reads, leaves=leaves, numbers=numbers)
-
     how = rate.Settings(per_step, kernels, chunk, segments, coupled)
 
     def run(x: Tensor) -> Tensor:
         plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
         with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network):
             if by_rate:
-                with state_refused(x):
+                with _state_refused(called, x, seen, step_mode, by_rate):
                     return _by_rate(called, x, T, seen, step_mode, how)
-            with state_refused(x) if seen.name == "step" and step_mode == "m" else nullcontext():
+            one_call = seen.name == "step" and step_mode == "m"  # for all steps
+            with _state_refused(called, x, seen, step_mode, by_rate) if one_call else nullcontext():
                 return _by_bptt(called, x, T, seen, step_mode, per_step)
 
     return _once(net, run, x) if isinstance(net, DistributedDataParallel) else run(x)
@@ -161,23 +156,24 @@ def _as_seen(
     return seen, x if is_sequence else as_sequence(network.net, x, T)
 
 
-def _reads(
-    network: Network,
-    x: Tensor,
-    layout: Layout,
-    step_mode: str,
-    kwargs: Mapping[str, Any],
-    places: list[Place],
-) -> list[Place]:
-    """Return those of the attributes that the next call of the network reads before it writes them."""
-    mode = step_mode if layout.name == "step" and network.time_visible else None
-    if layout.name == "static" or mode == "m":
-        given = x
-    elif layout.name == "step" or step_mode == "s":
-        given = layout.one_step(x[0])
-    else:
-        given = layout.seen_by_network(x)
-    return read_before_written(network, given, kwargs, places, mode)
+@contextmanager
+def _state_refused(
+    called: Called, x: Tensor, layout: Layout, step_mode: str, by_rate: bool
+) -> Iterator[None]:
+    """Refuse a pass that stands for several calls of the network, if they depend on each other.
+
+    It is refused at its end, as its own errors say more: which layer has no rule.
+    """
+    network, answer = called.network, SAME
+    if layout.name == "step" or step_mode == "s":  # otherwise the network is called once in any case
+        visible = network.time_visible and layout.name == "step"
+        given = x if visible and step_mode == "m" else layout.one_step(x[0])
+        loops = not by_rate and not network.time_visible
+        mode = step_mode if visible else None
+        answer = compare_steps(network, given, called.kwargs, step_mode=mode, loops=loops)
+    with tensors_left(network, refused=not answer.tried):
+        yield
+        refuse_difference(network, answer)
 
 
 def _by_rate(

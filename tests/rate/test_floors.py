@@ -6,7 +6,18 @@ from pathlib import Path
 import rbp.rate
 
 FLOORS = (
-    *("errors", "memory", "rules", "neurons", "registry", "dispatch", "network", "layout", "passes"),
+    *(
+        "errors",
+        "memory",
+        "rules",
+        "neurons",
+        "registry",
+        "dispatch",
+        "network",
+        "dry_run",
+        "layout",
+        "passes",
+    ),
     *("api", "verify", "distributed"),
 )
 ENGINE = Path(rbp.rate.__file__).parent

@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
+from rbp.rate.dry_run.ghost import Ghost, emptied, run_ghost
 from rbp.rate.errors import InputError
 from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.time_first import has_time_axis
-from rbp.rate.network.ghost import emptied, ghost_of, run_ghost
 from rbp.rate.network.modules import Network
 from rbp.rate.network.patching import step_modes
-from rbp.rate.network.reads import remember, settings_of
+from rbp.rate.network.settings import remember, settings_of
 
 _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
@@ -89,7 +89,7 @@ def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
 def _kind(network: Network, x: Tensor, T: int, kwargs: Mapping[str, Any]) -> bool | None:
     found, kwargs = [], emptied(kwargs)
     try:
-        ghost = ghost_of(network)
+        ghost = Ghost(network)
         for is_sequence, shape in ((True, x.shape[2:]), (False, x.shape[1:])):
             batch = 1 + max(*shape, T)
             outcome = run_ghost(ghost, torch.empty(batch, *shape, dtype=x.dtype, device="meta"), kwargs)
@@ -117,7 +117,7 @@ def _hypotheses(x: Tensor, T: int | None) -> Iterator[tuple[str, bool, torch.Siz
 def _probed(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> tuple[str, bool]:
     kwargs = emptied(kwargs)
     try:
-        ghost = ghost_of(network)
+        ghost = Ghost(network)
     except Exception as error:  # copying a module may raise anything
         raise _unclear(f"it cannot be copied ({error})") from None
     tries = []
@@ -159,7 +159,7 @@ def _unclear(why: str) -> InputError:
 
 
 def _reads(
-    ghost: Network,
+    ghost: Ghost,
     name: str,
     shape: torch.Size,
     steps: int,
@@ -189,9 +189,7 @@ def _reads(
     return fits and shown == steps and _ends(y, (lead[0], lead[1]), batch)
 
 
-def _as_steps(
-    ghost: Network, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]
-) -> bool | Exception:
+def _as_steps(ghost: Ghost, x: Tensor, steps: int, batch: int, kwargs: Mapping[str, Any]) -> bool | Exception:
     """Whether the network maps a single step.
 
     A network with SpikingJelly's wrappers is run on all steps in step mode m, as its authors intend. The
@@ -219,7 +217,7 @@ def _has_time_axis(net: nn.Module, x: Tensor) -> bool | None:
         return None
 
 
-def _takes_one_step(ghost: Network, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
+def _takes_one_step(ghost: Ghost, x: Tensor, is_sequence: bool, kwargs: Mapping[str, Any]) -> bool:
     """Whether a network with SpikingJelly's wrappers maps a single step in step mode s."""
     shape = x.shape[2:] if is_sequence else x.shape[1:]
     batch = next(n for n in range(2, len(shape) + 4) if n not in shape)

@@ -1,13 +1,13 @@
 """State that the user's own modules keep between calls: tensors and numbers in attributes and buffers.
 
 A pass over all steps at once, or over rates, has no previous step. A network that reads in one step what it
-wrote in the previous one would silently compute something else there, so such a pass is refused. State that
-is written but never read back, such as the last spikes, is harmless.
+wrote in the previous one would silently compute something else there, so such a pass is refused (see
+rbp.rate.dry_run.sameness). State that is written but never read back, such as the last spikes, is harmless.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -16,19 +16,18 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.network.modules import Network
+from rbp.rate.network.modules import Layer, Network
 from rbp.rate.network.owners import Owner, owners
-from rbp.rate.network.reads import Place, plain_values
+from rbp.rate.network.settings import plain_values
 from rbp.rate.neurons.supported import how_to_register
 
 Versions = dict[int, int]  # tensor id -> tensor._version, the count of in-place writes
 
 
 class _Before(NamedTuple):
-    """An owner before the pass: its index in `owners(network)`, its attributes, their tensors' versions."""
+    """An owner before the pass: its attributes, and their tensors' versions."""
 
     owner: Owner
-    number: int
     values: dict[str, Any]
     versions: Versions
 
@@ -38,57 +37,49 @@ def _same(leaf: Any) -> Any:
     return leaf
 
 
-def _before(owner: Owner, number: int) -> _Before:
+def _before(owner: Owner) -> _Before:
     # The identity tree_map copies lists and dicts, which a step may modify in place.
     values = {name: tree_map(_same, value) for name, value in owner.values.items()}
-    return _Before(owner, number, values, _versions(values))
+    return _Before(owner, values, _versions(values))
 
 
 @contextmanager
-def own_state_refused(
-    network: Network,
-    read_before_written: Callable[[list[Place]], list[Place]],
-    *,
-    leaves: bool,
-    numbers: bool,
-) -> Iterator[None]:
-    """Refuse a pass in which the user's own modules read state left by the previous call.
+def tensors_left(network: Network, *, refused: bool) -> Iterator[None]:
+    """Leave tensors in the attributes of the user's own modules, where a pass has left pairs.
 
-    Pairs left in attributes by an accepted pass are replaced by plain tensors: the spikes of the last step;
-    all spikes if the pair shows the time axis; the rate if the pair has no spikes. A failed or refused pass
-    restores the attributes, but not the contents of tensors written to in place.
+    The tensors are the spikes of the last step; all spikes if the pair shows the time axis; the rate if the
+    pair has no spikes. A failed or refused pass restores the attributes, but not the contents of tensors
+    written to in place.
 
     Args:
         network: the network.
-        read_before_written: given the attributes that the pass has written, returns those that the network
-            reads before it writes them.
-        leaves: whether to check modules without children. Not needed where they run step by step anyway.
-        numbers: whether to check plain numbers as well as tensors. Not needed where the network is called
-            only once in any case.
+        refused: whether to refuse a pass that writes to attributes, because it is unknown whether the next
+            step reads them.
 
     Raises:
-        InputError: a module reads state left by the previous call; names the module and the attribute.
+        InputError: names the module and the attribute.
     """
-    before = [
-        _before(owner, number)
-        for number, owner in enumerate(owners(network))
-        if leaves or next(owner.layer.module.children(), None) is not None
-    ]
+    before = [_before(owner) for owner in owners(network)]
     try:
         yield
+        if refused:
+            _refuse_written(before)
     except BaseException:
         _put_back(before)
         raise
-    written = [(b, name) for b in before for name in _written(b, numbers)]
-    if not written:
-        return
-    now = [(b.owner, name, b.owner.values[name]) for b, name in written]
-    _put_back(before)
-    read = read_before_written([Place(b.number, name) for b, name in written])
-    if read:
-        raise _refused(*next((b.owner, name) for b, name in written if Place(b.number, name) in read))
-    for owner, name, value in now:
-        owner.put({name: tree_map(_as_tensor, value)})
+    for owner, _, _ in before:
+        pairs = {name: value for name, value in owner.values.items() if _holds_pairs(value)}
+        owner.put({name: tree_map(_as_tensor, value) for name, value in pairs.items()})
+
+
+def _holds_pairs(value: Any) -> bool:
+    return any(isinstance(leaf, Pair) for leaf in tree_leaves(value))
+
+
+def _refuse_written(before: list[_Before]) -> None:
+    for kept in before:
+        for name in _written(kept):
+            raise keeps(kept.owner.layer, [kept.owner.prefix + name])
 
 
 def versions_of(network: Network) -> Versions:
@@ -113,7 +104,7 @@ def own_state_kept(network: Network, versions: Versions) -> Iterator[None]:
     def copied(leaf: Any) -> Any:
         return leaf.clone() if isinstance(leaf, Tensor) and _changed(leaf, versions) else leaf
 
-    before = [_before(owner, number) for number, owner in enumerate(owners(network))]
+    before = [_before(owner) for owner in owners(network)]
     for kept in before:
         kept.owner.put({name: tree_map(copied, value) for name, value in kept.values.items()})
     try:
@@ -126,15 +117,15 @@ def _has_version(leaf: Any) -> bool:
     return type(leaf) is Tensor and not leaf.is_inference()
 
 
-def _written(before: _Before, numbers: bool) -> list[str]:
-    """Return the attributes that now hold or contain new or modified tensors, or a different number."""
+def _written(before: _Before) -> list[str]:
+    """Return the attributes that now hold or contain new or modified tensors, or another number."""
     found = []
     for name, value in before.owner.values.items():
-        old = tree_leaves(before.values.get(name))
-        known = {id(leaf) for leaf in old}
+        old = before.values.get(name)
+        known = {id(leaf) for leaf in tree_leaves(old)}
         tensors = [leaf for leaf in tree_leaves(value) if isinstance(leaf, Tensor)]
         new = any(id(leaf) not in known or _changed(leaf, before.versions) for leaf in tensors)
-        if new or (numbers and plain_values(value) != plain_values(before.values.get(name))):
+        if new or plain_values(value) != plain_values(old):
             found.append(name)
     return found
 
@@ -145,7 +136,7 @@ def _changed(leaf: Tensor, versions: Versions) -> bool:
 
 
 def _put_back(before: list[_Before]) -> None:
-    for owner, _, old, _ in before:
+    for owner, old, _ in before:
         now = owner.values
         owner.take(now.keys() - old.keys())
         owner.put({name: value for name, value in old.items() if _differs(now.get(name), value)})
@@ -167,10 +158,17 @@ def _as_tensor(leaf: Any) -> Any:
     return leaf.spikes if leaf.time is not None else leaf.spikes[-1]
 
 
-def _refused(owner: Owner, name: str) -> InputError:
-    module, path = owner.layer.module, owner.layer.path
+def keeps(layer: Layer, names: Sequence[str]) -> InputError:
+    """Return the error for a module whose computation depends on the steps before.
+
+    Args:
+        layer: the module.
+        names: the attributes that it changes; none if the state is somewhere else.
+    """
+    module, path = layer.module, layer.path
+    state = ", ".join(repr(name) for name in names) or "something outside its attributes"
     neuron = f". {how_to_register(module)}" if next(module.children(), None) is None else ""
     return InputError(
-        f"{path or 'the network'} ({type(module).__qualname__}) keeps {owner.prefix + name!r} from step to "
-        f"step, which only a pass step by step sees: use step_mode='s' with grad_mode='bptt'{neuron}"
+        f"{path or 'the network'} ({type(module).__qualname__}) keeps {state} from step to step, which only "
+        f"a pass step by step sees: use step_mode='s' with grad_mode='bptt'{neuron}"
     )

@@ -69,16 +69,23 @@ def _within(owner: Owner, seen: set[int]) -> Iterator[Owner]:
     yield owner
     for name, value in owner.values.items():
         for leaf in tree_leaves(value):
-            if _is_users_object(leaf):
+            if hasattr(leaf, "__dict__") and is_users_object(leaf):
                 yield from _within(Owner(owner.layer, f"{owner.prefix}{name}.", leaf), seen)
 
 
-def _is_users_object(value: Any) -> bool:
+def is_users_object(value: Any) -> bool:
     """Whether the value is a SimpleNamespace or a plain object of a class of the user's own."""
-    if isinstance(value, Tensor | nn.Module | type | _FUNCTIONS) or not hasattr(value, "__dict__"):
+    if isinstance(value, Tensor | nn.Module | type | _FUNCTIONS):
         return False
-    library = type(value).__module__.partition(".")[0]
-    return isinstance(value, SimpleNamespace) or library not in (*sys.stdlib_module_names, *_LIBRARIES)
+    if not hasattr(value, "__dict__") and not hasattr(type(value), "__slots__"):
+        return False
+    return isinstance(value, SimpleNamespace) or written_by_user(type(value))
+
+
+def written_by_user(found: type | FunctionType) -> bool:
+    """Whether a class or function comes from outside Python and the libraries that networks are made of."""
+    library = (found.__module__ or "").partition(".")[0]
+    return library not in (*sys.stdlib_module_names, *_LIBRARIES)
 
 
 _FUNCTIONS = FunctionType | MethodType | BuiltinFunctionType

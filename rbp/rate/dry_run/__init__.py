@@ -1,0 +1,1 @@
+"""Dry runs of a network on the meta device: what a forward pass would do, without doing it."""

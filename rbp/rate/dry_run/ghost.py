@@ -1,0 +1,156 @@
+"""Dry runs of a network on PyTorch's meta device.
+
+A ghost is a copy of a network whose tensors have shapes but no data. Running it shows what a forward pass
+would do, such as the shapes that reach the first neuron, at almost no cost.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves, tree_map
+
+from rbp.rate.dry_run.outside import Outside
+from rbp.rate.errors import InputError
+from rbp.rate.memory.draws import random_state_kept
+from rbp.rate.network.modules import Layer, Network
+from rbp.rate.network.patching import neurons_reset, replaced
+
+
+class Reading(NamedTuple):
+    """The input of a network's first neuron.
+
+    Attributes:
+        shape: the shape of the first input to the neuron.
+        step_mode: the neuron's step mode; "s" if it has none.
+        calls: how many times the neuron was called in the pass.
+    """
+
+    shape: tuple[int, ...]
+    step_mode: str
+    calls: int
+
+
+class Ghost(Network):
+    """A copy of a network on the meta device.
+
+    The copy has no hooks except the forward pre-hooks of `torch.nn.utils`, which compute weights. It runs on
+    copies of the globals, closures and class attributes of the user's own code.
+    """
+
+    def __init__(self, network: Network) -> None:
+        memo: dict[int, Any] = {}
+        for parameter in network.net.parameters():
+            empty = torch.empty_like(parameter, device="meta")
+            memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+        super().__init__(_without_hooks(_emptied_copy(network.net, memo)))
+        self.outside = Outside(network, partial(_emptied_copy, memo=memo))
+
+
+def _emptied_copy(value: Any, memo: dict[int, Any]) -> Any:
+    with _Emptying():
+        return copy.deepcopy(value, memo)
+
+
+class _Emptying(TorchFunctionMode):
+    """Copies tensors without their data and without their graph, for which deepcopy would fail."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func is not Tensor.__deepcopy__:
+            return func(*args, **(kwargs or {}))
+        tensor, memo = args
+        if id(tensor) not in memo:
+            memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+        return memo[id(tensor)]
+
+
+def _without_hooks(net: nn.Module) -> nn.Module:
+    for module in net.modules():
+        for hooks in (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks):
+            hooks.clear()
+        for number, hook in list(module._forward_pre_hooks.items()):
+            if not type(hook).__module__.startswith("torch.nn.utils"):  # these compute weights
+                del module._forward_pre_hooks[number]
+    return net
+
+
+def emptied(kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with their tensors moved to the meta device."""
+    return tree_map(lambda leaf: leaf.to("meta") if isinstance(leaf, Tensor) else leaf, dict(kwargs))
+
+
+def run_ghost(
+    ghost: Ghost, x: Tensor, kwargs: Mapping[str, Any]
+) -> tuple[Reading, tuple[int, ...]] | Exception:
+    """Run the ghost once.
+
+    Args:
+        ghost: the copy of the network.
+        x: the input, on the meta device.
+        kwargs: the other arguments of the call, on the meta device.
+
+    Returns:
+        What the first neuron received and the shape of the output (of its first tensor, if it has several).
+        If the pass fails, calls no neuron or returns no tensor, an exception is returned instead.
+    """
+    calls: dict[nn.Module, list[tuple[int, ...]]] = {}
+
+    def note(neuron: nn.Module, x: Tensor) -> None:
+        calls.setdefault(neuron, []).append(tuple(x.shape))
+
+    try:
+        with dry_run(ghost, note):
+            y = ghost.net(x, **kwargs)
+    except Exception as error:  # the network's own code may raise anything on an input of the wrong form
+        return error
+    outputs = [leaf for leaf in tree_leaves(y) if isinstance(leaf, Tensor)]
+    if not calls or not outputs:
+        return InputError("it calls no neuron, or returns no tensor")
+    first: Any = next(iter(calls))
+    reading = Reading(calls[first][0], getattr(first, "step_mode", "s"), len(calls[first]))
+    return reading, tuple(outputs[0].shape)
+
+
+@contextmanager
+def dry_run(ghost: Ghost, note: Callable[[nn.Module, Tensor], None] | None = None) -> Iterator[None]:
+    """Prepare the ghost for a call, which leaves no trace: its neurons only preserve the shape.
+
+    Args:
+        ghost: the copy of the network.
+        note: called with each neuron and its input.
+    """
+
+    def stand_in(layer: Layer) -> Callable | None:
+        """Return a replacement for the layer's forward; None to keep its own."""
+
+        def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
+            if note is not None:
+                note(layer.module, x)
+            return torch.empty_like(x)
+
+        if isinstance(layer.module, nn.SyncBatchNorm):  # PyTorch's supports GPUs only
+            return torch.empty_like
+        return forward if layer.kind.is_neuron else None
+
+    with neurons_reset(ghost), replaced(ghost, stand_in), torch.no_grad(), _unnoticed(ghost):
+        yield
+
+
+@contextmanager
+def _unnoticed(ghost: Ghost) -> Iterator[None]:
+    """Restore the random state and what the code keeps outside the network, and print nothing."""
+    with ghost.outside.in_use(), torch.device("meta"), random_state_kept(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with redirect_stdout(io.StringIO()):
+            yield
