@@ -19,6 +19,7 @@ from rbp.rate.layout.layout import LAYOUTS, Layout, check_modes
 from rbp.rate.layout.outputs import Called, Output
 from rbp.rate.layout.probe import find_layout
 from rbp.rate.layout.time_first import as_sequence
+from rbp.rate.memory.draws import with_generators
 from rbp.rate.network.modules import Network
 from rbp.rate.network.own_state import tensors_left
 from rbp.rate.network.patching import neurons_reset, stand_in
@@ -133,7 +134,8 @@ def forward(
 
     def run(x: Tensor) -> Tensor:
         plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
-        with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network):
+        draws = with_generators(network.generators)
+        with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network), draws:
             if by_rate:
                 with _state_refused(called, x, seen, step_mode, by_rate):
                     return _by_rate(called, x, T, seen, step_mode, how)

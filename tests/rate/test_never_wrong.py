@@ -25,10 +25,23 @@ class Net(nn.Module):
         self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
         self.l1, self.l2 = lif(v_threshold=0.3), lif(v_threshold=0.3)
         self.alpha, self.change = nn.AlphaDropout(0.5), change
+        self.l3, self.flat, self.noise = lif(v_threshold=0.3), nn.Flatten(0), Noise()
+        self.generator = self.noise.generator
         self.counts, self.flags, self.mode, self.seen = [0], {"on": False}, None, Seen()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
+
+
+class Noise(nn.Module):
+    """Adds random numbers of its own generator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.generator = torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + torch.rand(x.shape[-1], generator=self.generator)
 
 
 class Seen:
@@ -130,6 +143,12 @@ CHANGES: dict[str, Change] = {
     "alpha dropout": lambda net, s: net.alpha(s),
     "normal": lambda net, s: torch.normal(s, 0.1),
     "numpy": lambda net, s: s * np.random.rand(),
+    "numpy's array": lambda net, s: s * float(s.detach().numpy().sum() > 0),
+    "a place for each spike": lambda net, s: s * len(torch.where(s > 0.5)[0]),
+    "flat over the batch": lambda net, s: net.flat(s).view(s.shape),
+    "a generator": lambda net, s: s * torch.rand(8, generator=net.generator),
+    "a layer with a generator": lambda net, s: net.noise(s),
+    "by name": lambda net, s: net.l3(x=s),
     "a callable object": lambda net, s: net.seen(s),
     "its membrane potential": lambda net, s: s + net.l1.v,
     "that of another": lambda net, s: s * (1.0 + net.l2.v),
@@ -141,12 +160,13 @@ def made(change: Change) -> nn.Module:
     return Net(change).double()
 
 
-def plain_loop(net: nn.Module, x_seq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+def plain_loop(net: Any, x_seq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     functional.reset_net(net)
     outputs = []
     for x in x_seq:
         torch.manual_seed(0)
         np.random.seed(0)
+        net.generator.manual_seed(0)
         outputs.append(net(x))
     y = torch.stack(outputs).mean(0)
     nn.functional.cross_entropy(y, torch.arange(len(y)) % 3).backward()

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
+import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -53,6 +54,8 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
     """
     if func.__name__ == "__get__":
         return _property(func.__self__.__name__, args[0])  # type: ignore[attr-defined]
+    if func is torch.where and len(args) + len(kwargs) == 1:
+        func, kwargs = torch.nonzero, {**kwargs, "as_tuple": True}
     call = Call(func, args, kwargs)
     first = call.pairs[0]
     if tables.asks(func, args, kwargs):
@@ -270,7 +273,7 @@ def _together(call: Call, ys: tuple) -> Any:
     """Stack the results of all steps; anything but a tensor must be the same at every step."""
     name = tables.name_of(call.func)
     if not isinstance(ys[0], Tensor):
-        if any(y != ys[0] for y in tree_leaves(ys)):
+        if any(isinstance(y, numpy.ndarray) or y != ys[0] for y in tree_leaves(ys)):
             raise NoRuleError(
                 f"{name} answers with numbers that differ from step to step, for a branch or a sum of the "
                 "network's own: use step_mode='s'"

@@ -48,7 +48,7 @@ class Ghost(Network):
     """
 
     def __init__(self, network: Network) -> None:
-        memo: dict[int, Any] = {}
+        memo: dict[int, Any] = {id(generator): generator for generator in network.generators}
         for parameter in network.net.parameters():
             empty = torch.empty_like(parameter, device="meta")
             memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
@@ -152,5 +152,14 @@ def _unnoticed(ghost: Ghost) -> Iterator[None]:
     """Restore the random state and what the code keeps outside the network, and print nothing."""
     with ghost.outside.in_use(), torch.device("meta"), random_state_kept(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with redirect_stdout(io.StringIO()):
+        with redirect_stdout(io.StringIO()), _WithoutGenerators():
             yield
+
+
+class _WithoutGenerators(TorchFunctionMode):
+    """Leaves out the network's own random number generators, which are of another device."""
+
+    def __torch_function__(
+        self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return func(*args, **{name: v for name, v in (kwargs or {}).items() if name != "generator"})

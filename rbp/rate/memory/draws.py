@@ -10,6 +10,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +18,17 @@ from torch import Tensor
 
 
 class RandomState(NamedTuple):
-    """The state of the random number generators of Python, of torch and, on a GPU, of the device."""
+    """The state of the random number generators of Python, of torch and, on a GPU, of the device.
+
+    own: the user's own generators with their states, see `with_generators`.
+    """
 
     python: Any
     numpy: Any
     cpu: Tensor
     gpu: Tensor | None
     device: torch.device
+    own: list[tuple[torch.Generator, Tensor]]
 
 
 def random_state(device: torch.device) -> RandomState:
@@ -31,7 +36,21 @@ def random_state(device: torch.device) -> RandomState:
     gpu = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     numpy = sys.modules.get("numpy")
     of_numpy = None if numpy is None else numpy.random.get_state()
-    return RandomState(random.getstate(), of_numpy, torch.get_rng_state(), gpu, device)
+    own = [(generator, generator.get_state()) for generator in _own.get()]
+    return RandomState(random.getstate(), of_numpy, torch.get_rng_state(), gpu, device, own)
+
+
+_own: ContextVar[Sequence[torch.Generator]] = ContextVar("own generators", default=())
+
+
+@contextmanager
+def with_generators(generators: Sequence[torch.Generator]) -> Iterator[None]:
+    """Let these generators, which a network draws from, be part of the random state inside the block."""
+    before = _own.set(generators)
+    try:
+        yield
+    finally:
+        _own.reset(before)
 
 
 @contextmanager
@@ -52,6 +71,8 @@ def set_random_state(state: RandomState) -> None:
     torch.set_rng_state(state.cpu)
     if state.gpu is not None:
         torch.cuda.set_rng_state(state.gpu, state.device)
+    for generator, own in state.own:
+        generator.set_state(own)
 
 
 def at_each_step(f: Callable[[Any], Any], steps: Sequence[Any], device: torch.device) -> list[Any]:

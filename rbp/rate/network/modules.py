@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import torch
 from spikingjelly.activation_based import base, layer
 from torch import nn
 from torch.nn.utils import parametrize
@@ -70,6 +71,12 @@ class Network:
             isinstance(found.module, base.StepModule) and not isinstance(found.module, base.MemoryModule)
             for found in self.layers
         )
+
+    @cached_property
+    def generators(self) -> list[torch.Generator]:
+        """The random number generators that the modules hold in their attributes."""
+        values = [value for found in self.layers for value in vars(found.module).values()]
+        return [value for value in values if isinstance(value, torch.Generator)]
 
     @property
     def neuron_modes(self) -> set[str]:

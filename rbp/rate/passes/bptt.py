@@ -264,8 +264,9 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
         x.check()
         assert x.spikes is not None
         if neuron:
+            others = {name: value for name, value in kwargs.items() if value is not x}
             with lent(module, at_rest(module), {}):
-                return Pair(_in_float32(own, x.spikes, *args[1:], **kwargs), None, run)
+                return Pair(_in_float32(own, x.spikes, *args[1:], **others), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, module)
         if plain:
@@ -281,6 +282,8 @@ _DRAWING = (nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)  # random numbers
 
 def _is_torch_layer(module: nn.Module) -> bool:
     """Whether this is a PyTorch layer: stateless, each sample by itself (except batch normalisation)."""
+    if isinstance(module, nn.Flatten) and module.start_dim == 0:  # over the batch
+        return False
     return type(module).__module__.startswith("torch.nn.") and not isinstance(module, _DRAWING)
 
 
