@@ -18,7 +18,7 @@ WORLD, T, B = 2, 3, 6
 CASES = [
     (net, grad_mode, step_mode, mode)
     for net in ("plain", "wrapped")
-    for grad_mode in ("bptt", "rate")
+    for grad_mode in ("bptt", "rate", "two segments")
     for step_mode in ("m", "s")
     for mode in ("train", "eval")
 ]
@@ -48,9 +48,12 @@ def train_step(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, case: tupl
     """Two steps, as a second forward pass meets what the first left; the gradients of both, and the
     buffers."""
     _, grad_mode, step_mode, mode = case
+    how: dict = (
+        {"grad_mode": "rate", "segments": 2} if grad_mode == "two segments" else {"grad_mode": grad_mode}
+    )
     net.train(mode == "train")
     for _ in range(2):
-        loss = F.cross_entropy(rbp.forward(net, x, grad_mode=grad_mode, step_mode=step_mode), labels)
+        loss = F.cross_entropy(rbp.forward(net, x, step_mode=step_mode, **how), labels)
         loss.backward()
     inner = net.module if isinstance(net, DistributedDataParallel) else net
     gradients = {k: p.grad for k, p in inner.named_parameters()}

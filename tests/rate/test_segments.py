@@ -125,6 +125,8 @@ def oracle(module: nn.Module, x_seq: Tensor, lengths: list[int], coupled: bool) 
         return x_seq
     if isinstance(module, Residual):
         return x_seq + oracle(module.block, x_seq, lengths, coupled)
+    if isinstance(module, Gate):
+        return Projected.apply(x_seq * oracle(module.fire, x_seq, lengths, coupled), lengths)
     if isinstance(module, neuron.BaseNode):
         borders = {sum(lengths[:j]) for j in range(1, len(lengths))}
         steps = []
