@@ -17,6 +17,9 @@ READ_ACROSS = {
     "dataset.frames",
     "dataset.size",
     "dataset.channels",
+    "grad_mode.name",
+    "grad_mode.segments",
+    "grad_mode.coupled",
     "neuron.v_threshold",
     "neuron.v_reset",
     "optimizer.warmup_epochs",
@@ -28,6 +31,7 @@ def misfits(cfg: DictConfig) -> Iterator[str]:
     """What does not fit together in a configuration, one line each."""
     yield from _network_and_images(cfg)
     yield from _layout(cfg)
+    yield from _segments(cfg)
     yield from _images(cfg.dataset)
     if cfg.dataset.get("frames") is not None:
         yield from _frames(cfg)
@@ -61,6 +65,34 @@ def _layout(cfg: DictConfig) -> Iterator[str]:
         )
     if cfg.step_mode == "s":
         yield "arch.layout=static with step_mode=s: the network runs all its time steps at once"
+
+
+_IN_A_SWEEP = "a sweep leaves such cells out by pairs or exclude"
+
+
+def _segments(cfg: DictConfig) -> Iterator[str]:
+    mode = cfg.grad_mode
+    steps = cfg.T if mode.segments == "T" else mode.segments
+    if mode.name == "bptt":
+        for key, value in (("segments", steps), ("coupled", mode.coupled)):
+            if value != (1 if key == "segments" else True):
+                yield (
+                    f"grad_mode.{key}={text(value)} with grad_mode=bptt: BPTT has no segments of time; "
+                    f"{_IN_A_SWEEP}"
+                )
+        return
+    if steps > cfg.T:
+        yield f"grad_mode.segments={steps}: must be at most T={cfg.T}; {_IN_A_SWEEP}"
+    if steps == 1 and not mode.coupled:
+        yield (
+            "grad_mode.coupled=false with grad_mode.segments=1: one segment has none to be coupled with; "
+            f"{_IN_A_SWEEP}"
+        )
+    if steps > 1 and cfg.trainer.chunk is not None:
+        yield (
+            f"trainer.chunk={cfg.trainer.chunk} with grad_mode.segments={steps}: only one of them can be "
+            "used; leave out trainer.chunk"
+        )
 
 
 def _images(data: DictConfig) -> Iterator[str]:

@@ -94,5 +94,6 @@ FUNCTION = Allowed(
     "the name of a function, such as package.module.function",
     lambda v: isinstance(v, str) and re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)+", v) is not None,
 )
+SEGMENTS = Allowed("a whole number from 1 to T, or T", lambda v: v == "T" or (is_whole(v) and v >= 1))
 LINES = Allowed("a list of texts", lambda v: isinstance(v, list) and all(isinstance(line, str) for line in v))
 LIST = Allowed("a list", lambda v: isinstance(v, list))

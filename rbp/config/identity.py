@@ -8,7 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.schema import keys
+from rbp.config.key import defaults
+from rbp.config.schema import GradMode, keys
 from rbp.config.versions import first_form
 
 # A run's configuration, frozen: as OmegaConf holds it or as plain values.
@@ -31,8 +32,14 @@ def not_in_identity() -> list[str]:
 
 def grad_mode(values: Frozen) -> str:
     """The name of a configuration's gradient mode, which may have keys of its own."""
-    chosen = values["grad_mode"]
+    chosen = values["grad_mode"]  # a plain name in files of version 0.1
     return str(chosen["name"] if isinstance(chosen, Mapping | DictConfig) else chosen)
+
+
+def grad_mode_settings(values: Frozen) -> dict[str, Any]:
+    """The keys of a configuration's gradient mode that are not as usual, by their dotted names."""
+    chosen, usual = values["grad_mode"], defaults(GradMode)
+    return {f"grad_mode.{key}": chosen[key] for key in usual if chosen.get(key, usual[key]) != usual[key]}
 
 
 def folder_name(cfg: Frozen) -> str:

@@ -146,6 +146,29 @@ class Neuron:
 
 
 @dataclass
+class GradMode:
+    """How gradients are made."""
+
+    name: str = key(
+        "bptt: backpropagation through time; rate: Rate-based backpropagation", one_of("bptt", "rate")
+    )
+    segments: int | str = key(
+        "of rate: parts of the time with a rate each, nearer to BPTT the more there are",
+        allowed.SEGMENTS,
+        default=1,
+        since="0.2",
+        before=1,
+    )
+    coupled: bool = key(
+        "of rate: segments act on later ones through the membrane",
+        allowed.YES_NO,
+        default=True,
+        since="0.2",
+        before=True,
+    )
+
+
+@dataclass
 class Optimizer:
     """torch's optimizer and the learning rate over the epochs. Further keys are its arguments."""
 
@@ -222,9 +245,7 @@ class Config:
 
     T: int = key("time steps", at_least(1))
     step_mode: str = key("m: all time steps layer by layer; s: step by step", one_of("m", "s"))
-    grad_mode: str = key(
-        "bptt: backpropagation through time; rate: Rate-based backpropagation", one_of("bptt", "rate")
-    )
+    grad_mode: GradMode = group(GradMode, "how gradients are made")
     seed: int = key("of initial weights, data order and augmentation", at_least(0))
     runs_dir: str = key("run folders lie below it", allowed.FOLDER, decides=False)
     checkpoint: str | None = key(

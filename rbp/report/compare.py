@@ -5,17 +5,22 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from rbp.report.read import Run
+from rbp.report.read import Method, Run
+from rbp.report.style import method_name
 
 MODES = ("bptt", "rate")
+BPTT, RATE = Method("bptt"), Method("rate")
 
 
 @dataclass(frozen=True)
 class Comparison:
     """Runs of one data set, architecture, T, step mode and all else that decides a result.
 
-    `differs`: the keys by which it differs from other comparisons of the same data set and architecture,
-    as text ("" where there is none).
+    One method beside BPTT: with several, each has a comparison of its own, with the same runs of BPTT.
+
+    `method`: the one that is compared with BPTT. `differs`: the keys by which it differs from other
+    comparisons of the same data set and architecture, and its method where there are several, as text (""
+    where there is none). `setting`: these keys alone.
     """
 
     dataset: str
@@ -24,6 +29,8 @@ class Comparison:
     step_mode: str
     differs: str
     runs: tuple[Run, ...]
+    method: Method = RATE
+    setting: str = ""
 
     def of(self, mode: str) -> list[Run]:
         return [run for run in self.runs if run.grad_mode == mode]
@@ -52,11 +59,32 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
     """Sort runs into comparisons, in the order of their names and T."""
     found = []
     for (dataset, arch), theirs in _split(runs, lambda run: (run.dataset, run.arch)).items():
-        labels = _labels(theirs)
-        for (T, step_mode, setting), members in _split(theirs, _setting).items():
-            members.sort(key=lambda run: (run.grad_mode, run.seed, run.name))
-            found.append(Comparison(dataset, arch, T, step_mode, labels[setting], tuple(members)))
-    return sorted(found, key=lambda c: (*c.family, c.T))
+        tuned = _tuned(theirs)
+        labels = _labels([_without(run.others, tuned) for run in theirs])
+        several = len({run.method for run in theirs} - {BPTT}) > 1
+        for (T, step_mode, setting), members in _by_setting(theirs, tuned).items():
+            for method, runs in _by_method(members).items():
+                told = " ".join(filter(None, (labels[setting], method_name(method) if several else "")))
+                found.append(Comparison(dataset, arch, T, step_mode, told, runs, method, labels[setting]))
+    return sorted(
+        found,
+        key=lambda c: (
+            c.dataset,
+            c.arch,
+            c.step_mode,
+            c.setting,
+            c.method.segments,
+            not c.method.coupled,
+            c.T,
+        ),
+    )
+
+
+def _by_method(runs: list[Run]) -> dict[Method, tuple[Run, ...]]:
+    """The runs of each method but BPTT, each with those of BPTT."""
+    runs = sorted(runs, key=lambda run: (run.grad_mode, run.seed, run.name))
+    methods = sorted({run.method for run in runs} - {BPTT}) or [RATE]
+    return {method: tuple(run for run in runs if run.method in (BPTT, method)) for method in methods}
 
 
 def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
@@ -97,8 +125,30 @@ def _split(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:
     return found
 
 
-def _setting(run: Run) -> tuple[int, str, str]:
-    return run.T, run.step_mode, _canonical(run.others)
+def _by_setting(runs: list[Run], tuned: set[str]) -> dict[tuple[int, str, str], list[Run]]:
+    return _split(runs, lambda run: (run.T, run.step_mode, _canonical(_without(run.others, tuned))))
+
+
+def _tuned(runs: list[Run]) -> set[str]:
+    """The optimizer's keys that each method has a value of its own for, such as a chosen learning rate.
+
+    By them methods are not told apart, or none could be compared.
+    """
+    keys = {key for run in runs for key in run.others if key.startswith("optimizer.")}
+    of_methods = [
+        members
+        for of_setting in _by_setting(runs, keys).values()
+        for members in _split(of_setting, lambda run: run.method).values()
+    ]
+    return {
+        key
+        for key in keys
+        if all(len({_plain(run.others.get(key)) for run in members}) == 1 for members in of_methods)
+    }
+
+
+def _without(others: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in others.items() if key not in keys}
 
 
 def _canonical(others: dict[str, Any]) -> str:
@@ -110,9 +160,9 @@ def _plain(value: Any) -> Any:
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
-def _labels(runs: list[Run]) -> dict[str, str]:
+def _labels(settings: Iterable[dict[str, Any]]) -> dict[str, str]:
     """A text for each setting there is: as few key=value as tell it from the others."""
-    distinct = {_canonical(run.others): run.others for run in runs}
+    distinct = {_canonical(setting): setting for setting in settings}
     keys = sorted({key for setting in distinct.values() for key in setting}, key=_names_first)
     chosen: list[str] = []
     classes = 1

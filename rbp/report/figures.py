@@ -1,12 +1,13 @@
 """What the figures show, as plain series that plotly (interactive.py) and matplotlib (svg.py) draw alike."""
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
 from rbp.report.compare import MODES, Comparison
-from rbp.report.costs import Setup, setup, short_labels
+from rbp.report.costs import Setup, setup, setup_label, short_labels
 from rbp.report.read import Run
 from rbp.report.statistics import summary
 from rbp.report.style import name
@@ -185,6 +186,67 @@ def accuracy_over_cost(family: list[Comparison]) -> Figure:
         series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
     about = "A marker a run, of every T; up and to the left is better."
     return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
+
+
+def accuracy_over_segments(comparisons: list[Comparison]) -> Figure:
+    """The accuracy that counts over the number of segments of time."""
+    series = _over_segments(comparisons, lambda run: None if run.accuracy is None else 100 * run.accuracy)
+    about = "Mean and standard deviation over seeds; a marker a run. BPTT has no segments: a level line."
+    return Figure("accuracy-k", "Accuracy over segments", _SEGMENTS, "test accuracy (%)", about, series)
+
+
+def seconds_over_segments(comparisons: list[Comparison]) -> Figure:
+    """Time of a training step over the number of segments, of runs on one kind of machine."""
+    kinds = Counter(setup(run) for c in comparisons for mode in MODES for run in c.done(mode).values())
+    most = kinds.most_common(1)[0][0] if kinds else None
+    series = _over_segments(comparisons, lambda run: _milliseconds(run) if setup(run) == most else None)
+    about = f"Median synchronised training step of each run, on {setup_label(most) if most else 'none'}."
+    return Figure("time-k", "Time over segments", _SEGMENTS, "training step (ms)", about, series)
+
+
+_SEGMENTS = "segments of time"
+
+
+def _milliseconds(run: Run) -> float | None:
+    seconds = run.figure("step_seconds")
+    return None if seconds is None else 1000 * seconds
+
+
+def _over_segments(comparisons: list[Comparison], value: Callable[[Run], float | None]) -> list[Series]:
+    """BPTT's level, and a line for coupled and uncoupled segments each, which both begin at Rate-BP."""
+    bptt = {run.name: v for c in comparisons for run in c.of("bptt") if (v := value(run)) is not None}
+    ends = sorted({c.method.segments for c in comparisons})
+    series = [_mean("bptt", name("bptt"), ends, [list(bptt.values()) for _ in ends])] if bptt else []
+    for variant, (coupled, label) in enumerate(((True, "coupled"), (False, "uncoupled"))):
+        of = [c for c in comparisons if c.method.segments == 1 or c.method.coupled == coupled]
+        if all(c.method.segments == 1 for c in of):
+            continue
+        runs = [(c.method.segments, run) for c in of for run in c.done("rate").values()]
+        done = sorted((pair for pair in runs if value(pair[1]) is not None), key=lambda pair: pair[0])
+        series += _over_T("rate", f"{name('rate')}, {label}", done, lambda run: value(run) or 0.0, variant)
+    return series
+
+
+Dial = tuple[str, str, int, str, str]
+
+
+def dials(comparisons: Iterable[Comparison]) -> dict[Dial, list[Comparison]]:
+    """Comparisons that differ in their segments of time alone, together, where there are several."""
+    found: dict[Dial, list[Comparison]] = {}
+    for c in comparisons:
+        found.setdefault(dial_of(c), []).append(c)
+    return {dial: of for dial, of in found.items() if len({c.method.segments for c in of}) > 1}
+
+
+def dial_of(c: Comparison) -> Dial:
+    """What is the same when only the segments of time change."""
+    return c.dataset, c.arch, c.T, c.step_mode, c.setting
+
+
+def dial_label(dial: Dial) -> str:
+    """For instance digits, digits_cnn, T=4, step mode m, neuron=lif."""
+    dataset, arch, T, step_mode, setting = dial
+    return ", ".join(filter(None, (dataset, arch, f"T={T}", f"step mode {step_mode}", setting)))
 
 
 def families(comparisons: list[Comparison]) -> dict[tuple[str, str, str, str], list[Comparison]]:

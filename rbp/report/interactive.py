@@ -23,12 +23,12 @@ def plotly(figure: Figure) -> dict[str, Any]:
     x_axis = {**_AXIS, "title": {"text": figure.x_label}}
     if figure.name == "firing":
         x_axis["type"] = "category"
-    elif figure.name.endswith("-T"):
+    elif figure.name.endswith(("-T", "-k")):
         x_axis |= {"tickmode": "array", "tickvals": sorted({x for s in figure.series for x in s.x})}
     elif figure.name == "epochs" and max((max(s.x) for s in figure.series), default=0) <= SHORT_RUN:
         x_axis["dtick"] = 1
     y_axis = {**_AXIS, "title": {"text": figure.y_label}}
-    if figure.name in ("time-T", "memory-T", "firing"):
+    if figure.name in ("time-T", "time-k", "memory-T", "firing"):
         y_axis["rangemode"] = "tozero"
     layout = {
         "xaxis": x_axis,

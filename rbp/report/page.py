@@ -11,11 +11,15 @@ from rbp.report.facts import Facts
 from rbp.report.figures import (
     Figure,
     accuracy_over_cost,
+    accuracy_over_segments,
     accuracy_over_T,
+    dial_of,
+    dials,
     families,
     firing_rates,
     memory_over_T,
     over_epochs,
+    seconds_over_segments,
     seconds_over_T,
 )
 from rbp.report.interactive import plotly as as_plotly
@@ -28,6 +32,7 @@ from rbp.runfolder import STATES
 HERE = Path(__file__).parent
 FAMILY_FIGURES = (accuracy_over_T, seconds_over_T, memory_over_T, accuracy_over_cost)
 STEP_FIGURES = (over_epochs, firing_rates)
+DIAL_FIGURES = (accuracy_over_segments, seconds_over_segments)
 # The browser itself then refuses whatever would leave the file.
 _POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:"
 _NO_FIGURES = (
@@ -84,6 +89,8 @@ def _figures(by_family: dict[Any, list[Comparison]]) -> str:
     first = next(iter(by_family.values()))
     over_T, of_one_T = [make(first) for make in FAMILY_FIGURES], [make(first[0]) for make in STEP_FIGURES]
     figures = "".join(map(_place, [of_one_T[0], *over_T, *of_one_T[1:]]))
+    if dial := next(iter(dials(c for of in by_family.values() for c in of).values()), None):
+        figures += "".join(_place(make(dial)) for make in DIAL_FIGURES)
     legend = ", ".join(f'<b class="{mode}">{name(mode)}</b>' for mode in MODES)
     return (
         f"<h2>Figures</h2><p class='quiet'>{legend}: the same colours everywhere. Hover shows the run.</p>"
@@ -102,11 +109,17 @@ def _place(figure: Figure) -> str:
 
 
 def _data(by_family: dict[Any, list[Comparison]]) -> list[dict[str, Any]]:
-    """For each family its figures over T, and those of each T."""
+    """For each family its figures over T, and those of each T; over segments where some dial has them."""
+    found = dials(c for of in by_family.values() for c in of)
+
+    def of_one_T(c: Comparison) -> dict[str, Any]:
+        over_segments = [make(found.get(dial_of(c), [])) for make in DIAL_FIGURES] if found else []
+        return _named([*(make(c) for make in STEP_FIGURES), *over_segments])
+
     return [
         {
             "figures": _named(make(members) for make in FAMILY_FIGURES),
-            "steps": {c.T: _named(make(c) for make in STEP_FIGURES) for c in members},
+            "steps": {c.T: of_one_T(c) for c in members},
         }
         for members in by_family.values()
     ]

@@ -4,20 +4,28 @@ import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
-from rbp.config.identity import not_in_identity
+from rbp.config.identity import grad_mode_settings, not_in_identity
 from rbp.config.versions import refuse_newer, upgrade
 from rbp.errors import ConfigError
 from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
-GROUPS = ("dataset", "arch", "neuron", "optimizer", "trainer", "tracker", "sweep")
+GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer", "tracker", "sweep")
 MOST_POINTS = 100  # of a curve, or a few more
 _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
+
+
+class Method(NamedTuple):
+    """A gradient mode, into how many segments it cuts the time, and whether they are coupled."""
+
+    grad_mode: str
+    segments: int = 1
+    coupled: bool = True
 
 
 @dataclass(frozen=True)
@@ -39,6 +47,8 @@ class Run:
     T: int
     step_mode: str
     grad_mode: str
+    segments: int
+    coupled: bool
     seed: int
     others: dict[str, Any]
     result: dict[str, Any] | None
@@ -51,6 +61,11 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def method(self) -> Method:
+        """Its gradient mode with what belongs to it."""
+        return Method(self.grad_mode, self.segments, self.coupled)
 
     @property
     def accuracy(self) -> float | None:
@@ -122,6 +137,8 @@ def read_run(folder: Path) -> Run:
             T=int(made_of["T"]),
             step_mode=str(made_of["step_mode"]),
             grad_mode=str(made_of["grad_mode"]),
+            segments=int(made_of.get("grad_mode.segments", 1)),
+            coupled=bool(made_of.get("grad_mode.coupled", True)),
             seed=int(made_of["seed"]),
         )
     except (KeyError, TypeError, ValueError) as missing:
@@ -160,8 +177,9 @@ def _load_part(text: str) -> Any:
 
 
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
-    named = {group: config[group].get("name") for group in ("dataset", "arch")}
-    return named | {key: config[key] for key in AXES}
+    named = {group: config[group].get("name") for group in ("dataset", "arch", "grad_mode")}
+    plain = {key: config[key] for key in ("T", "step_mode", "seed")}
+    return named | plain | grad_mode_settings(config)
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """How gradient modes look, the same in every figure: told apart by the colour-blind, in grey and in print."""
 
 from rbp.bench.figure import COLOURS as BENCH
+from rbp.report.read import Method
 
 NAMES = {"bptt": "BPTT", "rate": "Rate-BP"}
 COLOURS = {mode: BENCH[mode] for mode in NAMES}
@@ -15,6 +16,12 @@ HOLLOW = ("diamond-open", "triangle-up-open", "star-open", "cross-open")
 
 def name(mode: str) -> str:
     return NAMES.get(mode, mode)
+
+
+def method_name(method: Method) -> str:
+    """For instance Rate-BP, 4 segments, uncoupled."""
+    segments = f"{method.segments} segments" if method.segments != 1 else ""
+    return ", ".join(filter(None, (name(method.grad_mode), segments, "" if method.coupled else "uncoupled")))
 
 
 def colour(mode: str) -> str:

@@ -52,9 +52,9 @@ def _draw_all(axes: Any, figure: Figure) -> None:
             _draw(axes, series, label)
     if figure.name == "epochs":
         axes.xaxis.get_major_locator().set_params(integer=True)
-    if figure.name.endswith("-T"):
+    if figure.name.endswith(("-T", "-k")):
         axes.set_xticks(sorted({x for series in figure.series for x in series.x}))
-    if figure.name in ("time-T", "memory-T", "firing"):
+    if figure.name in ("time-T", "time-k", "memory-T", "firing"):
         axes.set_ylim(0, None)
 
 

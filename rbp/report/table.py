@@ -35,7 +35,7 @@ def _line(comparison: Comparison) -> Line:
     seconds, memory = costs(comparison, "step_seconds"), costs(comparison, "peak_memory_bytes")
     difference = paired(accuracy["bptt"], accuracy["rate"])
     notes = [note for mode in MODES if (note := _unfinished(comparison, mode))]
-    notes += _of_accuracy(comparison, accuracy, difference)
+    notes += _of_accuracy(comparison, accuracy, difference) + _of_optimizer(comparison)
     if all(accuracy.values()):
         notes += [f"step time: {seconds.note}"] if seconds.note else []
         notes += [f"memory: {memory.note}"] if memory.note and memory.note != seconds.note else []
@@ -55,6 +55,17 @@ def _of_accuracy(
         )
     if any((run.result or {}).get("headline") == "best" for run in comparison.runs):
         notes.append("accuracies are those of the best epoch")
+    return notes
+
+
+def _of_optimizer(comparison: Comparison) -> list[str]:
+    """What each gradient mode has of its own, such as its learning rate."""
+    notes = []
+    for key in sorted({key for run in comparison.runs for key in run.others if key.startswith("optimizer.")}):
+        values = {mode: {str(run.others.get(key)) for run in comparison.of(mode)} for mode in MODES}
+        if len(set().union(*values.values())) > 1:
+            told = ", ".join(f"{mode} {', '.join(sorted(found))}" for mode, found in values.items() if found)
+            notes.append(f"{key}: {told}")
     return notes
 
 

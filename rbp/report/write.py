@@ -10,8 +10,8 @@ from rbp.errors import UserError
 from rbp.output import say
 from rbp.report.compare import Comparison, compare, family_label, without_doubles
 from rbp.report.facts import gather
-from rbp.report.figures import families
-from rbp.report.page import FAMILY_FIGURES, STEP_FIGURES, page
+from rbp.report.figures import Figure, dial_label, dials, families
+from rbp.report.page import DIAL_FIGURES, FAMILY_FIGURES, STEP_FIGURES, page
 from rbp.report.read import read_runs
 from rbp.report.table import table
 from rbp.report.texts import latex, markdown, results_csv
@@ -54,15 +54,21 @@ def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) 
 
 
 def _write_figures(comparisons: list[Comparison], folder: Path) -> None:
-    from rbp.report.svg import draw
-
     folder.mkdir(exist_ok=True)
     for family, members in families(comparisons).items():
         made = [(make(members), family_label(family)) for make in FAMILY_FIGURES]
         made += [(make(c), c.label) for c in members for make in STEP_FIGURES]
-        for figure, title in made:
-            if figure.series:
-                draw(figure, title, folder / f"{figure.name}-{_as_file_name(title)}.svg")
+        _draw_all(made, folder)
+    for dial, members in dials(comparisons).items():
+        _draw_all([(make(members), dial_label(dial)) for make in DIAL_FIGURES], folder)
+
+
+def _draw_all(made: list[tuple[Figure, str]], folder: Path) -> None:
+    from rbp.report.svg import draw
+
+    for figure, title in made:
+        if figure.series:
+            draw(figure, title, folder / f"{figure.name}-{_as_file_name(title)}.svg")
 
 
 def _as_file_name(title: str) -> str:

@@ -30,6 +30,7 @@ def settle(cfg: DictConfig) -> Cell:
     """A composed config as a cell of its own, checked. Raises ConfigError."""
     values = resolved(cfg)
     validate(cfg, values)
+    _settle_words(values)
     return Cell(values)
 
 
@@ -50,6 +51,7 @@ def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Seque
                 cfg, values = composer(choices)
                 if not excluded(values):
                     validate(cfg, values)
+                    _settle_words(values)
                     cells.append(Cell(values, _shown(choices)))
             except ConfigError as error:
                 for line in str(error).splitlines():
@@ -61,6 +63,12 @@ def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Seque
         raise ConfigError("hydra.sweeper.exclude: leaves no cell of the grid")
     _refuse_doubles(cells)
     return cells
+
+
+def _settle_words(values: dict[str, Any]) -> None:
+    """Put a number in the place of the word T, in plain values that have been checked."""
+    if values["grad_mode"]["segments"] == "T":
+        values["grad_mode"]["segments"] = values["T"]
 
 
 @contextlib.contextmanager

@@ -61,8 +61,11 @@ class Pool:
 
 
 def print_table(rows: list[Row], console: Console | None = None) -> None:
-    """Print all runs, means over seeds where there are several; where bptt and rate differ in nothing else,
-    the better figure of the two is marked if it is so beyond the spread."""
+    """Print all runs, means over seeds where there are several.
+
+    Where lines differ in nothing but the gradient mode, the best figure is marked if it is so beyond the
+    spread.
+    """
     console = console or Screen(highlight=False)
     pools = _pools(rows)
     several = len(pools) < len(rows)
@@ -84,7 +87,7 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
 
 def _legend(several: bool) -> str:
     sure = "beyond the spread over seeds (95 %)" if several else "times by more than 10 %"
-    return f"* the better of bptt and rate, all else equal: {sure}"
+    return f"* the best gradient mode, all else equal: {sure}"
 
 
 def _pools(rows: list[Row]) -> list[Pool]:
@@ -116,7 +119,7 @@ def _figure(pool: Pool, column: Column) -> str:
 
 def _wins(pool: Pool, rivals: list[Pool], column: Column) -> bool:
     """Whether this line is better than the same in the other gradient mode, beyond what chance makes."""
-    if column.better is None or "grad_mode" not in pool.choices:
+    if column.better is None or not any(map(_of_grad_mode, pool.choices)):
         return False
     others = [rival for rival in rivals if rival is not pool]
     return bool(others) and all(_beats(pool.values(column), o.values(column), column) for o in others)
@@ -143,7 +146,12 @@ def _rivals(pools: list[Pool]) -> dict[tuple[tuple[str, str], ...], list[Pool]]:
 
 
 def _rest(pool: Pool) -> tuple[tuple[str, str], ...]:
-    return tuple(sorted((key, value) for key, value in pool.choices.items() if key != "grad_mode"))
+    return tuple(sorted((key, value) for key, value in pool.choices.items() if not _of_grad_mode(key)))
+
+
+def _of_grad_mode(key: str) -> bool:
+    """grad_mode, or grad_mode.segments."""
+    return key.split(".")[0] == "grad_mode"
 
 
 def _print_rich(titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console) -> None:

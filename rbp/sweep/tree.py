@@ -5,6 +5,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
+from rbp.config.key import defaults
+from rbp.config.schema import GradMode
 from rbp.output import Screen
 
 # Functions' names and what the recipe says, which trainer and optimizer show as their own.
@@ -22,14 +24,23 @@ def print_tree(cfg: DictConfig, console: Console | None = None) -> None:
 def tree(cfg: DictConfig, width: int = 0) -> list[str]:
     """The lines of `print_tree`, at most `width` characters long if that is not 0."""
     values: Any = OmegaConf.to_container(cfg, resolve=True)
-    groups = {key: value for key, value in values.items() if isinstance(value, dict)}
-    lines = ["config   " + "  ".join(f"{key}={values[key]}" for key in _AXES)]
+    groups = {key: value for key, value in values.items() if isinstance(value, dict) and key not in _AXES}
+    lines = ["config   " + "  ".join(f"{key}={_axis(values[key])}" for key in _AXES)]
     for number, (group, keys) in enumerate(groups.items(), 1):
         last = number == len(groups)
         words = [_told(key, value) for key, value in keys.items() if key not in {*_LEFT_OUT, "name"}]
         start = f"{'└' if last else '├'}─ {group}={_value(keys.get('name'))}"
         lines += _wrapped(start, "   " if last else "│  ", [word for word in words if word], width)
     return lines
+
+
+def _axis(value: Any) -> str:
+    """A plain value, or the name of an option with those of its keys that are not as usual."""
+    if not isinstance(value, dict):
+        return str(value)
+    usual = defaults(GradMode)
+    others = [f"{key}={_value(v)}" for key, v in value.items() if key in usual and v != usual[key]]
+    return " ".join([value["name"], *others])
 
 
 def _wrapped(start: str, margin: str, words: list[str], width: int) -> list[str]:

@@ -74,6 +74,7 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
     wandb, whatever it has of one with this id (a stale one, say): metrics.jsonl has everything."""
     tracker, sweep = config["tracker"], config["sweep"]["name"] or "single"
     tags = [config["dataset"]["name"], config["arch"]["name"], f"T{config['T']}", config["step_mode"]]
+    tags += [config["grad_mode"]["name"]]
     return wandb.init(
         mode=mode,  # type: ignore[arg-type]
         project=tracker["project"],
@@ -81,8 +82,8 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
         id=folder.name.rpartition("-")[2],
         name=folder.name,
         group=sweep,
-        job_type=config["grad_mode"],
-        tags=[*dict.fromkeys(tag[:64] for tag in [*tags, config["grad_mode"], *tracker["tags"]])],
+        job_type=config["grad_mode"]["name"],
+        tags=[*dict.fromkeys(tag[:64] for tag in [*tags, *tracker["tags"]])],
         config=shown_config(config),
         dir=folder,
         resume="allow" if before >= 0 else None,
@@ -99,12 +100,12 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
     )
 
 
-_GROUPS = ("dataset", "arch", "neuron", "optimizer", "trainer")
+_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer")
 
 
 def shown_config(config: dict[str, Any]) -> dict[str, Any]:
     """The resolved config with the chosen options by name at the top; each group's keys below `config`."""
     names = {group: config[group].get("name") for group in _GROUPS}
-    top = {key: config[key] for key in ("T", "step_mode", "grad_mode", "seed")}
+    top = {key: config[key] for key in ("T", "step_mode", "seed")}
     details = {group: config[group] for group in _GROUPS}
     return top | names | {"sweep": config["sweep"]["name"] or "single", "config": details}

@@ -74,7 +74,7 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
 
 def _kernels(cfg: DictConfig, device: torch.device) -> str | None:
     """Which kernels the neurons of a rate run are to get; BPTT has no choice of them."""
-    if cfg.grad_mode != "rate":
+    if cfg.grad_mode.name != "rate":
         return None
     asked = compiled.wanted(cfg.trainer.kernels, device)
     return "compiled" if asked and compiled.works(device) else "plain"

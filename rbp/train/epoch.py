@@ -67,7 +67,7 @@ def training_step(job: Job, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[
     """
     logits = job.forward(x)
     loss = F.cross_entropy(logits, y)
-    if job.cfg.trainer.loss_over_T and job.cfg.grad_mode == "rate":
+    if job.cfg.trainer.loss_over_T and job.cfg.grad_mode.name == "rate":
         weight = weight / job.cfg.T
     job.optimizer.zero_grad(set_to_none=True)
     (loss if weight == 1.0 else loss * weight).backward()

@@ -50,8 +50,10 @@ class Job:
         net, cfg = self.parallel if together else self.net, self.cfg
         assert net is not None
         with autocast(cfg, self.device):
-            how = {"step_mode": cfg.step_mode, "grad_mode": cfg.grad_mode, "layout": cfg.arch.get("layout")}
+            how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout")}
             how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
+            mode = cfg.grad_mode
+            how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
             if how["layout"] == "static":  # the network repeats the image itself
                 return forward(net, x, T=cfg.T, **how).float()
             x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)

@@ -25,7 +25,7 @@ def memory_told(cfg: DictConfig) -> Iterator[None]:
 def _told(cfg: DictConfig, error: Exception) -> TrainingError:
     less = [f"a smaller trainer.batch_size (now {cfg.trainer.batch_size})"]
     less.append(f"trainer.eval_batch_size (now {cfg.trainer.eval_batch_size}) or T (now {cfg.T})")
-    if cfg.grad_mode == "bptt":
+    if cfg.grad_mode.name == "bptt":
         less.append("grad_mode=rate, whose memory does not grow with T")
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return TrainingError(f"out of memory: try {', or '.join(less)} ({reason})")

@@ -10,7 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.identity import folder_name, grad_mode
+from rbp.config.identity import folder_name, grad_mode, grad_mode_settings
 from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
 from rbp.output import say
@@ -210,7 +210,7 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
 def _choices(cfg: DictConfig) -> dict[str, Any]:
     named = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
     axes = {"step_mode": cfg.step_mode, "grad_mode": grad_mode(cfg), "T": cfg.T, "seed": cfg.seed}
-    return named | axes
+    return named | axes | grad_mode_settings(cfg)
 
 
 def _as_line(metrics: dict[str, Any], epochs: int) -> str:

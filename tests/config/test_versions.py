@@ -130,7 +130,7 @@ def test_a_config_bears_its_format_and_is_read_without_it(tmp_path: Path) -> Non
     values = load_yaml(CONFIGS[0].read_text())
     write_config(tmp_path / "config.yaml", values)
     assert load_yaml((tmp_path / "config.yaml").read_text()) == {"format": FORMAT, **values}
-    assert read_config(tmp_path / "config.yaml") == values
+    assert read_config(tmp_path / "config.yaml") == upgrade(values)
     assert folder_name({"format": FORMAT, **values}) == NAME
 
 

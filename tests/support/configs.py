@@ -31,7 +31,8 @@ def config(**changes: Any) -> DictConfig:
     OmegaConf.set_readonly(cfg, False)
     OmegaConf.set_struct(cfg, False)
     for key, value in changes.items():
-        OmegaConf.update(cfg, key.replace("__", "."), value)
+        name = "grad_mode.name" if key == "grad_mode" else key.replace("__", ".")
+        OmegaConf.update(cfg, name, value)
     return cfg
 
 

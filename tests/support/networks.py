@@ -131,9 +131,7 @@ class AliveBytes(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         given = {self.key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         for tensor in tree_leaves(result):
-            if not isinstance(tensor, torch.Tensor) or tensor.device.type == "meta":
-                continue
-            if self.key(tensor) not in self.seen | given:
+            if isinstance(tensor, torch.Tensor) and self.key(tensor) not in self.seen | given:
                 self.count(tensor.untyped_storage())
         return result
 

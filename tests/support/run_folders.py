@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.identity import folder_name
+from rbp.config.identity import folder_name, grad_mode_settings
 from rbp.runfolder import RunFolder
 from tests.support.configs import config
 
@@ -76,7 +76,9 @@ def result_of(cfg: DictConfig, accuracy: float, epochs: int) -> dict[str, Any]:
     names = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
     return {
         "name": folder_name(cfg),
-        "config": names | {key: cfg[key] for key in ("step_mode", "grad_mode", "T", "seed")},
+        "config": names
+        | {key: cfg[key] for key in ("step_mode", "T", "seed")}
+        | {"grad_mode": cfg.grad_mode.name, **grad_mode_settings(cfg)},
         "params": 94186,
         "epochs": epochs,
         "train_loss": 0.01,

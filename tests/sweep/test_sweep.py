@@ -30,7 +30,7 @@ class Stub:
         if error := self.fails(cfg):
             raise error
         folder.mkdir(parents=True)
-        rate = cfg.grad_mode == "rate"
+        rate = cfg.grad_mode.name == "rate"
         result = {"test_acc": 0.98, "best_test_acc": 0.99, "seconds_per_epoch": 1.0 if rate else 2.0}
         result |= {key: 0 for key in RESULT_KEYS if key not in result}
         result |= {"name": folder.name, "config": {}}
@@ -44,7 +44,7 @@ class Stub:
         return {"test_acc": 0.5, "val_acc": 0.25, "epochs": 7} | made
 
     def choices(self) -> list[tuple]:
-        return [(cfg.grad_mode, cfg.step_mode, cfg.T, cfg.seed) for cfg in self.ran]
+        return [(cfg.grad_mode.name, cfg.step_mode, cfg.T, cfg.seed) for cfg in self.ran]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import _disable_current_modes
 from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dry_run.outside import Outside
@@ -57,7 +58,7 @@ class Ghost(Network):
 
 
 def _emptied_copy(value: Any, memo: dict[int, Any]) -> Any:
-    with _Emptying():
+    with _disable_current_modes(), _Emptying():
         return copy.deepcopy(value, memo)
 
 
@@ -149,8 +150,14 @@ def dry_run(ghost: Ghost, note: Callable[[nn.Module, Tensor], None] | None = Non
 
 @contextmanager
 def _unnoticed(ghost: Ghost) -> Iterator[None]:
-    """Restore the random state and what the code keeps outside the network, and print nothing."""
-    with ghost.outside.in_use(), torch.device("meta"), random_state_kept(), warnings.catch_warnings():
+    """Restore the random state and what the code keeps outside the network; print and count nothing."""
+    with (
+        _disable_current_modes(),
+        ghost.outside.in_use(),
+        torch.device("meta"),
+        random_state_kept(),
+        warnings.catch_warnings(),
+    ):
         warnings.simplefilter("ignore")
         with redirect_stdout(io.StringIO()), _WithoutGenerators():
             yield
