@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp32,bf16 (fp32)")
     parser.add_argument("--kernels", default="auto", help="of rate: auto, plain or compiled (auto)")
     parser.add_argument("--chunk", type=int, help="of rate: time steps in memory at once (all)")
+    parser.add_argument("--segments", default="1", help="of time, of rate, comma-separated (1)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (auto)")
     parser.add_argument(
         "--compile",
@@ -44,6 +45,12 @@ def tables(args: argparse.Namespace) -> list[argparse.Namespace]:
     _check_numbers(args)
     if args.kernels not in CHOICES:
         raise ConfigError(f"--kernels {args.kernels}: one of {', '.join(CHOICES)}")
+    segments = _numbers("--segments", args.segments, least=1)
+    if args.chunk is not None and max(segments) > 1:
+        raise ConfigError(
+            f"--segments {args.segments} with --chunk {args.chunk}: only one of them can be used"
+        )
+    args = argparse.Namespace(**vars(args) | {"segments": segments})
     batches = _numbers("--batch", args.batch, least=2)
     modes = _words("--step-mode", args.step_mode, ("m", "s"))
     precisions = _words("--precision", args.precision, schema.PRECISIONS)

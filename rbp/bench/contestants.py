@@ -1,7 +1,8 @@
 """Who is compared: one network by Rate-BP, by BPTT as users of SpikingJelly train it, and with ReLUs."""
 
 import functools
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -18,16 +19,39 @@ RELU, BPTT, MEMOPT, RATE = "relu", "bptt", "bptt + memopt", "rate"
 RELU_COMPILED, RATE_COMPILED, RATE_GRAPH = "relu compiled", "rate compiled", "rate compiled + graph"
 NAMES = (RELU, BPTT, MEMOPT, RATE)
 ALL = (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE, RATE_COMPILED, RATE_GRAPH)
+_WITHOUT_SECOND_RATE = (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE)
 
 Forward = Callable[[Tensor, int], Tensor]  # images [B, C, H, W] and T -> outputs [B, K]
 
 
-def who(compile: bool, kernels: str) -> tuple[str, ...]:
-    """The contestants' names; compile: also what torch.compile makes of them. Where the rate's kernels are
-    asked for ("plain" or "compiled", not "auto"), `rate` has those, and there is no second one."""
-    if not compile:
-        return NAMES
-    return ALL if kernels == "auto" else (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE)
+def who(compile: bool, kernels: str, segments: Sequence[int] = (1,)) -> tuple[str, ...]:
+    """Return the contestants' names.
+
+    Args:
+        compile: also what torch.compile makes of them.
+        kernels: of the rate. Where they are asked for ("plain" or "compiled", not "auto"), `rate` has those,
+            and there is no second one.
+        segments: the numbers of segments of time that the rate is measured with.
+    """
+    names = NAMES if not compile else ALL if kernels == "auto" else _WITHOUT_SECOND_RATE
+    dial = tuple(with_segments(k) for k in segments if k > 1)
+    return (*(name for name in names if name != RATE or 1 in segments), *dial)
+
+
+def with_segments(k: int) -> str:
+    """Return the name of the rate contestant with k segments of time."""
+    return RATE if k == 1 else f"{RATE}, {k} segments"
+
+
+def segments_of(name: str) -> int:
+    """Return a contestant's number of segments of time: 1 but for those of `with_segments`."""
+    found = re.fullmatch(rf"{RATE}, (\d+) segments", name)
+    return int(found[1]) if found else 1
+
+
+def is_rate(name: str) -> bool:
+    """Whether it is a rate contestant, of any kernels and segments."""
+    return name in (RATE, RATE_COMPILED, RATE_GRAPH) or segments_of(name) > 1
 
 
 def contestant(
@@ -46,29 +70,33 @@ def contestant(
         run = torch.compile(net, fullgraph=True, dynamic=False) if name == RELU_COMPILED else net
         return net, lambda x, steps: run(x)
     net = build(cfg).to(example.device)
-    if name in (RATE, RATE_COMPILED, RATE_GRAPH):
+    if is_rate(name):
         return net, _rate(net, cfg, rate_options_of(name, rate_options or {}))
     return _spikingjelly(name, net, cfg, example)
 
 
 def rate_options_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
     """Of rbp.forward, for the rate contestant of this name."""
-    return options if name == RATE else options | {"kernels": "compiled"}
+    if name in (RATE_COMPILED, RATE_GRAPH):
+        return options | {"kernels": "compiled"}
+    return options if name == RATE else options | {"segments": segments_of(name)}
 
 
 def eager(name: str, net: nn.Module, cfg: DictConfig, forward: Forward, options: dict[str, Any]) -> Forward:
     """A forward pass of the same operations, of which none is in a compiled kernel: torch sees them all."""
     if name in (RELU, RELU_COMPILED):
         return lambda x, steps: net(x)
-    if name in (RATE, RATE_COMPILED, RATE_GRAPH):
-        return _rate(net, cfg, options | {"kernels": "plain"})
+    if is_rate(name):
+        return _rate(net, cfg, rate_options_of(name, options) | {"kernels": "plain"})
     return forward
 
 
 def runs_compiled(name: str, options: dict[str, Any], device: torch.device) -> bool:
     """Whether torch.compile made kernels of the contestant's operations."""
-    if name not in (RATE, RATE_COMPILED, RATE_GRAPH):
+    if not is_rate(name):
         return name == RELU_COMPILED
+    if segments_of(name) > 1:  # there are plain ones alone
+        return False
     kernels = rate_options_of(name, options).get("kernels", "auto")
     return compiled.wanted(kernels, device) and compiled.works(device)
 

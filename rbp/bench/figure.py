@@ -1,5 +1,6 @@
 """The benchmark's figure: time and memory over T, a line per contestant."""
 
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ COLOURS = {
     "rate compiled": "#56B4E9",
     "rate compiled + graph": "#009E73",
 }
-OTHER = "#CC79A7"
+OTHERS = ("#CC79A7", "#117733", "#882255", "#44AA99", "#DDCC77")
 
 
 def draw(record: dict[str, Any], file: Path) -> None:
@@ -24,9 +25,10 @@ def draw(record: dict[str, Any], file: Path) -> None:
     figure = Figure(figsize=(8, 3.4), layout="constrained")
     FigureCanvasSVG(figure)
     time, memory = figure.subplots(1, 2)
+    others = cycle(OTHERS)
     for name in dict.fromkeys(row["contestant"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["contestant"] == name]
-        look = {"color": COLOURS.get(name, OTHER), "label": name}
+        look = {"color": COLOURS.get(name) or next(others), "label": name}
         compared = [row for row in rows if row["times_relu"] is not None]
         time.plot([row["T"] for row in compared], [row["times_relu"] for row in compared], "o-", **look)
         memory.plot([row["T"] for row in rows], [row["kept_bytes"] / 2**20 for row in rows], "o-", **look)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from rbp.bench.arguments import add_arguments, check_place, configs, tables
-from rbp.bench.contestants import BPTT, RATE_COMPILED, RELU, who
+from rbp.bench.contestants import BPTT, RATE_COMPILED, RELU, segments_of, who
 from rbp.bench.figure import draw
 from rbp.bench.limits import Speed, speed
 from rbp.bench.machine import clock
@@ -51,7 +51,7 @@ class _Table:
     def __init__(self, args: argparse.Namespace, cfgs: list[DictConfig], until: float) -> None:
         self.args, self.cfgs = args, cfgs
         self.device = choose_device(cfgs[0])
-        names = who(args.compile or self.device.type == "cuda", args.kernels)
+        names = who(args.compile or self.device.type == "cuda", args.kernels, args.segments)
         kernels = "plain" if RATE_COMPILED in names else args.kernels
         options = {"kernels": kernels, "chunk": args.chunk}
         self.bench = Bench(names, args.batch, self.device, args.rounds, options, until, args.profile)
@@ -123,6 +123,7 @@ class _Table:
         args = self.args
         stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{self.device.type}"
         stem += "" if args.kernels == "auto" else f"-{args.kernels}"
+        stem += "" if args.segments == [1] else f"-segments{','.join(map(str, args.segments))}"
         return stem + ("" if args.chunk is None else f"-chunk{args.chunk}")
 
     def _close(self, record: dict[str, Any]) -> None:
@@ -149,10 +150,10 @@ def _set_up_torch(cfg: DictConfig, device: torch.device) -> None:
 def rows(steps: int, timings: dict[str, Timing], limits: Speed | None = None) -> list[dict[str, Any]]:
     """The table's rows at one T; seconds are medians over rounds.
 
-    `times_floor`: the floor is T forwards and one backward, (T+2)/3 of the ReLU network's step, as a backward
-    pass costs about two forwards. `operations_seconds`, `bytes_seconds`: the least that the step's
-    operations, and the bytes it moves, take on this device. A ratio to a contestant that is not there is
-    null.
+    `times_floor`: the floor is T forwards and one backward for each of k segments of time, (T+2k)/3 of the
+    ReLU network's step, as a backward pass costs about two forwards. `operations_seconds`, `bytes_seconds`:
+    the least that the step's operations, and the bytes it moves, take on this device. A ratio to a contestant
+    that is not there is null.
     """
     return [_row(steps, name, timing, timings, limits) for name, timing in timings.items()]
 
@@ -161,15 +162,17 @@ def _row(
     steps: int, name: str, timing: Timing, timings: dict[str, Timing], limits: Speed | None
 ) -> dict[str, Any]:
     relu, bptt = timings.get(RELU), timings.get(BPTT)
-    work = timing.work
+    work, segments = timing.work, segments_of(name)
+    floor = (steps + 2 * segments) / 3
     return {
         "T": steps,
         "contestant": name,
+        "segments": segments,
         "wall_seconds": statistics.median(timing.wall),
         "cpu_seconds": statistics.median(timing.cpu),
         "times_relu": relu and ratio(timing.wall, relu.wall),
-        "times_floor": relu and ratio(timing.wall, relu.wall) * 3 / (steps + 2),
-        "times_floor_cpu": relu and ratio(timing.cpu, relu.cpu) * 3 / (steps + 2),
+        "times_floor": relu and ratio(timing.wall, relu.wall) / floor,
+        "times_floor_cpu": relu and ratio(timing.cpu, relu.cpu) / floor,
         "times_bptt": bptt and ratio(timing.wall, bptt.wall),
         "kept_bytes": timing.kept_bytes,
         "peak_bytes": timing.peak_bytes,

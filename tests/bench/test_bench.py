@@ -157,6 +157,33 @@ def test_the_command_writes_its_table_as_json_and_as_a_figure(
         assert row["operations_seconds"] > 0
 
 
+SEGMENTS = ["--T", "2,4", "--segments", "1,2,4"]
+
+
+def test_segments_of_time_are_contestants_with_floors_of_their_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *SEGMENTS, "--out", str(tmp_path)]) == 0
+    record = json.loads((tmp_path / "dvs_cnn-B4-m-fp32-cpu-segments1,2,4.json").read_text())
+    rows_of = {(row["T"], row["segments"]): row for row in record["rows"] if row["contestant"][:4] == "rate"}
+    assert set(rows_of) == {(2, 1), (2, 2), (4, 1), (4, 2), (4, 4)}
+    assert "rate, 4 segments: left out: segments=4: a whole number from 1 to T=2" in capsys.readouterr().out
+    for (T, k), row in rows_of.items():
+        assert row["times_floor"] == pytest.approx(row["times_relu"] * 3 / (T + 2 * k))
+    kept = [rows_of[4, k]["kept_bytes"] for k in (1, 2, 4)]
+    assert kept == sorted(kept)
+
+
+@pytest.mark.parametrize(
+    "wrong", [["--segments", "0"], ["--segments", "a"], ["--segments", "2", "--chunk", "2"]]
+)
+def test_segments_that_cannot_be(
+    wrong: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, *wrong, "--out", str(tmp_path)]) == 2
+    assert "--segments" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+
+
 SMALL = ["bench", "--arch", "dvs_cnn", "--dataset", "digits", "--batch", "4", "--rounds", "1"]
 
 

@@ -63,13 +63,15 @@ def test_rate_does_t_forwards_and_one_backward_bptt_t_of_both() -> None:
     first, second, third = 2 * 4 * 64 * 32 * 9, 2 * 4 * 64 * 64 * 32 * 9, 2 * 4 * 16 * 128 * 64 * 9
     last = 2 * 4 * 10 * 128
     found = {}
-    for name in NAMES:
+    for name in (*NAMES, "rate, 2 segments", "rate, 3 segments"):
         net, forward = contestant(name, cfg, x, {})
         found[name] = count(Step(net, forward, cfg, x, y)).operations
     others = second + third + last
     assert found["relu"] == 2 * first + 3 * others
     assert found["bptt"] == 3 * found["relu"]
     assert found["rate"] == pytest.approx(2 * first + 5 * others, rel=0.01)
+    for k in (2, 3):  # T forwards, k backwards
+        assert found[f"rate, {k} segments"] == pytest.approx((1 + k) * first + (3 + 2 * k) * others, rel=0.01)
     assert found["bptt + memopt"] == found["bptt"] + 3 * (first + second + third)
 
 
