@@ -30,7 +30,8 @@ def _escaped(listed: Callable[[], str]) -> str:
 
 
 def _groups() -> str:
-    return "\n".join(f"  {group:<10} {' | '.join(options(group))}" for group in groups())
+    lines = (f"  {group:<10} {' | '.join(options(group))}" for group in groups())
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)
 
 
 def _sweeps() -> str:
