@@ -25,14 +25,14 @@ def lif(
 ) -> nn.Module:
     """Leaky integrate-and-fire, u[t] = (1 - 1/tau) u'[t-1] + c[t] where the input is not decayed."""
     shape = _SURROGATES[surrogate](alpha=alpha)
-    return neuron.LIFNode(tau, decay_input, v_threshold, v_reset, shape, detach_reset)
+    return neuron.LIFNode(float(tau), decay_input, float(v_threshold), v_reset, shape, detach_reset)
 
 
 def if_(
     v_threshold: float, v_reset: float | None, detach_reset: bool, surrogate: str, alpha: float
 ) -> nn.Module:
     """Integrate-and-fire: u[t] = u'[t-1] + c[t]."""
-    return neuron.IFNode(v_threshold, v_reset, _SURROGATES[surrogate](alpha=alpha), detach_reset)
+    return neuron.IFNode(float(v_threshold), v_reset, _SURROGATES[surrogate](alpha=alpha), detach_reset)
 
 
 def plif(
@@ -46,4 +46,4 @@ def plif(
 ) -> nn.Module:
     """Leaky integrate-and-fire with a tau that is learnt, one a layer (Fang et al., ICCV 2021)."""
     shape = _SURROGATES[surrogate](alpha=alpha)
-    return neuron.ParametricLIFNode(init_tau, decay_input, v_threshold, v_reset, shape, detach_reset)
+    return neuron.ParametricLIFNode(float(init_tau), decay_input, float(v_threshold), v_reset, shape, detach_reset)
