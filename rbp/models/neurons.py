@@ -46,4 +46,6 @@ def plif(
 ) -> nn.Module:
     """Leaky integrate-and-fire with a tau that is learnt, one a layer (Fang et al., ICCV 2021)."""
     shape = _SURROGATES[surrogate](alpha=alpha)
-    return neuron.ParametricLIFNode(float(init_tau), decay_input, float(v_threshold), v_reset, shape, detach_reset)
+    return neuron.ParametricLIFNode(
+        float(init_tau), decay_input, float(v_threshold), v_reset, shape, detach_reset
+    )

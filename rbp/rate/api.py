@@ -166,14 +166,15 @@ def _state_refused(
 
     It is refused at its end, as its own errors say more: which layer has no rule.
     """
-    network, answer = called.network, SAME
-    if layout.name == "step" or step_mode == "s":  # otherwise the network is called once in any case
+    network, answer, loops = called.network, SAME, not by_rate and not called.network.time_visible
+    one_call = step_mode == "m" and (layout.name != "step" or x.shape[0] == 1)  # and so a loop's only one
+    if not one_call:
         visible = network.time_visible and layout.name == "step"
         given = x if visible and step_mode == "m" else layout.one_step(x[0])
-        loops = not by_rate and not network.time_visible
+        batch_dim = 1 if layout.name == "TB" or given is x else 0
         mode = step_mode if visible else None
-        answer = compare_steps(network, given, called.kwargs, step_mode=mode, loops=loops)
-    with tensors_left(network, refused=not answer.tried):
+        answer = compare_steps(network, given, called.as_other, called.kwargs, batch_dim, mode, loops)
+    with tensors_left(network, refused=not answer.tried, loops=loops):
         yield
         refuse_difference(network, answer)
 

@@ -1,8 +1,10 @@
 """State from step to step is seen wherever a network's code keeps it; what stays the same is no state."""
 
+import functools
 import itertools
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,7 +14,9 @@ from torch import Tensor, nn
 
 import rbp
 from rbp.rate import InputError, NoRuleError
+from tests.support import tables
 from tests.support.networks import MODES, distance, lif, step
+from tests.support.tables import mask
 
 Change = Callable[[Any, Tensor], Tensor]
 TOTAL: Any = 0.0
@@ -261,6 +265,193 @@ def test_what_stays_the_same_or_is_never_read_is_no_state(change: Change, mode: 
     assert all(isinstance(value, float | Tensor) for value in KEPT.values())
     if grad_mode == "bptt":
         assert distance(found, wanted) < 1e-9
+
+
+def counts_in_a_module(net: Any, s: Tensor) -> Tensor:
+    tables.COUNT += 1
+    return s * tables.COUNT
+
+
+def seeds_by_a_count(net: Any, s: Tensor) -> Tensor:
+    net.clock()
+    torch.manual_seed(net.clock.ticks)
+    return s + torch.rand_like(s)
+
+
+@pytest.mark.parametrize("mode", [mode for mode in MODES if mode != ("bptt", "s")], ids=str)
+@pytest.mark.parametrize("change", [counts_in_a_module, seeds_by_a_count])
+def test_state_elsewhere_is_refused_too(change: Change, mode: tuple[str, str]) -> None:
+    tables.COUNT = 0
+    with pytest.raises((InputError, NoRuleError), match="keeps"):
+        rbp.forward(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+    assert tables.COUNT <= 5  # the pass itself, not the search
+
+
+TABLES: dict[str, Change] = {
+    "cached function": lambda net, s: s + tables.table(8, s.dtype),
+    "imported name": lambda net, s: s + mask(8, s.dtype),
+    "function of a module": lambda net, s: s * tables.mask(8, s.dtype),
+    "class method": lambda net, s: s + tables.Tables.get(8, s.dtype),
+    "partial": lambda net, s: s + functools.partial(tables.mask, 8)(s.dtype),
+    "function in a dict": lambda net, s: s + {"mask": tables.mask}["mask"](8, s.dtype),
+}
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("change", TABLES.values(), ids=TABLES)
+def test_tables_made_once_are_no_state_and_stay_whole(change: Change, mode: tuple[str, str]) -> None:
+    tables.table.cache_clear()
+    tables.CACHE.clear()
+    tables.Tables.made.clear()
+    z, _ = step(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+    for table in (
+        tables.table(8, torch.float64),
+        tables.mask(8, torch.float64),
+        *tables.Tables.made.values(),
+    ):
+        assert table.device.type == "cpu" and len(table) == 8
+    y, _ = step(made(change), frames(), grad_mode="bptt", step_mode="s")
+    torch.testing.assert_close(z, y)
+
+
+def appends_what_it_saw(net: Any, s: Tensor) -> Tensor:
+    BATCHES.append(s.detach().mean())  # type: ignore[arg-type]
+    return s
+
+
+def keeps_weights_small(net: Any, s: Tensor) -> Tensor:
+    net.b.weight.data = torch.renorm(net.b.weight.data, 2, 0, 0.5)
+    net.b.weight.data.clamp_(-0.1, 0.1)
+    return net.b(s)
+
+
+def draws_into_a_buffer(net: Any, s: Tensor) -> Tensor:
+    return s + net.gain.normal_()
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("change", [appends_what_it_saw, keeps_weights_small, draws_into_a_buffer])
+def test_what_is_the_same_at_each_step_is_no_state(change: Change, mode: tuple[str, str]) -> None:
+    BATCHES.clear()
+    torch.manual_seed(0)
+    z, _ = step(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+    torch.manual_seed(0)
+    y, _ = step(made(change), frames(), grad_mode="bptt", step_mode="s")
+    torch.testing.assert_close(z, y)
+
+
+class Box(nn.Module):
+    """Puts what it gets into a box, or adds what is in the box."""
+
+    def __init__(self, box: dict[str, Any], puts: bool) -> None:
+        super().__init__()
+        self.box, self.puts = box, puts
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.puts:
+            self.box["x"] = x
+            return x
+        return x + self.box["x"]
+
+
+class Memory(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.v: Any = 0.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.v = 0.5 * self.v + x
+        return self.v
+
+
+def net_of(*layers: nn.Module) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(6, 8), lif(v_threshold=0.3), *layers, nn.Linear(8, 3)).double()
+
+
+class ReadsIt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.memory = Memory()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.memory(x) + self.memory.v
+
+
+def twice() -> nn.Module:
+    memory = Memory()
+    return net_of(memory, memory)
+
+
+def around() -> nn.Module:
+    box: dict[str, Any] = {}
+    return net_of(Box(box, True), nn.Linear(8, 8), Box(box, False))
+
+
+def test_layers_that_run_in_loops_share_nothing_but_inputs_and_outputs() -> None:
+    """A layer of the user's own runs all steps before the next does: its own memory is right, no more."""
+    y, wanted = step(net_of(Memory()), frames(), grad_mode="bptt", step_mode="s")
+    z, found = step(net_of(Memory()), frames(), grad_mode="bptt")
+    torch.testing.assert_close(z, y)
+    assert distance(found, wanted) < 1e-9
+    for make in (twice, around, lambda: net_of(ReadsIt())):
+        rbp.forward(make(), frames(), grad_mode="bptt", step_mode="s")
+        with pytest.raises(InputError, match="keeps"):
+            rbp.forward(make(), frames(), grad_mode="bptt")
+
+
+@dataclass
+class Out:
+    y: Tensor
+    calls: int
+
+
+class WithMore(Net):
+    """Returns a count beside its output."""
+
+    def forward(self, x: Tensor) -> Any:
+        self.clock()
+        return Out(super().forward(x), self.clock.ticks)
+
+
+def test_the_output_that_is_picked_counts_and_no_other() -> None:
+    for change, refused in ((notes_what_it_saw, False), (in_a_layer_without_input, True)):
+        torch.manual_seed(0)
+        net = WithMore(change).double()
+        if refused:
+            with pytest.raises(InputError, match="keeps"):
+                rbp.forward(net, frames(), grad_mode="bptt", output="y")
+        else:
+            rbp.forward(net, frames(), grad_mode="bptt", output="y")
+
+
+def test_the_search_is_made_once() -> None:
+    calls = []
+
+    class Seen(Net):
+        def forward(self, x: Tensor, flag: bool = False) -> Tensor:
+            calls.append(1)
+            return super().forward(x)
+
+    net = Seen(lambda net, s: s * net.rate).double()
+    net.rate = 0.5
+    rbp.forward(net, frames(), kwargs={"flag": True})
+    first = len(calls)
+    for rate in (0.4, 0.3, 0.2):  # annealed
+        net.rate = rate
+        rbp.forward(net, frames(), kwargs={"flag": True})
+    assert len(calls) == first + 3
+
+
+@torch.jit.script
+def scripted(x: Tensor) -> Tensor:
+    return x * torch.sigmoid(x)
+
+
+def test_a_scripted_function_is_refused_by_name() -> None:
+    for grad_mode in ("bptt", "rate"):
+        with pytest.raises(NoRuleError, match="scripted, compiled by torch.jit"):
+            rbp.forward(made(lambda net, s: scripted(s)), frames(), grad_mode=grad_mode)
 
 
 def test_the_message_names_what_is_kept() -> None:

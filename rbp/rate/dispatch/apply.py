@@ -54,8 +54,12 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
     """
     if func.__name__ == "__get__":
         return _property(func.__self__.__name__, args[0])  # type: ignore[attr-defined]
+    if isinstance(func, torch._ops.OpOverload) and func.namespace == "prims":  # below autograd
+        raise NoRuleError(
+            "a function in C++ would lose the gradient: call it in a layer of its own (nn.Module)"
+        )
     if func is torch.where and len(args) + len(kwargs) == 1:
-        func, kwargs = torch.nonzero, {**kwargs, "as_tuple": True}
+        return apply(torch.nonzero, args, {**kwargs, "as_tuple": True})
     call = Call(func, args, kwargs)
     first = call.pairs[0]
     if tables.asks(func, args, kwargs):

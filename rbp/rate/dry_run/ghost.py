@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import copy
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
-from functools import partial
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dry_run.outside import Outside
 from rbp.rate.errors import InputError
-from rbp.rate.memory.draws import random_state_kept
+from rbp.rate.memory.draws import random_state_kept, with_generators
 from rbp.rate.network.modules import Layer, Network
 from rbp.rate.network.patching import neurons_reset, replaced
 
@@ -42,28 +42,41 @@ class Reading(NamedTuple):
 
 
 class Ghost(Network):
-    """A copy of a network on the meta device.
+    """A copy of a network, to be run without consequences.
 
-    The copy has no hooks except the forward pre-hooks of `torch.nn.utils`, which compute weights. It runs on
-    copies of the globals, closures and class attributes of the user's own code.
+    It has no hooks except the forward pre-hooks of `torch.nn.utils`, which compute weights. It runs on copies
+    of the globals, closures and class attributes of the user's own code.
+
+    Args:
+        network: the network.
+        with_values: whether its tensors have their values, on their device, or only shapes, on the meta
+            device.
     """
 
-    def __init__(self, network: Network) -> None:
-        memo: dict[int, Any] = {id(generator): generator for generator in network.generators}
-        for parameter in network.net.parameters():
-            empty = torch.empty_like(parameter, device="meta")
-            memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
-        super().__init__(_without_hooks(_emptied_copy(network.net, memo)))
-        self.outside = Outside(network, partial(_emptied_copy, memo=memo))
+    def __init__(self, network: Network, *, with_values: bool = False) -> None:
+        self._memo: dict[int, Any] = {}
+        self.with_values = with_values
+        for generator in network.generators:
+            self._memo[id(generator)] = generator.clone_state()
+        if not with_values:
+            for parameter in network.net.parameters():
+                empty = torch.empty_like(parameter, device="meta")
+                self._memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
+        super().__init__(_without_hooks(self.copy_of(network.net)).requires_grad_(False))
+        self.outside = Outside(network, self.copy_of)
+
+    def copy_of(self, value: Any) -> Any:
+        """Return a deep copy; the same object is copied once."""
+        with _disable_current_modes(), _Copying(self.with_values):
+            return copy.deepcopy(value, self._memo)
 
 
-def _emptied_copy(value: Any, memo: dict[int, Any]) -> Any:
-    with _disable_current_modes(), _Emptying():
-        return copy.deepcopy(value, memo)
+class _Copying(TorchFunctionMode):
+    """Copies tensors without their graph, for which deepcopy would fail, or without their values too."""
 
-
-class _Emptying(TorchFunctionMode):
-    """Copies tensors without their data and without their graph, for which deepcopy would fail."""
+    def __init__(self, with_values: bool) -> None:
+        super().__init__()
+        self.with_values = with_values
 
     def __torch_function__(
         self, func: Callable, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
@@ -72,7 +85,9 @@ class _Emptying(TorchFunctionMode):
             return func(*args, **(kwargs or {}))
         tensor, memo = args
         if id(tensor) not in memo:
-            memo[id(tensor)] = torch.empty_like(tensor, device="meta")
+            leaf = tensor if tensor.is_leaf else tensor.detach()
+            copied = func(leaf, memo) if self.with_values else torch.empty_like(tensor, device="meta")
+            memo[id(tensor)] = copied
         return memo[id(tensor)]
 
 
@@ -111,7 +126,7 @@ def run_ghost(
         calls.setdefault(neuron, []).append(tuple(x.shape))
 
     try:
-        with dry_run(ghost, note):
+        with dry_run(ghost, note), torch.no_grad():
             y = ghost.net(x, **kwargs)
     except Exception as error:  # the network's own code may raise anything on an input of the wrong form
         return error
@@ -138,29 +153,43 @@ def dry_run(ghost: Ghost, note: Callable[[nn.Module, Tensor], None] | None = Non
         def forward(x: Tensor, *_: Any, **__: Any) -> Tensor:
             if note is not None:
                 note(layer.module, x)
-            return torch.empty_like(x)
+            return (x > 0).to(x.dtype)
 
         if isinstance(layer.module, nn.SyncBatchNorm):  # PyTorch's supports GPUs only
-            return torch.empty_like
+            return torch.zeros_like
         return forward if layer.kind.is_neuron else None
 
-    with neurons_reset(ghost), replaced(ghost, stand_in), torch.no_grad(), _unnoticed(ghost):
+    with neurons_reset(ghost), replaced(ghost, stand_in), _unnoticed(ghost):
         yield
 
 
 @contextmanager
 def _unnoticed(ghost: Ghost) -> Iterator[None]:
     """Restore the random state and what the code keeps outside the network; print and count nothing."""
-    with (
-        _disable_current_modes(),
-        ghost.outside.in_use(),
-        torch.device("meta"),
-        random_state_kept(),
-        warnings.catch_warnings(),
-    ):
+    device = next((tensor.device for tensor in ghost.net.parameters()), torch.device("cpu"))
+    on_meta: list[Any] = [] if ghost.with_values else [torch.device("meta"), _WithoutGenerators()]
+    kept = (with_generators(ghost.generators), random_state_kept(device))
+    with ExitStack() as stack:
+        stack.enter_context(_disable_current_modes())
+        stack.enter_context(ghost.outside.in_use())
+        for context in (*on_meta, *kept):
+            stack.enter_context(context)
+        stack.enter_context(redirect_stdout(io.StringIO()))
+        stack.enter_context(redirect_stderr(io.StringIO()))
+        stack.enter_context(_without_log())
+        stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
-        with redirect_stdout(io.StringIO()), _WithoutGenerators():
-            yield
+        yield
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    before = logging.root.manager.disable
+    logging.disable()
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
 
 class _WithoutGenerators(TorchFunctionMode):

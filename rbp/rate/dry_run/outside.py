@@ -6,17 +6,21 @@ A dry run must not change it, and shows only with copies of it whether the netwo
 from __future__ import annotations
 
 import dis
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any, NamedTuple
 
 import numpy
+import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from rbp.rate.network.modules import Network
 from rbp.rate.network.owners import is_users_object, owners, written_by_user
+from rbp.rate.network.settings import LONGEST
 
 
 class _Scope(NamedTuple):
@@ -60,10 +64,19 @@ class Outside:
 
 def _copied(values: dict[str, Any], copy_of: Callable[[Any], Any]) -> dict[str, Any]:
     for name, value in values.items():
-        if _is_data(value):
+        if _is_cached(value):
+            values[name] = lru_cache(**value.cache_parameters())(value.__wrapped__)
+        elif isinstance(value, torch.Generator):
+            values[name] = value.clone_state()
+        elif _is_data(value):
             with suppress(Exception):  # copying may raise anything
                 values[name] = copy_of(value)
     return values
+
+
+def _is_cached(value: Any) -> bool:
+    """Whether a function keeps its results by functools.cache or lru_cache."""
+    return hasattr(value, "__wrapped__") and hasattr(value, "cache_parameters")
 
 
 def _restore(scope: _Scope, values: dict[str, Any]) -> None:
@@ -76,34 +89,48 @@ def _restore(scope: _Scope, values: dict[str, Any]) -> None:
 
 
 def _is_data(value: Any) -> bool:
-    """Whether a value may hold state: a container, a tensor, an iterator, or an object of the user's."""
+    """Whether a value may hold state: a container, a tensor, an iterator, or an object of the user's.
+
+    An object with a finalizer is left alone: its copy's finalizer would close what the original holds.
+    """
     if isinstance(value, tuple):
         return any(_is_data(item) for item in value)
-    kinds = (Tensor, nn.Module, list, dict, set, bytearray, numpy.ndarray)
+    if hasattr(type(value), "__del__"):
+        return False
+    kinds = (Tensor, nn.Module, list, dict, set, bytearray, numpy.ndarray, torch.Generator)
     return isinstance(value, kinds) or hasattr(value, "__next__") or is_users_object(value)
 
 
 def _scopes(network: Network) -> Iterator[_Scope]:
-    """Yield every scope that the user's own code can name: of its classes, its functions and its globals."""
+    """Yield every scope that the user's own code can name: of classes, functions, globals and modules."""
     holders = owners(network)
     todo: list[Any] = [type(owner.holder) for owner in holders]
     todo += [value for owner in holders for value in owner.values.values()]
     todo += [value for layer in network.layers for value in vars(layer.module).values()]  # as a new forward
-    seen: set[int] = set()
+    seen: set[Any] = set()
     while todo:
-        found = todo.pop()
-        found = getattr(found, "__func__", found)  # of a bound, static or class method
+        found = _function(todo.pop())
+        if isinstance(found, list | tuple | dict) and len(found) <= LONGEST:
+            todo += tree_leaves(found)
         if id(found) in seen or not isinstance(found, type | FunctionType) or not written_by_user(found):
             continue
         seen.add(id(found))
         if isinstance(found, type):
             yield _of_class(found)
             todo += [*found.__mro__, *vars(found).values()]
-            todo += [value.fget for value in vars(found).values() if isinstance(value, property)]
             continue
-        for scope in (_of_function(found), _of_closure(found), _of_globals(found)):
+        for scope in (_of_function(found), _of_closure(found), *_of_globals(found, seen)):
             yield scope
             todo += scope.read().values()
+
+
+def _function(value: Any) -> Any:
+    """Return the function of a method, a property, a partial or a cached function; else the value itself."""
+    for name in ("__func__", "fget", "func", "__wrapped__"):
+        inner = getattr(value, name, None) if not isinstance(value, nn.Module | Tensor | type) else None
+        if isinstance(inner, FunctionType):
+            return inner
+    return value
 
 
 def _of_class(found: type) -> _Scope:
@@ -142,8 +169,20 @@ def _of_closure(found: FunctionType) -> _Scope:
     return _Scope(read, lambda name, value: setattr(cells[name], "cell_contents", value), drop)
 
 
-def _of_globals(found: FunctionType) -> _Scope:
-    variables, used = found.__globals__, _globals_of(found.__code__)
+def _of_globals(found: FunctionType, seen: set[Any]) -> Iterator[_Scope]:
+    """Yield the scopes of a function's globals and of the user's modules that it refers to."""
+    loaded, named = _names_of(found.__code__)
+    variables = found.__globals__
+    yield _of_names(variables, loaded)
+    modules = [variables.get(name) for name in loaded] + [sys.modules.get(name) for name in named]
+    for module in modules:
+        if isinstance(module, ModuleType) and written_by_user(module):
+            new = frozenset(name for name in named & vars(module).keys() if (id(module), name) not in seen)
+            seen.update((id(module), name) for name in new)
+            yield _of_names(vars(module), new)
+
+
+def _of_names(variables: dict[str, Any], used: frozenset[str]) -> _Scope:
     return _Scope(
         lambda: {name: variables[name] for name in used if name in variables},
         variables.__setitem__,
@@ -152,8 +191,12 @@ def _of_globals(found: FunctionType) -> _Scope:
 
 
 @lru_cache(maxsize=1024)
-def _globals_of(code: CodeType) -> frozenset[str]:
-    """Return the names of the globals that a function's code refers to."""
-    used = {step.argval for step in dis.get_instructions(code) if step.opname.endswith(("_GLOBAL", "_NAME"))}
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return frozenset(used.union(*(_globals_of(constant) for constant in inner)))
+def _names_of(code: CodeType) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the names of the globals that a function's code refers to, and all its names, attributes too."""
+    loaded = {s.argval for s in dis.get_instructions(code) if s.opname.endswith(("_GLOBAL", "_NAME"))}
+    named = set(code.co_names)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            inner = _names_of(constant)
+            loaded, named = loaded | inner[0], named | inner[1]
+    return frozenset(loaded), frozenset(named)

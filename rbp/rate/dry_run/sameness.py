@@ -1,6 +1,6 @@
 """Whether a network computes the same at each of its steps, which a pass over all steps at once relies on.
 
-A copy of the network runs several times on the meta device, and the expressions that compute its output are
+A copy of the network runs a few steps on a small input, and the expressions that compute its output are
 compared. They differ if a step reads what a previous one wrote, wherever that is kept, or counts its calls.
 They are equal if state is only written (the last spikes), or computed at the first call and kept (a table of
 positions).
@@ -8,24 +8,30 @@ positions).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from rbp.rate.dry_run.expressions import Expressions
-from rbp.rate.dry_run.ghost import Ghost, dry_run, emptied
+from rbp.rate.dry_run.ghost import Ghost, dry_run
+from rbp.rate.dry_run.loops import Loops, is_loop
 from rbp.rate.network.modules import Layer, Network
 from rbp.rate.network.own_state import keeps
 from rbp.rate.network.owners import owners
 from rbp.rate.network.patching import step_modes
-from rbp.rate.network.settings import Place, plain_values, remember, settings_of
+from rbp.rate.network.settings import Place, plain_values, remember, settings_of, signature
 
-FEW_STEPS = 3  # are enough for a network whose attributes stay as they are
+FEW_SAMPLES = 2  # of a batch, enough where the network takes any number
+FEW_STEPS = 3  # enough where the attributes stay as they are
 STEPS_TRIED = 8  # shows what counts its steps
+
+
+Call = Callable[[Network, Tensor, Mapping[str, Any]], Tensor]
 
 
 class Difference(NamedTuple):
@@ -70,25 +76,39 @@ _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
 
 
 def compare_steps(
-    network: Network, x: Tensor, kwargs: Mapping[str, Any], *, step_mode: str | None, loops: bool
+    network: Network,
+    x: Tensor,
+    call: Call,
+    kwargs: Mapping[str, Any],
+    batch_dim: int,
+    step_mode: str | None,
+    loops: bool,
 ) -> Answer:
     """Compare the computations of a network's first STEPS_TRIED calls.
 
-    The answer is cached by network, shape and settings, except for calls with kwargs.
+    The answer is cached by network, shapes and settings.
 
     Args:
         network: the network.
-        x: the input of one call; only its shape and dtype matter.
+        x: the input of one call.
+        call: calls a copy of the network with an input and the other arguments; returns its output.
         kwargs: the other arguments of the call.
+        batch_dim: the axis of x that is the batch. Two samples are enough where the network takes them.
         step_mode: the step mode to run the layers in; None leaves them as they are.
-        loops: whether the user's own layers run step by step in the pass, so that they may keep state.
+        loops: whether the user's own layers run step by step in the pass (see rbp.rate.dry_run.loops).
     """
     known = _known.setdefault(network.net, _Known())
-    shape = (tuple(x.shape), x.dtype, step_mode, loops)
+    shape = (tuple(x.shape), x.dtype, signature(kwargs), torch.is_grad_enabled(), step_mode, loops)
     key = (*shape, settings_of(network, known.changing))
-    if not kwargs and key in known.answers:
+    if key in known.answers:
         return known.answers[key]
-    answer = _compared(network, x, kwargs, step_mode, loops)
+    inputs = [x.detach()]
+    if x.shape[batch_dim] > FEW_SAMPLES:
+        inputs.insert(0, x.detach().narrow(batch_dim, 0, FEW_SAMPLES))
+    answer = UNKNOWN
+    for few in inputs:
+        if not answer.tried:
+            answer = _compared(network, few, kwargs, call, step_mode, loops)
     known.changing |= answer.changing
     return remember(known.answers, (*shape, settings_of(network, known.changing)), answer)
 
@@ -102,26 +122,31 @@ def refuse_difference(network: Network, answer: Answer) -> None:
 
 
 def _compared(
-    network: Network, x: Tensor, kwargs: Mapping[str, Any], step_mode: str | None, loops: bool
+    network: Network,
+    x: Tensor,
+    kwargs: Mapping[str, Any],
+    call: Call,
+    step_mode: str | None,
+    loops: bool,
 ) -> Answer:
     try:
-        ghost = Ghost(network)
+        ghost = Ghost(network, with_values=True)
         with step_modes(ghost, step_mode) if step_mode is not None else nullcontext():
-            return _steps(ghost, x.to("meta"), emptied(kwargs), loops)
-    except Exception:  # copying a module, and its own code, may raise anything
+            return _steps(ghost, x, ghost.copy_of(dict(kwargs)), call, loops)
+    except (Exception, SystemExit):  # copying a module, and its own code, may raise anything
         return UNKNOWN
 
 
-def _steps(ghost: Ghost, x: Tensor, kwargs: Mapping[str, Any], loops: bool) -> Answer:
-    expressions, events = Expressions(), _Events(loops)
+def _steps(ghost: Ghost, x: Tensor, kwargs: Mapping[str, Any], call: Call, loops: bool) -> Answer:
+    expressions = _with_names(ghost)
+    events = _Events(expressions, loops)
     held, outputs = [_held(ghost, expressions)], []
     for n in range(STEPS_TRIED):
         if n == FEW_STEPS and held[1] == held[n] and not _has_other_state(ghost):
             break
-        with events.of_a_step(ghost, expressions), dry_run(ghost), expressions.active():
-            expressions.name_input((x, kwargs))
-            y = ghost.net(x, **kwargs)
-        outputs.append(expressions.look(y))
+        with events.of_a_step(ghost), dry_run(ghost), expressions:
+            expressions.name_input((given := x.clone(), kwargs))
+            outputs.append(expressions.look(call(ghost, given, kwargs)))
         held.append(_held(ghost, expressions))
         if outputs[n] != outputs[0]:
             break
@@ -129,8 +154,17 @@ def _steps(ghost: Ghost, x: Tensor, kwargs: Mapping[str, Any], loops: bool) -> A
     if outputs[-1] != outputs[0]:
         path = events.first_difference()
         return Answer(True, Difference(path, _names(ghost, path, changing)), changing)
-    gathering = _gathering(ghost, _changes(held[1], held[2]), expressions, loops)
+    gathering = _gathering(ghost, held[1], held[2], expressions, loops)
     return Answer(True, gathering, changing)
+
+
+def _with_names(ghost: Ghost) -> Expressions:
+    """Return expressions that know the network's parameters and buffers."""
+    expressions = Expressions()
+    for name, tensor in (*ghost.net.named_parameters(), *ghost.net.named_buffers()):
+        if tensor.layout == torch.strided:
+            expressions.name(tensor, "held", name)
+    return expressions
 
 
 def _has_other_state(ghost: Ghost) -> bool:
@@ -157,20 +191,21 @@ def _changes(before: dict[Place, tuple], now: dict[Place, tuple]) -> frozenset[P
 
 
 def _gathering(
-    ghost: Ghost, changed: frozenset[Place], expressions: Expressions, loops: bool
+    ghost: Ghost, before: dict[Place, Any], now: dict[Place, Any], expressions: Expressions, loops: bool
 ) -> Difference | None:
-    """Return the first attribute that gathers what reaches it at each step, as a moving average does."""
+    """Return the first attribute that is a tensor and gathers what reaches it at each step.
+
+    That is a moving average or a sum, even if nothing reads it. A list that grows is no such attribute.
+    """
     for number, owner in enumerate(owners(ghost)):
-        if loops and _is_leaf(owner.layer):
+        if loops and is_loop(owner.layer.module):
             continue
         for name, value in owner.values.items():
-            if Place(number, name) in changed and expressions.has_input(value):
+            place = Place(number, name)
+            grows = isinstance(value, Tensor) and before.get(place) != now.get(place)
+            if grows and expressions.has_input(value):
                 return Difference(owner.layer.path, (owner.prefix + name,))
     return None
-
-
-def _is_leaf(layer: Layer) -> bool:
-    return next(layer.module.children(), None) is None
 
 
 def _names(ghost: Ghost, path: str, changing: frozenset[Place]) -> tuple[str, ...]:
@@ -192,36 +227,43 @@ class _Event(NamedTuple):
 class _Events:
     """The calls of the user's own modules, in the order in which they end, step by step."""
 
-    def __init__(self, loops: bool) -> None:
-        self.loops = loops
+    def __init__(self, expressions: Expressions, loops: bool) -> None:
+        self.expressions = expressions
+        self.loops = Loops(expressions) if loops else None
         self.steps: list[list[_Event]] = []
 
     @contextmanager
-    def of_a_step(self, ghost: Ghost, expressions: Expressions) -> Iterator[None]:
+    def of_a_step(self, ghost: Ghost) -> Iterator[None]:
         """Record the calls in the block as those of one more step."""
         self.steps.append([])
+        if self.loops is not None:
+            self.loops.next_step()
         handles: list[Any] = []
         for layer in ghost.layers:
             if layer.kind.keeps_own_state or layer.path == "":
-                handles += self._watch(layer, expressions)
+                handles += self._watch(layer)
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
 
-    def _watch(self, layer: Layer, expressions: Expressions) -> list[Any]:
-        inputs: list[tuple] = []
-        loops = self.loops and layer.path != "" and _is_leaf(layer)
+    def _watch(self, layer: Layer) -> list[Any]:
+        inputs: list[Any] = []
+        loops = self.loops if layer.path and is_loop(layer.module) else None
 
-        def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-            inputs.append(expressions.look((args, kwargs)))
+        def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
+            inputs.append(self.expressions.look((args, kwargs)))
+            if loops is not None and len(args) + len(kwargs) == 1:
+                return loops.begin(layer.path, (args, kwargs))
+            return None
 
-        def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], y: Any) -> None:
+        def after(module: nn.Module, args: tuple, kwargs: dict[str, Any], y: Any) -> Any:
             given = inputs.pop()
-            if loops and len(args) + len(kwargs) == 1:
-                expressions.name_result(y, (args, kwargs), "a loop over the steps", layer.path, given)
-            self.steps[-1].append(_Event(layer.path, given, expressions.look(y)))
+            if loops is not None and len(args) + len(kwargs) == 1:
+                y = loops.end(layer.path, given, y)
+            self.steps[-1].append(_Event(layer.path, given, self.expressions.look(y)))
+            return y
 
         pre = layer.module.register_forward_pre_hook(before, with_kwargs=True)
         return [pre, layer.module.register_forward_hook(after, with_kwargs=True)]

@@ -41,6 +41,10 @@ class Called:
             )
         return y
 
+    def as_other(self, network: Network, x: Tensor, kwargs: Mapping[str, Any]) -> Tensor:
+        """Call a copy of the network, with copies of the further arguments, in the same way."""
+        return Called(network, self.output, kwargs)(x)
+
     def _chosen(self, y: Any) -> Any:
         if self.output is None:
             return y

@@ -15,7 +15,6 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map
 
 from rbp.rate.dry_run.ghost import Ghost, emptied, run_ghost
 from rbp.rate.errors import InputError
@@ -23,7 +22,7 @@ from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.time_first import has_time_axis
 from rbp.rate.network.modules import Network
 from rbp.rate.network.patching import step_modes
-from rbp.rate.network.settings import remember, settings_of
+from rbp.rate.network.settings import remember, settings_of, signature
 
 _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary()
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
@@ -64,7 +63,7 @@ def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if network.neuron_modes <= {"s"} and not network.time_visible:
         return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
-    key = (tuple(x.shape), T, steps, settings_of(network), _signature(kwargs))
+    key = (tuple(x.shape), T, steps, settings_of(network), signature(kwargs))
     known = _known.setdefault(network.net, {})
     if key not in known:
         remember(known, key, _probed(network, x, T, kwargs))
@@ -80,7 +79,7 @@ def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
     known = _kinds.setdefault(network.net, {})
-    key = (tuple(x.shape), T, settings_of(network), _signature(kwargs))
+    key = (tuple(x.shape), T, settings_of(network), signature(kwargs))
     if key not in known:
         remember(known, key, _kind(network, x, T, kwargs))
     return known[key]
@@ -229,13 +228,6 @@ def _takes_one_step(ghost: Ghost, x: Tensor, is_sequence: bool, kwargs: Mapping[
     if isinstance(outcome, Exception):
         return False
     return outcome[0].calls == 1 and outcome[0].shape[:1] == (batch,)
-
-
-def _signature(kwargs: Mapping[str, Any]) -> str:
-    """Return a cache key of the arguments: their values, with shape and dtype in place of tensors."""
-    return repr(
-        tree_map(lambda leaf: (leaf.shape, leaf.dtype) if isinstance(leaf, Tensor) else leaf, dict(kwargs))
-    )
 
 
 def _ends(y: tuple[int, ...], lead: tuple[int, ...], batch: int) -> bool:

@@ -54,9 +54,9 @@ def with_generators(generators: Sequence[torch.Generator]) -> Iterator[None]:
 
 
 @contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Restore the states of Python's and torch's CPU generators on exit."""
-    before = random_state(torch.device("cpu"))
+def random_state_kept(device: torch.device) -> Iterator[None]:
+    """Restore the random state on exit, for a network on the given device."""
+    before = random_state(device)
     try:
         yield
     finally:

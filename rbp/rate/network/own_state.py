@@ -44,7 +44,7 @@ def _before(owner: Owner) -> _Before:
 
 
 @contextmanager
-def tensors_left(network: Network, *, refused: bool) -> Iterator[None]:
+def tensors_left(network: Network, *, refused: bool, loops: bool = False) -> Iterator[None]:
     """Leave tensors in the attributes of the user's own modules, where a pass has left pairs.
 
     The tensors are the spikes of the last step; all spikes if the pair shows the time axis; the rate if the
@@ -55,6 +55,7 @@ def tensors_left(network: Network, *, refused: bool) -> Iterator[None]:
         network: the network.
         refused: whether to refuse a pass that writes to attributes, because it is unknown whether the next
             step reads them.
+        loops: whether the user's own layers that are not made of others run step by step, and so may.
 
     Raises:
         InputError: names the module and the attribute.
@@ -63,13 +64,17 @@ def tensors_left(network: Network, *, refused: bool) -> Iterator[None]:
     try:
         yield
         if refused:
-            _refuse_written(before)
+            _refuse_written([kept for kept in before if not (loops and _is_leaf(kept.owner.layer))])
     except BaseException:
         _put_back(before)
         raise
     for owner, _, _ in before:
         pairs = {name: value for name, value in owner.values.items() if _holds_pairs(value)}
         owner.put({name: tree_map(_as_tensor, value) for name, value in pairs.items()})
+
+
+def _is_leaf(layer: Layer) -> bool:
+    return next(layer.module.children(), None) is None
 
 
 def _holds_pairs(value: Any) -> bool:

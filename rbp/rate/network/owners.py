@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from types import BuiltinFunctionType, FunctionType, MethodType, SimpleNamespace
+from types import BuiltinFunctionType, FunctionType, MethodType, ModuleType, SimpleNamespace
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -82,9 +82,10 @@ def is_users_object(value: Any) -> bool:
     return isinstance(value, SimpleNamespace) or written_by_user(type(value))
 
 
-def written_by_user(found: type | FunctionType) -> bool:
-    """Whether a class or function comes from outside Python and the libraries that networks are made of."""
-    library = (found.__module__ or "").partition(".")[0]
+def written_by_user(found: type | FunctionType | ModuleType) -> bool:
+    """Whether a class, function or module is of none of Python's libraries and those of networks."""
+    name = found.__name__ if isinstance(found, ModuleType) else found.__module__
+    library = (name or "").partition(".")[0]
     return library not in (*sys.stdlib_module_names, *_LIBRARIES)
 
 

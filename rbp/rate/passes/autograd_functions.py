@@ -11,13 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+import torch
 import torch.utils.checkpoint as torch_checkpoint
 from torch import Tensor, nn
 from torch.nn.modules._functions import BackwardHookFunction
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
+from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.run import Run
 from rbp.rate.network.modules import Network
 
@@ -41,6 +43,7 @@ def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManag
     patches: list[tuple[Any, str, Any]] = [
         (BackwardHookFunction, "apply", _hooked),
         (torch_checkpoint.CheckpointFunction, "apply", reentrant),
+        (torch.jit.ScriptFunction, "__call__", _scripted),
         *(
             (torch_checkpoint, name, _no_generator if run.rate else again.generator(own))
             for name, own in _GENERATORS
@@ -61,6 +64,19 @@ def _patched(patches: list[tuple[Any, str, Any]]) -> Iterator[None]:
     finally:
         for room, name, old in before:
             delattr(room, name) if old is None else setattr(room, name, old)
+
+
+_call_scripted = torch.jit.ScriptFunction.__call__
+
+
+def _scripted(function: Any, *args: Any, **kwargs: Any) -> Any:
+    """Call a function compiled by torch.jit, but not with pairs, which it would see below autograd."""
+    if any(isinstance(leaf, Pair) for leaf in tree_leaves((args, kwargs))):
+        raise NoRuleError(
+            f"{function.name}, compiled by torch.jit, would lose the gradient: call it uncompiled, or in a "
+            "layer of its own (nn.Module)"
+        )
+    return _call_scripted(function, *args, **kwargs)
 
 
 _apply_hooks = BackwardHookFunction.apply
