@@ -450,7 +450,7 @@ def scripted(x: Tensor) -> Tensor:
 
 def test_a_scripted_function_is_refused_by_name() -> None:
     for grad_mode in ("bptt", "rate"):
-        with pytest.raises(NoRuleError, match="scripted, compiled by torch.jit"):
+        with pytest.raises(NoRuleError, match=r"scripted, compiled by torch.jit"):
             rbp.forward(made(lambda net, s: scripted(s)), frames(), grad_mode=grad_mode)
 
 
