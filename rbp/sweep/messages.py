@@ -42,14 +42,16 @@ def explain(error: Exception, overrides: list[str]) -> str:
     if found := re.match(r"Could not override '([^'=]+)", message):
         return _unknown_key(found[1], overrides)
     if found := re.search(r"Error merging override (.*)", message):
-        return f"{found[1]}: {_wanted(str(cause))}"
+        return f"{found[1]}: {_wanted(str(cause), found[1].partition('=')[0])}"
     if key := getattr(cause, "full_key", None):
         return f"{key}: {_NOISE.sub('', str(cause)).strip()}"
     lines = message if cause is error or str(cause) in message else f"{message}\n{cause}"
     return _NOISE.sub("", lines).strip()
 
 
-def _wanted(reason: str) -> str:
+def _wanted(reason: str, key: str) -> str:
+    if "is incompatible with type hint" in reason and key in keys():  # of several types
+        return f"must be {keys()[key].words}"
     if found := re.search(r"could not be converted to (\w+)", reason):
         return f"must be {_KINDS.get(found[1], found[1])}"
     if "not a valid bool" in reason:
