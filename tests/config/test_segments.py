@@ -37,7 +37,6 @@ def test_it_is_another_run_only_where_it_is_not_as_usual() -> None:
         (["grad_mode.segments=5"], "grad_mode.segments=5: must be at most T=4; .* pairs or exclude"),
         (["grad_mode.segments=0"], "grad_mode.segments=0: must be a whole number from 1 to T, or T"),
         (["grad_mode.segments=half"], "grad_mode.segments=half: must be a whole number from 1 to T, or T"),
-        (["grad_mode.segments=1.5"], "grad_mode.segments=1.5: must be"),
         (["grad_mode.coupled=false"], "one segment has none to be coupled with"),
         (["grad_mode.segments=2", "trainer.chunk=1"], "trainer.chunk=1 with grad_mode.segments=2"),
     ],
@@ -45,6 +44,14 @@ def test_it_is_another_run_only_where_it_is_not_as_usual() -> None:
 def test_what_does_not_fit_is_named(overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
         make("T=4", *overrides)
+
+
+def test_a_value_of_a_wrong_type_is_told_what_it_may_be() -> None:
+    schema.register()
+    with pytest.raises(
+        ConfigError, match=r"grad_mode.segments=1.5: must be a whole number from 1 to T, or T"
+    ):
+        compose_grid(["grad_mode.segments=1.5"])
 
 
 def test_a_grid_sweeps_them_and_leaves_cells_out_by_them() -> None:

@@ -80,33 +80,40 @@ class _SegmentedRate(torch.autograd.Function):
         leaves = [unpack(next(parts), next(parts)) if n is None else n for n in ctx.numbers]
         segments = [SegmentDerivatives(*fields) for fields in tree_unflatten(leaves, ctx.spec)]
         d_rate, d_learnt = _backward(segments, grad.unflatten(0, (len(segments), -1)), ctx.shapes)
-        return torch.stack(d_rate).flatten(0, 1), None, None, *d_learnt
+        return d_rate.flatten(0, 1), None, None, *d_learnt
 
 
 def _backward(
     segments: list[SegmentDerivatives], grads: Tensor, shapes: list[torch.Size]
-) -> tuple[list[Tensor], list[Any]]:
-    """Return dL/dc_j of every segment, and the gradients of the learnable parameters."""
-    d_currents: list[Tensor] = []
+) -> tuple[Tensor, list[Any]]:
+    """Return dL/dc_j of every segment, [k, B, ...], and the gradients of the learnable parameters."""
+    d_currents = torch.empty_like(grads)
     d_learnt: list[Any] = [0.0] * len(shapes)
     later: dict[str, Tensor] = {}  # dL/dm at the end of the segment
-    for segment, g in zip(reversed(segments), reversed(grads.unbind()), strict=True):
-        d_current = g * segment.by_current
+    for j in reversed(range(len(segments))):
+        segment, g = segments[j], grads[j]
+        torch.mul(g, segment.by_current, out=d_currents[j])
         for name, a in later.items():
-            d_current = d_current + segment.end_by_current.get(name, 0.0) * a
-        d_currents.insert(0, d_current)
+            _add_product(d_currents[j], segment.end_by_current.get(name, 0.0), a)
         d_learnt = [
             d + summed_to(g * by, shape)
             for d, by, shape in zip(d_learnt, segment.by_learnt, shapes, strict=True)
         ]
-        later = {name: g * by + _through(segment, name, later) for name, by in segment.by_memory.items()}
+        later = {name: _through(segment, name, later, g * by) for name, by in segment.by_memory.items()}
     return d_currents, d_learnt
 
 
-def _through(segment: SegmentDerivatives, name: str, later: dict[str, Tensor]) -> Number:
-    """Return what of dL/dm at the segment's end comes from this memory at its start."""
-    total: Number = 0.0
+def _add_product(to: Tensor, a: Number, b: Tensor) -> None:
+    """Add a*b to a tensor."""
+    if isinstance(a, Tensor):
+        to.addcmul_(a, b)
+    elif a != 0.0:
+        to.add_(b, alpha=a)
+
+
+def _through(segment: SegmentDerivatives, name: str, later: dict[str, Tensor], total: Tensor) -> Tensor:
+    """Add to total what of dL/dm at the segment's end comes from this memory at its start; returns total."""
     for end, derivative in segment.end_by_memory.get(name, {}).items():
         if end in later:
-            total = total + derivative * later[end]
+            _add_product(total, derivative, later[end])
     return total
