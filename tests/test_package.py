@@ -12,6 +12,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 import rbp
 from rbp.sweep.places import ROOT
@@ -208,3 +209,10 @@ def test_a_type_checker_sees_functions(empty: Path) -> None:
         r'Revealed type is "def \(argv: [\w.]*Sequence\[[\w.]*str\] \| None =\) -> [\w.]*int"', told
     )
     assert 'Revealed type is "def (cfg: omegaconf.dictconfig.DictConfig) -> torch.nn' in told
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == rbp.__version__
+    released = f"## [{rbp.__version__}] - {citation['date-released']}"
+    assert released in (ROOT / "CHANGELOG.md").read_text().splitlines()
