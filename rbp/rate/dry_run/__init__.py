@@ -1,1 +1,1 @@
-"""Dry runs of a network on the meta device: what a forward pass would do, without doing it."""
+"""Dry runs of a network: what a forward pass would do, and whether its steps compute the same."""

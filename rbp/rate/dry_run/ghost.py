@@ -1,7 +1,7 @@
-"""Dry runs of a network on PyTorch's meta device.
+"""Dry runs of a network, on a copy and without consequences.
 
-A ghost is a copy of a network whose tensors have shapes but no data. Running it shows what a forward pass
-would do, such as the shapes that reach the first neuron, at almost no cost.
+A ghost without values is on PyTorch's meta device: its tensors have shapes alone, and running it shows at
+almost no cost which shapes reach the first neuron. A ghost with values runs on a few samples.
 """
 
 from __future__ import annotations
