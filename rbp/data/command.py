@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from rbp.config import schema
-from rbp.data.framing import framing_of
+from rbp.data.events.framing import framing_of
+from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.loading import find_reader
-from rbp.data.prepare import EventSet
 from rbp.errors import ConfigError
 from rbp.output import say
 from rbp.sweep.arguments import expand

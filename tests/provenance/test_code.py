@@ -18,10 +18,10 @@ from rbp.sweep.places import ROOT
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
 RESNET = {"arch": {"_target_": "rbp.models.resnet.resnet18"}}
-DIGITS = {"dataset": {"_target_": "rbp.data.digits.digits"}}
+DIGITS = {"dataset": {"_target_": "rbp.data.static.digits.digits"}}
 DIGITS_CNN = {
     "arch": {"_target_": "rbp.models.digits.digits_cnn"},
-    "dataset": {"_target_": "rbp.data.digits.digits"},
+    "dataset": {"_target_": "rbp.data.static.digits.digits"},
     "neuron": {"_target_": "rbp.models.neurons.lif"},
     "optimizer": {"_target_": "torch.optim.SGD"},
 }

@@ -13,12 +13,12 @@ from typing import IO, Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rbp.data.framing import Framing
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.joining import join, put_in_place
+from rbp.data.events.prepare.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
+from rbp.data.events.prepare.shards import make_all, plan, unwritable
+from rbp.data.events.prepare.sources import Found, NoRecordings, fingerprint
 from rbp.data.images import Images
-from rbp.data.joining import join, put_in_place
-from rbp.data.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
-from rbp.data.shards import make_all, plan, unwritable
-from rbp.data.sources import Found, NoRecordings, fingerprint
 from rbp.errors import ConfigError, DataError
 from rbp.locks import take
 from rbp.output import Screen, say

@@ -2,8 +2,8 @@
 
 import torch
 
-from rbp.data.framing import Framing
-from rbp.data.recordings import Recording
+from rbp.data.events.framing import Framing
+from rbp.data.events.recordings import Recording
 from rbp.errors import DataError
 from rbp.seeds import stream
 

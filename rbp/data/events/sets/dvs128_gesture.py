@@ -6,12 +6,12 @@ start and end in microseconds, and trials_to_train.txt and trials_to_test.txt, w
 
 from pathlib import Path
 
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.prepare import EventSet
+from rbp.data.events.prepare.sources import Found, NoRecordings
+from rbp.data.events.recordings import Recording
+from rbp.data.events.splitting import refuse_seed
 from rbp.data.files import broken
-from rbp.data.framing import Framing
-from rbp.data.prepare import EventSet
-from rbp.data.recordings import Recording
-from rbp.data.sources import Found, NoRecordings
-from rbp.data.splitting import refuse_seed
 from rbp.errors import DataError
 
 CLASSES = 11

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from rbp.data.recordings import Recording
+from rbp.data.events.recordings import Recording
 from rbp.errors import DataError
 
 

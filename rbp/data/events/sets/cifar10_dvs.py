@@ -11,13 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from rbp.data.archives import members
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.prepare import EventSet
+from rbp.data.events.prepare.sources import Found, NoRecordings
+from rbp.data.events.readers.pairs import read_pair
+from rbp.data.events.recordings import Recording, content_of, natural
+from rbp.data.events.splitting import refuse_seed, split
 from rbp.data.files import broken
-from rbp.data.framing import Framing
-from rbp.data.pairs import read_pair
-from rbp.data.prepare import EventSet
-from rbp.data.recordings import Recording, content_of, natural
-from rbp.data.sources import Found, NoRecordings
-from rbp.data.splitting import refuse_seed, split
 from rbp.errors import DataError
 
 CLASSES = (

@@ -8,15 +8,15 @@ from stat import S_ISREG
 
 import numpy as np
 
-from rbp.data.aedat2 import read_aedat2
-from rbp.data.aedat3 import read_aedat3
 from rbp.data.archives import LARGEST, read_member
-from rbp.data.events import Events, count
-from rbp.data.events_np import read_events_np
+from rbp.data.events.events import Events, count
+from rbp.data.events.framing import Framing
+from rbp.data.events.readers.aedat2 import read_aedat2
+from rbp.data.events.readers.aedat3 import read_aedat3
+from rbp.data.events.readers.events_np import read_events_np
+from rbp.data.events.readers.pairs import read_pair
+from rbp.data.events.resize import PAPER_LEVELS, levels, shrink, through_images
 from rbp.data.files import broken
-from rbp.data.framing import Framing
-from rbp.data.pairs import read_pair
-from rbp.data.resize import PAPER_LEVELS, levels, shrink, through_images
 
 SIDE = 128  # pixels of the sensors of all sets that are read here
 

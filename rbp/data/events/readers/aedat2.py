@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from rbp.data.events import Events, check_times
+from rbp.data.events.events import Events, check_times
 from rbp.data.files import broken
 
 SIDE = 128

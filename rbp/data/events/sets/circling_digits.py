@@ -13,11 +13,11 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from rbp.data.events import Events, count
-from rbp.data.framing import Framing
+from rbp.data.events.events import Events, count
+from rbp.data.events.framing import Framing
+from rbp.data.events.recordings import as_stored
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images
-from rbp.data.recordings import as_stored
 from rbp.seeds import stream
 
 SIDE = 16  # pixels of the camera; the digits have 8

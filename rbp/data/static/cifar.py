@@ -14,7 +14,7 @@ from torchvision import datasets
 
 from rbp.data.files import Source, broken, locate
 from rbp.data.images import Images
-from rbp.data.unpickle import unpickle
+from rbp.data.static.unpickle import unpickle
 
 _SHAPE = (3, 32, 32)
 _BY_HAND = "unpack there the archive {} from https://www.cs.toronto.edu/~kriz/cifar.html"

@@ -4,7 +4,7 @@ import struct
 
 import numpy as np
 
-from rbp.data.events import Events, from_xyp
+from rbp.data.events.events import Events, from_xyp
 from rbp.data.files import broken
 
 SIDE = 128

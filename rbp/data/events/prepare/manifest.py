@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rbp.data.framing import Framing
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.sealed import read_sealed, sha256_of
 from rbp.data.images import Images
-from rbp.data.sealed import read_sealed, sha256_of
 from rbp.errors import DataError
 from rbp.output import say
 

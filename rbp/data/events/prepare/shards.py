@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from rbp.data.framing import Framing
-from rbp.data.recordings import Frames, Recording, read_frames
-from rbp.data.sealed import read_sealed, sha256_of, write_sealed
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.sealed import read_sealed, sha256_of, write_sealed
+from rbp.data.events.recordings import Frames, Recording, read_frames
 from rbp.errors import DataError
 from rbp.runfolder import write_bytes
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from rbp.data.manifest import MANIFEST, PARTS
-from rbp.data.sealed import write_sealed
-from rbp.data.shards import Shard, read_done, widest
+from rbp.data.events.prepare.manifest import MANIFEST, PARTS
+from rbp.data.events.prepare.sealed import write_sealed
+from rbp.data.events.prepare.shards import Shard, read_done, widest
 from rbp.errors import DataError
 
 

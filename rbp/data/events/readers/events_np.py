@@ -3,7 +3,7 @@
 import numpy as np
 
 from rbp.data.archives import read_npz
-from rbp.data.events import Events, from_xyp
+from rbp.data.events.events import Events, from_xyp
 from rbp.data.files import broken
 
 
