@@ -18,7 +18,7 @@ from rbp.data.events.prepare.manifest import read_manifest
 from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.loading import find_reader
 from rbp.errors import DataError
-from rbp.sweep.compose import compose_grid
+from rbp.sweep.grid.compose import compose_grid
 
 WANDB = "api.wandb.ai"
 

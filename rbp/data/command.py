@@ -9,8 +9,8 @@ from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.loading import find_reader
 from rbp.errors import ConfigError
 from rbp.output import say
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import compose_grid
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import compose_grid
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -16,7 +16,7 @@ from rbp.config.launchers import LAUNCHERS, LocalSettings, SlurmSettings, Sweepe
 from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
 from rbp.runfolder import load_yaml
-from rbp.sweep.places import CONF, ROOT
+from rbp.sweep.grid.places import CONF, ROOT
 from tests.support.configs import leaves
 
 FILES = {

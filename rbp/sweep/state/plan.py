@@ -4,8 +4,8 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rbp.config.launchers import SweeperSettings
-from rbp.sweep.cells import Cell
-from rbp.sweep.states import STATES, State, observe
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.state.states import STATES, State, observe
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.schema import keys
-from rbp.sweep.places import CONF, is_group, natural
-from rbp.sweep.time_steps import with_any_T
+from rbp.sweep.grid.places import CONF, is_group, natural
+from rbp.sweep.grid.time_steps import with_any_T
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 _NOISE = re.compile(

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from rbp.errors import ConfigError
-from rbp.sweep.overrides import check
-from rbp.sweep.sweepfile import load_sweep, sweep_overrides
+from rbp.sweep.grid.overrides import check
+from rbp.sweep.grid.sweepfile import load_sweep, sweep_overrides
 
 _HELP = ("--help", "-h")
 _SHOW_CONFIG = ("--cfg", "-c")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from rbp.errors import FolderBusy, Preempted, UserError
 from rbp.output import say
 from rbp.runfolder import RunFolder, read_json, read_result
-from rbp.sweep.cells import Cell
+from rbp.sweep.grid.cells import Cell
 
 if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
     from omegaconf import DictConfig
@@ -77,7 +77,7 @@ class Worker:
             try:
                 requeue(signal.SIGUSR2, None)  # exits
             except RuntimeError as error:  # submitit's UncompletedJobError
-                from rbp.sweep.marks import mark
+                from rbp.sweep.state.marks import mark
 
                 mark(folder, "failed", error=f"not queued again: {error}")
                 raise
@@ -117,8 +117,8 @@ def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcom
 
 def _frozen(folder: Path) -> "DictConfig":
     """The config to run. Raises ConfigError, which is noted as the run's, where it is gone or damaged."""
-    from rbp.sweep.frozen import read_frozen
-    from rbp.sweep.marks import mark
+    from rbp.sweep.launchers.frozen import read_frozen
+    from rbp.sweep.state.marks import mark
 
     try:
         return Cell(read_frozen(folder)).cfg
@@ -171,7 +171,7 @@ def _join_ranks() -> None:
 
 
 def main(argv: list[str]) -> int:
-    """`python -m rbp.sweep.worker FOLDER SUBMITTED`: one run, for the pool of this machine."""
+    """`python -m rbp.sweep.launchers.worker FOLDER SUBMITTED`: one run, for the pool of this machine."""
     outcome = work(Path(argv[0]), listen(), float(argv[1]))
     codes: dict[Outcome, int] = {Outcome.FAILED: 1, Outcome.PREEMPTED: TRY_AGAIN}
     return codes.get(outcome, 0)

@@ -11,11 +11,11 @@ from rbp import __version__
 from rbp.config.launchers import LocalSettings, SlurmSettings, read_settings
 from rbp.errors import ConfigError, UserError
 from rbp.sweep import pool, slurm
-from rbp.sweep.cells import Cell
-from rbp.sweep.marks import freeze_in, mark_queued, put_aside, put_back
-from rbp.sweep.snapshot import take_snapshot
-from rbp.sweep.states import State, code_of, observe
-from rbp.sweep.sweepfolder import SweepFolder
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.launchers.snapshot import take_snapshot
+from rbp.sweep.state.marks import freeze_in, mark_queued, put_aside, put_back
+from rbp.sweep.state.states import State, code_of, observe
+from rbp.sweep.state.sweepfolder import SweepFolder
 
 WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
 

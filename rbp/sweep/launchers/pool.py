@@ -1,4 +1,4 @@
-"""Runs side by side on this machine: `python -m rbp.sweep.pool`, in a session of its own.
+"""Runs side by side on this machine: `python -m rbp.sweep.launchers.pool`, in a session of its own.
 
 A process per run, each with a device of its own, so that one that crashes takes no other with it. The pool
 does not end with the terminal, nor with who started it. Plain processes rather than submitit's local
@@ -18,9 +18,9 @@ from pathlib import Path
 from rbp.config.launchers import LocalSettings
 from rbp.output import say
 from rbp.runfolder import RunFolder, read_json
-from rbp.sweep.jobs import LOCAL
-from rbp.sweep.marks import mark, unless_at_work
-from rbp.sweep.worker import TRY_AGAIN
+from rbp.sweep.launchers.worker import TRY_AGAIN
+from rbp.sweep.state.jobs import LOCAL
+from rbp.sweep.state.marks import mark, unless_at_work
 
 LOOK = 0.2  # seconds between two looks at the processes
 
@@ -75,7 +75,7 @@ class Pool:
             environment["CUDA_VISIBLE_DEVICES"] = device
         if self.slots.threads is not None:
             environment.setdefault("OMP_NUM_THREADS", str(self.slots.threads))
-        command = [sys.executable, "-m", "rbp.sweep.worker", folder, str(self.submitted)]
+        command = [sys.executable, "-m", "rbp.sweep.launchers.worker", folder, str(self.submitted)]
         return folder, subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
     def _ended(self, folder: str, process: subprocess.Popen[bytes]) -> None:
@@ -124,7 +124,7 @@ def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: Path, sub
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("ab") as stream:
         process = subprocess.Popen(
-            [sys.executable, "-m", "rbp.sweep.pool"],
+            [sys.executable, "-m", "rbp.sweep.launchers.pool"],
             env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=stream,

@@ -56,13 +56,18 @@ def _local(ids: set[str]) -> dict[str, tuple[str, str]]:
 
 
 def _is_pool(pid: str) -> bool:
-    return pid.isdigit() and b"rbp.sweep.pool" in _command_line(pid)
+    return pid.isdigit() and _is_ours(_command_line(pid), b".pool")
+
+
+def _is_ours(command_line: bytes, module: bytes) -> bool:
+    """Whether a process runs this module of rbp.sweep, wherever the version that started it has it."""
+    return b"rbp.sweep." in command_line and module in command_line
 
 
 def outlives_pool(status: dict[str, Any]) -> bool:
     """Whether the process of a run works on here, though the pool that began it was killed."""
     mine = str(status.get("job_id")).startswith(LOCAL) and status.get("host") == os.uname().nodename
-    return mine and b"rbp.sweep.worker" in _command_line(status.get("pid"))
+    return mine and _is_ours(_command_line(status.get("pid")), b".worker")
 
 
 def _command_line(pid: Any) -> bytes:

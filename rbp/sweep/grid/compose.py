@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
-from rbp.sweep.cells import Cell
-from rbp.sweep.composer import COMPOSITION_ERRORS, Composer, resolved
-from rbp.sweep.grid import Choices, Exclusions, combinations
-from rbp.sweep.messages import explain
-from rbp.sweep.places import CONF, is_group, natural, options
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.composer import COMPOSITION_ERRORS, Composer, resolved
+from rbp.sweep.grid.grid import Choices, Exclusions, combinations
+from rbp.sweep.grid.messages import explain
+from rbp.sweep.grid.places import CONF, is_group, natural, options
 
 QUOTES = "'\""
 

@@ -11,9 +11,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rbp.errors import ConfigError
-from rbp.sweep.grid import may_fit
-from rbp.sweep.overrides import as_text, override_of
-from rbp.sweep.places import SWEEPS, sweep_names
+from rbp.sweep.grid.grid import may_fit
+from rbp.sweep.grid.overrides import as_text, override_of
+from rbp.sweep.grid.places import SWEEPS, sweep_names
 
 
 @dataclass

@@ -13,9 +13,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rbp.errors import ConfigError
-from rbp.sweep.messages import explain
-from rbp.sweep.places import is_group
-from rbp.sweep.time_steps import with_any_T
+from rbp.sweep.grid.messages import explain
+from rbp.sweep.grid.places import is_group
+from rbp.sweep.grid.time_steps import with_any_T
 
 # Hydra lets errors of conversion through as they are: ValueError, OverflowError.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)

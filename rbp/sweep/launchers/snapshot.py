@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 from rbp.errors import ConfigError
-from rbp.sweep.places import ROOT
+from rbp.sweep.grid.places import ROOT
 
 # Of files that git does not know yet: those that a run may need. Data and results stay out.
 _SOURCES = (".py", ".yaml")

@@ -7,7 +7,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from rbp.config.launchers import OF_THE_GRID
 from rbp.errors import ConfigError
-from rbp.sweep.places import is_group
+from rbp.sweep.grid.places import is_group
 
 # What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
 HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")

@@ -14,7 +14,7 @@ from typing import Any
 
 from rbp.config.launchers import SlurmSettings
 from rbp.errors import ConfigError
-from rbp.sweep.worker import Worker
+from rbp.sweep.launchers.worker import Worker
 
 
 def check_settings(settings: SlurmSettings) -> None:

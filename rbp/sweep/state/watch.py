@@ -11,9 +11,9 @@ from rich.text import Text
 
 from rbp.output import Screen, say
 from rbp.runfolder import is_number
-from rbp.sweep.cells import Cell
-from rbp.sweep.plan import tell_counts
-from rbp.sweep.states import State, observe
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.state.plan import tell_counts
+from rbp.sweep.state.states import State, observe
 
 LOOK = 5.0  # seconds between two looks at run folders and, on a cluster, one question to Slurm
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # what is shown where there is no room for all

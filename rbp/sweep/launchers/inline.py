@@ -7,10 +7,10 @@ from rbp.errors import FolderBusy, UserError
 from rbp.output import say
 from rbp.provenance import code_version
 from rbp.runfolder import read_result
-from rbp.sweep.cells import Cell
-from rbp.sweep.preflight import preflight
-from rbp.sweep.table import Row, print_table
-from rbp.sweep.tree import print_tree
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.tree import print_tree
+from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.state.table import Row, print_table
 
 
 def note_code(cells: list[Cell]) -> None:

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from rbp.config import reference
 from rbp.errors import ConfigError
-from rbp.sweep.places import groups, options, sweep_names
-from rbp.sweep.sweepfile import load_sweep
+from rbp.sweep.grid.places import groups, options, sweep_names
+from rbp.sweep.grid.sweepfile import load_sweep
 
 
 def register() -> None:
