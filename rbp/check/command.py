@@ -26,7 +26,7 @@ from rbp.check.surroundings import (
 )
 from rbp.errors import ConfigError
 from rbp.output import Screen, say
-from rbp.runfolder import write_bytes
+from rbp.runs.folder import write_bytes
 from rbp.sweep.grid.places import options
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}

@@ -13,9 +13,9 @@ import torch
 
 from rbp.check.finding import Finding, ok, wrong
 from rbp.config import schema
-from rbp.runfolder import RunFolder, read_lines, write_config
+from rbp.runs.folder import RunFolder, read_lines, write_config
 from rbp.sweep.grid.compose import compose_grid
-from rbp.train.checkpoint import load_checkpoint
+from rbp.train.resume.checkpoint import load_checkpoint
 
 EPOCHS = 6
 _OF_TIME = ("seconds", "images_per_second")

@@ -6,7 +6,7 @@ from typing import Any
 
 from rbp.config.launchers import LAUNCHERS, SweeperSettings
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.launchers.frozen import read_frozen
 from rbp.sweep.launchers.launcher import Launcher, make_launcher

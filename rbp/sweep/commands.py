@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.sweep.state.jobs import LOCAL, is_slurms
 from rbp.sweep.state.marks import mark, unless_at_work
 from rbp.sweep.state.plan import tell_counts

@@ -10,7 +10,7 @@ from rbp import cli
 from rbp.config import schema
 from rbp.config.identity import folder_name
 from rbp.report import write_report
-from rbp.runfolder import find_runs, read_json, read_lines, read_result
+from rbp.runs.folder import find_runs, read_json, read_lines, read_result
 from rbp.sweep.grid.arguments import expand
 from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launch import main

@@ -10,7 +10,7 @@ from torch import nn
 import rbp
 from rbp.bench.contestants import RATE, RELU, contestant
 from rbp.sweep.grid.places import CONF
-from rbp.train.costs import count_kept_bytes
+from rbp.train.telemetry.costs import count_kept_bytes
 from tests.support.configs import make
 from tests.support.networks import kept_bytes, lif, most_alive
 

@@ -10,7 +10,7 @@ import pytest
 
 from rbp.cli import main
 from rbp.errors import UserError
-from rbp.runfolder import RunFolder, append_line
+from rbp.runs.folder import RunFolder, append_line
 from rbp.sweep.state.marks import put_aside
 from rbp.track import Tracker, start
 from rbp.track.follow import LOCK

@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rbp.config.schema import Config
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder, read_config
+from rbp.runs.folder import RunFolder, read_config
 
 
 def read_frozen(folder: Path) -> dict[str, Any]:

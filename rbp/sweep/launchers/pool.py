@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
 from rbp.output import say
-from rbp.runfolder import RunFolder, read_json
+from rbp.runs.folder import RunFolder, read_json
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
 from rbp.sweep.state.marks import mark, unless_at_work

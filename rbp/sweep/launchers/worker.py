@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 from rbp.errors import FolderBusy, Preempted, UserError
 from rbp.output import say
-from rbp.runfolder import RunFolder, read_json, read_result
+from rbp.runs.folder import RunFolder, read_json, read_result
 from rbp.sweep.grid.cells import Cell
 
 if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
     from omegaconf import DictConfig
 
-    from rbp.train.interrupt import Interruption
+    from rbp.train.resume.interrupt import Interruption
 
 # A job's exit codes beyond 0 and 1: it was asked to stop and can go on. As in sysexits.h.
 TRY_AGAIN = 75
@@ -142,7 +142,7 @@ def _needs_no_work(folder: Path, submitted: float) -> str:
 
 def listen() -> "Interruption":
     """Hear SIGUSR2 and SIGTERM from now on, and what was sent before, at the next step boundary."""
-    from rbp.train.interrupt import Interruption
+    from rbp.train.resume.interrupt import Interruption
 
     interruption = Interruption()
 

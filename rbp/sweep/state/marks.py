@@ -9,7 +9,7 @@ from typing import Any
 
 from rbp.config.versions import FORMAT
 from rbp.locks import alone
-from rbp.runfolder import RunFolder, read_json, write_config, write_json
+from rbp.runs.folder import RunFolder, read_json, write_config, write_json
 
 
 def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:

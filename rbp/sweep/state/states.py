@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rbp.provenance import why_stale
-from rbp.runfolder import LOST_AFTER, RunFolder, is_number, read_json, read_result
+from rbp.runs.folder import LOST_AFTER, RunFolder, is_number, read_json, read_result
 from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
 
 # In the order of a run's life; new: never begun.

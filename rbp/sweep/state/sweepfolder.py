@@ -11,7 +11,7 @@ import yaml
 
 from rbp.errors import ConfigError
 from rbp.locks import take
-from rbp.runfolder import RunFolder, dump_yaml, load_yaml, write_bytes
+from rbp.runs.folder import RunFolder, dump_yaml, load_yaml, write_bytes
 
 LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
 

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rbp.output import Screen, say
-from rbp.runfolder import is_number
+from rbp.runs.folder import is_number
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import State, observe

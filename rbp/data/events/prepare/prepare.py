@@ -22,7 +22,7 @@ from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
 from rbp.locks import take
 from rbp.output import Screen, say
-from rbp.runfolder import read_json, write_json
+from rbp.runs.folder import read_json, write_json
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 from rbp.errors import CheckpointError
-from rbp.runfolder import write_bytes
-from rbp.train.history import from_plain
+from rbp.runs.folder import write_bytes
+from rbp.train.resume.history import from_plain
 
 FORMAT = 2  # 2: with the part of an epoch
 # What a checkpoint holds besides its format, and of which type.

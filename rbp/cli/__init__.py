@@ -20,7 +20,7 @@ COMMANDS = {
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
-    "data": ("rbp data prepare NAME: event data", "rbp.data.command", "add_arguments", "prepare"),
+    "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),
     "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
     "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),
 }

@@ -4,12 +4,12 @@ import time
 from enum import IntEnum
 
 from rbp.errors import Preempted
-from rbp.runfolder import RunFolder
-from rbp.train.checkpoint import random_states, restore_random_states, save_checkpoint
-from rbp.train.history import History
-from rbp.train.interrupt import Interruption
+from rbp.runs.folder import RunFolder
 from rbp.train.job import Job, batches_per_epoch, state_of
-from rbp.train.record import Record
+from rbp.train.resume.checkpoint import random_states, restore_random_states, save_checkpoint
+from rbp.train.resume.history import History
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.record import Record
 
 
 class Wish(IntEnum):

@@ -4,8 +4,8 @@ import html
 import textwrap
 from typing import Any
 
-from rbp.report.figures import Figure, Series
-from rbp.report.style import DASHES, HOLLOW, MARKERS, OTHER, colour
+from rbp.report.figures.series import Figure, Series
+from rbp.report.figures.style import DASHES, HOLLOW, MARKERS, OTHER, colour
 
 _AXIS = {"gridcolor": "#e6e6e6", "linecolor": "#888888", "zeroline": False, "automargin": True}
 

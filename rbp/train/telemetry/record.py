@@ -15,9 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.versions import FORMAT
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.locks import take
-from rbp.runfolder import RunFolder, append_line, read_lines, write_bytes, write_config, write_json
+from rbp.runs.folder import RunFolder, append_line, read_lines, write_bytes, write_config, write_json
 from rbp.train.ranks import Ranks
-from rbp.train.standing import Standing, job_id
+from rbp.train.telemetry.standing import Standing, job_id
 
 HEARTBEAT_SECONDS = 5.0
 MARKING_SECONDS = 2.0  # who submits or cancels a run holds its lock too, for the instant of a write

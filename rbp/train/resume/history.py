@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from rbp.train.costs import Costs
+from rbp.train.telemetry.costs import Costs
 
 
 @dataclass

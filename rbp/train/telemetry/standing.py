@@ -4,7 +4,7 @@ import os
 import time
 from typing import Any
 
-from rbp.train.history import History
+from rbp.train.resume.history import History
 
 
 class Standing:

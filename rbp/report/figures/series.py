@@ -8,9 +8,9 @@ from typing import Any
 
 from rbp.report.compare import MODES, Comparison
 from rbp.report.costs import Setup, setup, setup_label, short_labels
+from rbp.report.figures.style import name
 from rbp.report.read import Run
 from rbp.report.statistics import summary
-from rbp.report.style import name
 
 
 @dataclass(frozen=True)

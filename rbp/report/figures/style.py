@@ -1,10 +1,9 @@
 """How gradient modes look, the same in every figure: told apart by the colour-blind, in grey and in print."""
 
-from rbp.bench.figure import COLOURS as BENCH
 from rbp.report.read import Method
 
 NAMES = {"bptt": "BPTT", "rate": "Rate-BP"}
-COLOURS = {mode: BENCH[mode] for mode in NAMES}
+COLOURS = {"bptt": "#D55E00", "rate": "#0072B2"}  # of Okabe and Ito's palette
 OTHER = "#777777"
 # plotly's names, and matplotlib's for the same.
 MARKERS = {"bptt": ("square", "s"), "rate": ("circle", "o")}

@@ -4,8 +4,8 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from rbp.report.figures import Figure, Series
-from rbp.report.style import DASHES, MARKERS, colour
+from rbp.report.figures.series import Figure, Series
+from rbp.report.figures.style import DASHES, MARKERS, colour
 
 WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.0, 0.17  # inches: half a page, and the legend below
 LABEL_WIDTH = 56  # characters in a line of the legend
