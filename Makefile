@@ -18,6 +18,7 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # Made of the schema; a test holds it against that.
 reference: setup

@@ -8,7 +8,7 @@ import pytest
 import rbp
 from rbp.cli import main
 from rbp.config.versions import FORMAT
-from rbp.runfolder import load_yaml
+from rbp.runs.folder import load_yaml
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_train_is_launch_py_and_every_file_bears_its_format(
     assert next(iter(load_yaml((run / "config.yaml").read_text()).items())) == ("format", FORMAT)
     result = json.loads((run / "result.json").read_text())
     assert json.loads((run / "status.json").read_text())["format"] == result["format"] == FORMAT
-    assert result["code"]["targets"][0] == "rbp.data.digits.digits" and "torch" in result["packages"]
+    assert result["code"]["targets"][0] == "rbp.data.static.digits.digits" and "torch" in result["packages"]
     assert result["config"]["grad_mode"] == "rate"
     capsys.readouterr()
     assert main(line.split()) == 0 and "is done already" in capsys.readouterr().out

@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.identity import folder_name, identity, not_in_identity, run_folder
 from rbp.config.validate import problems
 from rbp.errors import ConfigError
-from rbp.sweep.arguments import Arguments, expand
-from rbp.sweep.places import groups, options
+from rbp.sweep.grid.arguments import Arguments, expand
+from rbp.sweep.grid.places import groups, options
 from tests.support.configs import leaves, make
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from rbp.sweep.grid.places import ROOT
 from rbp.sweep.launch import main
-from rbp.sweep.places import ROOT
 from tests.support.processes import launch
 
 pytestmark = pytest.mark.usefixtures("here")

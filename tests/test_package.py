@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 import rbp
-from rbp.sweep.places import ROOT
-from rbp.sweep.snapshot import take_snapshot
+from rbp.sweep.grid.places import ROOT
+from rbp.sweep.launchers.snapshot import take_snapshot
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 DEPENDENCIES = sysconfig.get_paths()["purelib"]  # of the environment that runs the tests

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp.runfolder import RunFolder, read_state
+from rbp.runs.folder import RunFolder, read_state
 from tests.support.run_folders import write_run
 
 

@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 if TYPE_CHECKING:
     from rbp.config.launchers import SweeperSettings
-    from rbp.sweep.cells import Cell
+    from rbp.sweep.grid.cells import Cell
 
 
 class GridSweeper(Sweeper):
@@ -56,7 +56,7 @@ class CellLauncher(Launcher):
 
     def launch_cells(self, cells: list[Cell], settings: SweeperSettings) -> None:
         """Run what is not done of these cells."""
-        from rbp.sweep.launchers import make_launcher
+        from rbp.sweep.launchers.launcher import make_launcher
         from rbp.sweep.start import start
 
         start(cells, make_launcher(self.name, self.values), settings)

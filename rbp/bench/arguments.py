@@ -11,10 +11,10 @@ from omegaconf import DictConfig
 from rbp.config import schema
 from rbp.errors import ConfigError
 from rbp.rate.neurons.compiled import CHOICES
-from rbp.sweep.compose import freeze
-from rbp.sweep.composer import COMPOSITION_ERRORS, compose_with
-from rbp.sweep.messages import explain
-from rbp.sweep.places import CONF
+from rbp.sweep.grid.compose import freeze
+from rbp.sweep.grid.composer import COMPOSITION_ERRORS, compose_with
+from rbp.sweep.grid.messages import explain
+from rbp.sweep.grid.places import CONF
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -4,13 +4,15 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from rbp.report.figures.style import COLOURS as STYLE
+
 # Okabe and Ito's palette: told apart by the colour-blind, and in grey.
 COLOURS = {
     "relu": "#999999",
     "relu compiled": "#000000",
-    "bptt": "#D55E00",
+    "bptt": STYLE["bptt"],
     "bptt + memopt": "#E69F00",
-    "rate": "#0072B2",
+    "rate": STYLE["rate"],
     "rate compiled": "#56B4E9",
     "rate compiled + graph": "#009E73",
 }

@@ -19,7 +19,7 @@ from rbp.bench.spikingjelly_nets import count_packed_bytes, neurons_used
 from rbp.bench.step import CONTIGUOUS, NotCaptured, Step, capture, choose_layout
 from rbp.bench.timing import WARMUP, timed, usual
 from rbp.rate.neurons import compiled
-from rbp.train.costs import count_kept_bytes
+from rbp.train.telemetry.costs import count_kept_bytes
 
 
 @dataclass

@@ -18,7 +18,7 @@ from rbp.bench.measure import Bench, Timing, measure, ratio
 from rbp.bench.profiling import LONGEST, as_text
 from rbp.provenance import code_version
 from rbp.rate.neurons.compiled import VARIANTS
-from rbp.runfolder import write_bytes, write_json
+from rbp.runs.folder import write_bytes, write_json
 from rbp.train.device import choose_device, describe_machine, prepare_torch
 
 __all__ = ["add_arguments", "bench", "rows"]

@@ -26,8 +26,8 @@ from rbp.check.surroundings import (
 )
 from rbp.errors import ConfigError
 from rbp.output import Screen, say
-from rbp.runfolder import write_bytes
-from rbp.sweep.places import options
+from rbp.runs.folder import write_bytes
+from rbp.sweep.grid.places import options
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
 DEVICES = ("auto", "cpu", "cuda")

@@ -13,9 +13,9 @@ import torch
 
 from rbp.check.finding import Finding, ok, wrong
 from rbp.config import schema
-from rbp.runfolder import RunFolder, read_lines, write_config
-from rbp.sweep.compose import compose_grid
-from rbp.train.checkpoint import load_checkpoint
+from rbp.runs.folder import RunFolder, read_lines, write_config
+from rbp.sweep.grid.compose import compose_grid
+from rbp.train.resume.checkpoint import load_checkpoint
 
 EPOCHS = 6
 _OF_TIME = ("seconds", "images_per_second")
@@ -50,7 +50,7 @@ def _prepare(folder: Path, device: torch.device) -> RunFolder:
 
 
 def _start(run: RunFolder) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "rbp.sweep.worker", str(run.path), str(time.time())]
+    command = [sys.executable, "-m", "rbp.sweep.launchers.worker", str(run.path), str(time.time())]
     alone = os.environ | {"WORLD_SIZE": "1"}
     return subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 

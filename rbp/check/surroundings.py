@@ -13,12 +13,12 @@ from omegaconf import DictConfig
 from rbp.check.finding import Finding, absent, ok
 from rbp.config import schema
 from rbp.data import load
-from rbp.data.framing import framing_of
+from rbp.data.events.framing import framing_of
+from rbp.data.events.prepare.manifest import read_manifest
+from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.loading import find_reader
-from rbp.data.manifest import read_manifest
-from rbp.data.prepare import EventSet
 from rbp.errors import DataError
-from rbp.sweep.compose import compose_grid
+from rbp.sweep.grid.compose import compose_grid
 
 WANDB = "api.wandb.ai"
 

@@ -17,7 +17,19 @@ from rbp.errors import ConfigError
 FORMAT = 2
 
 # Our own functions that have moved: all the names of one in a row, that of version 0.1 first, today's last.
-MOVED: tuple[tuple[str, ...], ...] = ()
+MOVED: tuple[tuple[str, ...], ...] = (
+    ("rbp.data.digits.digits", "rbp.data.static.digits.digits"),
+    ("rbp.data.cifar.cifar10", "rbp.data.static.cifar.cifar10"),
+    ("rbp.data.cifar.cifar100", "rbp.data.static.cifar.cifar100"),
+    ("rbp.data.fashion_mnist.fashion_mnist", "rbp.data.static.fashion_mnist.fashion_mnist"),
+    ("rbp.data.cifar10_dvs.cifar10_dvs", "rbp.data.events.sets.cifar10_dvs.cifar10_dvs"),
+    ("rbp.data.dvs128_gesture.dvs128_gesture", "rbp.data.events.sets.dvs128_gesture.dvs128_gesture"),
+    ("rbp.data.digits_dvs.digits_dvs", "rbp.data.events.sets.digits_dvs.digits_dvs"),
+    *(
+        (f"rbp.data.circling_digits.{name}", f"rbp.data.events.sets.circling_digits.{name}")
+        for name in ("direction", "direction_90", "which_digit")
+    ),
+)
 
 
 def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from importlib import import_module
 import torch
 from omegaconf import DictConfig
 
-from rbp.data.framing import Framing, framing_of
+from rbp.data.events.framing import Framing, framing_of
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images, Splits
 from rbp.errors import ConfigError
@@ -20,7 +20,7 @@ Reader = Callable[..., tuple[Images, Images]]  # (root, download), for events (r
 def load(dataset: DictConfig) -> Splits:
     """The images of a data set, on the CPU.
 
-    Those of an event data set are frames, made once and memory-mapped (rbp.data.prepare).
+    Those of an event data set are frames, made once and memory-mapped (rbp.data.events.prepare.prepare).
     The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
     Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
     """
@@ -64,7 +64,7 @@ def find_reader(target: str) -> Reader:
 def _no_reader(target: str, reason: object) -> ConfigError:
     return ConfigError(
         f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
-        f"rbp.data.digits.digits, or for frames (root, download, framing) -> (train, test): {reason}"
+        f"rbp.data.static.digits.digits, or for frames (root, download, framing) -> (train, test): {reason}"
     )
 
 

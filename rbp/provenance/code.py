@@ -29,13 +29,13 @@ APART = frozenset(
         "rbp.provenance",
         "rbp.rate.errors",
         "rbp.report",
-        "rbp.runfolder",
+        "rbp.runs.folder",
         "rbp.sweep",
         "rbp.track",
-        "rbp.train.memory",
-        "rbp.train.progress",
-        "rbp.train.record",
-        "rbp.train.standing",
+        "rbp.train.telemetry.memory",
+        "rbp.train.telemetry.progress",
+        "rbp.train.telemetry.record",
+        "rbp.train.telemetry.standing",
     }
 )
 

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from rbp.report.figures.style import method_name
 from rbp.report.read import Method, Run
-from rbp.report.style import method_name
 
 MODES = ("bptt", "rate")
 BPTT, RATE = Method("bptt"), Method("rate")

@@ -8,7 +8,7 @@ from typing import Any
 
 from rbp.report.costs import KIND
 from rbp.report.read import Run, flat
-from rbp.runfolder import RunFolder, is_number
+from rbp.runs.folder import RunFolder, is_number
 
 SWEEP_FILE = Path(".sweep", "sweep.yaml")
 

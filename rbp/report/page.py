@@ -8,7 +8,8 @@ from typing import Any
 
 from rbp.report.compare import MODES, Comparison, family_label
 from rbp.report.facts import Facts
-from rbp.report.figures import (
+from rbp.report.figures.plotly import plotly as as_plotly
+from rbp.report.figures.series import (
     Figure,
     accuracy_over_cost,
     accuracy_over_segments,
@@ -22,12 +23,11 @@ from rbp.report.figures import (
     seconds_over_segments,
     seconds_over_T,
 )
-from rbp.report.interactive import plotly as as_plotly
+from rbp.report.figures.style import name
 from rbp.report.read import Run
 from rbp.report.sections import facts_section, headline_section, runs_section, unfinished_section
-from rbp.report.style import name
 from rbp.report.table import Line
-from rbp.runfolder import STATES
+from rbp.runs.folder import STATES
 
 HERE = Path(__file__).parent
 FAMILY_FIGURES = (accuracy_over_T, seconds_over_T, memory_over_T, accuracy_over_cost)

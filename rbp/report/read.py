@@ -11,7 +11,7 @@ import yaml
 from rbp.config.identity import grad_mode_settings, not_in_identity
 from rbp.config.versions import refuse_newer, upgrade
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
+from rbp.runs.folder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")

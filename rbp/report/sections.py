@@ -5,8 +5,8 @@ from collections.abc import Collection, Iterable, Sequence
 
 from rbp.report.compare import MODES
 from rbp.report.facts import Facts, Sweep
+from rbp.report.figures.style import name
 from rbp.report.read import Run
-from rbp.report.style import name
 from rbp.report.table import Line, cut
 from rbp.report.texts import ABOUT, FIGURES, cells, titles
 

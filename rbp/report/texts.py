@@ -6,9 +6,9 @@ from typing import Any
 
 from rbp.report.compare import MODES
 from rbp.report.costs import KIND, Costs
+from rbp.report.figures.style import name
 from rbp.report.read import AXES, Run
 from rbp.report.statistics import Paired, Summary
-from rbp.report.style import name
 from rbp.report.table import Line
 
 NONE = "–"

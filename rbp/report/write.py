@@ -10,12 +10,12 @@ from rbp.errors import UserError
 from rbp.output import say
 from rbp.report.compare import Comparison, compare, family_label, without_doubles
 from rbp.report.facts import gather
-from rbp.report.figures import Figure, dial_label, dials, families
+from rbp.report.figures.series import Figure, dial_label, dials, families
 from rbp.report.page import DIAL_FIGURES, FAMILY_FIGURES, STEP_FIGURES, page
 from rbp.report.read import read_runs
 from rbp.report.table import table
 from rbp.report.texts import latex, markdown, results_csv
-from rbp.runfolder import write_bytes
+from rbp.runs.folder import write_bytes
 
 NAME_LENGTH = 100  # of a figure's file
 
@@ -64,7 +64,7 @@ def _write_figures(comparisons: list[Comparison], folder: Path) -> None:
 
 
 def _draw_all(made: list[tuple[Figure, str]], folder: Path) -> None:
-    from rbp.report.svg import draw
+    from rbp.report.figures.svg import draw
 
     for figure, title in made:
         if figure.series:

@@ -6,12 +6,12 @@ from typing import Any
 
 from rbp.config.launchers import LAUNCHERS, SweeperSettings
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder
-from rbp.sweep.cells import Cell
-from rbp.sweep.frozen import read_frozen
-from rbp.sweep.launchers import Launcher, make_launcher
+from rbp.runs.folder import RunFolder
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.launchers.frozen import read_frozen
+from rbp.sweep.launchers.launcher import Launcher, make_launcher
 from rbp.sweep.start import start
-from rbp.sweep.sweepfolder import SweepFolder
+from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 def again(folders: list[Path], stale: bool, wait: bool) -> None:

@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
-from rbp.runfolder import RunFolder
-from rbp.sweep.jobs import LOCAL, is_slurms
-from rbp.sweep.marks import mark, unless_at_work
-from rbp.sweep.plan import tell_counts
-from rbp.sweep.states import State, observe
-from rbp.sweep.sweepfolder import SweepFolder, is_run, sweep_of
+from rbp.runs.folder import RunFolder
+from rbp.sweep.state.jobs import LOCAL, is_slurms
+from rbp.sweep.state.marks import mark, unless_at_work
+from rbp.sweep.state.plan import tell_counts
+from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.sweepfolder import SweepFolder, is_run, sweep_of
 
 CANCEL_WAIT = 60.0  # seconds for jobs to save and end
 
@@ -39,7 +39,7 @@ def add_retry(parser: argparse.ArgumentParser) -> None:
 
 def status(args: argparse.Namespace) -> int:
     """Every run with its state; exit code 1 if one failed or was lost."""
-    from rbp.sweep.watch import tell_state
+    from rbp.sweep.state.watch import tell_state
 
     wrong = False
     for path in args.path:

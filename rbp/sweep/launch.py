@@ -13,13 +13,13 @@ from rbp.config import schema
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import exit_code, hush, say
 from rbp.sweep import help_text
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import settle
-from rbp.sweep.composer import COMPOSITION_ERRORS
-from rbp.sweep.inline import run_one
-from rbp.sweep.messages import explain
-from rbp.sweep.places import CONF
-from rbp.sweep.time_steps import with_any_T
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import settle
+from rbp.sweep.grid.composer import COMPOSITION_ERRORS
+from rbp.sweep.grid.messages import explain
+from rbp.sweep.grid.places import CONF
+from rbp.sweep.grid.time_steps import with_any_T
+from rbp.sweep.launchers.inline import run_one
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from rbp.config.launchers import LAUNCHERS, SweeperSettings, read_settings
 from rbp.errors import ConfigError
-from rbp.sweep.compose import compose_grid
+from rbp.sweep.grid.compose import compose_grid
 
 
 def launch_grid(values: Mapping[str, Any], overrides: list[str], launcher: Any, chosen: str) -> None:

@@ -7,16 +7,16 @@ from pathlib import Path
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, SweepFailed, UserError
 from rbp.output import say
-from rbp.sweep.cells import Cell
-from rbp.sweep.inline import attempt, begins, note_code
-from rbp.sweep.launchers import Launcher, note_start, submit_cells
-from rbp.sweep.marks import put_aside
-from rbp.sweep.plan import Plan, make_plan
-from rbp.sweep.preflight import preflight
-from rbp.sweep.states import State, code_of, observe
-from rbp.sweep.sweepfolder import SweepFolder
-from rbp.sweep.table import Row, print_table
-from rbp.sweep.watch import watch
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.launchers.inline import attempt, begins, note_code
+from rbp.sweep.launchers.launcher import Launcher, note_start, submit_cells
+from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.state.marks import put_aside
+from rbp.sweep.state.plan import Plan, make_plan
+from rbp.sweep.state.states import State, code_of, observe
+from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.sweep.state.table import Row, print_table
+from rbp.sweep.state.watch import watch
 
 
 def start(cells: list[Cell], launcher: Launcher | None, settings: SweeperSettings) -> None:

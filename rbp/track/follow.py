@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.runfolder import RunFolder, read_config, read_lines, read_result, read_state
+from rbp.runs.folder import RunFolder, read_config, read_lines, read_result, read_state
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 import rbp
 from rbp.output import say
-from rbp.runfolder import read_state
+from rbp.runs.folder import read_state
 
 LOG = "tracker.log"
 # Seconds that a run waits at its end for the tracker; a preempted one has to be gone soon.

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from rbp.errors import UserError
 from rbp.locks import alone
 from rbp.output import say
-from rbp.runfolder import find_runs, read_result, read_state
+from rbp.runs.folder import find_runs, read_result, read_state
 from rbp.track.follow import LOCK
 from rbp.track.segments import mark_of, segments
 

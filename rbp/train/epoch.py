@@ -12,10 +12,10 @@ from torch import Tensor
 
 from rbp.data import train_batches
 from rbp.errors import TrainingError
-from rbp.train.boundary import Boundary
-from rbp.train.history import History, Part
 from rbp.train.job import Job, batches_per_epoch
 from rbp.train.ranks import Ranks
+from rbp.train.resume.boundary import Boundary
+from rbp.train.resume.history import History, Part
 
 # Reading a loss waits for the GPU: there it is looked at every so many batches.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}

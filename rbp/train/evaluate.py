@@ -17,10 +17,10 @@ from rbp.errors import CheckpointError
 from rbp.output import say
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
-from rbp.runfolder import RunFolder
-from rbp.train.checkpoint import load_checkpoint, load_latest, load_network
+from rbp.runs.folder import RunFolder
 from rbp.train.job import Job, set_up
-from rbp.train.memory import memory_told
+from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network
+from rbp.train.telemetry.memory import memory_told
 
 TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 

@@ -19,12 +19,12 @@ from rbp.provenance import code_version
 from rbp.rate import data_parallel, forward
 from rbp.rate.neurons import compiled
 from rbp.seeds import stream
-from rbp.train.checkpoint import load_network, random_states, restore_random_states
-from rbp.train.costs import Costs
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
-from rbp.train.history import History, from_plain, to_plain
 from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
+from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
+from rbp.train.resume.history import History, from_plain, to_plain
+from rbp.train.telemetry.costs import Costs
 
 
 @dataclass

@@ -16,20 +16,20 @@ from rbp.errors import TrainingError
 from rbp.output import say
 from rbp.provenance import package_versions
 from rbp.rate.neurons import compiled
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.track import Tracker
-from rbp.train.boundary import Boundary, Wish
-from rbp.train.checkpoint import load_latest
 from rbp.train.device import choose_device
 from rbp.train.epoch import refuse_broken, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.history import History, Part
-from rbp.train.interrupt import Interruption
 from rbp.train.job import Job, batches_per_epoch, restore, set_up
-from rbp.train.memory import memory_told
-from rbp.train.progress import Display, make_display
 from rbp.train.ranks import joined, loss_of_a_rank_told, ranks_here, refuse_uneven
-from rbp.train.record import Record, make_record
+from rbp.train.resume.boundary import Boundary, Wish
+from rbp.train.resume.checkpoint import load_latest
+from rbp.train.resume.history import History, Part
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.memory import memory_told
+from rbp.train.telemetry.progress import Display, make_display
+from rbp.train.telemetry.record import Record, make_record
 
 
 def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+from rbp.report.figures.style import method_name
 from rbp.report.read import read_runs
-from rbp.report.style import method_name
 
 
 def main(folder: Path) -> None:

@@ -16,7 +16,7 @@ from rbp.bench.spikingjelly_nets import (
     with_float_states,
 )
 from rbp.models import build
-from rbp.train.costs import count_kept_bytes
+from rbp.train.telemetry.costs import count_kept_bytes
 from tests.support.configs import make
 
 CUDA = torch.device("cuda")

@@ -10,12 +10,12 @@ from rbp import cli
 from rbp.config import schema
 from rbp.config.identity import folder_name
 from rbp.report import write_report
-from rbp.runfolder import find_runs, read_json, read_lines, read_result
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import compose_grid
-from rbp.sweep.frozen import read_frozen
+from rbp.runs.folder import find_runs, read_json, read_lines, read_result
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launch import main
-from rbp.sweep.states import observe
+from rbp.sweep.launchers.frozen import read_frozen
+from rbp.sweep.state.states import observe
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0.1"
 NAMES = sorted(path.parent.relative_to(FIXTURES / "runs") for path in FIXTURES.glob("runs/*/*/config.yaml"))

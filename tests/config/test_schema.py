@@ -15,8 +15,8 @@ from rbp.config.key import keys as keys_of
 from rbp.config.launchers import LAUNCHERS, LocalSettings, SlurmSettings, SweeperSettings, read_settings
 from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
-from rbp.runfolder import load_yaml
-from rbp.sweep.places import CONF, ROOT
+from rbp.runs.folder import load_yaml
+from rbp.sweep.grid.places import CONF, ROOT
 from tests.support.configs import leaves
 
 FILES = {

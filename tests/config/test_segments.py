@@ -5,8 +5,8 @@ import pytest
 from rbp.config import schema
 from rbp.config.identity import folder_name, grad_mode_settings, identity
 from rbp.errors import ConfigError
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import compose_grid
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import compose_grid
 from tests.support.configs import make
 
 

@@ -13,7 +13,7 @@ from rbp.config.key import keys as keys_of
 from rbp.config.schema import Arch, Config, Trainer
 from rbp.config.versions import FORMAT, upgrade
 from rbp.errors import ConfigError
-from rbp.runfolder import load_yaml, read_config, write_config
+from rbp.runs.folder import load_yaml, read_config, write_config
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "v0.1" / "runs"
 CONFIGS = sorted(RUNS.glob("*/*/config.yaml"))

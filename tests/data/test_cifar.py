@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rbp.data.cifar import cifar10, cifar100
+from rbp.data.static.cifar import cifar10, cifar100
 from rbp.errors import DataError
 from tests.support.datasets import write_cifar10, write_cifar100, write_python2_pickle
 

@@ -6,7 +6,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from rbp.data import Images
-from rbp.data.circling_digits import (
+from rbp.data.events.sets.circling_digits import (
     FLASHES,
     RADIUS,
     SIDE,

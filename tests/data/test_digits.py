@@ -3,7 +3,7 @@
 import torch
 from sklearn.datasets import load_digits
 
-from rbp.data.digits import digits
+from rbp.data.static.digits import digits
 from tests.support.datasets import dataset_config
 
 

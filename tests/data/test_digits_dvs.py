@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from rbp.data import Images
-from rbp.data.camera import watch
-from rbp.data.digits_dvs import DRIFT, SIDE, STEPS, TREMOR, digits_dvs, events_of, path
+from rbp.data.events.camera import watch
+from rbp.data.events.sets.digits_dvs import DRIFT, SIDE, STEPS, TREMOR, digits_dvs, events_of, path
 from tests.support.event_recordings import framing
 
 

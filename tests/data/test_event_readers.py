@@ -15,14 +15,14 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rbp.data.aedat2 import read_aedat2
-from rbp.data.aedat3 import read_aedat3
 from rbp.data.archives import members, read_member
-from rbp.data.dvs128_gesture import find
-from rbp.data.events import Events as Read
-from rbp.data.events_np import read_events_np
-from rbp.data.framing import Framing
-from rbp.data.pairs import read_pair
+from rbp.data.events.events import Events as Read
+from rbp.data.events.framing import Framing
+from rbp.data.events.readers.aedat2 import read_aedat2
+from rbp.data.events.readers.aedat3 import read_aedat3
+from rbp.data.events.readers.events_np import read_events_np
+from rbp.data.events.readers.pairs import read_pair
+from rbp.data.events.sets.dvs128_gesture import find
 from rbp.errors import DataError
 from tests.support.event_recordings import (
     HEADER2,

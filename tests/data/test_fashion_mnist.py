@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from rbp.data.fashion_mnist import fashion_mnist
+from rbp.data.static.fashion_mnist import fashion_mnist
 from rbp.errors import DataError
 from tests.support.datasets import (
     FASHION_MNIST,

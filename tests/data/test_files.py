@@ -9,8 +9,8 @@ from urllib.error import URLError
 import pytest
 from torchvision import datasets
 
-from rbp.data.cifar import cifar10, cifar100
-from rbp.data.fashion_mnist import fashion_mnist
+from rbp.data.static.cifar import cifar10, cifar100
+from rbp.data.static.fashion_mnist import fashion_mnist
 from rbp.errors import DataError
 from tests.support.datasets import write_cifar10, write_cifar100, write_fashion_mnist
 

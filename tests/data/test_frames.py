@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from rbp.data.aedat2 import read_aedat2
-from rbp.data.events import count, from_xyp
-from rbp.data.recordings import narrow
-from rbp.data.resize import levels, shrink, through_images
+from rbp.data.events.events import count, from_xyp
+from rbp.data.events.readers.aedat2 import read_aedat2
+from rbp.data.events.recordings import narrow
+from rbp.data.events.resize import levels, shrink, through_images
 from tests.support.event_recordings import Events, aedat2, random_events, slow_count
 
 SIDE = 6

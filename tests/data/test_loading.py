@@ -83,8 +83,8 @@ def test_files_are_read_once_a_process(tmp_path: Path) -> None:
         ("classes", 5, r"dataset\.classes=5: .* have labels up to 9, so 10 or more"),
         (
             "_target_",
-            "rbp.data.cifar.cifar11",
-            r"dataset\._target_=rbp.data.cifar.cifar11: must name a function",
+            "rbp.data.static.cifar.cifar11",
+            r"dataset\._target_=rbp.data.static.cifar.cifar11: must name a function",
         ),
         (
             "_target_",

@@ -11,13 +11,13 @@ import torch
 
 from rbp.cli import main
 from rbp.data import load
-from rbp.data.cifar10_dvs import CLASSES, cifar10_dvs, find
-from rbp.data.dvs128_gesture import dvs128_gesture
-from rbp.data.framing import Framing, framing_of
+from rbp.data.events.framing import Framing, framing_of
+from rbp.data.events.recordings import Recording
+from rbp.data.events.resize import levels, shrink, through_images
+from rbp.data.events.sets.cifar10_dvs import CLASSES, cifar10_dvs, find
+from rbp.data.events.sets.dvs128_gesture import dvs128_gesture
+from rbp.data.events.splitting import split
 from rbp.data.images import Images
-from rbp.data.recordings import Recording
-from rbp.data.resize import levels, shrink, through_images
-from rbp.data.splitting import split
 from rbp.errors import ConfigError, DataError
 from tests.support.datasets import dataset_config
 from tests.support.event_recordings import (

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from rbp.data.cifar10_dvs import cifar10_dvs
+from rbp.data.events.sets.cifar10_dvs import cifar10_dvs
 from rbp.errors import DataError
 from tests.support.disk import tiny_disk
 from tests.support.event_recordings import aedat2, framing, random_events, write_cifar10_dvs

@@ -11,12 +11,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbp.data import shards
-from rbp.data.cifar10_dvs import cifar10_dvs, find
-from rbp.data.dvs128_gesture import dvs128_gesture
-from rbp.data.dvs128_gesture import find as find_gestures
-from rbp.data.recordings import natural, read_frames
-from rbp.data.sources import fingerprint
+from rbp.data.events.prepare import shards
+from rbp.data.events.prepare.sources import fingerprint
+from rbp.data.events.recordings import natural, read_frames
+from rbp.data.events.sets.cifar10_dvs import cifar10_dvs, find
+from rbp.data.events.sets.dvs128_gesture import dvs128_gesture
+from rbp.data.events.sets.dvs128_gesture import find as find_gestures
 from rbp.errors import DataError
 from tests.support.event_recordings import (
     framing,

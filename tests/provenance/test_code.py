@@ -14,14 +14,14 @@ import pytest
 
 import rbp
 from rbp.provenance import code, code_version, finding, imports, package_versions, syntax, why_stale
-from rbp.sweep.places import ROOT
+from rbp.sweep.grid.places import ROOT
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
 RESNET = {"arch": {"_target_": "rbp.models.resnet.resnet18"}}
-DIGITS = {"dataset": {"_target_": "rbp.data.digits.digits"}}
+DIGITS = {"dataset": {"_target_": "rbp.data.static.digits.digits"}}
 DIGITS_CNN = {
     "arch": {"_target_": "rbp.models.digits.digits_cnn"},
-    "dataset": {"_target_": "rbp.data.digits.digits"},
+    "dataset": {"_target_": "rbp.data.static.digits.digits"},
     "neuron": {"_target_": "rbp.models.neurons.lif"},
     "optimizer": {"_target_": "torch.optim.SGD"},
 }
@@ -280,7 +280,7 @@ def test_a_run_bears_the_code_that_its_process_started_with(
     """The second cell's network is imported before the first trains; an edit meanwhile does not count."""
     monkeypatch.chdir(tmp_path)
     script = (
-        "import sys, pathlib\nfrom rbp.sweep import inline, launch\n"
+        "import sys, pathlib\nfrom rbp.sweep import launch\nfrom rbp.sweep.launchers import inline\n"
         "own = inline.train_cell\n"
         "def edit_and_train(cell):\n"
         f"    file = pathlib.Path({str(package / 'models' / 'digits.py')!r})\n"

@@ -9,7 +9,7 @@ from rbp.models.resnet import resnet18
 from rbp.rate.memory import currents as module
 from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.packing import as_kept, pack, pack_counts, unpack
-from rbp.train.costs import count_kept_bytes
+from rbp.train.telemetry.costs import count_kept_bytes
 from tests.support.networks import lif
 
 

@@ -11,7 +11,7 @@ from rbp.errors import UserError
 from rbp.report import write_report
 from rbp.report.compare import compare, without_doubles
 from rbp.report.facts import gather
-from rbp.report.figures import families, over_epochs, seconds_over_T
+from rbp.report.figures.series import families, over_epochs, seconds_over_T
 from rbp.report.read import read_runs
 from rbp.report.table import Line, table
 from rbp.report.texts import cells, figures

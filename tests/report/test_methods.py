@@ -6,9 +6,9 @@ import pytest
 
 from rbp.report import write_report
 from rbp.report.compare import compare
-from rbp.report.figures import Figure, accuracy_over_segments, dials, seconds_over_segments
+from rbp.report.figures.series import Figure, accuracy_over_segments, dials, seconds_over_segments
+from rbp.report.figures.style import method_name
 from rbp.report.read import Method, read_runs
-from rbp.report.style import method_name
 from rbp.report.table import table
 from rbp.report.texts import cells, markdown
 from tests.support.run_folders import write_run

@@ -11,8 +11,8 @@ import pytest
 from rbp.cli import main
 from rbp.report import write_report
 from rbp.report.compare import compare
-from rbp.report.figures import families
-from rbp.report.interactive import plotly as as_plotly
+from rbp.report.figures.plotly import plotly as as_plotly
+from rbp.report.figures.series import families
 from rbp.report.page import FAMILY_FIGURES, STEP_FIGURES
 from rbp.report.read import read_runs
 from tests.support.browser import LAPTOP, PHONE, opened

@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 
-from rbp.runfolder import RunFolder
-from rbp.sweep.places import ROOT
-from rbp.train.checkpoint import LAST, load_checkpoint
+from rbp.runs.folder import RunFolder
+from rbp.sweep.grid.places import ROOT
+from rbp.train.resume.checkpoint import LAST, load_checkpoint
 from tests.slurm.cluster import Cluster
 from tests.support.run_folders import metrics, status_of, without_timings
 

@@ -10,9 +10,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config import schema
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import freeze
-from rbp.sweep.places import CONF
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import freeze
+from rbp.sweep.grid.places import CONF
 
 
 def make(*overrides: str) -> DictConfig:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from rbp.data.cifar10_dvs import CLASSES
-from rbp.data.framing import Framing
+from rbp.data.events.framing import Framing
+from rbp.data.events.sets.cifar10_dvs import CLASSES
 
 Events = list[tuple[int, int, int, int]]  # t in microseconds, x, y, p
 

@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.identity import folder_name, grad_mode_settings
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from tests.support.configs import config
 
 MACHINE = {"device": "AMD EPYC, 2 cores", "device_type": "cpu", "driver": None, "threads": 2}

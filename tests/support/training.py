@@ -14,10 +14,10 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.identity import run_folder
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import train
-from rbp.train.checkpoint import load_checkpoint
-from rbp.train.interrupt import Interruption
+from rbp.train.resume.checkpoint import load_checkpoint
+from rbp.train.resume.interrupt import Interruption
 from tests.support.configs import made_once
 from tests.support.processes import PROCESSES
 from tests.support.run_folders import metrics, without_timings

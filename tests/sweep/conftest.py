@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp.sweep import places, sweepfile
+from rbp.sweep.grid import places, sweepfile
 
 
 @pytest.fixture

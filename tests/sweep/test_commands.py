@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rbp import cli
-from rbp.runfolder import RESULT_KEYS
+from rbp.runs.folder import RESULT_KEYS
 from rbp.sweep import commands
 
 

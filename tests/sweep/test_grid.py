@@ -6,9 +6,9 @@ import pytest
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.sweep.arguments import expand
-from rbp.sweep.compose import compose_grid
-from rbp.sweep.grid import Exclusions, combinations
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import compose_grid
+from rbp.sweep.grid.grid import Exclusions, combinations
 
 
 @pytest.fixture(autouse=True)

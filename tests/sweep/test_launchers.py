@@ -7,12 +7,12 @@ import pytest
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.runfolder import RESULT_KEYS, read_result
-from rbp.sweep import slurm
-from rbp.sweep.cells import Cell
-from rbp.sweep.compose import compose_grid
-from rbp.sweep.launchers import Local, Slurm, submit_cells
-from rbp.sweep.sweepfolder import SweepFolder
+from rbp.runs.folder import RESULT_KEYS, read_result
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.compose import compose_grid
+from rbp.sweep.launchers import slurm
+from rbp.sweep.launchers.launcher import Local, Slurm, submit_cells
+from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 def cells(*overrides: str) -> list[Cell]:

@@ -15,15 +15,15 @@ import torch
 
 from rbp import cli
 from rbp.config.launchers import LocalSettings
-from rbp.runfolder import RunFolder, read_json
+from rbp.runs.folder import RunFolder, read_json
 from rbp.sweep import again
 from rbp.sweep.launch import main
-from rbp.sweep.marks import unless_at_work
-from rbp.sweep.pool import share_out
+from rbp.sweep.launchers.pool import share_out
 from rbp.sweep.start import start
-from rbp.sweep.states import observe
-from rbp.sweep.sweepfolder import SweepFolder
-from rbp.train import record
+from rbp.sweep.state.marks import unless_at_work
+from rbp.sweep.state.states import observe
+from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.train.telemetry import record
 from tests.support import waiting
 from tests.support.run_folders import metrics, without_timings
 

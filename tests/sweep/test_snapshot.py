@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp.sweep.snapshot import take_snapshot
+from rbp.sweep.launchers.snapshot import take_snapshot
 
 
 def git(root: Path, *words: str) -> None:

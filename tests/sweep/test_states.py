@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from rbp.provenance import code_version
-from rbp.runfolder import RESULT_KEYS
-from rbp.sweep import jobs
-from rbp.sweep.jobs import GONE, PENDING, RUNNING, Jobs
-from rbp.sweep.states import State, observe
+from rbp.runs.folder import RESULT_KEYS
+from rbp.sweep.state import jobs
+from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, Jobs
+from rbp.sweep.state.states import State, observe
 from tests.support.waiting import wait_for
 
 
@@ -112,7 +112,9 @@ def test_a_result_makes_a_run_done_whatever_its_status_says_and_stale_with_other
 
 def test_the_id_of_a_local_job_is_that_of_a_pool_and_of_no_other_process() -> None:
     host = os.uname().nodename
-    sleeper = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", "rbp.sweep.pool"])
+    sleeper = subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(60)", "rbp.sweep.launchers.pool"]
+    )
     ids = {
         "pool": f"local-{sleeper.pid}@{host}",
         "other": f"local-{os.getpid()}@{host}",
@@ -120,7 +122,7 @@ def test_the_id_of_a_local_job_is_that_of_a_pool_and_of_no_other_process() -> No
     }
     try:
         command = Path(f"/proc/{sleeper.pid}/cmdline")
-        wait_for(lambda: b"rbp.sweep.pool" in command.read_bytes())
+        wait_for(lambda: b"rbp.sweep.launchers.pool" in command.read_bytes())
         told = Jobs(ids.values())
     finally:
         sleeper.kill()

@@ -5,7 +5,7 @@ import io
 import pytest
 from rich.console import Console
 
-from rbp.sweep.table import Row, print_table
+from rbp.sweep.state.table import Row, print_table
 
 
 def row(grad_mode: str, T: str, acc: float, memory: float | None = 2**20, firing: float = 0.1) -> Row:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
-from rbp.sweep import sweepfile
+from rbp.sweep.grid import sweepfile
+from rbp.sweep.grid.places import options
 from rbp.sweep.launch import main
-from rbp.sweep.places import options
 
 
 @pytest.fixture(autouse=True)

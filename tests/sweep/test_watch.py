@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from rbp.sweep import watch
-from rbp.sweep.cells import Cell
-from rbp.sweep.states import State
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.state import watch
+from rbp.sweep.state.states import State
 
 
 def cells(n: int) -> list[Cell]:

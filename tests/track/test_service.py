@@ -10,8 +10,8 @@ import pytest
 
 from rbp.cli import main
 from rbp.errors import UserError
-from rbp.runfolder import RunFolder, append_line
-from rbp.sweep.marks import put_aside
+from rbp.runs.folder import RunFolder, append_line
+from rbp.sweep.state.marks import put_aside
 from rbp.track import Tracker, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rbp.errors import TrainingError
-from rbp.runfolder import read_lines
+from rbp.runs.folder import read_lines
 from rbp.track import start
 from rbp.train import run as run_module
 from rbp.train import train

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rbp.runfolder import RunFolder, append_line, read_lines
+from rbp.runs.folder import RunFolder, append_line, read_lines
 from rbp.track import Tracker, start
 from rbp.track.segments import steps
 from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import train
 from tests.support.training import short
 

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from rbp.errors import CheckpointError
-from rbp.train.checkpoint import PARTS, load_checkpoint, load_latest, load_network, save_checkpoint
-from rbp.train.history import History, to_plain
+from rbp.train.resume.checkpoint import PARTS, load_checkpoint, load_latest, load_network, save_checkpoint
+from rbp.train.resume.history import History, to_plain
 
 EMPTY: dict[str, Any] = {key: {} for key in ("network", "optimizer", "schedule", "random")}
 EMPTY |= {"identity": "", "made_with": "", "history": to_plain(History())}

@@ -8,13 +8,13 @@ import torch
 from torch import nn
 
 from rbp.train import train
-from rbp.train.boundary import Boundary
-from rbp.train.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
 from rbp.train.epoch import train_epoch
-from rbp.train.history import History, Part
-from rbp.train.interrupt import Interruption
 from rbp.train.job import restore, set_up, state_of
-from rbp.train.record import Record
+from rbp.train.resume.boundary import Boundary
+from rbp.train.resume.history import History, Part
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
+from rbp.train.telemetry.record import Record
 from tests.support.training import short
 
 CPU = torch.device("cpu")

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from rbp.errors import TrainingError
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import run as run_module
 from rbp.train import train
-from rbp.train.checkpoint import load_checkpoint
+from rbp.train.resume.checkpoint import load_checkpoint
 from tests.support.disk import fill, tiny_disk
 from tests.support.run_folders import status_of
 from tests.support.training import EVERYTHING, Undisturbed, same_end, short

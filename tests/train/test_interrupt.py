@@ -10,12 +10,12 @@ import pytest
 import torch
 
 from rbp.errors import Preempted
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train import run as run_module
-from rbp.train.checkpoint import load_checkpoint
-from rbp.train.interrupt import Interruption
+from rbp.train.resume.checkpoint import load_checkpoint
+from rbp.train.resume.interrupt import Interruption
 from tests.support.run_folders import lines, metrics, status_of, without_timings
 from tests.support.training import (
     EPOCHS,
@@ -156,10 +156,10 @@ def test_with_null_there_is_no_checkpoint_in_mid_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg, run = short(tmp_path, *SMALL, "trainer.checkpoint_minutes=null")
-    monkeypatch.setattr("rbp.train.boundary.time.monotonic", itertools.count(0, 10**6).__next__)
+    monkeypatch.setattr("rbp.train.resume.boundary.time.monotonic", itertools.count(0, 10**6).__next__)
     places = []
     monkeypatch.setattr(
-        "rbp.train.boundary.save_checkpoint",
+        "rbp.train.resume.boundary.save_checkpoint",
         lambda folder, state, best: places.append(state["history"]["part"]["batches"]),
     )
     train(cfg, run.path)

@@ -12,16 +12,16 @@ from omegaconf import DictConfig
 from torch import nn
 
 from rbp.errors import ConfigError
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
-from rbp.train.checkpoint import load_checkpoint
 from rbp.train.device import choose_device
 from rbp.train.epoch import training_step
-from rbp.train.interrupt import Interruption
 from rbp.train.job import set_up
 from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
-from rbp.train.record import Record
+from rbp.train.resume.checkpoint import load_checkpoint
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started
 from tests.support.run_folders import metrics, status_of
 from tests.support.training import EVERYTHING, LOOKS, SMALL, STEPS, Scheduled, same_end, short

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from rbp.runfolder import RunFolder
+from rbp.runs.folder import RunFolder
 from rbp.train import run as run_module
 from rbp.train import train
-from rbp.train.checkpoint import load_checkpoint
+from rbp.train.resume.checkpoint import load_checkpoint
 from tests.support.run_folders import lines, metrics, without_timings
 from tests.support.training import damage, in_a_process, same_end, short
 from tests.support.waiting import wait_for

@@ -12,13 +12,13 @@ from omegaconf import OmegaConf
 
 from rbp.config.identity import identity
 from rbp.errors import ConfigError, TrainingError
-from rbp.runfolder import RunFolder, append_line, read_config, read_result, write_json
+from rbp.runs.folder import RunFolder, append_line, read_config, read_result, write_json
 from rbp.train import evaluate, record, train
 from rbp.train import run as run_module
-from rbp.train.checkpoint import load_checkpoint
 from rbp.train.epoch import training_step
-from rbp.train.history import History
 from rbp.train.job import Job, set_up
+from rbp.train.resume.checkpoint import load_checkpoint
+from rbp.train.resume.history import History
 from tests.support.configs import make
 from tests.support.run_folders import metrics, status_of, without_timings
 from tests.support.training import Undisturbed, short
@@ -244,7 +244,7 @@ def test_memory_that_runs_out_names_what_needs_it(
         train(cfg, run.path)
 
 
-@pytest.mark.parametrize("place", ["rbp.train.run.load_latest", "rbp.train.record.write_json"])
+@pytest.mark.parametrize("place", ["rbp.train.run.load_latest", "rbp.train.telemetry.record.write_json"])
 def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
@@ -264,7 +264,7 @@ def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, run = short(tmp_path)
-    monkeypatch.setattr("rbp.train.boundary.save_checkpoint", lambda *args: 1 // 0)
+    monkeypatch.setattr("rbp.train.resume.boundary.save_checkpoint", lambda *args: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg, run.path)
     assert status_of(run)["error"].startswith("ZeroDivisionError")

@@ -6,8 +6,8 @@ import pytest
 
 from rbp.errors import FolderBusy, Preempted, TrainingError
 from rbp.train import record, standing, train
-from rbp.train.history import History, Part
-from rbp.train.standing import Standing, job_id
+from rbp.train.resume.history import History, Part
+from rbp.train.telemetry.standing import Standing, job_id
 from tests.support.run_folders import metrics, status_of
 from tests.support.training import LOOKS, SMALL, STEPS, Scheduled, short
 from tests.support.waiting import wait_for

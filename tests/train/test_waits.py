@@ -1,8 +1,8 @@
 """Training never waits for a GPU but where LOOK_EVERY says, and sends it nothing but what is drawn.
 
 Seen on torch's `meta` device (tests/support/devices.py): a run's network, images and optimizer are put there
-once it is set up. What may wait besides, and is not here: the first steps, which are timed (rbp.train.costs),
-evaluation and checkpoints, and torchvision's own operations under AutoAugment.
+once it is set up. What may wait besides, and is not here: the first steps, which are timed
+(rbp.train.telemetry.costs), evaluation and checkpoints, and torchvision's own operations under AutoAugment.
 """
 
 from dataclasses import replace
@@ -15,12 +15,12 @@ from torch import Tensor
 
 from rbp.data import Splits
 from rbp.train import epoch
-from rbp.train.boundary import Boundary
-from rbp.train.history import History
-from rbp.train.interrupt import Interruption
 from rbp.train.job import Job, set_up
 from rbp.train.optimizer import build_optimizer
-from rbp.train.record import Record
+from rbp.train.resume.boundary import Boundary
+from rbp.train.resume.history import History
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.record import Record
 from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
 from tests.support.training import short

@@ -1,0 +1,55 @@
+"""The command `rbp`: `rbp train` is launch.py; the others are what is done beside training."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from rbp import __version__
+from rbp.errors import SweepFailed, UserError
+from rbp.output import exit_code, say
+
+# Subcommand -> what it is for, its module, and of that the functions that add its arguments and run it. Only
+# the module of the one called is loaded: some need torch, and `rbp status` should answer at once.
+COMMANDS = {
+    "train": ("one run or a grid of them: python launch.py, from any folder", "", "", ""),
+    "status": ("the state of every run of a sweep", "rbp.sweep.commands", "add_paths", "status"),
+    "logs": ("the log of one run, and of its job", "rbp.sweep.commands", "add_run", "logs"),
+    "retry": ("run again what failed or was lost", "rbp.sweep.commands", "add_retry", "retry"),
+    "cancel": ("stop the jobs of a sweep, or of one run", "rbp.sweep.commands", "add_paths", "cancel"),
+    "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
+    "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
+    "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
+    "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),
+    "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
+    "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 0, 1 for a failure, 2 for a wrong command line."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if argv[:1] == ["train"]:  # Hydra's own command line
+        from rbp.sweep import launch
+
+        return launch.main(argv[1:])
+    parser = argparse.ArgumentParser(prog="rbp", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"rbp {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, (purpose, module_name, add, run) in COMMANDS.items():
+        command = commands.add_parser(name, help=purpose)
+        if argv[:1] == [name]:
+            module = importlib.import_module(module_name)
+            getattr(module, add)(command)
+            command.set_defaults(run=getattr(module, run))
+    try:
+        args = parser.parse_args(argv)
+    except SystemExit as end:  # argparse has shown the help, or told what is wrong
+        return exit_code(end)
+    try:
+        return int(args.run(args))
+    except UserError as error:
+        say(f"error: {error}", sys.stderr)
+        return 1 if isinstance(error, SweepFailed) else 2
+    except KeyboardInterrupt:
+        return 130

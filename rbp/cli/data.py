@@ -1,0 +1,41 @@
+"""`rbp data prepare`: make the frames of an event data set, so that training finds them."""
+
+import argparse
+from pathlib import Path
+
+from rbp.config import schema
+from rbp.data.events.framing import framing_of
+from rbp.data.events.prepare.prepare import EventSet
+from rbp.data.loading import find_reader
+from rbp.errors import ConfigError
+from rbp.output import say
+from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.compose import compose_grid
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What `rbp data` takes."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    prepare_ = commands.add_parser("prepare", help="make the frames of an event data set, once")
+    prepare_.add_argument("name", help="an option of the group dataset, such as cifar10_dvs")
+    prepare_.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for launch.py: dataset.root=PATH T=4,8,10"
+    )
+    prepare_.add_argument("--workers", type=int, help="processes (as many as there are cores)")
+    prepare_.set_defaults(run=prepare)
+
+
+def prepare(args: argparse.Namespace) -> int:
+    """Prepare every framing that the overrides ask for. Raises UserError for what cannot be."""
+    if args.workers is not None and args.workers < 1:
+        raise ConfigError(f"--workers {args.workers}: must be 1 or more")
+    schema.register()
+    overrides = expand([f"dataset={args.name}", *args.overrides]).hydra
+    datasets = {str(cell.values["dataset"]): cell.cfg.dataset for cell in compose_grid(overrides)}
+    for dataset in datasets.values():
+        reader, framing = find_reader(dataset._target_), framing_of(dataset)
+        if isinstance(reader, EventSet) and framing is not None:
+            reader.prepare(Path(dataset.root).expanduser(), framing, args.workers)
+        else:
+            say(f"{dataset.name} needs no preparation.")
+    return 0

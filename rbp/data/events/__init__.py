@@ -1,0 +1,1 @@
+"""Recordings of event cameras: what they are, and how they become frames."""

@@ -1,0 +1,1 @@
+"""Prepared frames: made once, on all cores, resumable, and checked when they are read."""

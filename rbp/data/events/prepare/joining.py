@@ -1,0 +1,91 @@
+"""From the shards of a preparation to the whole set, in its place."""
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.lib.format import write_array_header_1_0
+
+from rbp.data.events.prepare.manifest import MANIFEST, PARTS
+from rbp.data.events.prepare.sealed import write_sealed
+from rbp.data.events.prepare.shards import Shard, read_done, widest
+from rbp.errors import DataError
+
+
+def join(title: str, shards: list[Shard], about: dict[str, Any], building: Path) -> dict[str, Any]:
+    """Write each split's file from its shards, and the manifest last, with what there is to say about it.
+
+    Raises DataError if so many recordings were skipped that a split lacks a class.
+    """
+    done = [(shard, _done(shard)) for shard in shards]
+    manifest = about | {
+        "events": sum(summary["events"] for _, summary in done),
+        "skipped": [entry for _, summary in done for entry in summary["skipped"]],
+        "parts": {},
+    }
+    for part in PARTS:
+        own = [(shard, summary) for shard, summary in done if shard.part == part]
+        _check_classes(title, part, own)
+        recordings = [entry for _, summary in own for entry in summary["recordings"]]
+        filled = [shard for shard, summary in own if summary["recordings"]]
+        sha256 = _write_part(building / f"{part}.npy", filled, len(recordings))
+        manifest["parts"][part] = {"sha256": sha256, "recordings": recordings}
+    # All frames have one size, so one scale.
+    (manifest["levels"],) = {level for _, summary in done for level in summary["levels"]}
+    write_sealed(building / MANIFEST, manifest)
+    return manifest
+
+
+def _done(shard: Shard) -> dict[str, Any]:
+    if (summary := read_done(shard)) is None:
+        raise DataError(f"{shard.frames}: was changed while the frames were made; the same command goes on")
+    return summary
+
+
+def _check_classes(title: str, part: str, done: list[tuple[Shard, dict[str, Any]]]) -> None:
+    """Raise DataError if skipping left this split without one of its classes, or if it has no recording."""
+    left = {label for _, summary in done for _, label in summary["recordings"]}
+    skipped = [entry["why"] for _, summary in done for entry in summary["skipped"]]
+    wanted = {recording.label for shard, _ in done for recording in shard.recordings}
+    if None in wanted:  # the label of a pair that cannot be read may have been any
+        wanted = set(range(done[0][0].classes))
+    lost = sorted(label for label in wanted - left if label is not None) if skipped else []
+    if lost or not left:
+        what = f"of class {', '.join(map(str, lost))}" if lost else "at all"
+        why = f" (skipped {len(skipped)}, first {skipped[0]})" if skipped else ""
+        raise DataError(
+            f"{title}: no recording {what} is left in the {part} split; nothing was prepared{why}"
+        )
+
+
+def _write_part(file: Path, shards: list[Shard], n: int) -> str:
+    """One .npy of all frames of these shards; returns its sha256."""
+    pieces = [np.load(shard.frames, mmap_mode="r") for shard in shards]
+    dtype = widest([piece.dtype for piece in pieces])
+    digest = hashlib.sha256()
+    with file.open("wb") as stream:
+        header = {"descr": dtype.str, "fortran_order": False, "shape": (n, *pieces[0].shape[1:])}
+        write_array_header_1_0(stream, header)
+        stream.flush()
+        digest.update(file.read_bytes())
+        for piece in pieces:
+            content = np.ascontiguousarray(piece, dtype).tobytes()
+            stream.write(content)
+            digest.update(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def put_in_place(building: Path, folder: Path) -> None:
+    """Make a folder that is whole the prepared set, of its three files and nothing else."""
+    whole = {MANIFEST, *(f"{part}.npy" for part in PARTS)}
+    for leftover in building.iterdir():  # shards, and what killed processes left of them
+        if leftover.name not in whole:
+            leftover.unlink()
+    if folder.exists():  # of other files, or not whole
+        shutil.rmtree(folder)
+    building.rename(folder)

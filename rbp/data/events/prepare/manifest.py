@@ -1,0 +1,78 @@
+"""Prepared frames on disk: one .npy a split, and manifest.json, written last, that says what they are.
+
+A folder is whole if its manifest is there, has the checksum that it carries, is of the framing asked for, and
+the files have the checksums that it lists.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.sealed import read_sealed, sha256_of
+from rbp.data.images import Images
+from rbp.errors import DataError
+from rbp.output import say
+
+FORMAT = 2
+MANIFEST = "manifest.json"
+PARTS = ("train", "test")
+
+
+def what_decides(name: str, framing: Framing) -> dict[str, Any]:
+    """What two prepared sets must agree on to be the same."""
+    framed = {k: v for k, v in asdict(framing).items() if k not in ("prepared", "on_error")}
+    return {"format": FORMAT, "dataset": name} | framed
+
+
+def read_manifest(folder: Path, name: str, framing: Framing) -> dict[str, Any] | None:
+    """The manifest of a folder; None if there is none, so that the set must be prepared.
+
+    Raises DataError if it is not whole, is of other frames, or lists skipped recordings and none may be.
+    """
+    file = folder / MANIFEST
+    if not file.exists():
+        return None
+    manifest = read_sealed(file)
+    if manifest is None or manifest.get("made_of") != what_decides(name, framing):
+        raise DataError(f"{file}: is damaged, or of other frames; {_again(folder)}")
+    if framing.on_error == "raise" and manifest["skipped"]:
+        raise DataError(
+            f"{folder}: was prepared with dataset.on_error=skip and lacks {_skipped(manifest)}. "
+            f"Set dataset.on_error=skip to train on the rest, or mend the files and delete this folder"
+        )
+    return manifest
+
+
+def open_prepared(folder: Path, manifest: dict[str, Any]) -> tuple[Images, Images]:
+    """(train, test), memory-mapped, after their checksums have been compared."""
+    if manifest["skipped"]:
+        say(f"{folder}: lacks {_skipped(manifest)}")
+    train, test = (_open(folder, part, manifest) for part in PARTS)
+    return train, test
+
+
+def _open(folder: Path, part: str, manifest: dict[str, Any]) -> Images:
+    file, said = folder / f"{part}.npy", manifest["parts"][part]
+    try:
+        if sha256_of(file) != said["sha256"]:
+            raise DataError(f"{file}: is not what was prepared (sha256 differs); {_again(folder)}")
+        # Mapped copy-on-write: torch wants memory it may write, nothing is ever written.
+        frames = np.load(file, mmap_mode="c")
+    except OSError as error:
+        raise DataError(f"{file}: cannot be read: {error.strerror or error}; {_again(folder)}") from error
+    labels = torch.tensor([label for _, label in said["recordings"]])
+    return Images(torch.from_numpy(frames), labels, manifest["levels"])
+
+
+def _skipped(manifest: dict[str, Any]) -> str:
+    n, first = len(manifest["skipped"]), manifest["skipped"][0]
+    more = f" and {n - 1} more, listed in {MANIFEST}" if n > 1 else ""
+    return f"{n} skipped recording{'s' if n > 1 else ''}: {first['why']}{more}"
+
+
+def _again(folder: Path) -> str:
+    return f"delete {folder} and prepare it again"

@@ -1,0 +1,158 @@
+"""From the recordings of an event data set to prepared frames, once: on all cores, resumable, never by half.
+
+Everything is made in a folder `.building-NAME`, which becomes NAME in one step when it is whole.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.joining import join, put_in_place
+from rbp.data.events.prepare.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
+from rbp.data.events.prepare.shards import make_all, plan, unwritable
+from rbp.data.events.prepare.sources import Found, NoRecordings, fingerprint
+from rbp.data.images import Images
+from rbp.errors import ConfigError, DataError
+from rbp.locks import take
+from rbp.output import Screen, say
+from rbp.runs.folder import read_json, write_json
+
+
+@dataclass(frozen=True)
+class EventSet:
+    """An event data set, a `_target_` of the group `dataset`. `find(root, framing)` finds its recordings."""
+
+    name: str
+    title: str
+    classes: int
+    find: Callable[[Path, Framing], Found]
+
+    def __call__(self, root: str, download: bool, framing: Framing) -> tuple[Images, Images]:
+        """(train, test) with pixels [N, T, 2, size, size]; prepares them first if they are not."""
+        if download:
+            raise ConfigError(
+                f"dataset.download=true: {self.title} is not fetched by this program; set it to false"
+            )
+        top = Path(root).expanduser()
+        folder = framing.folder(self.name, top)
+        manifest = read_manifest(folder, self.name, framing)
+        if manifest is None:
+            say(f"{self.title} is not prepared for T={framing.T} yet: that is done now, once.")
+            manifest = self.prepare(top, framing)
+        else:
+            self._refuse_changes(top, framing, folder, manifest)
+        return open_prepared(folder, manifest)
+
+    def prepare(self, root: Path, framing: Framing, workers: int | None = None) -> dict[str, Any]:
+        """Make the frames unless they are there, of the same recordings; returns their manifest."""
+        folder = framing.folder(self.name, root)
+        found = self.find(root, framing)
+        if found.note:
+            say(found.note)
+        source = fingerprint(found, root)
+        if manifest := self._made_of(source, folder, framing):  # before anything is written
+            return manifest
+        building = folder.with_name(f".building-{folder.name}")
+        try:
+            building.mkdir(parents=True, exist_ok=True)
+            with _locked(building.with_name(f"{building.name}.lock")):
+                if manifest := self._made_of(source, folder, framing):  # by another process just now
+                    shutil.rmtree(building)
+                    return manifest
+                return _build(self, found, source, framing, building, folder, workers or usable_cores())
+        except OSError as error:
+            raise unwritable(building, error) from error
+
+    def _made_of(self, source: str, folder: Path, framing: Framing) -> dict[str, Any] | None:
+        """The manifest of frames that are there and were made of just these recordings."""
+        manifest = read_manifest(folder, self.name, framing)
+        if manifest is None or manifest["source"]["fingerprint"] != source:
+            return None
+        say(f"{folder} is prepared already.")
+        return manifest
+
+    def _refuse_changes(self, root: Path, framing: Framing, folder: Path, manifest: dict[str, Any]) -> None:
+        """Raise DataError if there are recordings and the frames were made of others."""
+        try:
+            if fingerprint(self.find(root, framing), root) == manifest["source"]["fingerprint"]:
+                return
+            why = f"not of the recordings as they are in {root} now"
+        except NoRecordings:  # the frames are enough
+            return
+        except DataError as error:
+            why = f"its recordings were changed since: {error}"
+        raise DataError(
+            f"{folder}: was prepared, but {why}. Prepare it again (rbp data prepare {self.name}, same keys), "
+            "or move all recordings away to train on what was prepared"
+        )
+
+
+def usable_cores() -> int:
+    """Cores that this process may use; a cluster's job may not use all of the machine's."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _locked(file: Path) -> IO[str]:
+    """Hold the lock of a preparation; the system gives it back when the process ends, however it does."""
+    stream = file.open("a+")
+    if not take(stream):
+        stream.seek(0)
+        holder = stream.read().strip() or "unknown"
+        stream.close()
+        raise DataError(f"{file}: another process prepares these frames (pid {holder}); wait for it")
+    stream.truncate(0)
+    stream.write(str(os.getpid()))
+    stream.flush()
+    return stream
+
+
+def _build(
+    data: EventSet, found: Found, source: str, framing: Framing, building: Path, folder: Path, workers: int
+) -> dict[str, Any]:
+    """Make the shards that are missing, join them, and put the whole in its place."""
+    made_of = what_decides(data.name, framing) | {"source": source}
+    if read_json(building / "plan.json") != made_of:  # of other files: nothing of it is of use
+        shutil.rmtree(building)
+        building.mkdir()
+        write_json(building / "plan.json", made_of)
+    shards = plan({"train": found.train, "test": found.test}, framing, data.classes, building)
+    start = time.perf_counter()
+    with _progress() as progress:
+        task = progress.add_task(f"{data.title} T={framing.T}", total=len(found.train) + len(found.test))
+        for recordings in make_all(shards, workers):
+            progress.advance(task, recordings)
+    about = {
+        "made_of": what_decides(data.name, framing),
+        "source": {"found_as": found.source, "fingerprint": source},
+    }
+    manifest = join(data.title, shards, about, building)
+    seconds = time.perf_counter() - start
+    put_in_place(building, folder)
+    say(_told(manifest, folder, seconds))
+    return manifest
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(None), MofNCompleteColumn(), TimeRemainingColumn())
+    screen = Screen(stderr=True)
+    return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
+
+
+def _told(manifest: dict[str, Any], folder: Path, seconds: float) -> str:
+    n = {part: len(manifest["parts"][part]["recordings"]) for part in PARTS}
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    lines = [
+        f"{folder}: {n['train']:,} training and {n['test']:,} test recordings, {manifest['events']:,} events "
+        f"in {seconds:.1f} s ({manifest['events'] / seconds / 1e6:.1f} million/s), {size / 2**20:,.1f} MiB"
+    ]
+    if skipped := manifest["skipped"]:
+        lines.append(f"skipped {len(skipped)}, listed in {MANIFEST}:")
+        lines += [f"  {entry['why']}" for entry in skipped[:10]]
+    return "\n".join(lines)

@@ -1,0 +1,53 @@
+"""AEDAT 2.0, the format of jAER: CIFAR10-DVS, recorded with a sensor of 128 x 128 pixels."""
+
+import numpy as np
+
+from rbp.data.events.events import Events, check_times
+from rbp.data.files import broken
+
+SIDE = 128
+_MAGIC = b"#!AER-DAT2.0"
+
+
+def read_aedat2(content: bytes, where: str) -> Events:
+    """The events of a file's content: lines that begin with #, then pairs of big-endian 32-bit numbers.
+
+    A pair is (address, time in microseconds), address = (127 - x) << 8 | (127 - y) << 1 | (1 - p).
+    Raises DataError, which names `where`.
+    """
+    start = _end_of_header(content, where)
+    if size := (len(content) - start) % 8:
+        raise broken(where, f"is cut short: {size} bytes are left over after the last whole event")
+    words = np.frombuffer(content, ">u4", offset=start)
+    address, t = words[::2].astype(np.uint32), words[1::2].astype(np.uint32)
+    if len(t) and address.max() >= 2 * SIDE**2:
+        at = int((address >= 2 * SIDE**2).argmax())
+        raise broken(
+            where, f"event {at} has the address {address[at]:#x}, off the sensor of {SIDE} x {SIDE} pixels"
+        )
+    return check_times(Events(t, _cells(address.astype(np.uint16)), SIDE), where)
+
+
+def _cells(address: np.ndarray) -> np.ndarray:
+    """(p * 128 + y) * 128 + x, int64 [n], of addresses uint16 [n], which are used up."""
+    x_y_p = np.invert(address, out=address)  # x << 8 | y << 1 | p, and the unused highest bit
+    cell = x_y_p & 1
+    cell <<= 7
+    cell |= (x_y_p >> 1) & 127
+    cell <<= 7
+    cell |= (x_y_p >> 8) & 127
+    return cell.astype(np.int64)
+
+
+def _end_of_header(content: bytes, where: str) -> int:
+    if not content:
+        raise broken(where, "is empty")
+    if not content.startswith(_MAGIC):
+        raise broken(where, f"is no AEDAT 2.0: begins with {content[:12]!r}, not {_MAGIC!r}")
+    position = 0
+    while content[position : position + 1] == b"#":
+        newline = content.find(b"\n", position)
+        if newline < 0:
+            raise broken(where, "is cut short in its header")
+        position = newline + 1
+    return position

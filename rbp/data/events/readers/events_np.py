@@ -1,0 +1,17 @@
+"""SpikingJelly's events_np: a .npz a recording with the arrays t, x, y, p."""
+
+import numpy as np
+
+from rbp.data.archives import read_npz
+from rbp.data.events.events import Events, from_xyp
+from rbp.data.files import broken
+
+
+def read_events_np(content: bytes, side: int, where: str) -> Events:
+    """The events in the content of a .npz file. Raises DataError, which names `where`."""
+    t, x, y, p = read_npz(content, ("t", "x", "y", "p"), where)
+    if len({len(t), len(x), len(y), len(p)}) > 1:
+        raise broken(where, f"has {len(t)} times, {len(x)} x, {len(y)} y and {len(p)} polarities")
+    # Unsigned and narrow numbers would wrap around where positions are computed.
+    x, y, p = (values.astype(np.int64) for values in (x, y, p))
+    return from_xyp(t, x, y, p, side, where)

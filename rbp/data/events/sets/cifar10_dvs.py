@@ -1,0 +1,159 @@
+"""CIFAR10-DVS (Li et al. 2017): 1,000 recordings of each of ten classes, 128 x 128 pixels.
+
+Found in any of the forms that people have: the ten class zips or folders of .aedat, SpikingJelly's events_np,
+or the published code's train/N.pt and test/N.pt.
+"""
+
+import os
+import re
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from rbp.data.archives import members
+from rbp.data.events.framing import Framing
+from rbp.data.events.prepare.prepare import EventSet
+from rbp.data.events.prepare.sources import Found, NoRecordings
+from rbp.data.events.readers.pairs import read_pair
+from rbp.data.events.recordings import Recording, content_of, natural
+from rbp.data.events.splitting import refuse_seed, split
+from rbp.data.files import broken
+from rbp.errors import DataError
+
+CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
+NAME = "cifar10_dvs"
+# Where SpikingJelly puts things below its root; the first place that has all classes counts.
+_PLACES = ("", "download", "extract", "events_np")
+_KINDS = {".aedat": "aedat2", ".npz": "events_np"}
+
+
+def find(root: Path, framing: Framing) -> Found:
+    """The recordings below root, split.
+
+    Raises NoRecordings if there are none, DataError if there are some classes only or what is there is
+    ambiguous or named as another class.
+    """
+    pairs = {part: _pairs(root / part) for part in ("train", "test")}
+    if any(pairs.values()):
+        return _split_pairs(pairs, root, framing)
+    incomplete = []
+    for place in (root / name for name in _PLACES):
+        by_class = {name: _of_class(place, name, label) for label, name in enumerate(CLASSES)}
+        missing = [name for name, recordings in by_class.items() if not recordings]
+        if not missing:
+            everything = [r for recordings in by_class.values() for r in recordings]
+            train, test = split(everything, framing.split_seed, NAME)
+            return Found(train, test, f"{everything[0].kind} in {place}", _unequal(by_class))
+        if len(missing) < len(CLASSES):
+            incomplete.append(f"{place}: CIFAR10-DVS is incomplete, missing the classes {', '.join(missing)}")
+    if incomplete:
+        raise DataError(f"{'; '.join(incomplete)}. Add what is missing: CLASS.zip or CLASS/*.aedat (or .npz)")
+    raise NoRecordings(
+        f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract or "
+        "events_np): airplane.zip ... truck.zip, or airplane/*.aedat ... truck/*.aedat (or SpikingJelly's "
+        "*.npz), or train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
+    )
+
+
+def _of_class(place: Path, name: str, label: int) -> list[Recording]:
+    """The recordings of a class, by number, of its folder or its zip."""
+    folder, archive = place / name, place / f"{name}.zip"
+    unpacked = [file for file in _listing(folder) if _kind(file)]
+    if unpacked and archive.is_file():
+        raise DataError(
+            f"{folder} and {archive}: the class is there twice, and one may be half of it; "
+            f"move one away (the folder has {len(unpacked)} recordings)"
+        )
+    packed = [info.filename for info in members(archive)] if archive.is_file() else []
+    found: dict[str, Recording] = {}
+    for path in unpacked or packed:
+        if kind := _kind(path):
+            file, member = (folder / path, None) if unpacked else (archive, path)
+            recording = Recording(f"{name}/{Path(path).stem}", kind, file, label, member)
+            _check_name(recording, path, name)
+            if twin := found.get(recording.name):
+                raise broken(recording.where, f"is there twice; {twin.where} is the same recording")
+            found[recording.name] = recording
+    return [found[key] for key in sorted(found, key=natural)]
+
+
+def _kind(path: str) -> str | None:
+    """How to read a file, by its name; None for what is no recording, such as what macOS adds (._NAME)."""
+    file = Path(path)
+    return None if file.name.startswith(".") else _KINDS.get(file.suffix.lower())
+
+
+def _check_name(recording: Recording, path: str, name: str) -> None:
+    """Raise DataError if a file's name, or in a zip a folder's, is that of another class."""
+    others = set(re.findall("[a-z]+", path.lower())) & set(CLASSES) - {name}
+    if others:
+        raise broken(
+            recording.where, f"is a recording of {', '.join(sorted(others))} by its name, and lies in {name}"
+        )
+
+
+def _unequal(by_class: dict[str, list[Recording]]) -> str:
+    """Says how many recordings the classes have if they differ: the published set has 1,000 of each."""
+    if len({len(recordings) for recordings in by_class.values()}) == 1:
+        return ""
+    sizes = ", ".join(f"{name} {len(recordings):,}" for name, recordings in by_class.items())
+    return f"The classes have unequal numbers of recordings: {sizes}."
+
+
+def _listing(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"{folder}: the folder cannot be read: {error.strerror}") from error
+
+
+def _pairs(folder: Path) -> list[Recording]:
+    """0.pt, 1.pt, ... of a folder. Raises DataError if a number is missing."""
+    stems = {Path(file).stem for file in _listing(folder) if file.endswith(".pt") and file[0] != "."}
+    wanted = [str(number) for number in range(len(stems))]
+    if missing := [stem for stem in wanted if stem not in stems]:
+        raise DataError(
+            f"{folder}: has {len(stems)} files .pt but not {missing[0]}.pt; numbers must go on from 0"
+        )
+    return [Recording(f"{folder.name}/{stem}", "pair", folder / f"{stem}.pt") for stem in wanted]
+
+
+def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing) -> Found:
+    """Pairs in the split that they come in; T is what it is, and all must have the size of the first."""
+    for part, recordings in pairs.items():
+        if not recordings:
+            raise DataError(f"{root / part}: has no frames; expected 0.pt, 1.pt, ... there")
+    refuse_seed(framing, f"the frames in {root}/train and {root}/test")
+    T, side = _first_shape(pairs["train"]) or (framing.T, None)
+    if framing.T != T or framing.by != "number":
+        raise DataError(
+            f"T={framing.T} dataset.frames_by={framing.by}: the frames in {root}/train are made already, "
+            f"{T} a recording by number; set T={T}, or prepare the recordings themselves"
+        )
+    train, test = ([replace(pair, side=side) for pair in recordings] for recordings in pairs.values())
+    return Found(train, test, f"pairs in {root}")
+
+
+def _first_shape(pairs: list[Recording]) -> tuple[int, int] | None:
+    """T and side of the first frames that can be read; those that cannot are told when they are prepared."""
+    for pair in pairs:
+        with suppress(DataError):
+            counts, _ = read_pair(content_of(pair), len(CLASSES), pair.where)
+            return len(counts), counts.shape[-1]
+    return None
+
+
+cifar10_dvs = EventSet(NAME, "CIFAR10-DVS", len(CLASSES), find)

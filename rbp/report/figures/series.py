@@ -1,0 +1,257 @@
+"""What the figures show, as plain series that plotly (interactive.py) and matplotlib (svg.py) draw alike."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any
+
+from rbp.report.compare import MODES, Comparison
+from rbp.report.costs import Setup, setup, setup_label, short_labels
+from rbp.report.figures.style import name
+from rbp.report.read import Run
+from rbp.report.statistics import summary
+
+
+@dataclass(frozen=True)
+class Series:
+    """What is drawn of a gradient mode. `look`: mean (line with a band or bars low..high), run (thin line),
+    points (a marker a run) or bars. `told`: a text for each point, or one for all. `variant`: 0 but for
+    further kinds of machine in the same figure."""
+
+    mode: str
+    label: str
+    look: str
+    x: Sequence[Any]
+    y: Sequence[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+    told: Sequence[str] = ()
+    variant: int = 0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure's name (of its file), axes and series; `about` is its caption."""
+
+    name: str
+    title: str
+    x_label: str
+    y_label: str
+    about: str
+    series: list[Series] = field(default_factory=list)
+    x_log: bool = False
+
+
+def over_epochs(comparison: Comparison) -> Figure:
+    """Test accuracy over epochs: mean and standard deviation over seeds, and a thin line a run."""
+    series = []
+    for mode in MODES:
+        runs = [run for run in comparison.of(mode) if run.curve]
+        for run in runs:
+            epochs = sorted(run.curve)
+            told = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
+            series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), told=told))
+        # Runs on their way would make the mean jump where they end.
+        pooled = [run for run in runs if run.result] or runs
+        epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
+        by_epoch = [[100 * run.curve[epoch] for run in pooled] for epoch in epochs]
+        label = f"{name(mode)} (n={len(pooled)})"
+        series += [_mean(mode, label, epochs, by_epoch)] if epochs else []
+    about = "Mean over seeds with a band of one standard deviation; thin: single runs."
+    return Figure("epochs", "Accuracy over epochs", "epoch", "test accuracy (%)", about, series)
+
+
+def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
+    return [100 * curve[epoch] for epoch in epochs]
+
+
+def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
+    """Means of values at each x, with a standard deviation to both sides where there are several."""
+    pooled = [s for found in values if (s := summary(found)) is not None]
+    means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
+    low = [m - s for m, s in zip(means, spreads, strict=True)]
+    high = [m + s for m, s in zip(means, spreads, strict=True)]
+    told = [f"n={len(found)}" for found in values]
+    return Series(mode, label, "mean", x, means, low, high, told, variant)
+
+
+def accuracy_over_T(family: list[Comparison]) -> Figure:
+    """The accuracy that counts over T, of done runs."""
+    series = []
+    for mode in MODES:
+        done = [(c.T, run) for c in family for run in c.done(mode).values() if run.accuracy is not None]
+        series += _over_T(mode, name(mode), done, lambda run: 100 * (run.accuracy or 0.0))
+    about = "Mean and standard deviation over seeds; a marker a run."
+    return Figure("accuracy-T", "Accuracy over T", "T (time steps)", "test accuracy (%)", about, series)
+
+
+def seconds_over_T(family: list[Comparison]) -> Figure:
+    """Time of a training step over T."""
+    series = _costs_over_T(family, "step_seconds", 1000.0)
+    about = "Median synchronised training step of each run; lines join runs on one kind of machine only."
+    return Figure("time-T", "Time over T", "T (time steps)", "training step (ms)", about, series)
+
+
+def memory_over_T(family: list[Comparison]) -> Figure:
+    """Memory of a training step over T."""
+    series = _costs_over_T(family, "peak_memory_bytes", 2**-20)
+    about = "GPU: most allocated in a step. CPU: kept for backward, parameters, gradients, optimizer state."
+    return Figure("memory-T", "Memory over T", "T (time steps)", "memory (MiB)", about, series)
+
+
+def _costs_over_T(family: list[Comparison], key: str, unit: float) -> list[Series]:
+    series = []
+    for mode, label, variant, done in _by_setup(family, key):
+        series += _over_T(mode, label, done, lambda run: unit * (run.figure(key) or 0.0), variant)
+    return series
+
+
+_Group = tuple[str, str, int, list[tuple[int, Run]]]
+
+
+def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
+    """Done runs with the figure `key`, and their T, by what may be pooled: each gradient mode's, on one kind
+    of machine and one path; with a label and the number of the variant."""
+    found: dict[str, dict[Setup, list[tuple[int, Run]]]] = {mode: {} for mode in MODES}
+    for c in family:
+        for mode in MODES:
+            for run in c.done(mode).values():
+                if run.figure(key) is not None:
+                    found[mode].setdefault(setup(run), []).append((c.T, run))
+    kinds = list(dict.fromkeys(of[0] for setups in found.values() for of in setups))
+    machines = dict(zip(kinds, short_labels(kinds), strict=True)) if kinds else {}
+    groups = []
+    for mode, setups in found.items():
+        paths = list(dict.fromkeys(of[1] for of in setups))
+        for of, done in setups.items():
+            label = ", ".join(filter(None, (name(mode), machines[of[0]], of[1])))
+            groups.append((mode, label, kinds.index(of[0]) + len(kinds) * paths.index(of[1]), done))
+    return groups
+
+
+def _over_T(
+    mode: str, label: str, done: list[tuple[int, Run]], value: Callable[[Run], float], variant: int = 0
+) -> list[Series]:
+    """A marker for every (T, run), and a line through their means."""
+    if not done:
+        return []
+    by_T = {T: [value(run) for _, run in found] for T, found in groupby(done, key=lambda pair: pair[0])}
+    told = [run.name for _, run in done]
+    points = Series(
+        mode,
+        label,
+        "points",
+        [T for T, _ in done],
+        [value(run) for _, run in done],
+        told=told,
+        variant=variant,
+    )
+    return [_mean(mode, label, list(by_T), list(by_T.values()), variant), points]
+
+
+def firing_rates(comparison: Comparison) -> Figure:
+    """Firing rate of every layer of neurons after the last epoch."""
+    series = []
+    for mode in MODES:
+        runs = [run for run in comparison.done(mode).values() if run.firing_rates]
+        if not runs:
+            continue
+        layers = list(runs[0].firing_rates)
+        values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
+        mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
+        low = [max(0.0, value) for value in mean.low]
+        told = [f"{layer}, {n}" for layer, n in zip(layers, mean.told, strict=True)]
+        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, told))
+    about = "Spikes per neuron and step, test images, last epoch; bars: one standard deviation over seeds."
+    return Figure("firing", "Firing rate by layer", "layer", "firing rate", about, series)
+
+
+def _short(layers: list[str]) -> list[str]:
+    """Names of layers without what all end in: layer1.0.neuron and layer2.0.neuron are layer1 and layer2."""
+    parts = [layer.split(".") for layer in layers]
+    while all(len(names) > 1 for names in parts) and len({names[-1] for names in parts}) == 1 < len(parts):
+        parts = [names[:-1] for names in parts]
+    return [".".join(names) for names in parts]
+
+
+def accuracy_over_cost(family: list[Comparison]) -> Figure:
+    """Accuracy against the time of a training step: a marker a run, all T together."""
+    series = []
+    for mode, label, variant, found in _by_setup(family, "step_seconds"):
+        done = [(T, run) for T, run in found if run.accuracy is not None]
+        x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
+        y = [100 * (run.accuracy or 0.0) for _, run in done]
+        told = [f"T={T}, {run.name}" for T, run in done]
+        series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
+    about = "A marker a run, of every T; up and to the left is better."
+    return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
+
+
+def accuracy_over_segments(comparisons: list[Comparison]) -> Figure:
+    """The accuracy that counts over the number of segments of time."""
+    series = _over_segments(comparisons, lambda run: None if run.accuracy is None else 100 * run.accuracy)
+    about = "Mean and standard deviation over seeds; a marker a run. BPTT has no segments: a level line."
+    return Figure("accuracy-k", "Accuracy over segments", _SEGMENTS, "test accuracy (%)", about, series)
+
+
+def seconds_over_segments(comparisons: list[Comparison]) -> Figure:
+    """Time of a training step over the number of segments, of runs on one kind of machine."""
+    kinds = Counter(setup(run) for c in comparisons for mode in MODES for run in c.done(mode).values())
+    most = kinds.most_common(1)[0][0] if kinds else None
+    series = _over_segments(comparisons, lambda run: _milliseconds(run) if setup(run) == most else None)
+    about = f"Median synchronised training step of each run, on {setup_label(most) if most else 'none'}."
+    return Figure("time-k", "Time over segments", _SEGMENTS, "training step (ms)", about, series)
+
+
+_SEGMENTS = "segments of time"
+
+
+def _milliseconds(run: Run) -> float | None:
+    seconds = run.figure("step_seconds")
+    return None if seconds is None else 1000 * seconds
+
+
+def _over_segments(comparisons: list[Comparison], value: Callable[[Run], float | None]) -> list[Series]:
+    """BPTT's level, and a line for coupled and uncoupled segments each, which both begin at Rate-BP."""
+    bptt = {run.name: v for c in comparisons for run in c.of("bptt") if (v := value(run)) is not None}
+    ends = sorted({c.method.segments for c in comparisons})
+    series = [_mean("bptt", name("bptt"), ends, [list(bptt.values()) for _ in ends])] if bptt else []
+    for variant, (coupled, label) in enumerate(((True, "coupled"), (False, "uncoupled"))):
+        of = [c for c in comparisons if c.method.segments == 1 or c.method.coupled == coupled]
+        if all(c.method.segments == 1 for c in of):
+            continue
+        runs = [(c.method.segments, run) for c in of for run in c.done("rate").values()]
+        done = sorted((pair for pair in runs if value(pair[1]) is not None), key=lambda pair: pair[0])
+        series += _over_T("rate", f"{name('rate')}, {label}", done, lambda run: value(run) or 0.0, variant)
+    return series
+
+
+Dial = tuple[str, str, int, str, str]
+
+
+def dials(comparisons: Iterable[Comparison]) -> dict[Dial, list[Comparison]]:
+    """Comparisons that differ in their segments of time alone, together, where there are several."""
+    found: dict[Dial, list[Comparison]] = {}
+    for c in comparisons:
+        found.setdefault(dial_of(c), []).append(c)
+    return {dial: of for dial, of in found.items() if len({c.method.segments for c in of}) > 1}
+
+
+def dial_of(c: Comparison) -> Dial:
+    """What is the same when only the segments of time change."""
+    return c.dataset, c.arch, c.T, c.step_mode, c.setting
+
+
+def dial_label(dial: Dial) -> str:
+    """For instance digits, digits_cnn, T=4, step mode m, neuron=lif."""
+    dataset, arch, T, step_mode, setting = dial
+    return ", ".join(filter(None, (dataset, arch, f"T={T}", f"step mode {step_mode}", setting)))
+
+
+def families(comparisons: list[Comparison]) -> dict[tuple[str, str, str, str], list[Comparison]]:
+    """Comparisons that differ in T alone, together, in its order."""
+    found: dict[tuple[str, str, str, str], list[Comparison]] = {}
+    for comparison in comparisons:
+        found.setdefault(comparison.family, []).append(comparison)
+    return found

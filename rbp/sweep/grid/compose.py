@@ -1,0 +1,140 @@
+"""From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from omegaconf import DictConfig
+
+from rbp.config.validate import validate
+from rbp.errors import ConfigError
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.composer import COMPOSITION_ERRORS, Composer, resolved
+from rbp.sweep.grid.grid import Choices, Exclusions, combinations
+from rbp.sweep.grid.messages import explain
+from rbp.sweep.grid.places import CONF, is_group, natural, options
+
+QUOTES = "'\""
+
+
+def freeze(cfg: DictConfig) -> DictConfig:
+    """A checked copy with every value settled: no interpolations, no Hydra, read-only. Raises ConfigError."""
+    return settle(cfg).cfg
+
+
+def settle(cfg: DictConfig) -> Cell:
+    """A composed config as a cell of its own, checked. Raises ConfigError."""
+    values = resolved(cfg)
+    validate(cfg, values)
+    _settle_words(values)
+    return Cell(values)
+
+
+def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Sequence[Any] = ()) -> list[Cell]:
+    """The cells of the product of all swept values and pairs, in the order written, the last key fastest.
+
+    Raises one ConfigError that lists every problem of every cell.
+    """
+    cells: list[Cell] = []
+    problems: dict[str, int] = {}  # message -> the number of cells that have it
+    excluded = Exclusions(exclude)
+    with _hydra():
+        fixed, swept = _split(overrides)
+        composer = Composer(fixed)
+        points = combinations(swept, pairs)
+        for choices in points:
+            try:
+                cfg, values = composer(choices)
+                if not excluded(values):
+                    validate(cfg, values)
+                    _settle_words(values)
+                    cells.append(Cell(values, _shown(choices)))
+            except ConfigError as error:
+                for line in str(error).splitlines():
+                    problems[line] = problems.get(line, 0) + 1
+    if problems:
+        raise ConfigError("\n".join(_in_how_many(line, n, len(points)) for line, n in problems.items()))
+    excluded.refuse_unused()
+    if not cells:
+        raise ConfigError("hydra.sweeper.exclude: leaves no cell of the grid")
+    _refuse_doubles(cells)
+    return cells
+
+
+def _settle_words(values: dict[str, Any]) -> None:
+    """Put a number in the place of the word T, in plain values that have been checked."""
+    if values["grad_mode"]["segments"] == "T":
+        values["grad_mode"]["segments"] = values["T"]
+
+
+@contextlib.contextmanager
+def _hydra() -> Iterator[None]:
+    """Hydra with our conf/: as hydra.main has set it up, or for this grid alone."""
+    if GlobalHydra.instance().is_initialized():
+        yield
+    else:
+        with initialize_config_dir(str(CONF), version_base="1.3"):
+            yield
+
+
+def _shown(choices: Choices) -> Choices:
+    return {key: value.strip("'\"") for key, value in choices.items()}
+
+
+def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
+    """What all cells share, and the values of each swept key as written; the last word on a key counts."""
+    fixed: dict[str, str] = {}
+    swept: dict[str, list[str]] = {}
+    try:
+        parsed = OverridesParser.create().parse_overrides(overrides)
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, overrides)) from error
+    for override in parsed:
+        key = override.get_key_element()
+        fixed.pop(key, None)
+        swept.pop(key, None)
+        if isinstance(pattern := override.value(), Glob):
+            swept[key] = _matching(key, pattern, str(override.input_line))
+        elif not override.is_sweep_override():
+            fixed[key] = str(override.input_line)
+        elif override.is_discrete_sweep():
+            swept[key] = _values(key, override)
+            if not swept[key]:
+                raise ConfigError(f"{override.input_line}: has no values")
+        else:
+            raise ConfigError(f"{override.input_line}: a grid needs single values, such as {key}=1,2")
+    return list(fixed.values()), swept
+
+
+def _values(key: str, override: Override) -> list[str]:
+    """The values of a sweep, ranges written out; options of a group in quotes, since some are numbers."""
+    values = list(override.sweep_string_iterator())
+    return [f"'{value.strip(QUOTES)}'" for value in values] if is_group(key) else values
+
+
+def _matching(key: str, pattern: Glob, line: str) -> list[str]:
+    """The options of a group that a pattern picks, in quotes, since some are numbers."""
+    if not is_group(key):
+        raise ConfigError(f"{line}: a pattern picks options of a group; list the values, as in {key}=1,2")
+    if not (names := pattern.filter(options(key))):
+        raise ConfigError(f"{line}: matches no option of {key}; there are {', '.join(options(key))}")
+    return [f"'{name}'" for name in natural(names)]
+
+
+def _in_how_many(problem: str, count: int, total: int) -> str:
+    return problem if count == total else f"{problem} ({count} of {total} cells)"
+
+
+def _refuse_doubles(cells: list[Cell]) -> None:
+    seen: dict[str, Cell] = {}
+    for cell in cells:
+        if other := seen.get(cell.name):
+            raise ConfigError(
+                f"{other.label} and {cell.label} are the same run ({cell.name}): they differ only in what "
+                "does not decide the result; leave one of them out"
+            )
+        seen[cell.name] = cell

@@ -1,0 +1,46 @@
+"""What `--help` lists: the groups with their options, the named grids, every key."""
+
+import functools
+import textwrap
+from collections.abc import Callable
+
+from omegaconf import OmegaConf
+
+from rbp.config import reference
+from rbp.errors import ConfigError
+from rbp.sweep.grid.places import groups, options, sweep_names
+from rbp.sweep.grid.sweepfile import load_sweep
+
+
+def register() -> None:
+    """Make the lists known to conf/hydra/help/rbp.yaml."""
+    lists = {
+        "groups": _groups,
+        "sweeps": _sweeps,
+        "grid": reference.grid_help,
+        "launchers": reference.launchers_help,
+        "keys": reference.keys_help,
+    }
+    for name, listed in lists.items():
+        OmegaConf.register_new_resolver(f"rbp.{name}", functools.partial(_escaped, listed), replace=True)
+
+
+def _escaped(listed: Callable[[], str]) -> str:
+    return listed().replace("$", "$$")  # Hydra takes the help text for a string.Template
+
+
+def _groups() -> str:
+    lines = (f"  {group:<10} {' | '.join(options(group))}" for group in groups())
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)
+
+
+def _sweeps() -> str:
+    lines = [f"  {name:<10} {_about(name)}" for name in sweep_names()]
+    return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)
+
+
+def _about(name: str) -> str:
+    try:
+        return load_sweep(name).about
+    except ConfigError as error:  # one that is damaged must not take the help away
+        return f"({str(error).splitlines()[0]})"

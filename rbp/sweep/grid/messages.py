@@ -1,0 +1,122 @@
+"""Hydra's and OmegaConf's errors in one readable message: the key, the value, what is allowed."""
+
+import difflib
+import re
+
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+
+from rbp.config.schema import keys
+from rbp.sweep.grid.places import CONF, is_group, natural
+from rbp.sweep.grid.time_steps import with_any_T
+
+_KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
+_NOISE = re.compile(
+    r"^(See https?://|To append to your|Set the env|\s*(full_key|object_type|reference_type)[:=]).*\n?",
+    re.MULTILINE,
+)
+
+
+def explain(error: Exception, overrides: list[str]) -> str:
+    """What is wrong with a composition from `overrides`, in our words where the case is known."""
+    message, cause = str(error), error.__cause__ or error
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, option = str(error.missing_cfg_file).rpartition("/")
+        if group == "T":
+            return f"T={option}: must be {keys()['T'].words}"
+        return (
+            f"{group}={option}: no such option of {group}; choose one of {', '.join(natural(error.options))}"
+        )
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: cannot be read; write key=value, a list as [a,b], "
+            "text with spaces or commas in quotes"
+        )
+    if found := re.match(r"Ambiguous value for argument '(.*)'", message):
+        plain = found[1].replace("'", "")
+        return f"{plain}: several values make a grid: add -m; a list is written [a,b]"
+    if found := re.match(r"Sweep parameters '(.*)' requires --multirun", message):
+        return f"{found[1]}: several values make a grid: add -m"
+    if found := re.match(r"Could not override '([^'=]+)", message):
+        return _unknown_key(found[1], overrides)
+    if found := re.search(r"Error merging override (.*)", message):
+        return f"{found[1]}: {_wanted(str(cause), found[1].partition('=')[0])}"
+    if key := getattr(cause, "full_key", None):
+        return f"{key}: {_NOISE.sub('', str(cause)).strip()}"
+    lines = message if cause is error or str(cause) in message else f"{message}\n{cause}"
+    return _NOISE.sub("", lines).strip()
+
+
+def _wanted(reason: str, key: str) -> str:
+    if "is incompatible with type hint" in reason and key in keys():  # of several types
+        return f"must be {keys()[key].words}"
+    if found := re.search(r"could not be converted to (\w+)", reason):
+        return f"must be {_KINDS.get(found[1], found[1])}"
+    if "not a valid bool" in reason:
+        return "must be true or false"
+    if "not a ListConfig" in reason:
+        return "must be a list, such as [0.5,0.5]"
+    if "not Optional" in reason:
+        return "must not be null"
+    if "subclass" in reason or "Cannot assign" in reason:
+        return "is a group of keys: set those, as in trainer.epochs=3"
+    return _NOISE.sub("", reason).strip()
+
+
+def _unknown_key(key: str, overrides: list[str]) -> str:
+    """The keys most like a misspelt one: the same name elsewhere, or much the same name."""
+    known = _hydras_keys(key, overrides) or _known_keys(overrides)
+    parent, _, last = key.rpartition(".")
+    while parent and parent not in known:
+        parent = parent.rpartition(".")[0]
+    siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
+    near = [k for k in known if k.rpartition(".")[2] == last]
+    near += [f"{parent}.{s}".lstrip(".") for s in difflib.get_close_matches(last, siblings, 2)]
+    near += difflib.get_close_matches(key, known, 2, 0.8)
+    if near:
+        near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
+        return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
+    if not siblings and parent == "hydra.launcher":
+        return f"{key}: the launcher that is chosen has no keys; add hydra/launcher=local or slurm"
+    return f"{key}: no such key; {parent or 'the config'} has {', '.join(siblings)}"
+
+
+def _hydras_keys(key: str, overrides: list[str]) -> list[str]:
+    """What may be set beside key, where that is of the launcher or the sweeper."""
+    if not (found := re.match(r"hydra\.(launcher|sweeper)\.", key)):
+        return []
+    chosen = dict(line.partition("=")[::2] for line in overrides)
+    option = chosen.get(f"hydra/{found[1]}", {"launcher": "inline", "sweeper": "rbp"}[found[1]])
+    file = CONF / "hydra" / found[1] / f"{option}.yaml"
+    if not file.exists():  # a user's own, elsewhere
+        return []
+    names = [str(name) for name in OmegaConf.load(file) if name != "_target_"]
+    return [found[0].rstrip("."), *(f"{found[0]}{name}" for name in names)]
+
+
+def _known_keys(overrides: list[str]) -> list[str]:
+    """Every key of the config with the groups chosen as in `overrides`, as far as those can be composed."""
+    chosen = [override for override in overrides if is_group(override.partition("=")[0])]
+    if GlobalHydra.instance().is_initialized():
+        return _keys_of(chosen)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return _keys_of(chosen)
+
+
+def _keys_of(chosen: list[str]) -> list[str]:
+    try:
+        cfg = with_any_T(lambda: compose("config", chosen))
+    except Exception:  # a choice is wrong too: the usual keys will do
+        cfg = compose("config")
+    return _flatten(cfg)
+
+
+def _flatten(cfg: DictConfig, prefix: str = "") -> list[str]:
+    keys = []
+    for name in map(str, cfg):
+        node = None if OmegaConf.is_interpolation(cfg, name) else cfg.get(name)
+        keys.append(f"{prefix}{name}")
+        keys += _flatten(node, f"{prefix}{name}.") if isinstance(node, DictConfig) else []
+    return keys

@@ -1,0 +1,89 @@
+"""Overrides as Hydra writes them: values as text, bare numbers of groups in quotes, and what is refused."""
+
+import re
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from rbp.config.launchers import OF_THE_GRID
+from rbp.errors import ConfigError
+from rbp.sweep.grid.places import is_group
+
+# What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
+HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")
+# Takes keys that are not in its file: any option of sbatch.
+OPEN = "hydra.launcher.sbatch"
+# Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.
+_NOT_A_NAME = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
+# What may give the options of a group in a grid.
+_SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(.*\)")
+
+
+def as_text(value: Any) -> str:
+    """A value of a YAML file as an override says it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, list):
+        return "[" + ",".join(as_text(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
+    return _quoted(value)
+
+
+def override_of(key: str, *values: Any) -> str:
+    """`key=value`, or `key=a,b` for several; options of a group in quotes, since some are numbers."""
+    return f"{key}=" + ",".join(_option(v) if is_group(key) else as_text(v) for v in values)
+
+
+def _option(value: Any) -> str:
+    return _quoted(value if isinstance(value, str) else as_text(value))
+
+
+def _quoted(value: Any) -> str:
+    return QuotedString(str(value), Quote.single).with_quotes()
+
+
+def check(argument: str) -> str:
+    """An argument as Hydra takes it: T=4 as T='4', wait=false as Hydra's sweeper's; refuses what goes round
+    the schema."""
+    key, equals, value = argument.partition("=")
+    if key in OF_THE_GRID and equals:
+        return f"hydra.sweeper.{argument}"
+    if key.lstrip("+") == OPEN and not value.startswith("{"):
+        raise ConfigError(f"{argument}: must be keys with values, as in {OPEN}={{exclude: node7}}")
+    if key.lstrip("+") in ("hydra.launcher._target_", "hydra.sweeper._target_"):
+        raise ConfigError(
+            f"{argument}: is chosen by {key.lstrip('+').split('.')[1]}'s name: hydra/launcher=NAME"
+        )
+    if key.lstrip("+").startswith(OPEN):
+        return f"++{argument.lstrip('+')}"
+    if key.startswith("~"):
+        raise ConfigError(f"{argument}: keys cannot be left out")
+    if key == "hydra.mode":
+        raise ConfigError(f"{argument}: for a grid add -m")
+    if key.lstrip("+").startswith(("hydra.", "hydra/")) and not key.startswith(HYDRAS_OWN):
+        raise ConfigError(
+            f"{argument}: Hydra's own settings are fixed, but for hydra/launcher, hydra.launcher.KEY, "
+            "hydra.sweeper.KEY and hydra.searchpath"
+        )
+    if equals and not key.strip("+ "):
+        raise ConfigError(f"{argument}: cannot be read; write key=value")
+    if not equals or not is_group(key):
+        return argument
+    if key.startswith("+"):
+        raise ConfigError(
+            f"{argument}: write {key.lstrip('+')}={value}; every group has one choice, and no +"
+        )
+    if value.startswith(("[", "{")):
+        raise ConfigError(f"{argument}: choose one option, or for a grid several with -m, as in -m T=2,4")
+    if "(" in value:  # a function of Hydra's; its values are quoted when they are known
+        if not _SWEEPS.fullmatch(value):
+            raise ConfigError(
+                f"{argument}: write single options, as in {key}=2,4, or one range or choice, as in "
+                f"{key}=range(1,5)"
+            )
+        return argument
+    parts = [part.strip() for part in value.split(",")]
+    return f"{key}=" + ",".join(f"'{part}'" if _NOT_A_NAME.fullmatch(part) else part for part in parts)

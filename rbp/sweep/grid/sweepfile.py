@@ -1,0 +1,112 @@
+"""Named grids: sweeps/NAME.yaml, read, checked and turned into overrides."""
+
+import difflib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from rbp.errors import ConfigError
+from rbp.sweep.grid.grid import may_fit
+from rbp.sweep.grid.overrides import as_text, override_of
+from rbp.sweep.grid.places import SWEEPS, sweep_names
+
+
+@dataclass
+class SweepFile:
+    """What a sweep file may hold."""
+
+    name: str  # run folders lie in runs/NAME; the file's own name unless it says otherwise
+    about: str = ""  # what the grid is to show
+    fixed: dict[str, Any] = field(default_factory=dict)  # key: value, the same in all cells
+    grid: dict[str, list[Any]] = field(default_factory=dict)  # key: values; every combination is a cell
+    pairs: list[dict[str, list[Any]]] = field(default_factory=list)  # keys that change together
+    exclude: list[dict[str, Any]] = field(default_factory=list)  # cells left out: key: value or values
+
+
+def load_sweep(name: str) -> SweepFile:
+    """The sweep file of this name; ConfigError says which there are, or what is wrong in it."""
+    known = sweep_names()
+    if name not in known:
+        near = [f"did you mean sweeps={n}? " for n in difflib.get_close_matches(name, known, 1)]
+        raise ConfigError(
+            f"sweeps={name}: no such sweep; {''.join(near)}the sweeps in {SWEEPS} are {', '.join(known)}"
+        )
+    file = SWEEPS / f"{name}.yaml"
+    try:
+        content = OmegaConf.to_container(OmegaConf.load(file))
+    # ValueError: text that is not UTF-8; OSError: also a lone number; OmegaConf's: keys such as null
+    except (YAMLError, ValueError, OSError, OmegaConfBaseException) as error:
+        raise ConfigError(f"{file}: not valid YAML: {str(error).strip()}") from error
+    if not isinstance(content, dict):
+        raise ConfigError(f"{file}: must hold keys, such as grid")
+    allowed = list(SweepFile.__dataclass_fields__)
+    if unknown := [str(key) for key in content if key not in allowed]:
+        raise ConfigError(f"{file}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
+    found = {str(key): value for key, value in content.items() if value is not None}
+    sweep = SweepFile(**{"name": name, **found})
+    _check(sweep, file)
+    return sweep
+
+
+def _check(sweep: SweepFile, file: Path) -> None:
+    for part, keys in (("fixed", sweep.fixed), ("grid", sweep.grid)):
+        if not isinstance(keys, dict):
+            raise ConfigError(f"{file}: {part} must hold keys, such as T: in a line of its own")
+        for key in keys:
+            if not isinstance(key, str):
+                raise ConfigError(f"{file}: {part}.{as_text(key)}: must be the name of a key, such as T")
+    for key in ("name", "about"):
+        if isinstance(value := getattr(sweep, key), dict | list):
+            raise ConfigError(f"{file}: {key}={as_text(value)}: must be text")
+    for key, value in sweep.fixed.items():
+        if isinstance(value, dict):
+            raise ConfigError(f"{file}: fixed.{key}: must have a value; keys of a group as {key}.KEY: VALUE")
+    for key, values in sweep.grid.items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{file}: grid.{key}={values}: must be a list of values, such as [bptt, rate]")
+    for part, lines in (("pairs", sweep.pairs), ("exclude", sweep.exclude)):
+        if not isinstance(lines, list):
+            raise ConfigError(f"{file}: {part} must be a list: lines that begin with - and hold keys")
+    paired = [str(key) for pair in sweep.pairs if isinstance(pair, dict) for key in pair]
+    counts = Counter([*sweep.fixed, *sweep.grid, *paired])
+    if twice := [key for key, count in counts.items() if count > 1]:
+        raise ConfigError(f"{file}: {', '.join(twice)}: more than once in fixed, grid and pairs; keep one")
+
+
+def sweep_overrides(sweep: SweepFile, given: dict[str, str], fixed_only: bool) -> list[str]:
+    """The sweep as overrides, but for the keys that the command line gives (key -> value); it wins.
+
+    fixed_only: what all cells share, for showing a config.
+    """
+    wanted = {"sweep.name": sweep.name, "sweep.about": sweep.about, **sweep.fixed}
+    found = [override_of(key, value) for key, value in wanted.items() if key not in given]
+    if fixed_only:
+        return found
+    found += [override_of(key, *values) for key, values in sweep.grid.items() if key not in given]
+    # What a narrower grid has not got need not be left out of it.
+    exclude = [rule for rule in sweep.exclude if may_fit(rule, given)]
+    lists = {"pairs": [_without(pair, given) for pair in sweep.pairs], "exclude": exclude}
+    return found + [
+        f"hydra.sweeper.{part}={as_text([line for line in lines if line])}"
+        for part, lines in lists.items()
+        if lines and f"hydra.sweeper.{part}" not in given
+    ]
+
+
+def _without(pair: Any, given: dict[str, str]) -> Any:
+    """A pair less the keys that the command line gives; of its rows those with the given values, if any."""
+    if not isinstance(pair, dict) or not all(isinstance(values, list) and values for values in pair.values()):
+        return pair  # the sweeper tells what is wrong with it
+    known = {key: value for key, value in given.items() if key in pair}
+    if not known or len({len(values) for values in pair.values()}) > 1:
+        return pair
+    rows = [dict(zip(pair, row, strict=True)) for row in zip(*pair.values(), strict=True)]
+    fitting = [row for row in rows if may_fit({key: [row[key]] for key in known}, known)]
+    kept = [{key: value for key, value in row.items() if key not in known} for row in fitting or rows]
+    distinct = [row for index, row in enumerate(kept) if row not in kept[:index]]
+    return {key: [row[key] for row in distinct] for key in distinct[0]} if distinct[0] else {}

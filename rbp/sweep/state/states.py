@@ -1,0 +1,101 @@
+"""In which state a run is: from its folder, and from its job where one can ask about it."""
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rbp.provenance import why_stale
+from rbp.runs.folder import LOST_AFTER, RunFolder, is_number, read_json, read_result
+from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
+
+# In the order of a run's life; new: never begun.
+STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
+
+_HAVE_JOBS = ("queued", "running", "preempted")
+
+
+@dataclass(frozen=True)
+class State:
+    """name: one of STATES, or a mark of it. at_work: a job has the run or will have it; leave it alone."""
+
+    name: str
+    at_work: bool = False
+    reason: str = ""
+    status: dict[str, Any] = field(default_factory=dict)  # status.json
+    result: dict[str, Any] | None = None  # result.json
+
+    @property
+    def is_done(self) -> bool:
+        return self.name in ("done", "stale")
+
+    @property
+    def went_wrong(self) -> bool:
+        return self.name in ("failed", "lost")
+
+
+def observe(folders: Iterable[Path], compare_code: bool = False) -> list[State]:
+    """The states of runs at this moment; with compare_code, results of other code than this are stale."""
+    folders = list(folders)
+    # Jobs first: one that ends between the two questions leaves its result.
+    before = [_status(folder) for folder in folders]
+    jobs = Jobs(
+        _job(status) for status in before if status.get("state") in ("queued", "running", "preempted")
+    )
+    return [_state(folder, jobs, compare_code) for folder in folders]
+
+
+def _status(folder: Path) -> dict[str, Any]:
+    status = read_json(RunFolder(folder).status)
+    return status if isinstance(status, dict) else {}
+
+
+def _job(status: dict[str, Any]) -> str | None:
+    job = status.get("job_id")
+    return job if isinstance(job, str) else None
+
+
+def _state(folder: Path, jobs: Jobs, compare_code: bool) -> State:
+    status = _status(folder)
+    if result := read_result(folder):
+        why = why_stale(result) if compare_code else ""
+        return State("stale" if why else "done", reason=why, status=status, result=result)
+    name = status.get("state")
+    if name in ("failed", "cancelled"):
+        return State(name, reason=str(status.get("error") or ""), status=status)
+    if name not in _HAVE_JOBS:
+        return State("new", status=status)
+    return _of_job(str(name), status, jobs)
+
+
+def _of_job(name: str, status: dict[str, Any], jobs: Jobs) -> State:
+    """The state of a run that has a job, or had one."""
+    job_id = _job(status)
+    job, told = jobs.state(job_id), jobs.reason(job_id)
+    silent = time.time() - _number(status.get("heartbeat"))
+    if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
+        return State("running", at_work=True, status=status)
+    if job == PENDING:  # perhaps again, after its node was lost
+        return State("preempted" if name == "preempted" else "queued", True, told, status)
+    if name == "running":
+        why = f"job {job_id} {told}" if job == GONE else f"no sign of life for {silent:.0f} s"
+        return State("lost", at_work=job in (RUNNING, UNKNOWN), reason=why, status=status)
+    if name == "queued" and job == GONE:
+        return State("lost", reason=f"job {job_id} {told}", status=status)
+    if name == "queued" and job_id is None:
+        return State("lost", reason="was never submitted", status=status)
+    # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
+    at_work = name == "queued" or job in (RUNNING, UNKNOWN)
+    return State(name, at_work, told if job == UNKNOWN or not at_work else "", status)
+
+
+def code_of(result: dict[str, Any]) -> str | None:
+    """The hash of the code that computed a result, if it is told."""
+    code = result.get("code")
+    told = code.get("hash") if isinstance(code, dict) else None
+    return told if isinstance(told, str) and told.isalnum() else None
+
+
+def _number(value: Any) -> float:
+    return float(value) if is_number(value) else 0.0

@@ -1,0 +1,118 @@
+"""The cells of a sweep while their jobs work: a live table on a terminal, a line per change elsewhere."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from rbp.output import Screen, say
+from rbp.runs.folder import is_number
+from rbp.sweep.grid.cells import Cell
+from rbp.sweep.state.plan import tell_counts
+from rbp.sweep.state.states import State, observe
+
+LOOK = 5.0  # seconds between two looks at run folders and, on a cluster, one question to Slurm
+_FIRST = ("running", "failed", "lost", "preempted", "queued")  # what is shown where there is no room for all
+
+
+def watch(cells: Sequence[Cell], sweep: Path) -> None:
+    """Until no cell has a job any more. Ctrl-C ends the watching, not the jobs."""
+    screen = Screen(highlight=False)
+    try:
+        if screen.is_terminal and not screen.is_dumb_terminal:
+            _live(cells, screen)
+        else:
+            _lines(cells)
+    except KeyboardInterrupt:
+        say(
+            "\nThe jobs go on. The same command comes back to them; "
+            f"rbp status {sweep} shows them, rbp cancel {sweep} stops them."
+        )
+
+
+def _live(cells: Sequence[Cell], screen: Screen) -> None:
+    with Live(console=screen, auto_refresh=False, transient=True) as live:
+        while True:
+            states = observe([cell.folder for cell in cells])
+            live.update(_view(cells, states, screen.height - 4), refresh=True)
+            if not any(state.at_work for state in states):
+                return
+            time.sleep(LOOK)
+
+
+def _lines(cells: Sequence[Cell]) -> None:
+    known: dict[str, str] = {}
+    while True:
+        states = observe([cell.folder for cell in cells])
+        for cell, state in zip(cells, states, strict=True):
+            line = _line(state)
+            if known.get(cell.name) != state.name:
+                say(f"{state.name:<9} {cell.label}  {line}".rstrip())
+            known[cell.name] = state.name
+        if not any(state.at_work for state in states):
+            return
+        time.sleep(LOOK)
+
+
+def _view(cells: Sequence[Cell], states: Sequence[State], room: int) -> Group:
+    pairs = list(zip(cells, states, strict=True))
+    if len(pairs) > room:
+        pairs = [pair for name in _FIRST for pair in pairs if pair[1].name == name][: max(room, 1)]
+    return Group(state_table([(c.label, s) for c, s in pairs]), Text(tell_counts(list(states))))
+
+
+def tell_state(lines: Sequence[tuple[str, State]], screen: Screen) -> None:
+    """Print cells and their states: a table on a terminal, aligned lines elsewhere."""
+    if screen.is_terminal:
+        screen.print(state_table(lines))
+        return
+    width = max(len(label) for label, _ in lines)
+    for label, state in lines:
+        say(f"{label:<{width}}  {state.name:<9}  {_line(state)}".rstrip())
+
+
+def state_table(lines: Sequence[tuple[str, State]]) -> Table:
+    """Cells and their states, for rich."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for title in ("cell", "state", "progress"):
+        table.add_column(title, overflow="fold")
+    for label, state in lines:
+        table.add_row(Text(label), Text(state.name, style=_STYLE.get(state.name, "")), Text(_line(state)))
+    return table
+
+
+_STYLE = {"done": "green", "failed": "bold red", "lost": "bold red", "running": "cyan", "stale": "yellow"}
+
+
+def _line(state: State) -> str:
+    """How far a run is, or what it came to, or why it stopped."""
+    if state.result:
+        return f"test acc {100 * state.result['test_acc']:.2f}%"
+    if state.name in ("running", "preempted") and not state.reason:
+        return _progress(state)
+    return state.reason
+
+
+def _progress(state: State) -> str:
+    told = {key: value for key, value in state.status.items() if is_number(value)}
+    parts = []
+    if epochs := told.get("epochs"):
+        parts.append(f"epoch {min(told.get('epoch', 0) + 1, epochs)}/{epochs}")
+    if "test_acc" in told:
+        parts.append(f"test acc {100 * told['test_acc']:.2f}%")
+    if state.name == "running" and "seconds_left" in told:
+        parts.append(f"{tell_seconds(told['seconds_left'])} left")
+    return "  ".join(parts)
+
+
+def tell_seconds(seconds: float) -> str:
+    """Such as 1 h 05 min, 3 min 20 s."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"

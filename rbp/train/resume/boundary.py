@@ -1,0 +1,78 @@
+"""What happens between two steps: the heartbeat learns how far the run is; a checkpoint; a stop."""
+
+import time
+from enum import IntEnum
+
+from rbp.errors import Preempted
+from rbp.runs.folder import RunFolder
+from rbp.train.job import Job, batches_per_epoch, state_of
+from rbp.train.resume.checkpoint import random_states, restore_random_states, save_checkpoint
+from rbp.train.resume.history import History
+from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.record import Record
+
+
+class Wish(IntEnum):
+    """What is to be done at a boundary; the greater one includes the smaller."""
+
+    NOTHING = 0
+    SAVE = 1
+    STOP = 2
+
+
+class Boundary:
+    """Of one run. A checkpoint in the middle of an epoch holds the epoch's sums so far (History.part)."""
+
+    def __init__(
+        self, job: Job, history: History, run: RunFolder, record: Record, interruption: Interruption
+    ) -> None:
+        self.job, self.history, self.run, self.record = job, history, run, record
+        self.interruption = interruption
+        self.steps_per_epoch = batches_per_epoch(job)
+        self.random_before_evaluation = random_states(job.device)
+        self._note_saved()
+
+    def wish(self) -> Wish:
+        """What is asked for now, of any rank; all ranks get the same answer."""
+        return Wish(self.job.ranks.agree(self._own_wish()))
+
+    def _own_wish(self) -> Wish:
+        if self.interruption.reason is not None:
+            return Wish.STOP
+        minutes = self.job.cfg.trainer.checkpoint_minutes
+        due = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
+        return Wish.SAVE if due else Wish.NOTHING
+
+    def fulfil(self, wish: Wish) -> None:
+        """Save, and stop by raising Preempted, as wished; history must be up to date."""
+        self.record.standing.update(self.history, self.steps_per_epoch)
+        if wish is Wish.NOTHING:
+            return
+        if self._place() != self.saved_place:
+            self.save(best=False)
+        if wish is Wish.STOP:
+            where = f"epoch {self.history.epochs + 1}, after {self.history.part.batches} batches"
+            raise Preempted(f"{self.interruption.reason or 'asked to stop'}: stopped in {where}")
+
+    def before_evaluation(self) -> None:
+        """The boundary that an interruption of the evaluation goes back to."""
+        self.random_before_evaluation = random_states(self.job.device)
+
+    def in_evaluation(self) -> None:
+        """Between two batches of evaluation; it is done again from its start when the run goes on."""
+        if self.wish() is Wish.STOP:
+            restore_random_states(self.random_before_evaluation, self.job.device)
+            self.fulfil(Wish.STOP)
+
+    def save(self, best: bool) -> None:
+        """Write a checkpoint of this moment."""
+        state = state_of(self.job, self.history)
+        if self.job.ranks.first:
+            save_checkpoint(self.run.checkpoints, state, best)
+        self._note_saved()
+
+    def _note_saved(self) -> None:
+        self.saved_place, self.saved_at = self._place(), time.monotonic()
+
+    def _place(self) -> tuple[int, int]:
+        return self.history.epochs, self.history.part.batches

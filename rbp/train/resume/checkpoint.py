@@ -1,0 +1,135 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, in one file written atomically."""
+
+import contextlib
+import io
+import os
+import pickle
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rbp.errors import CheckpointError
+from rbp.runs.folder import write_bytes
+from rbp.train.resume.history import from_plain
+
+FORMAT = 2  # 2: with the part of an epoch
+# What a checkpoint holds besides its format, and of which type.
+PARTS = {"identity": str, "made_with": str} | dict.fromkeys(
+    ("network", "optimizer", "schedule", "random", "history"), dict
+)
+LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
+    """Write state as the last checkpoint (and the best); what was the last becomes the previous one."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, **state}, buffer)
+    content = buffer.getvalue()
+    if best:
+        write_bytes(folder / BEST, content)
+    if (folder / LAST).exists():  # a second name for the file, so that a last one is there at any instant
+        name = folder / f".{PREVIOUS}.{os.getpid()}.tmp"
+        name.unlink(missing_ok=True)
+        os.link(folder / LAST, name)
+        name.replace(folder / PREVIOUS)
+    write_bytes(folder / LAST, content)
+
+
+def load_checkpoint(file: Path) -> dict[str, Any]:
+    """The state in a checkpoint. Raises CheckpointError if it is missing, damaged or of another program."""
+    if os.path.isdir(file):  # Path.is_dir raises for a name that is too long
+        raise CheckpointError(f"{file}: is a folder; name a file in it, such as checkpoints/{LAST} of a run")
+    if not os.path.isfile(file):
+        raise CheckpointError(f"{file}: no such checkpoint")
+    try:
+        _check_sums(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise CheckpointError(
+            f"{file}: not a checkpoint of this program: it holds other than tensors"
+        ) from error
+    except Exception as error:  # torch raises many kinds, by where the damage is
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{file}: damaged, or no checkpoint: {reason}") from error
+    if not isinstance(state, dict) or state.get("format") != FORMAT:
+        raise CheckpointError(f"{file}: not a checkpoint of this program (format {FORMAT})")
+    try:
+        _check_parts(state)
+    except ValueError as error:
+        raise CheckpointError(f"{file}: not a whole checkpoint of this program: {error}") from error
+    return state
+
+
+def _check_parts(state: dict[str, Any]) -> None:
+    if missing := [key for key in PARTS if key not in state]:
+        raise ValueError(f"it lacks {', '.join(missing)}")
+    if wrong := [key for key, kind in PARTS.items() if not isinstance(state[key], kind)]:
+        raise ValueError(f"{', '.join(wrong)}: of another type")
+    from_plain(state["history"])
+
+
+def _check_sums(file: Path) -> None:
+    """torch.load itself does not notice a changed byte in a tensor; the file's own checksums tell."""
+    with zipfile.ZipFile(file) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise ValueError(f"{damaged} has a wrong checksum")
+
+
+def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
+    """The newest whole checkpoint of a run: file and state (None: the run starts anew); what is damaged.
+
+    Raises CheckpointError where checkpoints are there but none is whole.
+    """
+    problems: list[str] = []
+    for name in (LAST, PREVIOUS):
+        if not (folder / name).exists():
+            continue
+        try:
+            return folder / name, load_checkpoint(folder / name), problems
+        except CheckpointError as error:
+            problems.append(str(error))
+    if problems:
+        told = "\n".join(problems)
+        raise CheckpointError(f"{told}\nno whole checkpoint is left; delete {folder.parent} to train anew")
+    return folder / LAST, None, []
+
+
+def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
+    """Put a checkpoint's weights into net. Raises CheckpointError that says how another network differs."""
+    theirs: dict[str, torch.Tensor] = state["network"]
+    ours = net.state_dict()
+    differences = [f"{key} is missing" for key in ours if key not in theirs]
+    differences += [f"{key} is not in the network" for key in theirs if key not in ours]
+    differences += [
+        f"{key} is {list(theirs[key].shape)}, not {list(value.shape)}"
+        for key, value in ours.items()
+        if key in theirs and theirs[key].shape != value.shape
+    ]
+    if differences:
+        some = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
+        raise CheckpointError(
+            f"{file}: the checkpoint of another network (it was made with {state.get('made_with')}): {some}; "
+            "choose the arch, neuron and dataset that it was trained with"
+        )
+    net.load_state_dict(theirs)
+
+
+def random_states(device: torch.device) -> dict[str, torch.Tensor]:
+    """The states of torch's global generators: dropout and the like draw from them."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
+    """Set the global generators; one that the checkpoint's machine did not have is left alone."""
+    torch.set_rng_state(states["cpu"])
+    if device.type == "cuda" and "cuda" in states:
+        with contextlib.suppress(RuntimeError):  # another CUDA version's state
+            torch.cuda.set_rng_state(states["cuda"], device)
