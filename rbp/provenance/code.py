@@ -29,7 +29,7 @@ APART = frozenset(
         "rbp.provenance",
         "rbp.rate.errors",
         "rbp.report",
-        "rbp.runs.folder",
+        "rbp.runs",
         "rbp.sweep",
         "rbp.track",
         "rbp.train.telemetry.memory",

@@ -120,7 +120,7 @@ def _refuse_elsewhere(live: Sequence[tuple[Path, State]]) -> None:
 
 def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
     """End the jobs on the cluster. One that has other runs too goes on, and passes over those cancelled."""
-    from rbp.sweep import slurm
+    from rbp.sweep.launchers import slurm
 
     jobs = {job: folder for folder, state in live if (job := _slurms_job(state))}
     if not jobs:

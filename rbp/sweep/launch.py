@@ -12,7 +12,7 @@ from rbp import __version__
 from rbp.config import schema
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import exit_code, hush, say
-from rbp.sweep import help_text
+from rbp.sweep.grid import help_text
 from rbp.sweep.grid.arguments import expand
 from rbp.sweep.grid.compose import settle
 from rbp.sweep.grid.composer import COMPOSITION_ERRORS

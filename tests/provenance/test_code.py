@@ -84,7 +84,7 @@ def test_a_change_counts_where_numbers_depend_on_it(package: Path, look: Look) -
     assert changed() == set()
     append(package / "models" / "vgg.py", "WIDTH = 3")
     assert changed() == {"vgg"}
-    append(package / "data" / "digits.py", "SIDE = 3")
+    append(package / "data" / "static" / "digits.py", "SIDE = 3")
     assert changed() == {"vgg", "digits"}
     (package / "models" / "new.py").write_text("def new(neuron, in_channels, classes): ...\n")
     assert changed() == {"vgg", "digits"}
@@ -104,10 +104,11 @@ def test_the_engine_training_and_the_streams_count_for_every_run(package: Path, 
 def test_what_a_run_is_called_says_or_shows_counts_for_none(package: Path, look: Look) -> None:
     before = look(RESNET)
     places = (
-        "__init__.py config/schema.py errors.py output.py runfolder.py cli.py track/start.py report/write.py "
+        "__init__.py config/schema.py errors.py output.py runs/folder.py cli/__init__.py cli/data.py "
+        "track/start.py report/write.py "
     )
-    places += "sweep/launch.py bench/run.py provenance/code.py data/command.py data/stage.py rate/errors.py "
-    places += "train/progress.py train/record.py models/vgg.py check/engine.py"
+    places += "sweep/launch.py bench/run.py provenance/code.py data/stage.py rate/errors.py "
+    places += "train/telemetry/progress.py train/telemetry/record.py models/vgg.py check/engine.py"
     for place in places.split():
         append(package / place, "NEW = 3")
     assert look(RESNET) == before

@@ -13,12 +13,13 @@ from omegaconf import OmegaConf
 from rbp.config.identity import identity
 from rbp.errors import ConfigError, TrainingError
 from rbp.runs.folder import RunFolder, append_line, read_config, read_result, write_json
-from rbp.train import evaluate, record, train
+from rbp.train import evaluate, train
 from rbp.train import run as run_module
 from rbp.train.epoch import training_step
 from rbp.train.job import Job, set_up
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.history import History
+from rbp.train.telemetry import record
 from tests.support.configs import make
 from tests.support.run_folders import metrics, status_of, without_timings
 from tests.support.training import Undisturbed, short

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from rbp.errors import FolderBusy, Preempted, TrainingError
-from rbp.train import record, standing, train
+from rbp.train import train
 from rbp.train.resume.history import History, Part
+from rbp.train.telemetry import record, standing
 from rbp.train.telemetry.standing import Standing, job_id
 from tests.support.run_folders import metrics, status_of
 from tests.support.training import LOOKS, SMALL, STEPS, Scheduled, short

@@ -10,8 +10,8 @@ from typing import Any, Protocol
 from rbp import __version__
 from rbp.config.launchers import LocalSettings, SlurmSettings, read_settings
 from rbp.errors import ConfigError, UserError
-from rbp.sweep import pool, slurm
 from rbp.sweep.grid.cells import Cell
+from rbp.sweep.launchers import pool, slurm
 from rbp.sweep.launchers.snapshot import take_snapshot
 from rbp.sweep.state.marks import freeze_in, mark_queued, put_aside, put_back
 from rbp.sweep.state.states import State, code_of, observe
