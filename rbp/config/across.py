@@ -74,8 +74,8 @@ def _segments(cfg: DictConfig) -> Iterator[str]:
     mode = cfg.grad_mode
     steps = cfg.T if mode.segments == "T" else mode.segments
     if mode.name == "bptt":
-        for key, value in (("segments", steps), ("coupled", mode.coupled)):
-            if value != (1 if key == "segments" else True):
+        for key, value, usual in (("segments", steps, 1), ("coupled", mode.coupled, True)):
+            if value != usual:
                 yield (
                     f"grad_mode.{key}={text(value)} with grad_mode=bptt: BPTT has no segments of time; "
                     f"{_IN_A_SWEEP}"

@@ -19,7 +19,7 @@ from rbp.rate.errors import InputError
 from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.outputs import Called, steps_and_mean
 from rbp.rate.layout.probe import find_layout
-from rbp.rate.network.modules import Network
+from rbp.rate.network.modules import Network, is_leaf
 from rbp.rate.network.patching import neurons_reset, step_modes
 from rbp.rate.registry import is_neuron
 from rbp.rate.rules.dropout import DROPOUT
@@ -154,7 +154,7 @@ def _layers(net: nn.Module) -> list[tuple[str, nn.Module]]:
     """Return the neurons and the other modules without children, by path, but for what neurons hold."""
     neurons = [(path, module) for path, module in net.named_modules() if path and is_neuron(module)]
     inside = {child for _, module in neurons for child in module.modules()}
-    leaves = [(p, m) for p, m in net.named_modules() if p and next(m.children(), None) is None]
+    leaves = [(p, m) for p, m in net.named_modules() if p and is_leaf(m)]
     return [*neurons, *((path, module) for path, module in leaves if module not in inside)]
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from rbp.rate.dry_run.expressions import Expressions
@@ -67,8 +67,3 @@ class Loops:
 
 def _copied(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, Tensor) else leaf
-
-
-def is_loop(module: nn.Module) -> bool:
-    """Whether a module of the user's own is one that runs step by step: it is not made of others."""
-    return next(module.children(), None) is None

@@ -19,8 +19,8 @@ from torch.utils._pytree import tree_leaves
 
 from rbp.rate.dry_run.expressions import Expressions
 from rbp.rate.dry_run.ghost import Ghost, dry_run
-from rbp.rate.dry_run.loops import Loops, is_loop
-from rbp.rate.network.modules import Layer, Network
+from rbp.rate.dry_run.loops import Loops
+from rbp.rate.network.modules import Layer, Network, is_leaf
 from rbp.rate.network.own_state import keeps
 from rbp.rate.network.owners import owners
 from rbp.rate.network.patching import step_modes
@@ -198,7 +198,7 @@ def _gathering(
     That is a moving average or a sum, even if nothing reads it. A list that grows is no such attribute.
     """
     for number, owner in enumerate(owners(ghost)):
-        if loops and is_loop(owner.layer.module):
+        if loops and is_leaf(owner.layer.module):
             continue
         for name, value in owner.values.items():
             place = Place(number, name)
@@ -250,7 +250,7 @@ class _Events:
 
     def _watch(self, layer: Layer) -> list[Any]:
         inputs: list[Any] = []
-        loops = self.loops if layer.path and is_loop(layer.module) else None
+        loops = self.loops if layer.path and is_leaf(layer.module) else None
 
         def before(module: nn.Module, args: tuple, kwargs: dict[str, Any]) -> Any:
             inputs.append(self.expressions.look((args, kwargs)))

@@ -21,6 +21,11 @@ CONTAINERS = (
 )
 
 
+def is_leaf(module: nn.Module) -> bool:
+    """Whether a module is not made of other modules."""
+    return next(module.children(), None) is None
+
+
 class Layer(NamedTuple):
     """A module of a network, with its path in `named_modules()` and its kind."""
 

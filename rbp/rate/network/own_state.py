@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
-from rbp.rate.network.modules import Layer, Network
+from rbp.rate.network.modules import Layer, Network, is_leaf
 from rbp.rate.network.owners import Owner, owners
 from rbp.rate.network.settings import plain_values
 from rbp.rate.neurons.supported import how_to_register
@@ -64,17 +64,13 @@ def tensors_left(network: Network, *, refused: bool, loops: bool = False) -> Ite
     try:
         yield
         if refused:
-            _refuse_written([kept for kept in before if not (loops and _is_leaf(kept.owner.layer))])
+            _refuse_written([kept for kept in before if not (loops and is_leaf(kept.owner.layer.module))])
     except BaseException:
         _put_back(before)
         raise
     for owner, _, _ in before:
         pairs = {name: value for name, value in owner.values.items() if _holds_pairs(value)}
         owner.put({name: tree_map(_as_tensor, value) for name, value in pairs.items()})
-
-
-def _is_leaf(layer: Layer) -> bool:
-    return next(layer.module.children(), None) is None
 
 
 def _holds_pairs(value: Any) -> bool:
@@ -172,7 +168,7 @@ def keeps(layer: Layer, names: Sequence[str]) -> InputError:
     """
     module, path = layer.module, layer.path
     state = ", ".join(repr(name) for name in names) or "something outside its attributes"
-    neuron = f". {how_to_register(module)}" if next(module.children(), None) is None else ""
+    neuron = f". {how_to_register(module)}" if is_leaf(module) else ""
     return InputError(
         f"{path or 'the network'} ({type(module).__qualname__}) keeps {state} from step to step, which only "
         f"a pass step by step sees: use step_mode='s' with grad_mode='bptt'{neuron}"

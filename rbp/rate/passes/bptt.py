@@ -27,7 +27,7 @@ from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import at_each_step, random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.run import Run
-from rbp.rate.network.modules import Layer
+from rbp.rate.network.modules import Layer, is_leaf
 from rbp.rate.network.patching import neurons_reset, replaced, step_modes
 from rbp.rate.neurons.hidden_state import states_guarded
 from rbp.rate.neurons.memories import at_rest, lent, over_steps
@@ -244,7 +244,7 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
     """
     module = found.module
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
-    plain, leaf = found.kind.is_plain_neuron, next(module.children(), None) is None
+    plain, leaf = found.kind.is_plain_neuron, is_leaf(module)
     wrapper = isinstance(module, CheckpointWrapper)
     by_step = not _is_torch_layer(module)
 

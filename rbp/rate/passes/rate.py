@@ -26,7 +26,7 @@ from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.memory.run import Run
 from rbp.rate.memory.traces import is_constant
-from rbp.rate.network.modules import Layer
+from rbp.rate.network.modules import Layer, is_leaf
 from rbp.rate.network.own_state import own_state_kept, versions_of
 from rbp.rate.network.patching import replaced
 from rbp.rate.neurons.eligibility import NeuronRule
@@ -309,9 +309,7 @@ def no_rule(found: Layer, why: str) -> NoRuleError:
     """
     module = found.module
     kind = f"{type(module).__module__}.{type(module).__qualname__}"
-    may_be_neuron = (
-        found.kind.written_by_user and not found.kind.is_neuron and next(module.children(), None) is None
-    )
+    may_be_neuron = found.kind.written_by_user and not found.kind.is_neuron and is_leaf(module)
     error = NoRuleError(
         f"rate mode has no rule for {found.path or 'the network'} ({kind}): {why}. Give its layer type one "
         "with rbp.rate.register(rule, LayerType), where rule is a subclass of rbp.rate.Rule, or use "
