@@ -20,7 +20,8 @@ from rbp.rate.layout.outputs import Called, Output
 from rbp.rate.layout.probe import find_layout
 from rbp.rate.layout.time_first import as_sequence
 from rbp.rate.memory.draws import with_generators
-from rbp.rate.network.modules import Network
+from rbp.rate.network.modules import Network, check_not_compiled
+from rbp.rate.network.overrides import check_overrides
 from rbp.rate.network.own_state import tensors_left
 from rbp.rate.network.patching import neurons_reset, stand_in
 from rbp.rate.network.weights import weights_read_once
@@ -127,6 +128,8 @@ def forward(
     if seen.name != "static" and segments > x.shape[0]:
         raise InputError(f"segments={segments}: a whole number from 1 to T={x.shape[0]} is needed")
     check_modes(network, seen)
+    for neuron in network.neurons:
+        check_overrides(neuron.module)
     if grad_mode == "rate":
         _check_for_rate(network, x, seen)
 
@@ -272,8 +275,7 @@ def _check_kernels(kernels: str) -> None:
 
 
 def _check_for_rate(network: Network, x: Tensor, layout: Layout) -> None:
-    if hasattr(network.net, "_orig_mod"):
-        raise InputError("net is compiled by torch.compile, which hides its layers: pass the network itself")
+    check_not_compiled(network)
     if not x.is_floating_point():
         raise InputError(f"x_seq is of {x.dtype}: a rate is a mean, which takes floating-point values")
     if not network.neurons:

@@ -440,7 +440,69 @@ def test_the_search_is_made_once() -> None:
     for rate in (0.4, 0.3, 0.2):  # annealed
         net.rate = rate
         rbp.forward(net, frames(), kwargs={"flag": True})
-    assert len(calls) == first + 3
+    per_search = first - 1
+    assert len(calls) == first + 3 * (1 + per_search)
+    with pytest.warns(UserWarning, match="16 values of a setting that is a float"):
+        for step_of_many in range(20):
+            net.rate = 0.1 + 0.001 * step_of_many
+            rbp.forward(net, frames(), kwargs={"flag": True})
+    assert len(calls) == first + 3 * (1 + per_search) + 20 + 12 * per_search
+    before = len(calls)
+    rbp.forward(net, frames(), kwargs={"flag": True})
+    assert len(calls) == before + 1
+
+
+@pytest.mark.parametrize("limit", [0.5, 0.0, -2.0])
+def test_a_float_that_switches_state_on_is_followed(limit: float) -> None:
+    """Whatever the limit is, the answer for a value below it is not that for one above."""
+
+    def above_the_limit(net: Any, s: Tensor) -> Tensor:
+        return in_slots(net, s) if net.gate > limit else s
+
+    net: Any = made(above_the_limit)
+    for gate, refused in ((limit - 0.2, False), (limit + 0.1, True), (limit - 0.1, False)):
+        net.gate = gate
+        if refused:
+            with pytest.raises(InputError, match="keeps"):
+                rbp.forward(net, frames(), grad_mode="bptt")
+        else:
+            rbp.forward(net, frames(), grad_mode="bptt")
+
+
+class Recorder:
+    """Keeps what a hook sees; `leaks` adds it to what the layer returns."""
+
+    def __init__(self, leaks: bool) -> None:
+        self.last: Any = 0.0
+        self.seen = 0
+        self.leaks = leaks
+
+    def hook(self, module: nn.Module, args: Any, y: Tensor) -> Tensor | None:
+        self.seen += 1
+        self.last = 0.5 * self.last + y.detach()
+        return y + self.last if self.leaks else None
+
+    def pre_hook(self, module: nn.Module, args: tuple[Tensor]) -> tuple[Tensor] | None:
+        self.seen += 1
+        self.last = 0.5 * self.last + args[0].detach()
+        return (args[0] + self.last,) if self.leaks else None
+
+
+@pytest.mark.parametrize("pre", [False, True])
+def test_state_that_only_hooks_keep_is_seen(pre: bool) -> None:
+    for leaks in (True, False):
+        net, recorder = made(lambda net, s: s), Recorder(leaks)
+        if pre:
+            net.b.register_forward_pre_hook(recorder.pre_hook)
+        else:
+            net.a.register_forward_hook(recorder.hook)
+        net.change = lambda net, s: net.b(s)
+        if leaks:
+            with pytest.raises(InputError, match="keeps"):
+                rbp.forward(net, frames(), grad_mode="bptt")
+        else:
+            rbp.forward(net, frames(), grad_mode="bptt")
+            assert recorder.seen == 1  # not in the trial
 
 
 @torch.jit.script

@@ -11,17 +11,16 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
-import numpy
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 from rbp.rate.dispatch import in_place, seen_time, tables
 from rbp.rate.dispatch.call import Call
 from rbp.rate.dispatch.carry import by_rule
 from rbp.rate.dispatch.functional import AS_LAYER, DROPOUTS
-from rbp.rate.dispatch.join import join
+from rbp.rate.dispatch.join import join, stack_steps
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.dispatch.rates import on_each_segment
 from rbp.rate.errors import NoRuleError
@@ -52,7 +51,7 @@ def apply(func: Callable, args: tuple, kwargs: dict) -> Any:
             in either mode, for a pair that `Pair.check` refuses and a change in place that other references
             would not see.
     """
-    if func.__name__ == "__get__":
+    if getattr(func, "__name__", "") == "__get__":
         return _property(func.__self__.__name__, args[0])  # type: ignore[attr-defined]
     if isinstance(func, torch._ops.OpOverload) and func.namespace == "prims":  # below autograd
         raise NoRuleError(
@@ -266,23 +265,8 @@ def over_time(call: Call, *seqs: Tensor) -> Any:
     if call.func in AS_LAYER and call.of_one:
         return fold_time(call, seqs[0])
     steps_out = at_each_step(lambda step: call(*step), list(zip(*seqs, strict=True)), seqs[0].device)
-    return tree_map(lambda *ys: _together(call, ys), *steps_out)
+    return stack_steps(tables.name_of(call.func), steps_out)
 
 
 def _expanded(y: Any, steps: int) -> Any:
     return y.expand(steps, *y.shape) if isinstance(y, Tensor) else y
-
-
-def _together(call: Call, ys: tuple) -> Any:
-    """Stack the results of all steps; anything but a tensor must be the same at every step."""
-    name = tables.name_of(call.func)
-    if not isinstance(ys[0], Tensor):
-        if any(isinstance(y, numpy.ndarray) or y != ys[0] for y in tree_leaves(ys)):
-            raise NoRuleError(
-                f"{name} answers with numbers that differ from step to step, for a branch or a sum of the "
-                "network's own: use step_mode='s'"
-            )
-        return ys[0]
-    if any(y.shape != ys[0].shape for y in ys):
-        raise NoRuleError(f"{name} has results of different shapes at different steps: use step_mode='s'")
-    return torch.stack(ys)

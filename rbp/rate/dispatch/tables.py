@@ -110,7 +110,7 @@ def name_of(func: Callable) -> str:
     if func is set_items:
         return "a slice assignment"
     known = (name for name, value in vars(F).items() if value is func)
-    return next(known, None) or getattr(func, "__name__", None) or repr(func)
+    return next(known, None) or getattr(func, "__name__", None) or getattr(func, "name", None) or repr(func)
 
 
 def out_of_place(func: Callable) -> Callable | None:

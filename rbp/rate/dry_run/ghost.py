@@ -24,6 +24,7 @@ from rbp.rate.dry_run.outside import Outside
 from rbp.rate.errors import InputError
 from rbp.rate.memory.draws import random_state_kept, with_generators
 from rbp.rate.network.modules import Layer, Network
+from rbp.rate.network.owners import function_of, written_by_user
 from rbp.rate.network.patching import neurons_reset, replaced
 
 
@@ -44,8 +45,9 @@ class Reading(NamedTuple):
 class Ghost(Network):
     """A copy of a network, to be run without consequences.
 
-    It has no hooks except the forward pre-hooks of `torch.nn.utils`, which compute weights. It runs on copies
-    of the globals, closures and class attributes of the user's own code.
+    Of hooks it has the forward pre-hooks of `torch.nn.utils`, which compute weights, and, with values, the
+    forward hooks that are the user's own code. It runs on copies of the globals, closures and class
+    attributes of that code.
 
     Args:
         network: the network.
@@ -62,7 +64,7 @@ class Ghost(Network):
             for parameter in network.net.parameters():
                 empty = torch.empty_like(parameter, device="meta")
                 self._memo[id(parameter)] = nn.Parameter(empty, parameter.requires_grad)
-        super().__init__(_without_hooks(self.copy_of(network.net)).requires_grad_(False))
+        super().__init__(_without_others_hooks(self.copy_of(network.net), with_values).requires_grad_(False))
         self.outside = Outside(network, self.copy_of)
 
     def copy_of(self, value: Any) -> Any:
@@ -91,13 +93,16 @@ class _Copying(TorchFunctionMode):
         return memo[id(tensor)]
 
 
-def _without_hooks(net: nn.Module) -> nn.Module:
+def _without_others_hooks(net: nn.Module, users: bool) -> nn.Module:
+    """Remove the hooks of libraries, such as monitors, and, unless `users`, those of the user's own code."""
     for module in net.modules():
-        for hooks in (module._forward_hooks, module._backward_hooks, module._backward_pre_hooks):
-            hooks.clear()
-        for number, hook in list(module._forward_pre_hooks.items()):
-            if not type(hook).__module__.startswith("torch.nn.utils"):  # these compute weights
-                del module._forward_pre_hooks[number]
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks):
+            for number, hook in list(hooks.items()):
+                computes_weights = type(hook).__module__.startswith("torch.nn.utils")
+                if not computes_weights and not (users and written_by_user(function_of(hook))):
+                    del hooks[number]
     return net
 
 

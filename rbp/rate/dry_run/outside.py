@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from rbp.rate.network.modules import Network
-from rbp.rate.network.owners import is_users_object, owners, written_by_user
+from rbp.rate.network.owners import function_of, is_users_object, owners, written_by_user
 from rbp.rate.network.settings import LONGEST
 
 
@@ -109,7 +109,7 @@ def _scopes(network: Network) -> Iterator[_Scope]:
     todo += [value for layer in network.layers for value in vars(layer.module).values()]  # as a new forward
     seen: set[Any] = set()
     while todo:
-        found = _function(todo.pop())
+        found = function_of(todo.pop())
         if isinstance(found, list | tuple | dict) and len(found) <= LONGEST:
             todo += tree_leaves(found)
         if id(found) in seen or not isinstance(found, type | FunctionType) or not written_by_user(found):
@@ -122,15 +122,6 @@ def _scopes(network: Network) -> Iterator[_Scope]:
         for scope in (_of_function(found), _of_closure(found), *_of_globals(found, seen)):
             yield scope
             todo += scope.read().values()
-
-
-def _function(value: Any) -> Any:
-    """Return the function of a method, a property, a partial or a cached function; else the value itself."""
-    for name in ("__func__", "fget", "func", "__wrapped__"):
-        inner = getattr(value, name, None) if not isinstance(value, nn.Module | Tensor | type) else None
-        if isinstance(inner, FunctionType):
-            return inner
-    return value
 
 
 def _of_class(found: type) -> _Scope:

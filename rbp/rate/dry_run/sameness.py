@@ -8,6 +8,7 @@ positions).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -29,6 +30,7 @@ from rbp.rate.network.settings import Place, plain_values, remember, settings_of
 FEW_SAMPLES = 2  # of a batch, enough where the network takes any number
 FEW_STEPS = 3  # enough where the attributes stay as they are
 STEPS_TRIED = 8  # shows what counts its steps
+MOST_FLOATS = 16  # values of annealed settings for which the steps are compared
 
 
 Call = Callable[[Network, Tensor, Mapping[str, Any]], Tensor]
@@ -70,6 +72,7 @@ class _Known:
     def __init__(self) -> None:
         self.changing: frozenset[Place] = frozenset()
         self.answers: dict[Any, Answer] = {}
+        self.with_other_floats: dict[Any, list[Answer]] = {}
 
 
 _known: WeakKeyDictionary[nn.Module, _Known] = WeakKeyDictionary()
@@ -86,7 +89,8 @@ def compare_steps(
 ) -> Answer:
     """Compare the computations of a network's first STEPS_TRIED calls.
 
-    The answer is cached by network, shapes and settings.
+    The answer is cached by network, shapes and settings. For settings that differ in floats alone it is found
+    MOST_FLOATS times; later ones get the last answer, with a warning.
 
     Args:
         network: the network.
@@ -99,9 +103,16 @@ def compare_steps(
     """
     known = _known.setdefault(network.net, _Known())
     shape = (tuple(x.shape), x.dtype, signature(kwargs), torch.is_grad_enabled(), step_mode, loops)
-    key = (*shape, settings_of(network, known.changing))
-    if key in known.answers:
-        return known.answers[key]
+
+    def key(signs: bool = False) -> tuple:
+        return (*shape, settings_of(network, known.changing, signs=signs))
+
+    if (kept := key()) in known.answers:
+        return known.answers[kept]
+    with_other_floats = known.with_other_floats.setdefault(key(signs=True), [])
+    if len(with_other_floats) >= MOST_FLOATS:
+        _warn_of_floats(network)
+        return remember(known.answers, kept, with_other_floats[-1])
     inputs = [x.detach()]
     if x.shape[batch_dim] > FEW_SAMPLES:
         inputs.insert(0, x.detach().narrow(batch_dim, 0, FEW_SAMPLES))
@@ -110,7 +121,16 @@ def compare_steps(
         if not answer.tried:
             answer = _compared(network, few, kwargs, call, step_mode, loops)
     known.changing |= answer.changing
-    return remember(known.answers, (*shape, settings_of(network, known.changing)), answer)
+    remember(known.with_other_floats, key(signs=True), [*with_other_floats, answer])
+    return remember(known.answers, key(), answer)
+
+
+def _warn_of_floats(network: Network) -> None:
+    warnings.warn(
+        f"{type(network.net).__name__} has had {MOST_FLOATS} values of a setting that is a float: that its "
+        "steps do not depend on each other is not checked again for each further one",
+        stacklevel=2,
+    )
 
 
 def refuse_difference(network: Network, answer: Answer) -> None:

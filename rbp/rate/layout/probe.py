@@ -63,7 +63,7 @@ def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if network.neuron_modes <= {"s"} and not network.time_visible:
         return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
-    key = (tuple(x.shape), T, steps, settings_of(network), signature(kwargs))
+    key = (tuple(x.shape), T, steps, settings_of(network, signs=True), signature(kwargs))
     known = _known.setdefault(network.net, {})
     if key not in known:
         remember(known, key, _probed(network, x, T, kwargs))
@@ -79,7 +79,7 @@ def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
     if T is None or x.dim() != 3 or _surely_a_sequence(x):
         return None
     known = _kinds.setdefault(network.net, {})
-    key = (tuple(x.shape), T, settings_of(network), signature(kwargs))
+    key = (tuple(x.shape), T, settings_of(network, signs=True), signature(kwargs))
     if key not in known:
         remember(known, key, _kind(network, x, T, kwargs))
     return known[key]

@@ -10,6 +10,7 @@ from spikingjelly.activation_based import base, layer
 from torch import nn
 from torch.nn.utils import parametrize
 
+from rbp.rate.errors import InputError
 from rbp.rate.registry import Kind, kind_of
 
 # Containers that pass single steps to their children, or all T*B samples as one batch. The children keep
@@ -24,6 +25,20 @@ CONTAINERS = (
 def is_leaf(module: nn.Module) -> bool:
     """Whether a module is not made of other modules."""
     return next(module.children(), None) is None
+
+
+def check_not_compiled(network: Network) -> None:
+    """Refuse modules that torch.compile has compiled, in a pass whose tensors stand for all steps.
+
+    Raises:
+        InputError: if there is one.
+    """
+    for found in network.layers:
+        if "_orig_mod" in found.module._modules or found.module._compiled_call_impl is not None:
+            raise InputError(
+                f"{found.path or 'the network'} is compiled by torch.compile, which hides its layers: pass "
+                "it uncompiled, or use grad_mode='bptt' with step_mode='s'"
+            )
 
 
 class Layer(NamedTuple):

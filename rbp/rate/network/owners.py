@@ -82,9 +82,19 @@ def is_users_object(value: Any) -> bool:
     return isinstance(value, SimpleNamespace) or written_by_user(type(value))
 
 
-def written_by_user(found: type | FunctionType | ModuleType) -> bool:
-    """Whether a class, function or module is of none of Python's libraries and those of networks."""
-    name = found.__name__ if isinstance(found, ModuleType) else found.__module__
+def function_of(value: Any) -> Any:
+    """Return the function of a method, a property, a partial or a cached function; else the value itself."""
+    for name in ("__func__", "fget", "func", "__wrapped__"):
+        inner = getattr(value, name, None) if not isinstance(value, nn.Module | Tensor | type) else None
+        if isinstance(inner, FunctionType):
+            return inner
+    return value
+
+
+def written_by_user(found: Any) -> bool:
+    """Whether a class, function, module or object is of none of Python's libraries and those of networks."""
+    kind = found if isinstance(found, type | FunctionType | ModuleType) else type(found)
+    name = kind.__name__ if isinstance(kind, ModuleType) else kind.__module__
     library = (name or "").partition(".")[0]
     return library not in (*sys.stdlib_module_names, *_LIBRARIES)
 

@@ -26,7 +26,7 @@ class Place(NamedTuple):
     name: str
 
 
-def settings_of(network: Network, ignored: Collection[Place] = ()) -> tuple:
+def settings_of(network: Network, ignored: Collection[Place] = (), *, signs: bool = False) -> tuple:
     """Return every module's training flag and step mode, and the plain values of the user's own modules.
 
     Those are the numbers, flags and strings in their attributes and objects, in lists and dicts too.
@@ -34,10 +34,12 @@ def settings_of(network: Network, ignored: Collection[Place] = ()) -> tuple:
     Args:
         network: the network.
         ignored: attributes to leave out.
+        signs: whether to put the sign of each float in its place, so that a rate that is annealed stays the
+            same.
     """
     modes = [(found.module.training, getattr(found.module, "step_mode", None)) for found in network.layers]
     values = [
-        (number, name, _told(value))
+        (number, name, _text(value, signs))
         for number, owner in enumerate(owners(network))
         for name, value in owner.values.items()
         if Place(number, name) not in ignored
@@ -45,15 +47,14 @@ def settings_of(network: Network, ignored: Collection[Place] = ()) -> tuple:
     return tuple(modes), tuple(values)
 
 
-def _told(value: Any) -> str:
-    """Return the plain values of a value, floats by their sign alone.
-
-    A float that changes from call to call, such as an annealed rate, switches nothing on or off otherwise.
-    """
+def _text(value: Any, signs: bool) -> str:
     if isinstance(value, list | tuple | dict | set) and len(value) > LONGEST:
         return f"{id(value)}, {len(value)}"
-    leaves = plain_values(value)
-    return repr([(leaf > 0) - (leaf < 0) if isinstance(leaf, float) else leaf for leaf in leaves])
+    return repr([_sign(leaf) if signs and isinstance(leaf, float) else leaf for leaf in plain_values(value)])
+
+
+def _sign(number: float) -> int:
+    return (number > 0) - (number < 0)
 
 
 def signature(kwargs: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
-from rbp.rate.errors import NoRuleError
+from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.memory.run import Run
 from rbp.rate.network.modules import Network
 
@@ -49,9 +49,25 @@ def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManag
             for name, own in _GENERATORS
         ),
     ]
-    with _patched(patches), enter():
+    with _patched(patches), _explained(run), enter():
         yield
     run.over = True
+
+
+@contextmanager
+def _explained(run: Run) -> Iterator[None]:
+    """Add to an error of the network's own, or of torch's, what the network was run on."""
+    try:
+        yield
+    except Exception as error:
+        on_pairs = run.rate or not (run.single_step or run.time_visible)
+        if on_pairs and not isinstance(error, InputError | NoRuleError):
+            mode = "grad_mode='rate'" if run.rate else "grad_mode='bptt' and step_mode='m'"
+            error.add_note(
+                f"rbp.forward with {mode} runs the network on tensors that stand for all time steps. If the "
+                "network is right on one step [B, ...], grad_mode='bptt' with step_mode='s' runs it."
+            )
+        raise
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_map
 
 from rbp.rate.dispatch.carry import by_rule, takes_sequence
 from rbp.rate.dispatch.in_place import constant_pair
+from rbp.rate.dispatch.join import stack_steps
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError
 from rbp.rate.layout.layout import Layout
@@ -27,7 +28,8 @@ from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import at_each_step, random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.run import Run
-from rbp.rate.network.modules import Layer, is_leaf
+from rbp.rate.network.modules import Layer, check_not_compiled, is_leaf
+from rbp.rate.network.overrides import loops_over_steps
 from rbp.rate.network.patching import neurons_reset, replaced, step_modes
 from rbp.rate.neurons.hidden_state import states_guarded
 from rbp.rate.neurons.memories import at_rest, lent, over_steps
@@ -58,6 +60,8 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
     if layout.name != "step":
         return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
     run = Run(T, rate=False, time_visible=network.time_visible, checks_calls=layout.found)
+    if not run.time_visible:
+        check_not_compiled(network)
     plain = partial(_plain_over_time, run, B, 0)
     adapt, x = (
         (partial(_adapted, plain), x_seq) if run.time_visible else (_on_every_step, Pair(x_seq, None, run))
@@ -202,7 +206,7 @@ def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any,
     once = run.checks_calls and (run.single_step or module.step_mode == "m")
     if once and run.count_call(module) > 0:
         raise called_again(module)
-    return _in_float32(own, x, *args, **kwargs)
+    return _in_float32(_with_one_draw(module, own), x, *args, **kwargs)
 
 
 def called_again(module: nn.Module) -> InputError:
@@ -220,6 +224,22 @@ def _in_float32(own: Forward, x: Any, *args: Any, **kwargs: Any) -> Any:
         return own(x, *args, **kwargs)
     y = own(x.float(), *args, **kwargs)
     return y.to(x.dtype) if isinstance(y, Tensor) else y
+
+
+def _with_one_draw(module: base.MemoryModule, own: Forward) -> Forward:
+    """Return the module's forward; where all its steps are a loop over single ones, each draws the same."""
+    kind: Any = type(module)
+    if module.step_mode != "m" or not loops_over_steps(kind):
+        return own
+
+    def over_the_steps(x_seq: Tensor, *args: Any, **kwargs: Any) -> Any:
+        def one_step(given: tuple) -> Any:
+            return module.single_step_forward(*given, **kwargs)
+
+        results = at_each_step(one_step, list(zip(x_seq, *args, strict=True)), x_seq.device)
+        return stack_steps(kind.__name__, results)
+
+    return over_the_steps
 
 
 def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
@@ -246,7 +266,6 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
     own, neuron = module.forward, isinstance(module, base.MemoryModule)
     plain, leaf = found.kind.is_plain_neuron, is_leaf(module)
     wrapper = isinstance(module, CheckpointWrapper)
-    by_step = not _is_torch_layer(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         inputs = [a for a in (*args, *kwargs.values()) if isinstance(a, Pair)]
@@ -266,35 +285,59 @@ def _on_every_step(found: Layer, run: Run) -> Forward | None:
         if neuron:
             others = {name: value for name, value in kwargs.items() if value is not x}
             with lent(module, at_rest(module), {}):
-                return Pair(_in_float32(own, x.spikes, *args[1:], **others), None, run)
+                fire = _with_one_draw(module, own)
+                return Pair(_in_float32(fire, x.spikes, *args[1:], **others), None, run)
         if isinstance(module, DROPOUT):
             return by_rule(DropoutRule(), module, x, module)
         if plain:
             return Pair(over_steps(own, x.spikes), None, run)
-        y = _step_by_step(own, x.spikes) if by_step else _folded(module, own, x.spikes)
-        return tree_map(lambda y: Pair(y, None, run), y)
+        alone = _takes_each_sample_alone(module, x.dim())
+        y = _folded(module, own, x.spikes) if alone else _step_by_step(module, own, x.spikes)
+        return tree_map(lambda leaf: Pair(leaf, None, run) if isinstance(leaf, Tensor) else leaf, y)
 
     return forward if leaf or neuron or plain or wrapper else None
 
 
 _DRAWING = (nn.AlphaDropout, nn.FeatureAlphaDropout, nn.RReLU)  # random numbers, the same at every step
+_EACH_SAMPLE_ALONE = tuple(
+    f"torch.nn.modules.{name}"
+    for name in (
+        *("activation", "batchnorm", "channelshuffle", "conv", "dropout", "flatten", "fold", "instancenorm"),
+        *("linear", "normalization", "padding", "pixelshuffle", "pooling", "sparse", "upsampling"),
+    )
+)
 
 
-def _is_torch_layer(module: nn.Module) -> bool:
-    """Whether this is a PyTorch layer: stateless, each sample by itself (except batch normalisation)."""
-    if isinstance(module, nn.Flatten) and module.start_dim == 0:  # over the batch
+def _takes_each_sample_alone(module: nn.Module, dims: int) -> bool:
+    """Whether a layer is PyTorch's, stateless, and takes each sample by itself (except batch normalisation).
+
+    Such a layer takes all steps at once, folded into the batch.
+
+    Args:
+        module: the layer.
+        dims: the number of axes of its input [B, ...].
+    """
+    if type(module).__module__ not in _EACH_SAMPLE_ALONE or isinstance(module, _DRAWING):
         return False
-    return type(module).__module__.startswith("torch.nn.") and not isinstance(module, _DRAWING)
+    over_batch = (
+        isinstance(module, nn.Flatten | nn.Unflatten) and _is_first(getattr(module, "start_dim", 1), dims),
+        hasattr(module, "dim") and (not isinstance(module.dim, int) or _is_first(module.dim, dims)),
+        isinstance(module, nn.LayerNorm | nn.RMSNorm) and len(module.normalized_shape) >= dims,
+    )
+    return not any(over_batch)
 
 
-def _step_by_step(own: Forward, x_seq: Tensor) -> Any:
-    """Run a layer of the user's own in a loop over the steps.
+def _is_first(axis: int, dims: int) -> bool:
+    return axis in (0, -dims)
+
+
+def _step_by_step(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:
+    """Run a layer in a loop over the steps.
 
     The layer may keep state between steps or mix the samples of a batch, which rules out folding time into
     the batch.
     """
-    outputs = at_each_step(own, list(x_seq), x_seq.device)
-    return tree_map(lambda *ys: torch.stack(ys), *outputs)
+    return stack_steps(type(module).__name__, at_each_step(own, list(x_seq), x_seq.device))
 
 
 def _folded(module: nn.Module, own: Forward, x_seq: Tensor) -> Any:

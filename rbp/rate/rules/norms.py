@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.folding import fold_time
 from rbp.rate.memory.traces import TimeMean, Trace
 from rbp.rate.rules.base import Rule
@@ -90,6 +91,8 @@ class LayerNormRule(_RowNormRule):
     """nn.LayerNorm: a row is the last axes, those of normalized_shape."""
 
     def rows(self, layer: Any, x: Tensor) -> Tensor:
+        if len(layer.normalized_shape) >= x.dim():
+            raise NoRuleError("it normalises over the batch")
         n = math.prod(layer.normalized_shape)
         return x.reshape(x.shape[0], -1, n)
 
