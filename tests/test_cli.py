@@ -8,7 +8,7 @@ import pytest
 import rbp
 from rbp.cli import main
 from rbp.config.versions import FORMAT
-from rbp.runs.folder import load_yaml
+from rbp.files import load_yaml
 
 
 @pytest.mark.parametrize(

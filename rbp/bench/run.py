@@ -16,9 +16,9 @@ from rbp.bench.limits import Speed, speed
 from rbp.bench.machine import clock
 from rbp.bench.measure import Bench, Timing, measure, ratio
 from rbp.bench.profiling import LONGEST, as_text
+from rbp.files import write_bytes, write_json
 from rbp.provenance import code_version
 from rbp.rate.neurons.compiled import VARIANTS
-from rbp.runs.folder import write_bytes, write_json
 from rbp.train.device import choose_device, describe_machine, prepare_torch
 
 __all__ = ["add_arguments", "bench", "rows"]

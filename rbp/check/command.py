@@ -25,8 +25,8 @@ from rbp.check.surroundings import (
     check_wandb,
 )
 from rbp.errors import ConfigError
+from rbp.files import write_bytes
 from rbp.output import Screen, say
-from rbp.runs.folder import write_bytes
 from rbp.sweep.grid.places import options
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}

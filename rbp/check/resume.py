@@ -13,7 +13,9 @@ import torch
 
 from rbp.check.finding import Finding, ok, wrong
 from rbp.config import schema
-from rbp.runs.folder import RunFolder, read_lines, write_config
+from rbp.files import read_lines
+from rbp.runs.config import write_config
+from rbp.runs.folder import RunFolder
 from rbp.sweep.grid.compose import compose_grid
 from rbp.train.resume.checkpoint import load_checkpoint
 

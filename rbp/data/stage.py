@@ -1,18 +1,16 @@
 """A copy of a data set on the node's own disk, made once and shared by all cells that run there."""
 
-import fcntl
 import hashlib
 import os
 import re
 import shutil
 import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import DataError
+from rbp.locks import locked
 
 Listing = dict[str, tuple[int, int]]  # path below the root -> size in bytes, modification time in seconds
 
@@ -38,7 +36,7 @@ def staged(dataset: DictConfig) -> DictConfig:
         )
     try:
         place.mkdir(parents=True, exist_ok=True)
-        with _alone(place / f".{name}.lock"):
+        with locked(place / f".{name}.lock", wait=None):
             if _listing(place / name) != wanted:
                 _copy(source, place / name)
     except (OSError, shutil.Error) as error:
@@ -71,14 +69,6 @@ def _listing(root: Path) -> Listing:
             stat = path.stat()
             found[str(path.relative_to(root))] = (stat.st_size, int(stat.st_mtime))
     return found
-
-
-@contextmanager
-def _alone(lock: Path) -> Iterator[None]:
-    """While inside, no other process of this node is; one that is killed gives its place up."""
-    with lock.open("a") as stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
 
 
 def _copy(source: Path, target: Path) -> None:

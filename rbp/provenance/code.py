@@ -23,7 +23,9 @@ APART = frozenset(
         "rbp.cli",
         "rbp.config",
         "rbp.data.stage",
+        "rbp.cores",
         "rbp.errors",
+        "rbp.files",
         "rbp.locks",
         "rbp.output",
         "rbp.provenance",
@@ -33,9 +35,9 @@ APART = frozenset(
         "rbp.sweep",
         "rbp.track",
         "rbp.train.telemetry.memory",
-        "rbp.train.telemetry.progress",
+        "rbp.train.telemetry.display",
         "rbp.train.telemetry.record",
-        "rbp.train.telemetry.standing",
+        "rbp.train.telemetry.progress",
     }
 )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from rbp.report.costs import KIND
 from rbp.report.read import Run, flat
-from rbp.runs.folder import RunFolder, is_number
+from rbp.runs.folder import RunFolder
 
 SWEEP_FILE = Path(".sweep", "sweep.yaml")
 
@@ -65,8 +65,8 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
 
 def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
     begins = [start for run in runs if (start := _first_start(run)) is not None]
-    begun = [run for run in runs if is_number(run.status.get("started"))]
-    ends = _times(begun, "ended") + _times(begun, "heartbeat")
+    begun = [run.status for run in runs if run.status.started is not None]
+    ends = [end for status in begun for end in (status.ended, status.heartbeat) if end]
     flats = [flat(run.config) for run in runs if run.config]
     shared, varied = _shared_and_varied(flats)
     return Sweep(
@@ -82,18 +82,14 @@ def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
 
 def _first_start(run: Run) -> float | None:
     """When its first process began: status.json tells of the last one, log.txt begins with the first."""
-    started = run.status.get("started")
-    if not is_number(started):
+    started = run.status.started
+    if started is None:
         return None
     try:
         with RunFolder(run.folder).log.open(errors="replace") as stream:
             return min(started, time.mktime(time.strptime(stream.read(19), "%Y-%m-%d %H:%M:%S")))
     except (OSError, ValueError, OverflowError):
         return started
-
-
-def _times(runs: list[Run], key: str) -> list[float]:
-    return [time for run in runs if is_number(time := run.status.get(key)) and time is not None]
 
 
 def _asked_for(folder: Path) -> str:

@@ -27,7 +27,7 @@ from rbp.report.figures.style import name
 from rbp.report.read import Run
 from rbp.report.sections import facts_section, headline_section, runs_section, unfinished_section
 from rbp.report.table import Line
-from rbp.runs.folder import STATES
+from rbp.runs.status import STATES
 
 HERE = Path(__file__).parent
 FAMILY_FIGURES = (accuracy_over_T, seconds_over_T, memory_over_T, accuracy_over_cost)

@@ -11,7 +11,10 @@ import yaml
 from rbp.config.identity import grad_mode_settings, not_in_identity
 from rbp.config.versions import refuse_newer, upgrade
 from rbp.errors import ConfigError
-from rbp.runs.folder import RunFolder, find_runs, is_number, load_yaml, read_lines, read_result, read_state
+from rbp.files import is_number, load_yaml, read_lines
+from rbp.runs.folder import RunFolder, find_runs
+from rbp.runs.result import read_result
+from rbp.runs.status import Status, current_status
 
 # What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
@@ -39,9 +42,7 @@ class Run:
 
     folder: Path
     sweep: str
-    state: str
-    error: str | None
-    status: dict[str, Any]
+    status: Status
     dataset: str
     arch: str
     T: int
@@ -61,6 +62,14 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
+
+    @property
+    def state(self) -> str:
+        return self.status.state
+
+    @property
+    def error(self) -> str | None:
+        return self.status.error
 
     @property
     def method(self) -> Method:
@@ -106,7 +115,7 @@ def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
 def read_run(folder: Path) -> Run:
     """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is, or a
     file is not what it should be; OSError where one cannot be read."""
-    result, status, config = read_result(folder), read_state(folder), _read_config(folder)
+    result, status, config = read_result(folder), current_status(folder), _read_config(folder)
     try:
         refuse_newer((result or {}).get("format", 1), "result.json")
     except ConfigError as newer:
@@ -114,20 +123,17 @@ def read_run(folder: Path) -> Run:
     for key in ("machine", "code"):
         if not isinstance((result or {}).get(key) or {}, dict):
             raise ValueError(f"result.json: {key} is no object")
-    state, error = status["state"], status["error"]
-    made_of = _choices(config) if config else dict((result or {}).get("config", {}))
+        made_of = _choices(config) if config else dict((result or {}).get("config", {}))
     epochs = _planned(config, result)
     lines = _some_lines(RunFolder(folder).metrics, epochs)
     try:
         return Run(
             folder=folder,
             sweep=folder.parent.name,
-            state=state,
-            error=None if error is None else str(error),
             status=status,
             others=_others(config) if config else {"config.yaml": "missing"},
             result=result,
-            epoch=status["epoch"],
+            epoch=status.progress["epoch"],
             epochs=epochs,
             curve={line["epoch"]: line["test_acc"] for line in lines if _has(line, "epoch", "test_acc")},
             firing_rates=_firing_rates(result, lines),

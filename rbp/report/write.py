@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from rbp.errors import UserError
+from rbp.files import write_bytes
 from rbp.output import say
 from rbp.report.compare import Comparison, compare, family_label, without_doubles
 from rbp.report.facts import gather
@@ -15,7 +16,6 @@ from rbp.report.page import DIAL_FIGURES, FAMILY_FIGURES, STEP_FIGURES, page
 from rbp.report.read import read_runs
 from rbp.report.table import table
 from rbp.report.texts import latex, markdown, results_csv
-from rbp.runs.folder import write_bytes
 
 NAME_LENGTH = 100  # of a figure's file
 

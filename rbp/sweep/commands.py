@@ -10,12 +10,13 @@ from pathlib import Path
 
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
-from rbp.runs.folder import RunFolder
+from rbp.runs.folder import RunFolder, is_run
+from rbp.runs.status import mark
 from rbp.sweep.state.jobs import LOCAL, is_slurms
-from rbp.sweep.state.marks import mark, unless_at_work
+from rbp.sweep.state.marks import unless_at_work
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import State, observe
-from rbp.sweep.state.sweepfolder import SweepFolder, is_run, sweep_of
+from rbp.sweep.state.sweepfolder import SweepFolder, sweep_of
 
 CANCEL_WAIT = 60.0  # seconds for jobs to save and end
 
@@ -58,7 +59,7 @@ def logs(args: argparse.Namespace) -> int:
     say(f"{run.path.name}: {state.name}{': ' + state.reason if state.reason else ''}")
     if run.log.exists():
         say(run.log.read_text(errors="replace").rstrip("\n"))
-    job = str(state.status.get("job_id") or "")
+    job = state.status.job_id or ""
     of_job = f"{job}_*log.out" if is_slurms(job) else ""
     for file in sorted(SweepFolder(run.path.parent).jobs.glob(of_job)) if of_job else []:
         say(f"--- {file}")
@@ -113,7 +114,7 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
 
 def _refuse_elsewhere(live: Sequence[tuple[Path, State]]) -> None:
     for folder, state in live:
-        host = state.status.get("host")
+        host = state.status.host
         if state.name == "running" and not _slurms_job(state) and host != os.uname().nodename:
             raise ConfigError(f"{folder}: runs on {host}; cancel it there")
 
@@ -137,7 +138,7 @@ def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
 
 
 def _slurms_job(state: State) -> str:
-    job = str(state.status.get("job_id") or "")
+    job = state.status.job_id or ""
     return job if is_slurms(job) else ""
 
 
@@ -147,7 +148,7 @@ def _mark_cancelled(folder: Path, told: set[int]) -> bool:
         with unless_at_work(folder) as free:
             (state,) = observe([folder])
             if not free and not _slurms_job(state):
-                _ask_to_end(state.status.get("pid"), told)
+                _ask_to_end(state.status.pid, told)
             if free and not state.is_done and state.name not in ("failed", "cancelled"):
                 mark(folder, "cancelled", error="by rbp cancel")
             return free
@@ -155,9 +156,9 @@ def _mark_cancelled(folder: Path, told: set[int]) -> bool:
         raise ConfigError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
 
 
-def _ask_to_end(pid: object, told: set[int]) -> None:
-    """The process of a run saves and ends; only a whole number above 1 is a process of its own."""
-    if not isinstance(pid, int) or pid <= 1 or pid in told:
+def _ask_to_end(pid: int | None, told: set[int]) -> None:
+    """The process of a run saves and ends; only a number above 1 is a process of its own."""
+    if pid is None or pid <= 1 or pid in told:
         return
     told.add(pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rbp.errors import UserError
+from rbp.files import write_bytes
 from rbp.output import say
 from rbp.report.figures.style import COLOURS
 from rbp.report.read import Run, read_runs
-from rbp.runs.folder import write_bytes
 
 FILE = "dashboard.json"
 GROUPS = ("dataset", "arch", "step_mode", "T", "grad_mode")

@@ -3,17 +3,22 @@
 It ends when its standard input does: the run is over then, or its process is dead.
 """
 
-import fcntl
 import os
 import select
 import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.runs.folder import RunFolder, read_config, read_lines, read_result, read_state
+from rbp.files import read_lines
+from rbp.locks import locked
+from rbp.runs.config import read_config
+from rbp.runs.folder import RunFolder
+from rbp.runs.result import read_result
+from rbp.runs.status import Status, current_status
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
@@ -29,14 +34,17 @@ class Sink(Protocol):
     def log(self, line: dict[str, Any], epochs: int) -> None:
         """Take a line of metrics.jsonl, of a run of so many epochs."""
 
-    def finish(self, state: dict[str, Any], summary: dict[str, Any]) -> None:
-        """The run is over: what read_state says, and the figures that sum it up."""
+    def finish(self, status: Status, figures: dict[str, Any]) -> None:
+        """The run is over: what it ended as, and the figures that sum it up."""
 
 
 def follow(folder: Path) -> int:
     """Feed the tracker of the run's config until the run is over; returns the exit code."""
-    alone = (folder / LOCK).open("a")
-    fcntl.flock(alone, fcntl.LOCK_EX)  # an earlier start's may still be finishing
+    with locked(folder / LOCK, wait=None):  # an earlier start's may still be finishing
+        return _follow(folder)
+
+
+def _follow(folder: Path) -> int:
     config = read_config(RunFolder(folder).config)
     sink = open_sink(config, folder)
     step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
@@ -49,12 +57,12 @@ def follow(folder: Path) -> int:
     return sink.code
 
 
-def _end(folder: Path) -> dict[str, Any]:
+def _end(folder: Path) -> Status:
     """What the run ended as; its process is gone, whatever it says last."""
-    state = read_state(folder)
-    if state["state"] not in ("running", "lost"):
-        return state
-    return state | {"state": "failed", "error": "killed: its process ended without a last word"}
+    status = current_status(folder)
+    if status.state not in ("running", "lost"):
+        return status
+    return replace(status, state="failed", error="killed: its process ended without a last word")
 
 
 def open_sink(config: dict[str, Any], folder: Path) -> Sink:

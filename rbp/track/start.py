@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 import rbp
 from rbp.output import say
-from rbp.runs.folder import read_state
+from rbp.runs.status import current_status
 
 LOG = "tracker.log"
 # Seconds that a run waits at its end for the tracker; a preempted one has to be gone soon.
@@ -61,7 +61,7 @@ class Tracker:
             return
         assert self.process.stdin is not None
         self.process.stdin.close()
-        preempted = read_state(self.folder)["state"] == "preempted"
+        preempted = current_status(self.folder).state == "preempted"
         try:
             code = self.process.wait(PATIENCE_PREEMPTED if preempted else PATIENCE)
         except subprocess.TimeoutExpired:

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rbp.errors import UserError
-from rbp.locks import alone
+from rbp.locks import locked
 from rbp.output import say
-from rbp.runs.folder import find_runs, read_result, read_state
+from rbp.runs.folder import find_runs
+from rbp.runs.result import read_result
+from rbp.runs.status import current_status
 from rbp.track.follow import LOCK
 from rbp.track.segments import mark_of, segments
 
@@ -67,11 +69,11 @@ def _sync_some(folders: list[Path]) -> Counts:
     uploaded = before = waiting = busy = 0
     with contextlib.ExitStack() as held:
         for folder in folders:
-            if not held.enter_context(alone(folder / LOCK)):
+            if not held.enter_context(locked(folder / LOCK)):
                 busy += 1
             elif not (left := [file for file in _files(folder) if not mark_of(file).exists()]):
                 before += 1
-            elif read_state(folder)["state"] not in FINISHED:
+            elif current_status(folder).state not in FINISHED:
                 waiting += 1
             else:
                 todo += left

@@ -10,6 +10,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from rbp.runs.status import Status
 from rbp.track.values import histogram, scalars, summary
 
 
@@ -36,7 +37,7 @@ class TensorboardRun:
             values.append(Summary.Value(tag="firing_rates", histo=_as_proto(*found)))
         self._write(values)
 
-    def finish(self, state: dict[str, Any], figures: dict[str, Any]) -> None:
+    def finish(self, status: Status, figures: dict[str, Any]) -> None:
         """The figures of the result as scalars result/NAME."""
         found = summary(figures).items()
         self._write([Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found])

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from rbp.runs.folder import is_number
+from rbp.files import is_number
 
 # Summed up in the end: figures of result.json.
 SUMMARY = (

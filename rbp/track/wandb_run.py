@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import wandb
 
+from rbp.runs.status import Status
 from rbp.track.segments import last_step, mark_of, segments
 from rbp.track.values import histogram, scalars, summary
 
@@ -41,13 +42,13 @@ class WandbRun:
         self.run.log(values, step=line["step"])
         self.last_step = line["step"]
 
-    def finish(self, state: dict[str, Any], figures: dict[str, Any]) -> None:
+    def finish(self, status: Status, figures: dict[str, Any]) -> None:
         """Summary, state and error; what is not done is a failed run in wandb, or a preempted one."""
         # The run may have failed before: then the error goes.
-        self.run.summary.update(summary(figures) | {"state": state["state"], "error": state["error"]})
-        if state["state"] == "preempted":
+        self.run.summary.update(summary(figures) | {"state": status.state, "error": status.error})
+        if status.state == "preempted":
             self.run.mark_preempting()
-        self.run.finish(exit_code=0 if state["state"] == "done" else FAILED)
+        self.run.finish(exit_code=0 if status.state == "done" else FAILED)
         if not self.run.offline:
             self._mark_uploaded()
         if self.run.offline and (kept := last_step(self.files)) < self.last_step:

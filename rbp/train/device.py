@@ -8,6 +8,7 @@ import spikingjelly
 import torch
 from omegaconf import DictConfig
 
+from rbp.cores import usable_cores
 from rbp.errors import ConfigError
 from rbp.rate.neurons import compiled
 from rbp.train.ranks import ALONE, Ranks
@@ -94,8 +95,7 @@ def _cpu_name() -> str:
             model = next((line.split(":", 1)[1].strip() for line in stream if "model name" in line), model)
     except OSError:
         pass
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{model}, {cores} cores"
+    return f"{model}, {usable_cores()} cores"
 
 
 def _driver() -> str | None:

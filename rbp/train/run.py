@@ -27,8 +27,8 @@ from rbp.train.resume.boundary import Boundary, Wish
 from rbp.train.resume.checkpoint import load_latest
 from rbp.train.resume.history import History, Part
 from rbp.train.resume.interrupt import Interruption
+from rbp.train.telemetry.display import Display, make_display
 from rbp.train.telemetry.memory import memory_told
-from rbp.train.telemetry.progress import Display, make_display
 from rbp.train.telemetry.record import Record, make_record
 
 

@@ -10,7 +10,7 @@ from rbp.check.images import check_augmentation, check_frames
 from rbp.check.ranks import check_ranks
 from rbp.check.resume import check_resume
 from rbp.check.surroundings import check_compiler, check_dataset, check_slurm, check_wandb
-from rbp.runs.folder import append_line
+from rbp.files import append_line
 from tests.support.datasets import write_cifar10
 
 CPU = torch.device("cpu")

@@ -9,8 +9,10 @@ import pytest
 from rbp import cli
 from rbp.config import schema
 from rbp.config.identity import folder_name
+from rbp.files import read_json, read_lines
 from rbp.report import write_report
-from rbp.runs.folder import find_runs, read_json, read_lines, read_result
+from rbp.runs.folder import find_runs
+from rbp.runs.result import read_result
 from rbp.sweep.grid.arguments import expand
 from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launch import main

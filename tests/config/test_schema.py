@@ -15,7 +15,7 @@ from rbp.config.key import keys as keys_of
 from rbp.config.launchers import LAUNCHERS, LocalSettings, SlurmSettings, SweeperSettings, read_settings
 from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
-from rbp.runs.folder import load_yaml
+from rbp.files import load_yaml
 from rbp.sweep.grid.places import CONF, ROOT
 from tests.support.configs import leaves
 

@@ -13,7 +13,8 @@ from rbp.config.key import keys as keys_of
 from rbp.config.schema import Arch, Config, Trainer
 from rbp.config.versions import FORMAT, upgrade
 from rbp.errors import ConfigError
-from rbp.runs.folder import load_yaml, read_config, write_config
+from rbp.files import load_yaml
+from rbp.runs.config import read_config, write_config
 
 RUNS = Path(__file__).parents[1] / "fixtures" / "v0.1" / "runs"
 CONFIGS = sorted(RUNS.glob("*/*/config.yaml"))

@@ -267,7 +267,7 @@ def test_two_preparations_at_once_the_second_is_refused(tmp_path: Path) -> None:
     folder = framing().folder("cifar10_dvs", tmp_path)
     folder.parent.mkdir()
     with (folder.parent / f".building-{folder.name}.lock").open("w") as lock:
-        lock.write("12345")
+        lock.write("pid 12345")
         lock.flush()
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(DataError, match=r"another process prepares these frames \(pid 12345\)"):

@@ -14,7 +14,7 @@ mkdir -p "$pack/wheels" "$pack/fashion-mnist"
 
 # What rbp imports for training, checking and measuring; wandb, plotly and tensorboard only where they are used.
 packages=(hydra-core==1.3.* omegaconf==2.3.* pyyaml submitit cloudpickle spikingjelly==2.* loguru tqdm rich markdown-it-py
-    mdurl pygments pytest-timeout)
+    mdurl pygments pytest-timeout filelock==4.*)
 platforms=()
 for tag in manylinux_2_28 manylinux_2_17 manylinux2014; do platforms+=(--platform "${tag}_x86_64"); done
 "$python" -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: --implementation cp \

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from rbp.check.finding import STATUSES
-from rbp.runs.folder import find_runs, read_result
+from rbp.runs.folder import find_runs
+from rbp.runs.result import read_result
 from tests.support.datasets import write_fashion_mnist
 
 HERE = Path(__file__).parent

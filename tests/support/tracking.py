@@ -16,7 +16,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from rbp.runs.folder import RunFolder, append_line, write_json
+from rbp.files import append_line, write_json
+from rbp.runs.folder import RunFolder
 from rbp.track import Tracker
 from rbp.track.segments import segments
 from tests.support.run_folders import result_of, status_of, write_run

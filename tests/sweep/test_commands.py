@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from rbp import cli
-from rbp.runs.folder import RESULT_KEYS
+from rbp.runs.result import RESULT_KEYS
+from rbp.runs.status import read_status
 from rbp.sweep import commands
 
 
@@ -167,9 +168,12 @@ def test_logs_that_nobody_reads_to_the_end_are_no_error(sweep: Path) -> None:
 
 
 @pytest.mark.parametrize("pid", [-1, 0, 1, "7", None, True])
-def test_only_a_process_of_its_own_is_asked_to_end(monkeypatch: pytest.MonkeyPatch, pid: object) -> None:
+def test_only_a_process_of_its_own_is_asked_to_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pid: object
+) -> None:
     monkeypatch.setattr(os, "kill", lambda *args: pytest.fail("signalled"))
-    commands._ask_to_end(pid, set())
+    (tmp_path / "status.json").write_text(json.dumps({"state": "running", "pid": pid}))
+    commands._ask_to_end(read_status(tmp_path).pid, set())
 
 
 @pytest.fixture

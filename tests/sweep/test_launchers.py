@@ -7,7 +7,7 @@ import pytest
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.runs.folder import RESULT_KEYS, read_result
+from rbp.runs.result import RESULT_KEYS, read_result
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launchers import slurm

@@ -15,7 +15,8 @@ import torch
 
 from rbp import cli
 from rbp.config.launchers import LocalSettings
-from rbp.runs.folder import RunFolder, read_json
+from rbp.files import read_json
+from rbp.runs.folder import RunFolder
 from rbp.sweep import again
 from rbp.sweep.launch import main
 from rbp.sweep.launchers.pool import share_out

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rbp.provenance import code_version
-from rbp.runs.folder import RESULT_KEYS
+from rbp.runs.result import RESULT_KEYS
 from rbp.sweep.state import jobs
 from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, Jobs
 from rbp.sweep.state.states import State, observe

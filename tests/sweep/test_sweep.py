@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
-from rbp.runs.folder import RESULT_KEYS, read_result
+from rbp.runs.result import RESULT_KEYS, read_result
 from rbp.sweep.grid import help_text, sweepfile
 from rbp.sweep.launch import main
 from rbp.sweep.launchers import preflight

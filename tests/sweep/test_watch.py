@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rbp.runs.status import Status
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.state import watch
 from rbp.sweep.state.states import State
@@ -30,7 +31,7 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
     running = {"epoch": 2, "epochs": 9, "test_acc": 0.5, "seconds_left": 3725.0}
     lines = shown(
         [
-            State("running", True, status=running),
+            State("running", True, status=Status("running", progress=running)),
             State("queued", True, "Resources"),
             State("failed", reason="the loss is nan"),
             State("done", result={"test_acc": 0.987}),
@@ -47,7 +48,11 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
 
 def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> None:
     states = [State("done", result={"test_acc": 0.9})] * 500 + [State("queued", True)] * 497
-    states += [State("running", True, status={"epochs": 3}), State("failed", reason="why"), State("lost")]
+    states += [
+        State("running", True, status=Status("running", progress={"epochs": 3})),
+        State("failed", reason="why"),
+        State("lost"),
+    ]
     lines = shown(states, room=10)
     assert len(lines) == 1 + 10 + 1
     assert [line.split()[1] for line in lines[1:5]] == ["running", "failed", "lost", "queued"]

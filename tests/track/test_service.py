@@ -10,7 +10,8 @@ import pytest
 
 from rbp.cli import main
 from rbp.errors import UserError
-from rbp.runs.folder import RunFolder, append_line
+from rbp.files import append_line
+from rbp.runs.folder import RunFolder
 from rbp.sweep.state.marks import put_aside
 from rbp.track import Tracker, start
 from rbp.track.follow import LOCK

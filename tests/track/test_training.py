@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from rbp.errors import TrainingError
-from rbp.runs.folder import read_lines
+from rbp.files import read_lines
 from rbp.track import start
 from rbp.train import run as run_module
 from rbp.train import train

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from rbp.runs.folder import RunFolder, append_line, read_lines
+from rbp.files import append_line, read_lines
+from rbp.runs.folder import RunFolder
 from rbp.track import Tracker, start
 from rbp.track.segments import steps
 from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records

@@ -11,7 +11,7 @@ import pytest
 
 from rbp.sweep.launch import main
 from rbp.train import train
-from rbp.train.telemetry.progress import make_display
+from rbp.train.telemetry.display import make_display
 from tests.support.configs import make
 from tests.support.processes import PROCESSES
 from tests.support.training import SHORT, short

@@ -12,7 +12,10 @@ from omegaconf import OmegaConf
 
 from rbp.config.identity import identity
 from rbp.errors import ConfigError, TrainingError
-from rbp.runs.folder import RunFolder, append_line, read_config, read_result, write_json
+from rbp.files import append_line, write_json
+from rbp.runs.config import read_config
+from rbp.runs.folder import RunFolder
+from rbp.runs.result import read_result
 from rbp.train import evaluate, train
 from rbp.train import run as run_module
 from rbp.train.epoch import training_step

@@ -7,8 +7,8 @@ import pytest
 from rbp.errors import FolderBusy, Preempted, TrainingError
 from rbp.train import train
 from rbp.train.resume.history import History, Part
-from rbp.train.telemetry import record, standing
-from rbp.train.telemetry.standing import Standing, job_id
+from rbp.train.telemetry import progress, record
+from rbp.train.telemetry.progress import Progress, job_id
 from tests.support.run_folders import metrics, status_of
 from tests.support.training import LOOKS, SMALL, STEPS, Scheduled, short
 from tests.support.waiting import wait_for
@@ -39,8 +39,8 @@ def test_a_failure_keeps_what_was_reached(tmp_path: Path) -> None:
 
 def test_the_time_left_goes_by_the_steps_of_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr(standing.time, "monotonic", lambda: now[0])
-    told = Standing(epochs=4)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    told = Progress(epochs=4)
     assert told.as_values()["seconds_left"] is None and told.as_values()["progress"] is None
     told.update(History(epochs=2, part=Part(batches=5)), 10)  # a checkpoint, after 25 of 40 steps
     assert told.as_values()["seconds_left"] is None and told.as_values()["progress"] == 25 / 40
@@ -57,7 +57,7 @@ def test_the_heartbeat_writes_it_while_the_run_works(tmp_path: Path, monkeypatch
     cfg, run = short(tmp_path)
     with record.Record(run, cfg) as held:
         assert status_of(run)["progress"] is None
-        held.standing.update(History(epochs=1), 3)
+        held.progress.update(History(epochs=1), 3)
         wait_for(lambda: status_of(run)["step"] == 3, 20)
         assert status_of(run)["state"] == "running"
 

@@ -9,7 +9,8 @@ from omegaconf.errors import OmegaConfBaseException
 from rbp.config.schema import Config
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
-from rbp.runs.folder import RunFolder, read_config
+from rbp.runs.config import read_config
+from rbp.runs.folder import RunFolder
 
 
 def read_frozen(folder: Path) -> dict[str, Any]:

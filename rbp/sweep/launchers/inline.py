@@ -6,7 +6,7 @@ from typing import Any
 from rbp.errors import FolderBusy, UserError
 from rbp.output import say
 from rbp.provenance import code_version
-from rbp.runs.folder import read_result
+from rbp.runs.result import read_result
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.grid.tree import print_tree
 from rbp.sweep.launchers.preflight import preflight

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from rbp import __version__
 from rbp.config.launchers import LocalSettings, SlurmSettings, read_settings
+from rbp.cores import usable_cores
 from rbp.errors import ConfigError, UserError
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.launchers import pool, slurm
@@ -53,7 +54,7 @@ class Local:
                 )
 
     def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
-        slots = pool.share_out(self.values, _gpus(), len(os.sched_getaffinity(0)))
+        slots = pool.share_out(self.values, _gpus(), usable_cores())
         log = sweep.jobs / f"local-{time.strftime('%Y%m%d-%H%M%S')}.log"
         return [pool.start_pool(folders, slots, log, code, submitted)] * len(folders)
 

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
 from rbp.output import say
-from rbp.runs.folder import RunFolder, read_json
+from rbp.runs.status import mark, read_status
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
-from rbp.sweep.state.marks import mark, unless_at_work
+from rbp.sweep.state.marks import unless_at_work
 
 LOOK = 0.2  # seconds between two looks at the processes
 
@@ -91,9 +91,7 @@ class Pool:
 
 def _mark_failed(folder: Path, code: int) -> None:
     with unless_at_work(folder) as free:
-        status = read_json(RunFolder(folder).status)
-        state = status.get("state") if isinstance(status, dict) else None
-        if free and state in ("queued", "running"):
+        if free and read_status(folder).state in ("queued", "running"):
             mark(folder, "failed", error=_why(code))
 
 

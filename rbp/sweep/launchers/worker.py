@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from rbp.errors import FolderBusy, Preempted, UserError
 from rbp.output import say
-from rbp.runs.folder import RunFolder, read_json, read_result
+from rbp.runs.folder import RunFolder
+from rbp.runs.result import read_result
+from rbp.runs.status import read_status
 from rbp.sweep.grid.cells import Cell
 
 if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
@@ -77,7 +79,7 @@ class Worker:
             try:
                 requeue(signal.SIGUSR2, None)  # exits
             except RuntimeError as error:  # submitit's UncompletedJobError
-                from rbp.sweep.state.marks import mark
+                from rbp.runs.status import mark
 
                 mark(folder, "failed", error=f"not queued again: {error}")
                 raise
@@ -117,8 +119,8 @@ def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcom
 
 def _frozen(folder: Path) -> "DictConfig":
     """The config to run. Raises ConfigError, which is noted as the run's, where it is gone or damaged."""
+    from rbp.runs.status import mark
     from rbp.sweep.launchers.frozen import read_frozen
-    from rbp.sweep.state.marks import mark
 
     try:
         return Cell(read_frozen(folder)).cfg
@@ -132,12 +134,9 @@ def _needs_no_work(folder: Path, submitted: float) -> str:
     """Why a run is not to be begun; "" if it is."""
     if read_result(folder):
         return "done already"
-    status = read_json(RunFolder(folder).status)
-    if isinstance(status, dict) and status.get("state") in ("failed", "cancelled"):
-        ended = status.get("ended")
-        if isinstance(ended, int | float) and ended > submitted:
-            return f"{status['state']} already"
-    return ""
+    status = read_status(folder)
+    ended_since = status.ended is not None and status.ended > submitted
+    return f"{status.state} already" if status.state in ("failed", "cancelled") and ended_since else ""
 
 
 def listen() -> "Interruption":

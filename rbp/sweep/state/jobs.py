@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from rbp.runs.status import Status
+
 PENDING, RUNNING, GONE = "pending", "running", "gone"
 UNKNOWN = "unknown"  # Slurm is here and gives no answer now
 LOCAL = "local-"  # then the process id of the pool that runs a local sweep, and its host
@@ -64,10 +66,10 @@ def _is_ours(command_line: bytes, module: bytes) -> bool:
     return b"rbp.sweep." in command_line and module in command_line
 
 
-def outlives_pool(status: dict[str, Any]) -> bool:
+def outlives_pool(status: Status) -> bool:
     """Whether the process of a run works on here, though the pool that began it was killed."""
-    mine = str(status.get("job_id")).startswith(LOCAL) and status.get("host") == os.uname().nodename
-    return mine and _is_ours(_command_line(status.get("pid")), b".worker")
+    mine = (status.job_id or "").startswith(LOCAL) and status.host == os.uname().nodename
+    return mine and _is_ours(_command_line(status.pid), b".worker")
 
 
 def _command_line(pid: Any) -> bytes:

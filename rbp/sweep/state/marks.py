@@ -2,33 +2,14 @@
 
 import os
 import shutil
-import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rbp.config.versions import FORMAT
-from rbp.locks import alone
-from rbp.runs.folder import RunFolder, read_json, write_config, write_json
-
-
-def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:
-    """Write a state into status.json; what the run itself said of its progress stays."""
-    run, now = RunFolder(folder), time.time()
-    before = read_json(run.status)
-    kept = before if isinstance(before, dict) else {}
-    told = {
-        "format": FORMAT,
-        "state": state,
-        "heartbeat": now,
-        "started": kept.get("started"),
-        "ended": None if state == "queued" else now,
-        "host": kept.get("host"),
-        "pid": kept.get("pid"),
-        "job_id": job_id or (None if state == "queued" else kept.get("job_id")),
-        "error": error,
-    }
-    write_json(run.status, kept | told)
+from rbp.locks import locked
+from rbp.runs.config import write_config
+from rbp.runs.folder import RunFolder
+from rbp.runs.status import mark, read_status
 
 
 def freeze_in(folder: Path, values: dict[str, Any]) -> None:
@@ -40,16 +21,13 @@ def freeze_in(folder: Path, values: dict[str, Any]) -> None:
 def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
     """Say that a job is to come, unless it has come already."""
     with unless_at_work(folder) as free:
-        status = read_json(RunFolder(folder).status)
-        heartbeat = status.get("heartbeat") if isinstance(status, dict) else None
-        begun = isinstance(heartbeat, int | float) and heartbeat >= submitted
-        if free and not begun:
+        if free and read_status(folder).heartbeat < submitted:
             mark(folder, "queued", job_id)
 
 
 def unless_at_work(folder: Path) -> AbstractContextManager[bool]:
     """Hold a run's lock; False where a process works in the folder."""
-    return alone(RunFolder(folder).lock)
+    return locked(RunFolder(folder).lock)
 
 
 def put_aside(folder: Path, code: str) -> None:

@@ -1,13 +1,13 @@
 """In which state a run is: from its folder, and from its job where one can ask about it."""
 
-import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from rbp.provenance import why_stale
-from rbp.runs.folder import LOST_AFTER, RunFolder, is_number, read_json, read_result
+from rbp.runs.result import read_result
+from rbp.runs.status import LOST_AFTER, Status, read_status
 from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
 
 # In the order of a run's life; new: never begun.
@@ -23,7 +23,7 @@ class State:
     name: str
     at_work: bool = False
     reason: str = ""
-    status: dict[str, Any] = field(default_factory=dict)  # status.json
+    status: Status = field(default_factory=Status)
     result: dict[str, Any] | None = None  # result.json
 
     @property
@@ -39,41 +39,29 @@ def observe(folders: Iterable[Path], compare_code: bool = False) -> list[State]:
     """The states of runs at this moment; with compare_code, results of other code than this are stale."""
     folders = list(folders)
     # Jobs first: one that ends between the two questions leaves its result.
-    before = [_status(folder) for folder in folders]
-    jobs = Jobs(
-        _job(status) for status in before if status.get("state") in ("queued", "running", "preempted")
-    )
+    before = [read_status(folder) for folder in folders]
+    jobs = Jobs(status.job_id for status in before if status.state in _HAVE_JOBS)
     return [_state(folder, jobs, compare_code) for folder in folders]
 
 
-def _status(folder: Path) -> dict[str, Any]:
-    status = read_json(RunFolder(folder).status)
-    return status if isinstance(status, dict) else {}
-
-
-def _job(status: dict[str, Any]) -> str | None:
-    job = status.get("job_id")
-    return job if isinstance(job, str) else None
-
-
 def _state(folder: Path, jobs: Jobs, compare_code: bool) -> State:
-    status = _status(folder)
+    status = read_status(folder)
     if result := read_result(folder):
         why = why_stale(result) if compare_code else ""
         return State("stale" if why else "done", reason=why, status=status, result=result)
-    name = status.get("state")
+    name = status.state
     if name in ("failed", "cancelled"):
-        return State(name, reason=str(status.get("error") or ""), status=status)
+        return State(name, reason=status.error or "", status=status)
     if name not in _HAVE_JOBS:
         return State("new", status=status)
-    return _of_job(str(name), status, jobs)
+    return _of_job(name, status, jobs)
 
 
-def _of_job(name: str, status: dict[str, Any], jobs: Jobs) -> State:
+def _of_job(name: str, status: Status, jobs: Jobs) -> State:
     """The state of a run that has a job, or had one."""
-    job_id = _job(status)
+    job_id = status.job_id
     job, told = jobs.state(job_id), jobs.reason(job_id)
-    silent = time.time() - _number(status.get("heartbeat"))
+    silent = status.age()
     if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
         return State("running", at_work=True, status=status)
     if job == PENDING:  # perhaps again, after its node was lost
@@ -95,7 +83,3 @@ def code_of(result: dict[str, Any]) -> str | None:
     code = result.get("code")
     told = code.get("hash") if isinstance(code, dict) else None
     return told if isinstance(told, str) and told.isalnum() else None
-
-
-def _number(value: Any) -> float:
-    return float(value) if is_number(value) else 0.0

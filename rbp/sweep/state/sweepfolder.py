@@ -1,17 +1,17 @@
 """What a sweep keeps beside its run folders, in runs/SWEEP/.sweep: who it is, its code, its jobs' files."""
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import yaml
 
 from rbp.errors import ConfigError
-from rbp.locks import take
-from rbp.runs.folder import RunFolder, dump_yaml, load_yaml, write_bytes
+from rbp.files import dump_yaml, load_yaml, write_bytes
+from rbp.locks import locked
+from rbp.runs.folder import is_run
 
 LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
 
@@ -68,24 +68,18 @@ class SweepFolder:
         """
         try:
             self.control.mkdir(parents=True, exist_ok=True)
-            with (self.control / "lock").open("a") as stream:
-                self._wait_for(stream)
+            with locked(self.control / "lock", wait=LOCK_WAIT) as alone:
+                if not alone:
+                    raise ConfigError(
+                        f"{self.path}: another process has been submitting this sweep for "
+                        f"{LOCK_WAIT:.0f} s; wait for it or stop it"
+                    )
                 yield
         except OSError as error:
             raise ConfigError(
                 f"{error.filename or self.control}: cannot be written: {error.strerror or error}; make room, "
                 "or choose another folder with runs_dir=PATH"
             ) from error
-
-    def _wait_for(self, stream: IO[str]) -> None:
-        end = time.monotonic() + LOCK_WAIT
-        while not take(stream):
-            if time.monotonic() > end:
-                raise ConfigError(
-                    f"{self.path}: another process has been submitting this sweep for "
-                    f"{LOCK_WAIT:.0f} s; wait for it or stop it"
-                )
-            time.sleep(0.1)
 
 
 def sweep_of(path: Path) -> SweepFolder:
@@ -101,12 +95,6 @@ def sweep_of(path: Path) -> SweepFolder:
             "name one such as runs/quickstart"
         )
     return sweep
-
-
-def is_run(path: Path) -> bool:
-    """Whether a path is the folder of one run, be its files whole or not."""
-    run = RunFolder(path)
-    return any(file.exists() for file in (run.status, run.config, run.result))
 
 
 def _keys(value: Any) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from rbp.output import Screen, say
-from rbp.runs.folder import is_number
 from rbp.sweep.grid.cells import Cell
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import State, observe
@@ -98,7 +97,7 @@ def _line(state: State) -> str:
 
 
 def _progress(state: State) -> str:
-    told = {key: value for key, value in state.status.items() if is_number(value)}
+    told = state.status.numbers
     parts = []
     if epochs := told.get("epochs"):
         parts.append(f"epoch {min(told.get('epoch', 0) + 1, epochs)}/{epochs}")

@@ -45,7 +45,7 @@ class Boundary:
 
     def fulfil(self, wish: Wish) -> None:
         """Save, and stop by raising Preempted, as wished; history must be up to date."""
-        self.record.standing.update(self.history, self.steps_per_epoch)
+        self.record.progress.update(self.history, self.steps_per_epoch)
         if wish is Wish.NOTHING:
             return
         if self._place() != self.saved_place:

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rbp.errors import CheckpointError
-from rbp.runs.folder import write_bytes
+from rbp.files import write_bytes
 from rbp.train.resume.history import from_plain
 
 FORMAT = 2  # 2: with the part of an epoch

@@ -1,91 +1,59 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+"""How far a run is, and how long it may still take: what status.json says besides the state."""
 
+import os
 import time
-from typing import Protocol
+from typing import Any
 
-from omegaconf import DictConfig
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-from rbp.output import Screen, say
+from rbp.train.resume.history import History
 
 
-class Display(Protocol):
-    """Follows a run. `batch`: so many of the epoch's are done, with their mean loss and accuracy so far."""
+class Progress:
+    """How far a run is in this process.
 
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None: ...
+    epoch: whole epochs done, of `epochs`. test_acc: of the last of them. step: training steps done, of
+    `steps`, also those before the run went on from a checkpoint. All but epochs are None until known.
+    """
 
-    def epoch(self, line: str) -> None: ...
+    def __init__(self, epochs: int) -> None:
+        self.epochs = epochs
+        self.epoch: int | None = None
+        self.test_acc: float | None = None
+        self.step: int | None = None
+        self.steps: int | None = None
+        self.begun: tuple[int, float] | None = None  # the first step of this process, and when
 
-    def message(self, line: str) -> None: ...
+    def update(self, history: History, steps_per_epoch: int) -> None:
+        """As of now; a few assignments, since it is called after every step."""
+        self.step = history.epochs * steps_per_epoch + history.part.batches
+        self.steps = self.epochs * steps_per_epoch
+        self.epoch, self.test_acc = history.epochs, history.last.get("test_acc")
+        self.begun = self.begun or (self.step, time.monotonic())
 
-    def close(self) -> None: ...
+    def as_values(self) -> dict[str, Any]:
+        """For status.json; `progress` in [0, 1]; `seconds_left` goes by the speed of this process so far."""
+        progress = None if self.step is None or not self.steps else self.step / self.steps
+        return {
+            "epoch": self.epoch,
+            "epochs": self.epochs,
+            "test_acc": self.test_acc,
+            "step": self.step,
+            "steps": self.steps,
+            "progress": progress,
+            "seconds_left": self._seconds_left(),
+        }
 
-
-def make_display(cfg: DictConfig, batches: int, epochs_done: int) -> Display:
-    """The display of trainer.progress, for epochs of so many batches."""
-    kind = cfg.trainer.progress
-    if kind == "auto":
-        kind = "bar" if Screen().is_terminal and not Screen().is_dumb_terminal else "plain"
-    if kind == "bar":
-        return _Bar(cfg, batches, epochs_done)
-    return _Plain(cfg, batches, quiet=kind == "none")
-
-
-class _Bar:
-    """One bar over all batches of the run, with loss, accuracy, images per second and time left."""
-
-    def __init__(self, cfg: DictConfig, batches: int, epochs_done: int) -> None:
-        self.cfg, self.batches = cfg, batches
-        self.start, self.done_before = time.perf_counter(), epochs_done * batches
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(None),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
-            TimeRemainingColumn(compact=True),
-        )
-        self.progress = Progress(*columns, console=Screen(), transient=True, refresh_per_second=4)
-        total = batches * cfg.trainer.epochs
-        self.task = self.progress.add_task("", total=total, completed=self.done_before, figures="starting")
-        self.progress.start()
-
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        done = (epoch - 1) * self.batches + batch
-        speed = (done - self.done_before) * self.cfg.trainer.batch_size / (time.perf_counter() - self.start)
-        self.progress.update(
-            self.task,
-            completed=done,
-            description=f"epoch {epoch}/{self.cfg.trainer.epochs}",
-            figures=f"loss {loss:.3f}  acc {100 * accuracy:.1f}%  {speed:,.0f} img/s",
-        )
-
-    def epoch(self, line: str) -> None:
-        """The bar moves on; the line is in log.txt."""
-
-    def message(self, line: str) -> None:
-        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    def close(self) -> None:
-        self.progress.stop()
+    def _seconds_left(self) -> float | None:
+        if self.begun is None or self.step is None or self.steps is None or self.step <= self.begun[0]:
+            return None
+        per_step = (time.monotonic() - self.begun[1]) / (self.step - self.begun[0])
+        return per_step * (self.steps - self.step)
 
 
-class _Plain:
-    """A line an epoch, and one every trainer.log_every batches in long epochs."""
-
-    def __init__(self, cfg: DictConfig, batches: int, quiet: bool) -> None:
-        self.cfg, self.batches, self.quiet = cfg, batches, quiet
-
-    def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
-        if batch % self.cfg.trainer.log_every == 0 and batch < self.batches:
-            where = f"epoch {epoch}/{self.cfg.trainer.epochs} batch {batch}/{self.batches}"
-            self.message(f"{where}  loss {loss:.4f}  acc {100 * accuracy:.2f}%")
-
-    def epoch(self, line: str) -> None:
-        self.message(line)
-
-    def message(self, line: str) -> None:
-        if not self.quiet:
-            say(line)
-
-    def close(self) -> None:
-        """Nothing to clear away."""
+def job_id() -> str | None:
+    """RBP_JOB_ID, which a launcher sets; else Slurm's, as 123_4 in a job array; else None."""
+    env = os.environ
+    if "RBP_JOB_ID" in env:
+        return env["RBP_JOB_ID"]
+    if "SLURM_ARRAY_JOB_ID" in env and "SLURM_ARRAY_TASK_ID" in env:
+        return f"{env['SLURM_ARRAY_JOB_ID']}_{env['SLURM_ARRAY_TASK_ID']}"
+    return env.get("SLURM_JOB_ID")

@@ -8,16 +8,19 @@ import threading
 import time
 import traceback
 from types import TracebackType
-from typing import IO, Any, Self
+from typing import Any, Self
 
+from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.versions import FORMAT
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
-from rbp.locks import take
-from rbp.runs.folder import RunFolder, append_line, read_lines, write_bytes, write_config, write_json
+from rbp.files import append_line, read_lines, write_bytes, write_json
+from rbp.locks import try_lock
+from rbp.runs.config import write_config
+from rbp.runs.folder import RunFolder
+from rbp.runs.status import Status, write_status
 from rbp.train.ranks import Ranks
-from rbp.train.telemetry.standing import Standing, job_id
+from rbp.train.telemetry.progress import Progress, job_id
 
 HEARTBEAT_SECONDS = 5.0
 MARKING_SECONDS = 2.0  # who submits or cancels a run holds its lock too, for the instant of a write
@@ -35,7 +38,7 @@ class Record:
         self.folder, self.cfg = folder, cfg
         self._values: Any = OmegaConf.to_container(cfg)
         self.started = time.time()
-        self.standing = Standing(cfg.trainer.epochs)
+        self.progress = Progress(cfg.trainer.epochs)
         self._room = folder.path / ".room"  # kept free for the last words of a run that fills the disk
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
@@ -70,7 +73,7 @@ class Record:
         except OSError as full:  # the error itself must come through
             print(f"{self.folder.path}: {full}", file=sys.stderr)
         finally:
-            self._lock.close()
+            self._lock.release()
 
     def _tell_end(self, error: BaseException | None) -> None:
         if error is None:
@@ -124,22 +127,21 @@ class Record:
 
     def _say(self, state: str, error: str | None = None) -> None:
         now = time.time()
-        status = {
-            "format": FORMAT,
-            "state": state,
-            "heartbeat": now,
-            "started": self.started,
-            "ended": None if state == "running" else now,
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "job_id": job_id(),
-            "error": error,
-            **self.standing.as_values(),
-        }
-        write_json(self.folder.status, status)
+        status = Status(
+            state=state,
+            heartbeat=now,
+            started=self.started,
+            ended=None if state == "running" else now,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            job_id=job_id(),
+            error=error,
+            progress=self.progress.as_values(),
+        )
+        write_status(self.folder.path, status)
 
 
-class Bystander(Record):
+class NullRecord(Record):
     """The record of a rank that is not the first: writes nothing; an error goes to stderr, its task's log."""
 
     def __enter__(self) -> Self:
@@ -166,23 +168,15 @@ class Bystander(Record):
 
 def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
     """Of a run that one process trains, or several together."""
-    return Record(folder, cfg) if ranks.first else Bystander(folder, cfg)
+    return Record(folder, cfg) if ranks.first else NullRecord(folder, cfg)
 
 
-def _lock(folder: RunFolder) -> IO[str]:
-    """Take the folder for this process; the system gives it back when the process ends, however it does."""
-    stream = folder.lock.open("a+")
-    end = time.monotonic() + MARKING_SECONDS
-    while not take(stream):
-        if time.monotonic() > end:
-            stream.seek(0)
-            holder = stream.read().strip() or "unknown"
-            stream.close()
-            raise FolderBusy(
-                f"{folder.path}: another process works in this run folder ({holder}); wait for it or stop it"
-            )
-        time.sleep(0.02)
-    stream.truncate(0)
-    stream.write(f"pid {os.getpid()} on {socket.gethostname()}")
-    stream.flush()
-    return stream
+def _lock(folder: RunFolder) -> FileLock:
+    """Take the folder for this process."""
+    holder = f"pid {os.getpid()} on {socket.gethostname()}"
+    if (lock := try_lock(folder.lock, wait=MARKING_SECONDS, holder=holder)) is not None:
+        return lock
+    other = folder.lock.read_text().strip() or "unknown"
+    raise FolderBusy(
+        f"{folder.path}: another process works in this run folder ({other}); wait for it or stop it"
+    )

@@ -6,13 +6,15 @@ Everything is made in a folder `.building-NAME`, which becomes NAME in one step 
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from rbp.cores import usable_cores
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.joining import join, put_in_place
 from rbp.data.events.prepare.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
@@ -20,9 +22,9 @@ from rbp.data.events.prepare.shards import make_all, plan, unwritable
 from rbp.data.events.prepare.sources import Found, NoRecordings, fingerprint
 from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
-from rbp.locks import take
+from rbp.files import read_json, write_json
+from rbp.locks import try_lock
 from rbp.output import Screen, say
-from rbp.runs.folder import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -94,23 +96,15 @@ class EventSet:
         )
 
 
-def usable_cores() -> int:
-    """Cores that this process may use; a cluster's job may not use all of the machine's."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _locked(file: Path) -> IO[str]:
-    """Hold the lock of a preparation; the system gives it back when the process ends, however it does."""
-    stream = file.open("a+")
-    if not take(stream):
-        stream.seek(0)
-        holder = stream.read().strip() or "unknown"
-        stream.close()
-        raise DataError(f"{file}: another process prepares these frames (pid {holder}); wait for it")
-    stream.truncate(0)
-    stream.write(str(os.getpid()))
-    stream.flush()
-    return stream
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    """Hold the lock of a preparation inside the block."""
+    lock = try_lock(file, holder=f"pid {os.getpid()}")
+    if lock is None:
+        holder = file.read_text().strip() or "unknown"
+        raise DataError(f"{file}: another process prepares these frames ({holder}); wait for it")
+    with lock:
+        yield
 
 
 def _build(

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rbp.runs.folder import read_json, write_json
+from rbp.files import read_json, write_json
 
 _KEY = "sha256"
 

@@ -18,7 +18,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.sealed import read_sealed, sha256_of, write_sealed
 from rbp.data.events.recordings import Frames, Recording, read_frames
 from rbp.errors import DataError
-from rbp.runs.folder import write_bytes
+from rbp.files import write_bytes
 
 RECORDINGS = 32  # of a shard
 SHARDS_A_PROCESS = 8  # at least: a process takes seconds to start
