@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.composition.places import groups, options
 from rbp.config.identity import folder_name, identity, not_in_identity, run_folder
 from rbp.config.validate import problems
 from rbp.errors import ConfigError
-from rbp.sweep.grid.arguments import Arguments, expand
-from rbp.sweep.grid.places import groups, options
+from rbp.sweep.grid.command_line import CommandLine, read_command_line
 from tests.support.configs import leaves, make
 
 
@@ -96,8 +96,8 @@ def test_a_frozen_config_is_settled_and_cannot_be_changed(plain: DictConfig) -> 
 
 
 def test_a_bare_number_of_a_group_is_an_option_of_it() -> None:
-    assert expand(["-m", "T=2,4", "seed=1,2"]) == Arguments(["T='2','4'", "seed=1,2"], grid=True)
-    assert expand(["T=4"]) == Arguments(["T='4'"], grid=False)
+    assert read_command_line(["-m", "T=2,4", "seed=1,2"]) == CommandLine(["T='2','4'", "seed=1,2"], grid=True)
+    assert read_command_line(["T=4"]) == CommandLine(["T='4'"], grid=False)
 
 
 # --- identity -----------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rbp.sweep.grid.places import ROOT
+from rbp.config.composition.places import ROOT
 from rbp.sweep.launch import main
 from tests.support.processes import launch
 
@@ -51,6 +51,16 @@ BAD = {
     "-m seed=glob(*)": ["seed=glob(*)", "list the values"],
     "-m arch=glob(x*)": ["arch=glob(x*)", "resnet18"],
     "--resolve": ["--resolve", "--cfg job"],
+    "--run T=2": ["--run", "without -m"],
+    "-r": ["--run", "without -m"],
+    "--cfg job --package arch": ["--package", "--cfg job"],
+    "--experimental-rerun x.pickle": ["--experimental-rerun", "same command"],
+    "--config-path elsewhere": ["--config-path", "--config-dir"],
+    "--cfg jobs": ["--cfg", "job", "--help"],
+    "--nonsense": ["--nonsense", "--help"],
+    "--config-name nowhere": ["--config-name nowhere", "--config-dir"],
+    "--config-dir nowhere": ["--config-dir nowhere", "no such folder"],
+    "hydra.launcher.processes=2": ["hydra.launcher.processes", "hydra/launcher=local"],
     "=1": ["=1", "key=value"],
     "+T=5": ["+T=5", "write T=5"],
     "++T=4": ["++T=4", "write T=4"],
@@ -168,4 +178,56 @@ def test_help_and_errors_do_not_load_torch(here: Path) -> None:
     code = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); from rbp.sweep.launch import main
 main(['--help']); main(['T=0']); sys.exit('torch' in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture
+def own_options(tmp_path: Path) -> Path:
+    """A folder of one's own with an option of a group and a primary config."""
+    folder = tmp_path / "own" / "conf"
+    (folder / "neuron").mkdir(parents=True)
+    slow = "_target_: rbp.models.neurons.lif\nname: slow\ntau: 4.0\n"
+    (folder / "neuron" / "slow.yaml").write_text(slow)
+    (folder / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 9\n")
+    return folder
+
+
+@pytest.mark.parametrize("flag", ["--config-dir", "-cd"])
+def test_a_folder_of_ones_own_holds_for_runs_and_grids(
+    own_options: Path, here: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    own = [flag, str(own_options), "neuron=slow"]
+    assert main([*own, "--cfg", "job"]) == 0 and "tau: 4.0" in capsys.readouterr().out
+    assert main([*own, "--dry-run"]) == 0 and "1 to run; nothing was started" in capsys.readouterr().out
+    assert main([*own, "-m", "T=2,4", "--dry-run"]) == 0 and "2 to run" in capsys.readouterr().out
+    assert main(["--config-dir", str(own_options), "-m", "neuron=lif,slow", "--dry-run"]) == 0
+    assert "neuron=slow" in capsys.readouterr().out
+    assert main(["neuron=slow", "--dry-run"]) == 2 and "no such option of neuron" in capsys.readouterr().err
+
+
+def test_a_primary_config_of_ones_own_holds_for_runs_and_grids(
+    own_options: Path, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = ["--config-dir", str(own_options), "--config-name", "mine"]
+    for more in (["--cfg", "job"], ["--dry-run"], ["-m", "T=2,4", "--dry-run"]):
+        assert main([*own, *more]) == 0
+        out = capsys.readouterr().out
+        assert "seed: 9" in out or "-s9-" in out, out
+
+
+@pytest.mark.parametrize("flag", ["-m", "--multirun", "--multi", ""])
+def test_dry_run_holds_with_any_other_flag(flag: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for argv in (["--dry-run", flag, "T=2"], [flag, "T=2", "--dry-run"], ["T=2", "--dry-run", flag]):
+        assert main([word for word in argv if word]) == 0
+        assert "1 to run; nothing was started" in capsys.readouterr().out
+    assert list(here.iterdir()) == []
+
+
+def test_what_only_shows_loads_no_torch(here: Path) -> None:
+    code = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); from rbp.sweep.launch import main
+for argv in (["--help"], ["--cfg", "job"], ["-m", "T=2,4", "--dry-run"], ["trainer.epochs=0"]):
+    main(argv)
+assert "torch" not in sys.modules and "plotly" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=here, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr

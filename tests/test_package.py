@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 import rbp
-from rbp.sweep.grid.places import ROOT
+from rbp.config.composition.places import ROOT
 from rbp.sweep.launchers.snapshot import take_snapshot
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -75,22 +75,16 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 LOOK = """
 import sys
-from hydra.core.plugins import Plugins
-import hydra_plugins.rbp
-known = Plugins.instance().class_name_to_class
-for name in ("GridSweeper", "Inline", "Local", "Slurm"):
-    assert known[f"hydra_plugins.rbp.{name}"].__module__ == "hydra_plugins.rbp"
-heavy = [name for name in sys.modules if name == "torch" or name.startswith("rbp")]
+import rbp, rbp.cli
+heavy = sys.modules.keys() & {"torch", "hydra", "wandb"}
 assert not heavy, heavy
-print(hydra_plugins.rbp.__file__, getattr(sys.modules["hydra_plugins"], "__file__", None))
+print(rbp.__file__)
 """
 
 
-def where_hydra_finds_us(environment: Environment, cwd: Path, **more: str) -> str:
-    """The file of our plugins; that they are plugins, in a namespace package, and load nothing heavy."""
-    file, namespace = environment.run("-c", LOOK, cwd=cwd, **more).split()
-    assert namespace == "None"
-    return file
+def place(environment: Environment, cwd: Path, **more: str) -> str:
+    """The file of the package that is imported there; to import it loads nothing heavy."""
+    return environment.run("-c", LOOK, cwd=cwd, **more).strip()
 
 
 @pytest.mark.slow
@@ -100,14 +94,14 @@ def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
     environment.install(str(wheel))
     assert environment.run("rbp", "--version", cwd=empty) == f"rbp {rbp.__version__}\n"
     assert environment.run("-m", "rbp", "--version", cwd=empty) == f"rbp {rbp.__version__}\n"
-    assert where_hydra_finds_us(environment, empty).startswith(str(environment.site))
+    assert place(environment, empty).startswith(str(environment.site))
     assert "quickstart" in environment.run("rbp", "train", "--help", cwd=empty)
     assert "Files: runs/single/digits-" in environment.run("rbp", "train", *SHORT, cwd=empty)
     grid = ("-m", "T=1,7", "sweep.name=two", "hydra/launcher=local", "hydra.launcher.processes=2")
     assert "Report: runs/two/report.html" in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
     (copy,) = (empty / "runs" / "two" / ".sweep" / "code").iterdir()
     assert (copy / "rbp" / "conf" / "config.yaml").exists()
-    assert where_hydra_finds_us(environment, empty, PYTHONPATH=str(copy)).startswith(str(copy))
+    assert place(environment, empty, PYTHONPATH=str(copy)).startswith(str(copy))
     assert "2 runs: 2 done" in environment.run("rbp", "status", "runs/two", cwd=empty)
     environment.run("rbp", "report", "runs/two", "runs/single", "--out", "together", cwd=empty)
     assert (empty / "together" / "report.html").stat().st_size > 10_000
@@ -123,10 +117,10 @@ def test_an_editable_install_works_anywhere_and_so_does_the_copy_that_replaces_i
 ) -> None:
     environment.install("-e", str(ROOT))
     assert not (environment.site / "rbp").exists()  # no copy of conf/ that grows old
-    assert where_hydra_finds_us(environment, empty) == str(ROOT / "hydra_plugins" / "rbp" / "__init__.py")
+    assert place(environment, empty) == str(ROOT / "rbp" / "__init__.py")
     assert "1 to run" in environment.run("rbp", "train", "--dry-run", "T=7", cwd=empty)
     environment.install(f"{ROOT}[dashboard]")
-    assert where_hydra_finds_us(environment, empty).startswith(str(environment.site))
+    assert place(environment, empty).startswith(str(environment.site))
     assert "1 to run" in environment.run("rbp", "train", "--dry-run", "T=7", cwd=empty)
 
 
@@ -135,32 +129,33 @@ def test_a_checkout_needs_no_installation(environment: Environment, empty: Path)
         environment.bin / "python", ROOT / "launch.py", "-m", "--dry-run", "T=7", cwd=empty
     )
     assert "1 to run" in told
-    assert where_hydra_finds_us(environment, ROOT) == str(ROOT / "hydra_plugins" / "rbp" / "__init__.py")
+    assert place(environment, ROOT) == str(ROOT / "rbp" / "__init__.py")
 
 
-def test_a_jobs_copy_of_the_code_has_the_plugins(environment: Environment, empty: Path) -> None:
+def test_a_jobs_copy_of_the_code_comes_first(environment: Environment, empty: Path) -> None:
     copy = take_snapshot(empty / "code")
-    found = where_hydra_finds_us(environment, empty, PYTHONPATH=str(copy), PYTHONSAFEPATH="1")
-    assert found == str(copy / "hydra_plugins" / "rbp" / "__init__.py")
+    found = place(environment, empty, PYTHONPATH=str(copy), PYTHONSAFEPATH="1")
+    assert found == str(copy / "rbp" / "__init__.py")
 
 
-def test_a_launcher_file_of_ones_own_names_our_class_by_the_name_it_had(
-    empty: Path, environment: Environment
+@pytest.mark.parametrize("target", ["hydra_plugins.rbp.Local", "rbp.sweep.launchers.local.Local"])
+def test_a_launcher_file_of_ones_own_names_our_class_also_as_version_0_1_had_it(
+    empty: Path, environment: Environment, target: str
 ) -> None:
     apart = ("tests", "runs", "data", "docs")
     checkout = shutil.copytree(str(ROOT), empty / "checkout", ignore=lambda folder, names: {
         name for name in names if name.startswith(".") or (folder == str(ROOT) and name in apart)
     })  # fmt: skip
     own = checkout / "conf" / "hydra" / "launcher" / "mine.yaml"
-    own.write_text("_target_: hydra_plugins.rbp.Local\nprocesses: 1\n")
+    own.write_text(f"_target_: {target}\nprocesses: 1\n")
     words = ("launch.py", "-m", "--dry-run", "hydra/launcher=mine", "T=2")
     assert "1 to run" in environment.run(environment.bin / "python", *words, cwd=checkout)
 
 
 def test_what_is_imported_is_declared() -> None:
-    files = [*(ROOT / "rbp").rglob("*.py"), *(ROOT / "hydra_plugins").rglob("*.py"), ROOT / "launch.py"]
+    files = [*(ROOT / "rbp").rglob("*.py"), ROOT / "launch.py"]
     imported = {name.partition(".")[0] for file in files for name in imports_of(file)}
-    imported -= sys.stdlib_module_names | {"rbp", "hydra_plugins", "__future__"}
+    imported -= sys.stdlib_module_names | {"rbp", "__future__"}
     declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
     named = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
     provided = importlib.metadata.packages_distributions() | {"wandb_workspaces": ["wandb-workspaces"]}

@@ -5,16 +5,14 @@ import itertools
 from pathlib import Path
 
 import torch
-from hydra import initialize_config_dir
 from omegaconf import DictConfig
 
 from rbp.config import schema
+from rbp.config.composition.messages import explain
+from rbp.config.composition.session import COMPOSITION_ERRORS, compose
 from rbp.errors import ConfigError
 from rbp.rate.neurons.compiled import CHOICES
 from rbp.sweep.grid.compose import freeze
-from rbp.sweep.grid.composer import COMPOSITION_ERRORS, compose_with
-from rbp.sweep.grid.messages import explain
-from rbp.sweep.grid.places import CONF
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -75,10 +73,8 @@ def configs(args: argparse.Namespace) -> list[DictConfig]:
 def _config(args: argparse.Namespace, steps: int) -> DictConfig:
     overrides = [f"arch={args.arch}", f"dataset={args.dataset}", f"step_mode={args.step_mode}"]
     overrides += [f"trainer.precision={args.precision}", f"trainer.device={args.device}"]
-    schema.register()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            cfg = compose_with(overrides)
+        cfg = compose(overrides)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, overrides)) from error
     cfg.T = steps

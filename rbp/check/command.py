@@ -24,10 +24,10 @@ from rbp.check.surroundings import (
     check_slurm,
     check_wandb,
 )
+from rbp.config.composition.places import options
 from rbp.errors import ConfigError
 from rbp.files import write_bytes
 from rbp.output import Screen, say
-from rbp.sweep.grid.places import options
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
 DEVICES = ("auto", "cpu", "cuda")

@@ -3,13 +3,12 @@
 import argparse
 from pathlib import Path
 
-from rbp.config import schema
 from rbp.data.events.framing import framing_of
 from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.loading import find_reader
 from rbp.errors import ConfigError
 from rbp.output import say
-from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.command_line import expand
 from rbp.sweep.grid.compose import compose_grid
 
 
@@ -29,8 +28,7 @@ def prepare(args: argparse.Namespace) -> int:
     """Prepare every framing that the overrides ask for. Raises UserError for what cannot be."""
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: must be 1 or more")
-    schema.register()
-    overrides = expand([f"dataset={args.name}", *args.overrides]).hydra
+    overrides, _ = expand([f"dataset={args.name}", *args.overrides])
     datasets = {str(cell.values["dataset"]): cell.cfg.dataset for cell in compose_grid(overrides)}
     for dataset in datasets.values():
         reader, framing = find_reader(dataset._target_), framing_of(dataset)

@@ -29,3 +29,10 @@ def read_result(folder: Path) -> dict[str, Any] | None:
         and all(result.get(key) is None or is_number(result[key]) for key in _NUMBERS_OR_NULL)
     )
     return result if whole else None
+
+
+def code_of(result: dict[str, Any]) -> str | None:
+    """The hash of the code that computed a result, if it is told."""
+    code = result.get("code")
+    told = code.get("hash") if isinstance(code, dict) else None
+    return told if isinstance(told, str) and told.isalnum() else None

@@ -1,12 +1,14 @@
 """status.json: what state a run is in, since when and why. No other module reads or writes that file."""
 
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rbp.config.versions import FORMAT
 from rbp.files import is_number, last_lines, read_json, read_line, write_json
+from rbp.locks import locked
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 
@@ -71,6 +73,11 @@ def write_status(folder: Path, status: Status) -> None:
     """Write a status; at any instant the file is the old or the new one, whole."""
     own = {key: value for key, value in vars(status).items() if key != "progress"}
     write_json(RunFolder(folder).status, {"format": FORMAT, **own, **status.progress})
+
+
+def unless_busy(folder: Path) -> AbstractContextManager[bool]:
+    """Hold a run's lock inside a block, to write on its behalf; yields False if a process works in it."""
+    return locked(RunFolder(folder).lock)
 
 
 def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:

@@ -11,9 +11,8 @@ from pathlib import Path
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
 from rbp.runs.folder import RunFolder, is_run
-from rbp.runs.status import mark
+from rbp.runs.status import mark, unless_busy
 from rbp.sweep.state.jobs import LOCAL, is_slurms
-from rbp.sweep.state.marks import unless_at_work
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import State, observe
 from rbp.sweep.state.sweepfolder import SweepFolder, sweep_of
@@ -71,12 +70,12 @@ def logs(args: argparse.Namespace) -> int:
 
 def retry(args: argparse.Namespace) -> int:
     """Run again what is not done, failed ones too, by the launcher it had."""
-    from rbp.sweep.again import again
+    from rbp.sweep.retry import retry_runs
 
     failed = []
     for path in args.path:
         try:
-            again(_runs(path), stale=args.stale, wait=not args.no_wait)
+            retry_runs(_runs(path), stale=args.stale, wait=not args.no_wait)
         except SweepFailed as error:  # the others are retried all the same
             failed.append(str(error))
     if failed:
@@ -121,7 +120,7 @@ def _refuse_elsewhere(live: Sequence[tuple[Path, State]]) -> None:
 
 def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
     """End the jobs on the cluster. One that has other runs too goes on, and passes over those cancelled."""
-    from rbp.sweep.launchers import slurm
+    from rbp.sweep.launchers import sbatch
 
     jobs = {job: folder for folder, state in live if (job := _slurms_job(state))}
     if not jobs:
@@ -134,7 +133,7 @@ def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
     for folder, state in live:
         if state.name != "queued" and (run := shared.get(job := _slurms_job(state))) and job:
             raise ConfigError(f"{folder}: job {job} has {run.name} too, and would end with it; name both")
-    slurm.cancel(sorted(set(jobs) - set(shared)))
+    sbatch.cancel(sorted(set(jobs) - set(shared)))
 
 
 def _slurms_job(state: State) -> str:
@@ -145,7 +144,7 @@ def _slurms_job(state: State) -> str:
 def _mark_cancelled(folder: Path, told: set[int]) -> bool:
     """Whether a run has ended; it is then cancelled unless it was done. told: whom we have asked to end."""
     try:
-        with unless_at_work(folder) as free:
+        with unless_busy(folder) as free:
             (state,) = observe([folder])
             if not free and not _slurms_job(state):
                 _ask_to_end(state.status.pid, told)

@@ -1,25 +1,22 @@
-"""The one entrypoint: Hydra composes one run, or hands a grid to our sweeper; errors in one message."""
+"""The one entrypoint: one run or a grid of them, from a command line; errors end in one message."""
 
-import contextlib
 import os
 import sys
-from collections.abc import Iterator, Sequence
-
-import hydra
-from omegaconf import DictConfig
+from collections.abc import Sequence
 
 from rbp import __version__
-from rbp.config import schema
+from rbp.config.composition.overrides import is_hydras
+from rbp.config.composition.session import own_folder
+from rbp.config.launchers import SweeperSettings, read_settings
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import exit_code, hush, say
-from rbp.sweep.grid import help_text
-from rbp.sweep.grid.arguments import expand
-from rbp.sweep.grid.compose import settle
-from rbp.sweep.grid.composer import COMPOSITION_ERRORS
-from rbp.sweep.grid.messages import explain
-from rbp.sweep.grid.places import CONF
-from rbp.sweep.grid.time_steps import with_any_T
+from rbp.sweep.grid.cell import Cell
+from rbp.sweep.grid.command_line import CommandLine, read_command_line
+from rbp.sweep.grid.compose import compose_cell, compose_grid, compose_hydra
 from rbp.sweep.launchers.inline import run_one
+from rbp.sweep.launchers.launcher import Launcher
+from rbp.sweep.launchers.make import launcher_of
+from rbp.sweep.start import start
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -48,13 +45,36 @@ def _run(argv: list[str]) -> int:
         say(f"rbp {__version__}")
         return DONE
     _check_working_directory()
-    schema.register()
-    help_text.register()
-    arguments = expand(argv)
-    composed = _hydra(arguments.hydra, ["-m"] if arguments.grid else [])
-    if composed is not None:
-        run_one(settle(composed))
+    line = read_command_line(argv)
+    with own_folder(line.config_dir):
+        if line.shows:
+            from rbp.sweep.show import show
+
+            show(line)
+        elif line.grid:
+            start(*read_grid(line))
+        else:
+            run_one(compose_cell(line.overrides, line.config_name))
     return DONE
+
+
+def read_grid(line: CommandLine) -> tuple[list[Cell], Launcher, SweeperSettings]:
+    """Compose and check a grid.
+
+    Returns:
+        Its cells, where they run, and what of them a start runs.
+
+    Raises:
+        ConfigError: Lists every problem of every cell; or a setting of launcher or sweeper is wrong.
+    """
+    of_hydra = [override for override in line.overrides if is_hydras(override)]
+    of_cells = [override for override in line.overrides if not is_hydras(override)]
+    shared = [override for override in of_hydra if override.startswith("hydra.searchpath=")]
+    hydra = compose_hydra(of_hydra, line.config_name)
+    settings = read_settings(SweeperSettings, hydra.sweeper)
+    launcher = launcher_of(hydra.launcher_option, hydra.launcher)
+    cells = compose_grid([*shared, *of_cells], settings.pairs, settings.exclude, line.config_name)
+    return cells, launcher, settings
 
 
 def _check_working_directory() -> None:
@@ -62,41 +82,3 @@ def _check_working_directory() -> None:
         os.getcwd()
     except FileNotFoundError as error:
         raise ConfigError("the working directory is gone: change to one that is there") from error
-
-
-def _hydra(arguments: list[str], flags: list[str]) -> DictConfig | None:
-    """The config of a single run; None if a grid ran, or something was to be shown (--help, --cfg job)."""
-    composed: list[DictConfig] = []
-    # Hydra only composes: an error inside its task function it would report in its own way.
-    compose = hydra.main(config_path=str(CONF), config_name="config", version_base="1.3")(composed.append)
-    try:
-        with _hydra_raises(), _argv([*flags, *arguments]):
-            with_any_T(compose)
-    except COMPOSITION_ERRORS as error:
-        raise ConfigError(explain(error, arguments)) from error
-    return composed[0] if composed else None
-
-
-@contextlib.contextmanager
-def _hydra_raises() -> Iterator[None]:
-    """Make Hydra raise its errors instead of printing them with hints of its own."""
-    before = os.environ.get("HYDRA_FULL_ERROR")
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = before
-
-
-@contextlib.contextmanager
-def _argv(arguments: list[str]) -> Iterator[None]:
-    """hydra.main reads sys.argv."""
-    before = sys.argv
-    sys.argv = [before[0], *arguments]
-    try:
-        yield
-    finally:
-        sys.argv = before

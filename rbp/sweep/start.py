@@ -7,20 +7,18 @@ from pathlib import Path
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, SweepFailed, UserError
 from rbp.output import say
-from rbp.sweep.grid.cells import Cell
-from rbp.sweep.launchers.inline import attempt, begins, note_code
-from rbp.sweep.launchers.launcher import Launcher, note_start, submit_cells
+from rbp.sweep.grid.cell import Cell
+from rbp.sweep.launchers.inline import attempt, begins
+from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
-from rbp.sweep.state.marks import put_aside
 from rbp.sweep.state.plan import Plan, make_plan
-from rbp.sweep.state.states import State, code_of, observe
+from rbp.sweep.state.states import State
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
-from rbp.sweep.state.watch import watch
 
 
-def start(cells: list[Cell], launcher: Launcher | None, settings: SweeperSettings) -> None:
-    """Run a sweep; launcher None: in this process. Raises SweepFailed if a cell has failed or is lost."""
+def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> None:
+    """Run a sweep. Raises SweepFailed if a cell has failed or is lost."""
     if cells[0].values["eval_only"]:
         _evaluate(cells, launcher)
         return
@@ -29,21 +27,14 @@ def start(cells: list[Cell], launcher: Launcher | None, settings: SweeperSetting
     if settings.dry_run:
         _show(plan)
         return
-    if launcher:
-        launcher.check(plan.todo)
-    else:
-        note_code(plan.todo)
-    preflight(plan.todo, devices=launcher is None or launcher.here)
+    launcher.check(plan.todo)
+    preflight(plan.todo, devices=launcher.here)
     say(plan.told())
-    if launcher is None:
-        states = _run_here(sweep, plan, settings)
-    else:
-        states = _run_elsewhere(sweep, plan, launcher, settings)
-    _finish(sweep, cells, states, settings)
+    _finish(sweep, cells, launcher.run(sweep, plan, settings), settings)
 
 
-def _evaluate(cells: list[Cell], launcher: Launcher | None) -> None:
-    if launcher is not None:
+def _evaluate(cells: list[Cell], launcher: Launcher) -> None:
+    if launcher.name != "inline":
         raise ConfigError(
             f"hydra/launcher={launcher.name}: evaluation runs here; leave it out with eval_only"
         )
@@ -64,49 +55,6 @@ def _show(plan: Plan) -> None:
         reason = f"  ({state.reason})" if state.reason else ""
         say(f"{will:<10} {cell.label}  {cell.folder}{reason}")
     say(f"{plan.told()} {len(plan.todo)} to run; nothing was started.")
-
-
-def _run_here(sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
-    """One cell after another; each is looked at once more, as another process may have had it meanwhile."""
-    if plan.todo:
-        with sweep.locked():
-            note_start(sweep, plan.cells, "inline", {})
-    errors, todo = {}, {cell.name for cell in plan.todo}
-    for number, cell in enumerate(plan.cells, 1):
-        if cell.name not in todo or not make_plan([cell], settings).todo:
-            continue
-        _make_room(cell)
-        say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
-        errors[cell.name] = attempt(cell).error
-    states = make_plan(plan.cells, settings).states
-    # A run that could not even begin has written nothing.
-    return [
-        State("failed", reason=error) if state.name == "new" and (error := errors.get(cell.name)) else state
-        for cell, state in zip(plan.cells, states, strict=True)
-    ]
-
-
-def _make_room(cell: Cell) -> None:
-    """Put a stale result aside."""
-    (state,) = observe([cell.folder])
-    if state.result:
-        put_aside(cell.folder, code_of(state.result) or "unknown")
-
-
-def _run_elsewhere(
-    sweep: SweepFolder, plan: Plan, launcher: Launcher, settings: SweeperSettings
-) -> list[State]:
-    cells = plan.cells
-    if plan.todo:
-        with sweep.locked():
-            todo = make_plan(cells, settings).todo  # another start may have been quicker
-            if todo:
-                submit_cells(todo, launcher, sweep)
-                note_start(sweep, cells, launcher.name, launcher.settings())
-                say(f"{len(todo)} submitted to {launcher.name}.")
-    if settings.wait:
-        watch(cells, sweep.path)
-    return make_plan(cells, settings).states
 
 
 def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], settings: SweeperSettings) -> None:

@@ -11,12 +11,12 @@ from rbp.config import schema
 from rbp.config.identity import folder_name
 from rbp.files import read_json, read_lines
 from rbp.report import write_report
+from rbp.runs.config import read_frozen
 from rbp.runs.folder import find_runs
 from rbp.runs.result import read_result
-from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.command_line import read_command_line
 from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launch import main
-from rbp.sweep.launchers.frozen import read_frozen
 from rbp.sweep.state.states import observe
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "v0.1"
@@ -80,7 +80,7 @@ def test_a_config_of_then_names_the_same_run(name: Path) -> None:
 def test_command_lines_stand_for_the_runs_they_stood_for() -> None:
     schema.register()
     for line in json.loads((FIXTURES / "identities.json").read_text()):
-        (cell,) = compose_grid(expand(line["overrides"]).hydra)
+        (cell,) = compose_grid(read_command_line(line["overrides"]).overrides)
         assert cell.name == line["folder"], line
 
 

@@ -10,13 +10,13 @@ from omegaconf import OmegaConf
 
 from rbp.config import reference
 from rbp.config.allowed import above, at_least, between, one_of, or_null
+from rbp.config.composition.places import CONF, ROOT
 from rbp.config.key import defaults
 from rbp.config.key import keys as keys_of
 from rbp.config.launchers import LAUNCHERS, LocalSettings, SlurmSettings, SweeperSettings, read_settings
 from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
 from rbp.files import load_yaml
-from rbp.sweep.grid.places import CONF, ROOT
 from tests.support.configs import leaves
 
 FILES = {
@@ -50,7 +50,8 @@ def test_files_hold_declared_keys_and_no_declared_key_is_without_a_file(group: s
 @pytest.mark.parametrize(("file", "kind"), FILES.items(), ids=FILES)
 def test_hydras_files_repeat_the_defaults_of_the_schema(file: str, kind: type) -> None:
     values = OmegaConf.to_container(OmegaConf.load(CONF / "hydra" / f"{file}.yaml"))
-    assert isinstance(values, dict) and str(values.pop("_target_")).startswith("hydra_plugins.rbp.")
+    assert isinstance(values, dict)
+    assert str(values.pop("_target_", "")).startswith("rbp.sweep.launchers." if "launcher" in file else "")
     assert values == defaults(kind)
     assert list(values) == list(keys_of(kind))
 

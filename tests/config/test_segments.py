@@ -5,7 +5,7 @@ import pytest
 from rbp.config import schema
 from rbp.config.identity import folder_name, grad_mode_settings, identity
 from rbp.errors import ConfigError
-from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.command_line import expand
 from rbp.sweep.grid.compose import compose_grid
 from tests.support.configs import make
 
@@ -67,13 +67,13 @@ def test_a_grid_sweeps_them_and_leaves_cells_out_by_them() -> None:
 def test_the_same_number_of_segments_said_twice_is_one_run() -> None:
     schema.register()
     with pytest.raises(ConfigError, match="are the same run"):
-        compose_grid(expand(["T=4", "grad_mode=rate", "grad_mode.segments=4,T"]).hydra)
+        compose_grid(expand(["T=4", "grad_mode=rate", "grad_mode.segments=4,T"])[0])
 
 
 def test_pairs_change_a_mode_and_its_keys_together() -> None:
     schema.register()
     pair = {"grad_mode": ["bptt", "rate", "rate"], "grad_mode.segments": [1, 2, "T"]}
-    cells = compose_grid(expand(["T=4", "seed=0,1"]).hydra, pairs=[pair])
+    cells = compose_grid(expand(["T=4", "seed=0,1"])[0], pairs=[pair])
     assert len(cells) == 6
     assert {(c.values["grad_mode"]["name"], c.values["grad_mode"]["segments"]) for c in cells} == {
         ("bptt", 1),

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from rbp.config.composition.places import ROOT
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare import shards
 from rbp.data.events.sets.cifar10_dvs import cifar10_dvs
 from rbp.errors import DataError
-from rbp.sweep.grid.places import ROOT
 from tests.support.event_recordings import framing, write_cifar10_dvs
 from tests.support.waiting import wait_for
 

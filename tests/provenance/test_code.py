@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 import rbp
+from rbp.config.composition.places import ROOT
 from rbp.provenance import code, code_version, finding, imports, package_versions, syntax, why_stale
-from rbp.sweep.grid.places import ROOT
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
 RESNET = {"arch": {"_target_": "rbp.models.resnet.resnet18"}}

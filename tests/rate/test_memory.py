@@ -9,7 +9,7 @@ from torch import nn
 
 import rbp
 from rbp.bench.contestants import RATE, RELU, contestant
-from rbp.sweep.grid.places import CONF
+from rbp.config.composition.places import CONF
 from rbp.train.telemetry.costs import count_kept_bytes
 from tests.support.configs import make
 from tests.support.networks import kept_bytes, lif, most_alive

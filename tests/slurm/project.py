@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
+from rbp.config.composition.places import ROOT
 from rbp.runs.folder import RunFolder
-from rbp.sweep.grid.places import ROOT
 from rbp.train.resume.checkpoint import LAST, load_checkpoint
 from tests.slurm.cluster import Cluster
 from tests.support.run_folders import metrics, status_of, without_timings

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rbp.sweep.grid.places import ROOT
+from rbp.config.composition.places import ROOT
 from tests.slurm import processes
 from tests.slurm.cluster import Cluster, clear_dead, folder_of
 

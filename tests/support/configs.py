@@ -6,20 +6,16 @@ import copy
 import functools
 from typing import Any
 
-from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config import schema
-from rbp.sweep.grid.arguments import expand
+from rbp.config.composition.session import compose
+from rbp.sweep.grid.command_line import expand
 from rbp.sweep.grid.compose import freeze
-from rbp.sweep.grid.places import CONF
 
 
 def make(*overrides: str) -> DictConfig:
     """The frozen config of a command line."""
-    schema.register()
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return freeze(compose("config", expand(list(overrides)).hydra))
+    return freeze(compose(expand(overrides)[0]))
 
 
 made_once = functools.cache(make)  # not to be changed: copy it

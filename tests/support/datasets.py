@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.sweep.grid.places import CONF
+from rbp.config.composition.places import CONF
 
 Part = tuple[np.ndarray, list[int]]  # data uint8 [N, 3072] or [N, 28, 28], labels
 

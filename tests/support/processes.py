@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from rbp.sweep.grid.places import ROOT
+from rbp.config.composition.places import ROOT
 
 # A process made here has all this imported, in a tenth of the time that a new Python takes for it.
 PROCESSES = multiprocessing.get_context("forkserver")

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rbp.sweep.grid import places, sweepfile
+from rbp.config.composition import places
+from rbp.sweep.grid import sweepfile
 
 
 @pytest.fixture

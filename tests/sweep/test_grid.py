@@ -6,9 +6,10 @@ import pytest
 
 from rbp.config import schema
 from rbp.errors import ConfigError
-from rbp.sweep.grid.arguments import expand
+from rbp.sweep.grid.combinations import Exclusions, combinations
+from rbp.sweep.grid.command_line import expand, read_command_line
 from rbp.sweep.grid.compose import compose_grid
-from rbp.sweep.grid.grid import Exclusions, combinations
+from rbp.sweep.launch import read_grid
 
 
 @pytest.fixture(autouse=True)
@@ -111,32 +112,11 @@ exclude:
 
 
 def cells_of(*argv: str) -> list[tuple]:
-    arguments = expand(["sweeps=mine", *argv])
-    lists = {"pairs": [], "exclude": []}
-    overrides = []
-    for argument in arguments.hydra:
-        key, _, value = argument.partition("=")
-        name = key.removeprefix("hydra.sweeper.")
-        if name in lists:
-            from hydra.core.override_parser.overrides_parser import OverridesParser
-
-            lists[name] = OverridesParser.create().parse_override(f"x={value}").value()
-        else:
-            overrides.append(argument)
-    plain = {name: _plain(value) for name, value in lists.items()}
-    cells = compose_grid(overrides, plain["pairs"], plain["exclude"])
+    cells, _, _ = read_grid(read_command_line(["sweeps=mine", *argv]))
     return [
         (c.values["arch"]["name"], c.values["trainer"]["batch_size"], c.values["T"], c.values["seed"])
         for c in cells
     ]
-
-
-def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_plain(v) for v in value]
-    return getattr(value, "text", value)
 
 
 def test_a_sweep_file_with_pairs_and_exclusions_is_read_as_written(sweeps: Path) -> None:

@@ -8,10 +8,12 @@ import pytest
 from rbp.config import schema
 from rbp.errors import ConfigError
 from rbp.runs.result import RESULT_KEYS, read_result
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.compose import compose_grid
-from rbp.sweep.launchers import slurm
-from rbp.sweep.launchers.launcher import Local, Slurm, submit_cells
+from rbp.sweep.launchers import sbatch
+from rbp.sweep.launchers.local import Local
+from rbp.sweep.launchers.slurm import Slurm
+from rbp.sweep.launchers.submit import submit_cells
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
@@ -66,7 +68,7 @@ def test_a_gpu_by_its_number_does_not_go_with_a_process_for_each(tmp_path: Path)
 def test_a_batch_that_the_tasks_cannot_share_is_refused_before_submission(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slurm.shutil, "which", lambda command: command)
+    monkeypatch.setattr(sbatch.shutil, "which", lambda command: command)
     launcher = Slurm({"nodes": 2, "tasks": 2})
     launcher.check(cells("trainer.batch_size=64"))
     with pytest.raises(ConfigError, match=r"trainer\.batch_size=66: .* multiple of its 4 tasks"):

@@ -17,11 +17,11 @@ from rbp import cli
 from rbp.config.launchers import LocalSettings
 from rbp.files import read_json
 from rbp.runs.folder import RunFolder
-from rbp.sweep import again
+from rbp.runs.status import unless_busy
+from rbp.sweep import retry
 from rbp.sweep.launch import main
 from rbp.sweep.launchers.pool import share_out
 from rbp.sweep.start import start
-from rbp.sweep.state.marks import unless_at_work
 from rbp.sweep.state.states import observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.train.telemetry import record
@@ -202,7 +202,7 @@ def test_a_pool_that_is_told_to_stop_fails_nothing() -> None:
 
 def test_a_job_that_begins_while_its_run_is_marked_waits_for_the_mark(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    with unless_at_work(tmp_path):
+    with unless_busy(tmp_path):
         waiting = threading.Thread(target=lambda: locks.append(record._lock(run)))
         locks: list = []
         waiting.start()
@@ -223,7 +223,7 @@ def test_a_sweep_retried_from_within_runs_where_it_was_started(
     (folder / "result.json").unlink()
     monkeypatch.chdir("runs/both")
     seen = []
-    monkeypatch.setattr(again, "start", lambda *a: (seen.append(Path.cwd()), start(*a))[1])
+    monkeypatch.setattr(retry, "start", lambda *a: (seen.append(Path.cwd()), start(*a))[1])
     assert cli.main(["retry", "."]) == 0
     told = capsys.readouterr().out
     assert "2 cells: 1 new, 1 done" in told and not Path("single").exists()

@@ -82,14 +82,11 @@ def test_an_installed_package_is_copied_without_git(tmp_path: Path, inside_a_rep
     (root / "rbp" / "__init__.py").write_text("")
     (root / "rbp" / "conf").mkdir()
     (root / "rbp" / "conf" / "config.yaml").write_text("")
-    (root / "hydra_plugins" / "rbp").mkdir(parents=True)
-    (root / "hydra_plugins" / "rbp" / "__init__.py").write_text("")
-    (root / "hydra_plugins" / "another.py").write_text("")
     (root / "other.py").write_text("")
     if inside_a_repository:  # somebody's, that does not track its packages
         (tmp_path / ".gitignore").write_text("site-packages\n")
         git(tmp_path, "init", "-q")
-    wanted = ["hydra_plugins/rbp/__init__.py", "rbp/__init__.py", "rbp/conf/config.yaml"]
+    wanted = ["rbp/__init__.py", "rbp/conf/config.yaml"]
     assert list(contents(take_snapshot(tmp_path / "code", root))) == wanted
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
+from rbp.config.composition.places import options
 from rbp.sweep.grid import sweepfile
-from rbp.sweep.grid.places import options
 from rbp.sweep.launch import main
 
 

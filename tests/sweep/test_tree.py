@@ -4,7 +4,7 @@ import io
 
 from rich.console import Console
 
-from rbp.sweep.grid.tree import print_tree, tree
+from rbp.sweep.grid.config_tree import print_tree, tree
 from tests.support.configs import leaves, make
 
 

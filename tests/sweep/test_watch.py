@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from rbp.runs.status import Status
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state import watch
 from rbp.sweep.state.states import State
 

@@ -12,7 +12,7 @@ from rbp.cli import main
 from rbp.errors import UserError
 from rbp.files import append_line
 from rbp.runs.folder import RunFolder
-from rbp.sweep.state.marks import put_aside
+from rbp.sweep.launchers.run_folders import put_aside
 from rbp.track import Tracker, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps

@@ -1,22 +1,21 @@
 """From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
 
-import contextlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
+from rbp.config.composition.messages import explain
+from rbp.config.composition.places import is_group, natural, options
+from rbp.config.composition.session import COMPOSITION_ERRORS, CONFIG_NAME, compose, composing, resolved
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
-from rbp.sweep.grid.cells import Cell
-from rbp.sweep.grid.composer import COMPOSITION_ERRORS, Composer, resolved
-from rbp.sweep.grid.grid import Choices, Exclusions, combinations
-from rbp.sweep.grid.messages import explain
-from rbp.sweep.grid.places import CONF, is_group, natural, options
+from rbp.sweep.grid.cell import Cell
+from rbp.sweep.grid.combinations import Choices, Exclusions, combinations
+from rbp.sweep.grid.composer import Composer
 
 QUOTES = "'\""
 
@@ -28,13 +27,58 @@ def freeze(cfg: DictConfig) -> DictConfig:
 
 def settle(cfg: DictConfig) -> Cell:
     """A composed config as a cell of its own, checked. Raises ConfigError."""
-    values = resolved(cfg)
+    try:
+        values = resolved(cfg)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error, [])) from error
     validate(cfg, values)
     _settle_words(values)
     return Cell(values)
 
 
-def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Sequence[Any] = ()) -> list[Cell]:
+def compose_cell(overrides: list[str], config_name: str = CONFIG_NAME) -> Cell:
+    """The single run of a command line. Raises ConfigError."""
+    try:
+        with composing():
+            return settle(compose(overrides, config_name))
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, overrides)) from error
+
+
+class HydraSettings(NamedTuple):
+    """What a grid takes from the node `hydra`: of its sweeper, and of its launcher with the option's name."""
+
+    sweeper: dict[str, Any]
+    launcher: dict[str, Any]
+    launcher_option: str
+
+
+def compose_hydra(overrides: list[str], config_name: str = CONFIG_NAME) -> HydraSettings:
+    """Return how a grid is made and where it runs. Raises ConfigError.
+
+    Args:
+        overrides: those of Hydra's own settings.
+        config_name: of the primary config.
+    """
+    try:
+        node = compose(overrides, config_name, with_hydra=True).hydra
+        sweeper, launcher = (_plain(part) for part in (node.sweeper, node.launcher))
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, overrides)) from error
+    return HydraSettings(sweeper, launcher, node.runtime.choices["hydra/launcher"])
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    values = OmegaConf.to_container(cfg, resolve=True)
+    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+
+
+def compose_grid(
+    overrides: list[str],
+    pairs: Sequence[Any] = (),
+    exclude: Sequence[Any] = (),
+    config_name: str = CONFIG_NAME,
+) -> list[Cell]:
     """The cells of the product of all swept values and pairs, in the order written, the last key fastest.
 
     Raises one ConfigError that lists every problem of every cell.
@@ -42,9 +86,9 @@ def compose_grid(overrides: list[str], pairs: Sequence[Any] = (), exclude: Seque
     cells: list[Cell] = []
     problems: dict[str, int] = {}  # message -> the number of cells that have it
     excluded = Exclusions(exclude)
-    with _hydra():
+    with composing():
         fixed, swept = _split(overrides)
-        composer = Composer(fixed)
+        composer = Composer(fixed, config_name)
         points = combinations(swept, pairs)
         for choices in points:
             try:
@@ -69,16 +113,6 @@ def _settle_words(values: dict[str, Any]) -> None:
     """Put a number in the place of the word T, in plain values that have been checked."""
     if values["grad_mode"]["segments"] == "T":
         values["grad_mode"]["segments"] = values["T"]
-
-
-@contextlib.contextmanager
-def _hydra() -> Iterator[None]:
-    """Hydra with our conf/: as hydra.main has set it up, or for this grid alone."""
-    if GlobalHydra.instance().is_initialized():
-        yield
-    else:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            yield
 
 
 def _shown(choices: Choices) -> Choices:

@@ -4,37 +4,15 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
+from rbp.config.composition.messages import explain
+from rbp.config.composition.places import is_group
+from rbp.config.composition.session import COMPOSITION_ERRORS, CONFIG_NAME, compose, resolved
 from rbp.errors import ConfigError
-from rbp.sweep.grid.messages import explain
-from rbp.sweep.grid.places import is_group
-from rbp.sweep.grid.time_steps import with_any_T
-
-# Hydra lets errors of conversion through as they are: ValueError, OverflowError.
-COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)
-
-
-def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain values without references. Raises ConfigError where one cannot be resolved."""
-    try:
-        values = OmegaConf.to_container(cfg, resolve=True)
-    except OmegaConfBaseException as error:
-        raise ConfigError(explain(error, [])) from error
-    assert isinstance(values, dict)
-    values.pop("hydra", None)
-    return {str(key): value for key, value in values.items()}
-
-
-def compose_with(overrides: list[str]) -> DictConfig:
-    """The config of these overrides, as Hydra composes it. Raises COMPOSITION_ERRORS."""
-    return with_any_T(lambda: compose("config", overrides))
 
 
 class Composer:
@@ -43,8 +21,8 @@ class Composer:
     The same keys are set for every point of a grid, so that nothing of the point before is left.
     """
 
-    def __init__(self, fixed: list[str]) -> None:
-        self.fixed = fixed
+    def __init__(self, fixed: list[str], config_name: str = CONFIG_NAME) -> None:
+        self.fixed, self.config_name = fixed, config_name
         self.parser = OverridesParser.create()
         self.bases: dict[tuple[str, ...], _Base] = {}
         self.parsed: dict[str, Override] = {}
@@ -57,17 +35,20 @@ class Composer:
         try:
             overrides = [self._parse(line) for line in plain]
             if any(isinstance(override.value(), dict) for override in overrides):  # would be merged
-                cfg = compose_with([*self.fixed, *lines])
+                cfg = self._compose([*self.fixed, *lines])
                 return cfg, resolved(cfg)
             if structural not in self.bases:
-                self.bases[structural] = _Base(compose_with([*self.fixed, *structural]))
+                self.bases[structural] = _Base(self._compose([*self.fixed, *structural]))
             try:
                 return self.bases[structural].with_values(overrides)
             except OmegaConfBaseException:
-                cfg = compose_with([*self.fixed, *lines])  # raises Hydra's own error, which says more
+                cfg = self._compose([*self.fixed, *lines])  # raises Hydra's own error, which says more
                 return cfg, resolved(cfg)
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error, [*self.fixed, *lines])) from error
+
+    def _compose(self, overrides: list[str]) -> DictConfig:
+        return compose(overrides, self.config_name)
 
     def _parse(self, line: str) -> Override:
         if line not in self.parsed:

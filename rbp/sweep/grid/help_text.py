@@ -7,8 +7,8 @@ from collections.abc import Callable
 from omegaconf import OmegaConf
 
 from rbp.config import reference
+from rbp.config.composition.places import groups, options, sweep_names
 from rbp.errors import ConfigError
-from rbp.sweep.grid.places import groups, options, sweep_names
 from rbp.sweep.grid.sweepfile import load_sweep
 
 

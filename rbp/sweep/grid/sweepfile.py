@@ -10,10 +10,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from rbp.config.composition.overrides import as_text, override_of
+from rbp.config.composition.places import SWEEPS, sweep_names
 from rbp.errors import ConfigError
-from rbp.sweep.grid.grid import may_fit
-from rbp.sweep.grid.overrides import as_text, override_of
-from rbp.sweep.grid.places import SWEEPS, sweep_names
+from rbp.sweep.grid.combinations import may_fit
 
 
 @dataclass

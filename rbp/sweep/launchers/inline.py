@@ -1,16 +1,67 @@
 """Cells one after another in this process; single runs too."""
 
 import traceback
+from collections.abc import Mapping
 from typing import Any
 
-from rbp.errors import FolderBusy, UserError
+from rbp.config.launchers import SweeperSettings
+from rbp.errors import ConfigError, FolderBusy, UserError
 from rbp.output import say
 from rbp.provenance import code_version
-from rbp.runs.result import read_result
-from rbp.sweep.grid.cells import Cell
-from rbp.sweep.grid.tree import print_tree
+from rbp.runs.result import code_of, read_result
+from rbp.sweep.grid.cell import Cell
+from rbp.sweep.grid.config_tree import print_tree
+from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.launchers.run_folders import put_aside
+from rbp.sweep.state.plan import Plan, make_plan
+from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
+
+
+class Inline(Launcher):
+    """One cell after another, in this process."""
+
+    name, here = "inline", True
+
+    def __init__(self, values: Mapping[str, Any] | None = None) -> None:
+        if values:
+            raise ConfigError(f"hydra.launcher.{next(iter(values))}: hydra/launcher=inline has no keys")
+
+    def check(self, cells: list[Cell]) -> None:
+        note_code(cells)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
+
+    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
+        """Each cell is looked at once more, as another process may have had it meanwhile."""
+        if plan.todo:
+            with sweep.locked():
+                self.note_start(sweep, plan.cells)
+        errors, todo = {}, {cell.name for cell in plan.todo}
+        for number, cell in enumerate(plan.cells, 1):
+            if cell.name not in todo or not make_plan([cell], settings).todo:
+                continue
+            _make_room(cell)
+            say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
+            errors[cell.name] = attempt(cell).error
+        states = make_plan(plan.cells, settings).states
+        # A run that could not even begin has written nothing.
+        return [
+            State("failed", reason=error)
+            if state.name == "new" and (error := errors.get(cell.name))
+            else state
+            for cell, state in zip(plan.cells, states, strict=True)
+        ]
+
+
+def _make_room(cell: Cell) -> None:
+    """Put a stale result aside."""
+    (state,) = observe([cell.folder])
+    if state.result:
+        put_aside(cell.folder, code_of(state.result) or "unknown")
 
 
 def note_code(cells: list[Cell]) -> None:

@@ -17,10 +17,9 @@ from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
 from rbp.output import say
-from rbp.runs.status import mark, read_status
+from rbp.runs.status import mark, read_status, unless_busy
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
-from rbp.sweep.state.marks import unless_at_work
 
 LOOK = 0.2  # seconds between two looks at the processes
 
@@ -90,7 +89,7 @@ class Pool:
 
 
 def _mark_failed(folder: Path, code: int) -> None:
-    with unless_at_work(folder) as free:
+    with unless_busy(folder) as free:
         if free and read_status(folder).state in ("queued", "running"):
             mark(folder, "failed", error=_why(code))
 

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from rbp.config.identity import run_folder
 from rbp.errors import ConfigError, UserError
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 
 # Linux's limits: of a name, and of a path less what lies in a run folder.
 LONGEST_NAME, LONGEST_PATH = 255, 4000

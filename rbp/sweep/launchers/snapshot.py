@@ -6,13 +6,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from rbp.config.composition.places import ROOT
 from rbp.errors import ConfigError
-from rbp.sweep.grid.places import ROOT
 
 # Of files that git does not know yet: those that a run may need. Data and results stay out.
 _SOURCES = (".py", ".yaml")
 _OF_NO_RUN = ("tests/", "docs/")
-_PACKAGES = ("rbp", "hydra_plugins/rbp")
 
 
 def take_snapshot(folder: Path, root: Path = ROOT) -> Path:
@@ -53,7 +52,7 @@ def _files(root: Path) -> list[str]:
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         names = []
     if "rbp/__init__.py" not in names:  # an installed package, perhaps below somebody else's repository
-        files = [file for package in _PACKAGES for file in (root / package).rglob("*")]
+        files = [*(root / "rbp").rglob("*")]
         names = [file.relative_to(root).as_posix() for file in files if file.suffix in _SOURCES]
     return sorted({name for name in names if not name.startswith(_OF_NO_RUN)})
 

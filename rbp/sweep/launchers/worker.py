@@ -17,7 +17,7 @@ from rbp.output import say
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import read_status
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 
 if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
     from omegaconf import DictConfig
@@ -119,8 +119,8 @@ def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcom
 
 def _frozen(folder: Path) -> "DictConfig":
     """The config to run. Raises ConfigError, which is noted as the run's, where it is gone or damaged."""
+    from rbp.runs.config import read_frozen
     from rbp.runs.status import mark
-    from rbp.sweep.launchers.frozen import read_frozen
 
     try:
         return Cell(read_frozen(folder)).cfg

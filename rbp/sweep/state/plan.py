@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass
 
 from rbp.config.launchers import SweeperSettings
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.states import STATES, State, observe
 
 

@@ -76,10 +76,3 @@ def _of_job(name: str, status: Status, jobs: Jobs) -> State:
     # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
     at_work = name == "queued" or job in (RUNNING, UNKNOWN)
     return State(name, at_work, told if job == UNKNOWN or not at_work else "", status)
-
-
-def code_of(result: dict[str, Any]) -> str | None:
-    """The hash of the code that computed a result, if it is told."""
-    code = result.get("code")
-    told = code.get("hash") if isinstance(code, dict) else None
-    return told if isinstance(told, str) and told.isalnum() else None

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rbp.output import Screen, say
-from rbp.sweep.grid.cells import Cell
+from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import State, observe
 

@@ -4,17 +4,18 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from rbp.config.launchers import LAUNCHERS, SweeperSettings
+from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError
+from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder
-from rbp.sweep.grid.cells import Cell
-from rbp.sweep.launchers.frozen import read_frozen
-from rbp.sweep.launchers.launcher import Launcher, make_launcher
+from rbp.sweep.grid.cell import Cell
+from rbp.sweep.launchers.launcher import Launcher
+from rbp.sweep.launchers.make import NAMES, make_launcher
 from rbp.sweep.start import start
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
-def again(folders: list[Path], stale: bool, wait: bool) -> None:
+def retry_runs(folders: list[Path], stale: bool, wait: bool) -> None:
     """Run what is not done of these runs, failed ones too. Raises SweepFailed if one fails again."""
     sweep = SweepFolder(folders[0].parent.absolute())
     record = sweep.read()
@@ -32,10 +33,10 @@ def again(folders: list[Path], stale: bool, wait: bool) -> None:
         start(cells, _launcher(sweep, record), SweeperSettings(retry=True, rerun_stale=stale, wait=wait))
 
 
-def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Launcher | None:
-    """As the sweep was last started; None: in this process."""
+def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Launcher:
+    """As the sweep was last started."""
     settings = dict(record["launcher"])
     name = settings.pop("name", "inline")
-    if name not in ("inline", *LAUNCHERS):
-        raise ConfigError(f"{sweep.record}: launcher {name}: must be one of inline, {', '.join(LAUNCHERS)}")
+    if name not in NAMES:
+        raise ConfigError(f"{sweep.record}: launcher {name}: must be one of {', '.join(NAMES)}")
     return make_launcher(name, settings)

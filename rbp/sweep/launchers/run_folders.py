@@ -1,15 +1,13 @@
-"""What is written into a run's folder by others than the run itself: queued, cancelled, failed for it."""
+"""What a launcher does to the folders of the runs that it submits."""
 
 import os
 import shutil
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from rbp.locks import locked
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
-from rbp.runs.status import mark, read_status
+from rbp.runs.status import mark, read_status, unless_busy
 
 
 def freeze_in(folder: Path, values: dict[str, Any]) -> None:
@@ -20,14 +18,9 @@ def freeze_in(folder: Path, values: dict[str, Any]) -> None:
 
 def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
     """Say that a job is to come, unless it has come already."""
-    with unless_at_work(folder) as free:
+    with unless_busy(folder) as free:
         if free and read_status(folder).heartbeat < submitted:
             mark(folder, "queued", job_id)
-
-
-def unless_at_work(folder: Path) -> AbstractContextManager[bool]:
-    """Hold a run's lock; False where a process works in the folder."""
-    return locked(RunFolder(folder).lock)
 
 
 def put_aside(folder: Path, code: str) -> None:

@@ -5,9 +5,9 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from rbp.config.composition.places import is_group
 from rbp.config.launchers import OF_THE_GRID
 from rbp.errors import ConfigError
-from rbp.sweep.grid.places import is_group
 
 # What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
 HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")
@@ -17,6 +17,11 @@ OPEN = "hydra.launcher.sbatch"
 _NOT_A_NAME = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
 # What may give the options of a group in a grid.
 _SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(.*\)")
+
+
+def is_hydras(override: str) -> bool:
+    """Whether an override sets something of Hydra's own, such as hydra/launcher, rather than of a run."""
+    return override.lstrip("+").startswith(("hydra.", "hydra/"))
 
 
 def as_text(value: Any) -> str:

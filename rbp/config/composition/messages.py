@@ -3,14 +3,12 @@
 import difflib
 import re
 
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.composition.places import CONF, is_group, natural
+from rbp.config.composition.session import COMPOSITION_ERRORS, compose
 from rbp.config.schema import keys
-from rbp.sweep.grid.places import CONF, is_group, natural
-from rbp.sweep.grid.time_steps import with_any_T
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
 _NOISE = re.compile(
@@ -29,6 +27,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
         return (
             f"{group}={option}: no such option of {group}; choose one of {', '.join(natural(error.options))}"
         )
+    if found := re.match(r"Cannot find primary config '(.*?)'", message):
+        return f"--config-name {found[1]}: no file {found[1]}.yaml in {CONF} or the folder of --config-dir"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override}: cannot be read; write key=value, a list as [a,b], "
@@ -99,17 +99,10 @@ def _hydras_keys(key: str, overrides: list[str]) -> list[str]:
 def _known_keys(overrides: list[str]) -> list[str]:
     """Every key of the config with the groups chosen as in `overrides`, as far as those can be composed."""
     chosen = [override for override in overrides if is_group(override.partition("=")[0])]
-    if GlobalHydra.instance().is_initialized():
-        return _keys_of(chosen)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return _keys_of(chosen)
-
-
-def _keys_of(chosen: list[str]) -> list[str]:
     try:
-        cfg = with_any_T(lambda: compose("config", chosen))
-    except Exception:  # a choice is wrong too: the usual keys will do
-        cfg = compose("config")
+        cfg = compose(chosen)
+    except COMPOSITION_ERRORS:  # a choice is wrong too: the usual keys will do
+        cfg = compose([])
     return _flatten(cfg)
 
 

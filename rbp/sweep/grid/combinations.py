@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rbp.config.composition.overrides import as_text, override_of
+from rbp.config.composition.places import is_group
 from rbp.errors import ConfigError
-from rbp.sweep.grid.overrides import as_text, override_of
-from rbp.sweep.grid.places import is_group
 
 # One point of a grid: key -> its value, as an override on the command line says it.
 Choices = dict[str, str]

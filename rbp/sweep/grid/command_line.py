@@ -1,0 +1,125 @@
+"""The command line of launch.py: its flags, and its arguments made into what Hydra understands."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from rbp.config.composition.overrides import check
+from rbp.config.composition.session import CONFIG_NAME
+from rbp.errors import ConfigError
+from rbp.sweep.grid.sweepfile import load_sweep, sweep_overrides
+
+_OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra.sweeper", "hydra/sweeper")
+_REFUSED = {
+    "package": "shows a part of a config in Hydra; --cfg job shows the whole",
+    "run": "is what a command line without -m does",
+    "experimental_rerun": "reruns a pickled job of Hydra's; the same command goes on with a run",
+    "config_path": "would replace conf/; --config-dir DIR adds options of your own to it",
+}
+
+
+@dataclass(frozen=True)
+class CommandLine:
+    """What was asked for.
+
+    Attributes:
+        overrides: for Hydra.
+        grid: whether they are those of a grid, rather than of a single run.
+        shows: flags of Hydra that show something (--help, --cfg job); nothing runs then.
+        config_name: of the primary config.
+        config_dir: a folder of one's own, with options of groups and primary configs.
+    """
+
+    overrides: list[str]
+    grid: bool = False
+    shows: list[str] = field(default_factory=list)
+    config_name: str = CONFIG_NAME
+    config_dir: Path | None = None
+
+
+def read_command_line(argv: Sequence[str]) -> CommandLine:
+    """Read the arguments of launch.py.
+
+    `sweeps=NAME` stands for the overrides of sweeps/NAME.yaml; what the command line says itself wins. With
+    `--cfg` or `--help` a sweep's grid is left out: what its cells share is shown. A run that goes to other
+    processes or machines, or is only to be listed (`--dry-run`), is a grid of one cell.
+
+    Raises:
+        ConfigError: A flag or an argument cannot be read, or goes round the schema.
+    """
+    args = _parser().parse_intermixed_args(list(argv))
+    for flag, why in _REFUSED.items():
+        if getattr(args, flag):
+            raise ConfigError(f"--{flag.replace('_', '-')}: {why}")
+    shows = _shows(args)
+    if args.multirun and shows and shows[0] != "--help":
+        raise ConfigError(
+            f"{shows[0]}: does not go with -m; it shows one run, with a single value for each key"
+        )
+    if args.resolve and not (args.help or args.cfg):
+        raise ConfigError("--resolve: goes with --cfg job")
+    dry_run = ["dry_run=true"] if args.dry_run and not shows else []
+    overrides, of_sweep = expand([*args.overrides, *dry_run], fixed_only=bool(shows))
+    elsewhere = any(override.lstrip("+").startswith(_OF_GRIDS) for override in overrides)
+    grid = (args.multirun or of_sweep or elsewhere) and not shows
+    return CommandLine(overrides, grid, shows, args.config_name or CONFIG_NAME, _config_dir(args.config_dir))
+
+
+def expand(arguments: Sequence[str], fixed_only: bool = False) -> tuple[list[str], bool]:
+    """Return overrides for Hydra, and whether a named sweep is among the arguments.
+
+    Args:
+        arguments: key=value, as typed, with sweeps=NAME.
+        fixed_only: leave a sweep's grid out.
+    """
+    names = [arg.partition("=")[2] for arg in arguments if arg.startswith("sweeps=")]
+    rest = [arg for arg in arguments if not arg.startswith("sweeps=")]
+    if len(names) > 1:
+        raise ConfigError(f"sweeps={','.join(names)}: one sweep at a time")
+    if names:
+        given = {key.lstrip("+"): value for key, _, value in (arg.partition("=") for arg in rest)}
+        rest = sweep_overrides(load_sweep(names[0]), given, fixed_only) + rest
+    return [check(arg) for arg in rest], bool(names)
+
+
+def _config_dir(folder: str | None) -> Path | None:
+    if folder is None:
+        return None
+    if not Path(folder).is_dir():
+        raise ConfigError(f"--config-dir {folder}: no such folder; name one such as ./conf")
+    return Path(folder)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; --help shows what there is")
+
+
+def _parser() -> argparse.ArgumentParser:
+    """Hydra's flags, which its documentation explains, and `--dry-run`."""
+    parser = _Parser(add_help=False)
+    parser.add_argument("overrides", nargs="*")
+    parser.add_argument("--multirun", "-m", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--config-name", "-cn")
+    for flag in ("--help", "--hydra-help", "--resolve", "--shell-completion", "--run"):
+        short = {"--help": ["-h"], "--shell-completion": ["-sc"], "--run": ["-r"]}.get(flag, [])
+        parser.add_argument(flag, *short, action="store_true")
+    parser.add_argument("--cfg", "-c", choices=["job", "hydra", "all"])
+    parser.add_argument("--info", "-i", nargs="?", const="all")
+    parser.add_argument("--config-path", "-cp")
+    parser.add_argument("--package", "-p")
+    parser.add_argument("--experimental-rerun")
+    return parser
+
+
+def _shows(args: argparse.Namespace) -> list[str]:
+    """The flags that show something, as Hydra takes them."""
+    flags = [flag for flag in ("help", "hydra_help", "shell_completion") if getattr(args, flag)]
+    shows = [f"--{flag.replace('_', '-')}" for flag in flags]
+    shows += ["--cfg", args.cfg] if args.cfg else []
+    shows += ["--info", args.info] if args.info else []
+    return shows + (["--resolve"] if args.resolve and shows else [])

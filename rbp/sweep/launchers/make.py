@@ -1,0 +1,50 @@
+"""Which launcher a name stands for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from rbp.config.launchers import LAUNCHERS
+from rbp.errors import ConfigError
+from rbp.sweep.launchers.inline import Inline
+from rbp.sweep.launchers.launcher import Launcher
+from rbp.sweep.launchers.local import Local
+from rbp.sweep.launchers.slurm import Slurm
+
+NAMES = ("inline", *LAUNCHERS)
+_OF_VERSION_0_1 = "hydra_plugins.rbp"  # where the launchers were, as a YAML of one's own may still have it
+_TARGETS = {
+    f"{place}.{kind.__name__}": kind.name
+    for kind in (Inline, Local, Slurm)
+    for place in (kind.__module__, _OF_VERSION_0_1)
+}
+
+
+def make_launcher(name: str, values: Mapping[str, Any]) -> Launcher:
+    """Return the launcher of this name.
+
+    Args:
+        name: inline, local or slurm.
+        values: its settings.
+
+    Raises:
+        ConfigError: A setting is wrong.
+    """
+    if name == "inline":
+        return Inline(values)
+    return Local(values) if name == "local" else Slurm(values)
+
+
+def launcher_of(option: str, values: Mapping[str, Any]) -> Launcher:
+    """Return the launcher that an option of hydra/launcher stands for, one of the user's own too.
+
+    Args:
+        option: the name of the option.
+        values: what its file holds: `_target_`, and settings.
+
+    Raises:
+        ConfigError: It is none of rbp's launchers, or a setting is wrong.
+    """
+    name = _TARGETS.get(str(values.get("_target_")))
+    if name is None:
+        raise ConfigError(f"hydra/launcher={option}: choose one of {', '.join(NAMES)}")
+    return make_launcher(name, {key: value for key, value in values.items() if key != "_target_"})

@@ -1,0 +1,136 @@
+"""Jobs on a Slurm cluster, by submitit: one array for all cells of a submission."""
+
+import contextlib
+import io
+import math
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rbp.config.launchers import SlurmSettings
+from rbp.errors import ConfigError
+from rbp.sweep.launchers.worker import Worker
+
+
+def check_settings(settings: SlurmSettings) -> None:
+    """Raise ConfigError where values do not fit together, or this machine has no Slurm."""
+    if settings.signal_delay >= 60 * settings.time:
+        raise ConfigError(
+            f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "
+            f"{60 * settings.time} seconds of hydra.launcher.time"
+        )
+    for command in ("sbatch", "srun"):
+        if not shutil.which(command):
+            raise ConfigError(
+                f"hydra/launcher=slurm: there is no {command} on this machine; submit on a login node of the "
+                "cluster, or choose hydra/launcher=local or inline"
+            )
+
+
+def submit(
+    settings: SlurmSettings, folders: Sequence[Path], jobs: Path, name: str, code: Path, submitted: float
+) -> list[str]:
+    """Submit the runs in these folders; returns the job id of each.
+
+    Raises ConfigError with Slurm's words where it refuses one array; the others are then cancelled too.
+    """
+    import submitit
+
+    size = settings.cells_per_job
+    groups = [list(folders[start : start + size]) for start in range(0, len(folders), size)]
+    workers = [Worker([str(folder) for folder in group], submitted, settings.ranks) for group in groups]
+    ids: list[str] = []
+    try:
+        executor = submitit.SlurmExecutor(
+            folder=jobs, max_num_timeout=settings.max_timeouts, python=_python(settings)
+        )
+        executor.update_parameters(**_parameters(settings, name, code))
+        largest = _largest_array()
+        for start in range(0, len(workers), largest):
+            with contextlib.redirect_stderr(io.StringIO()):  # what Slurm says is in the error
+                ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
+    except submitit.core.utils.FailedJobError as error:
+        cancel(ids)
+        raise ConfigError(_told(str(error), settings)) from error
+    return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
+
+
+def _python(settings: SlurmSettings) -> str:
+    """Python with SIGUSR2 held back until the job hears it: before that it would kill the process."""
+    python = settings.python or shlex.quote(sys.executable)
+    return f"env --block-signal=USR2 {python}"
+
+
+def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any]:
+    """For submitit."""
+    # Without PYTHONSAFEPATH the working directory would come before the copy of the code.
+    path = f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    wanted = {
+        "job_name": f"rbp-{name}",
+        "partition": settings.partition,
+        "account": settings.account,
+        "qos": settings.qos,
+        "constraint": settings.constraint,
+        "time": settings.time,
+        "gpus_per_node": settings.gpus or None,
+        "cpus_per_task": settings.cpus,
+        "mem": None if settings.memory is None else f"{math.ceil(1024 * settings.memory)}M",
+        "nodes": settings.nodes,
+        "ntasks_per_node": settings.tasks,
+        "array_parallelism": settings.parallel,
+        "signal_delay_s": settings.signal_delay,
+        # A rank that dies ends its job: the others would wait for it.
+        "setup": [*settings.setup, path, "export SLURM_KILL_BAD_EXIT=1"],
+        "stderr_to_stdout": True,
+        "additional_parameters": {str(k).replace("_", "-"): v for k, v in settings.sbatch.items()} or None,
+    }
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _largest_array() -> int:
+    """How many jobs an array may have here."""
+    try:
+        told = subprocess.run(
+            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        told = ""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
+    return int(found[1]) if found and int(found[1]) > 0 else 1001  # Slurm's default
+
+
+_HINTS = {
+    "partition": "hydra.launcher.partition (now {partition}); sinfo lists the partitions",
+    "account": "hydra.launcher.account (now {account}) and hydra.launcher.partition (now {partition})",
+    "qos": "hydra.launcher.qos (now {qos})",
+    "feature": "hydra.launcher.constraint (now {constraint})",
+    "node configuration": "hydra.launcher.gpus, cpus, memory, nodes (now {gpus}, {cpus}, {memory}, {nodes})",
+    "time limit": "hydra.launcher.time (now {time} minutes)",
+}
+
+
+def _told(message: str, settings: SlurmSettings) -> str:
+    """Slurm's own words, and what to change."""
+    lines = [line.strip() for line in message.splitlines() if "error" in line.lower()] or [message.strip()]
+    words = "; ".join(dict.fromkeys(line.split("error:")[-1].strip() for line in lines))
+    fitting = [hint for sign, hint in _HINTS.items() if sign in message.lower()]
+    hint = (fitting or ["the keys of hydra.launcher"])[0].format(**vars(settings))
+    return f"hydra/launcher=slurm: Slurm refused the jobs: {words}; change {hint}"
+
+
+def cancel(job_ids: Sequence[str]) -> None:
+    """End jobs, queued or running. Raises ConfigError with Slurm's words."""
+    if not job_ids:
+        return
+    if not shutil.which("scancel"):
+        raise ConfigError(f"job {job_ids[0]}: there is no scancel on this machine; cancel it on the cluster")
+    for start in range(0, len(job_ids), 500):
+        command = ["scancel", *job_ids[start : start + 500]]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise ConfigError(f"scancel: {done.stderr.strip()}")

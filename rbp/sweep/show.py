@@ -1,0 +1,58 @@
+"""What Hydra shows itself (--help, --cfg, --info, completion for a shell): the only use of hydra.main."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+
+import hydra
+
+from rbp.config import schema
+from rbp.config.composition.messages import explain
+from rbp.config.composition.places import CONF
+from rbp.config.composition.session import COMPOSITION_ERRORS
+from rbp.config.composition.time_steps import with_any_T
+from rbp.errors import ConfigError
+from rbp.sweep.grid import help_text
+from rbp.sweep.grid.command_line import CommandLine
+
+
+def show(line: CommandLine) -> None:
+    """Show what the command line asks for; nothing runs.
+
+    Raises:
+        ConfigError: Its overrides cannot be composed.
+    """
+    schema.register()
+    help_text.register()
+    nothing = hydra.main(config_path=str(CONF), config_name=line.config_name, version_base="1.3")(print)
+    try:
+        with _hydra_raises(), _argv([*line.shows, *line.overrides]):
+            with_any_T(nothing)
+    except COMPOSITION_ERRORS as error:
+        raise ConfigError(explain(error, line.overrides)) from error
+
+
+@contextlib.contextmanager
+def _hydra_raises() -> Iterator[None]:
+    """Make Hydra raise its errors instead of printing them with hints of its own."""
+    before = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = before
+
+
+@contextlib.contextmanager
+def _argv(arguments: list[str]) -> Iterator[None]:
+    """hydra.main reads sys.argv."""
+    before = sys.argv
+    sys.argv = [before[0], *arguments]
+    try:
+        yield
+    finally:
+        sys.argv = before
