@@ -17,6 +17,7 @@ COMMANDS = {
     "logs": ("the log of one run, and of its job", "rbp.sweep.commands", "add_run", "logs"),
     "retry": ("run again what failed or was lost", "rbp.sweep.commands", "add_retry", "retry"),
     "cancel": ("stop the jobs of a sweep, or of one run", "rbp.sweep.commands", "add_paths", "cancel"),
+    "clean": ("remove checkpoints that are not needed", "rbp.cli.clean", "add_arguments", "command"),
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),

@@ -205,6 +205,13 @@ class Trainer:
         default=10.0,
         decides=False,
     )
+    keep: str | None = key(
+        "checkpoints that stay when a run is done; null: that of trainer.headline",
+        or_null(one_of("last", "best", "all")),
+        default=None,
+        decides=False,
+        since="0.2",
+    )
     threads: int | None = key(
         "CPU threads; null: torch's choice", or_null(between(1, allowed.MOST_THREADS)), decides=False
     )

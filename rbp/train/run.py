@@ -16,6 +16,7 @@ from rbp.errors import TrainingError
 from rbp.output import say
 from rbp.provenance import package_versions
 from rbp.rate.neurons import compiled
+from rbp.runs.checkpoints import kept_by, remove_superfluous
 from rbp.runs.folder import RunFolder
 from rbp.track import Tracker
 from rbp.train.device import choose_device
@@ -56,6 +57,8 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
         result = ranks.from_first(lambda: make_result(job, history))
         record.result(result)
+        if ranks.first:
+            remove_superfluous(run.checkpoints, kept_by(cfg.trainer))
     return result
 
 

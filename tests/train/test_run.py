@@ -96,13 +96,33 @@ def test_the_loss_is_the_cross_entropy_of_the_time_mean_of_the_output() -> None:
 
 
 def test_a_held_out_part_chooses_the_best_epoch(tmp_path: Path) -> None:
-    cfg, run = short(tmp_path, "dataset.val_split=0.2", "trainer.epochs=5")
+    cfg, run = short(tmp_path, "dataset.val_split=0.2", "trainer.epochs=5", "trainer.keep=best")
     result = train(cfg, run.path)
     lines = metrics(run)
     best = max(lines, key=lambda line: line["val_acc"])  # the first of equals
     assert (result["best_epoch"], result["best_test_acc"]) == (best["epoch"], best["test_acc"])
     assert result["best_by"] == "val_acc" and result["test_acc"] == lines[-1]["test_acc"]
     assert load_checkpoint(run.checkpoints / "best.pt")["history"]["epochs"] == best["epoch"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "kept"),
+    [
+        (["trainer.keep=all"], ["best.pt", "last.pt", "previous.pt"]),
+        (["trainer.keep=best"], ["best.pt"]),
+        (["trainer.keep=last", "trainer.headline=best"], ["last.pt"]),
+        (["trainer.headline=best"], ["best.pt"]),
+    ],
+)
+def test_a_run_that_is_done_keeps_the_checkpoints_that_are_asked_for(
+    tmp_path: Path, settings: list[str], kept: list[str]
+) -> None:
+    cfg, run = short(tmp_path, "trainer.epochs=2", *settings)
+    result = train(cfg, run.path)
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == kept
+    only, _ = short(tmp_path, "trainer.epochs=2", "eval_only=true", *settings)
+    wanted = result["best_test_acc"] if kept == ["best.pt"] else result["test_acc"]
+    assert evaluate(only, run.path)["test_acc"] == wanted
 
 
 def test_mixed_precision_keeps_float32_weights_and_stays_near_float32(tmp_path: Path) -> None:
@@ -151,7 +171,7 @@ def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
     assert [line["lr"] for line in lines] == pytest.approx(
         [0.1 * (1 + math.cos(math.pi * e / 3)) / 2 for e in range(3)]
     )
-    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["best.pt", "last.pt", "previous.pt"]
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["last.pt"]
     assert len(run.log.read_text().splitlines()) == 4
     assert not list(run.path.rglob("*.tmp"))
 
@@ -319,7 +339,7 @@ def test_the_contract_asks_for_a_heartbeat_every_ten_seconds() -> None:
 
 
 def test_evaluation_gives_the_accuracy_of_the_checkpoint_and_writes_nothing(tmp_path: Path) -> None:
-    cfg, run = short(tmp_path, "trainer.epochs=4")
+    cfg, run = short(tmp_path, "trainer.epochs=4", "trainer.keep=all")
     result = train(cfg, run.path)
     before = {p: p.stat().st_mtime_ns for p in run.path.rglob("*")}
     only, _ = short(tmp_path, "trainer.epochs=4", "eval_only=true")

@@ -110,8 +110,17 @@ def _check_data(cfg: DictConfig) -> None:
 
 
 def _check_network(cfg: DictConfig) -> None:
-    """Raise ConfigError if network or optimizer cannot be made from their groups' keys."""
+    """Raise ConfigError if network or optimizer cannot be made from their groups' keys.
+
+    They are made without weights, on the meta device. What cannot be made there is made as in training.
+    """
+    import torch
+
     from rbp.models import build
     from rbp.train.optimizer import build_optimizer
 
-    build_optimizer(cfg, build(cfg))
+    try:
+        with torch.device("meta"):
+            build_optimizer(cfg, build(cfg))
+    except Exception:  # a network that reads its own weights, or a real problem
+        build_optimizer(cfg, build(cfg))

@@ -13,6 +13,7 @@ from torch import nn
 
 from rbp.errors import CheckpointError
 from rbp.files import write_bytes
+from rbp.runs.checkpoints import BEST, LAST, PREVIOUS
 from rbp.train.resume.history import from_plain
 
 FORMAT = 2  # 2: with the part of an epoch
@@ -20,7 +21,6 @@ FORMAT = 2  # 2: with the part of an epoch
 PARTS = {"identity": str, "made_with": str} | dict.fromkeys(
     ("network", "optimizer", "schedule", "random", "history"), dict
 )
-LAST, PREVIOUS, BEST = "last.pt", "previous.pt", "best.pt"
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
@@ -86,7 +86,7 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
     Raises CheckpointError where checkpoints are there but none is whole.
     """
     problems: list[str] = []
-    for name in (LAST, PREVIOUS):
+    for name in (LAST, PREVIOUS, BEST):
         if not (folder / name).exists():
             continue
         try:
