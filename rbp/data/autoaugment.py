@@ -1,21 +1,19 @@
 """AutoAugment (Cubuk et al. 2019) with the policy found for CIFAR-10, on a batch at once.
 
-The policy, the magnitudes and the operations are torchvision's. It applies them to one image at a time; here
-the images of a batch that need the same operation, magnitude and sign are changed together.
+torchvision's AutoAugment changes one image at a time; here the images of a batch that need the same
+operation, magnitude and sign are changed together, by torchvision's functions.
 """
 
+import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
 from torch import Generator, Tensor
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import AutoAugment, AutoAugmentPolicy
+from torchvision.transforms.v2 import functional as F
 
+from rbp.data.autoaugment_policy import POLICY, magnitudes
 from rbp.data.sending import sent
-
-# torchvision has no public way to its table and to one operation of it; tests hold us to what it computes.
-_TORCHVISION = AutoAugment(AutoAugmentPolicy.CIFAR10)
-_LEVELS = 10  # magnitudes per operation
 
 Operation = tuple[str, float]  # name, signed magnitude
 _NOTHING: Operation = ("Identity", 0.0)
@@ -53,13 +51,13 @@ def _sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Op
     """For each sub-policy its two steps: (probability, (operation, operation in the other direction))."""
     return [
         tuple((probability, _both_ways(name, level, H, W)) for name, probability, level in steps)
-        for steps in _TORCHVISION._policies
+        for steps in POLICY
     ]
 
 
 def _both_ways(name: str, level: int | None, H: int, W: int) -> tuple[Operation, Operation]:
-    magnitudes_of, has_direction = _TORCHVISION._AUGMENTATION_SPACE[name]
-    magnitude = 0.0 if level is None else float(magnitudes_of(_LEVELS, H, W)[level])
+    of_levels, has_direction = magnitudes(name, H, W)
+    magnitude = 0.0 if level is None else float(of_levels[level])
     return (name, magnitude), (name, -magnitude if has_direction else magnitude)
 
 
@@ -82,9 +80,31 @@ def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
 
 def apply(pixels: Tensor, operation: Operation) -> Tensor:
     """One operation on all images uint8 [B, 3, H, W]."""
-    if operation == _NOTHING:
-        return pixels
     name, magnitude = operation
-    return _TORCHVISION._apply_image_or_video_transform(
-        pixels, name, magnitude, interpolation=InterpolationMode.NEAREST, fill=_TORCHVISION._fill
-    )
+    return pixels if operation == _NOTHING else _OPERATIONS[name](pixels, magnitude)
+
+
+def _shear_y(x: Tensor, tangent: float) -> Tensor:
+    degrees = math.degrees(math.atan(tangent))
+    return F.affine(x, angle=0.0, translate=[0, 0], scale=1.0, shear=[0.0, degrees], center=[0, 0])
+
+
+def _shift(x: Tensor, right: float, down: float) -> Tensor:
+    return F.affine(x, angle=0.0, translate=[int(right), int(down)], scale=1.0, shear=[0.0, 0.0])
+
+
+_OPERATIONS: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "ShearY": _shear_y,
+    "TranslateX": lambda x, pixels: _shift(x, pixels, 0),
+    "TranslateY": lambda x, pixels: _shift(x, 0, pixels),
+    "Rotate": lambda x, degrees: F.rotate(x, degrees),
+    "Brightness": lambda x, more: F.adjust_brightness(x, 1.0 + more),
+    "Color": lambda x, more: F.adjust_saturation(x, 1.0 + more),
+    "Contrast": lambda x, more: F.adjust_contrast(x, 1.0 + more),
+    "Sharpness": lambda x, more: F.adjust_sharpness(x, 1.0 + more),
+    "Posterize": lambda x, bits: F.posterize(x, int(bits)),
+    "Solarize": lambda x, threshold: F.solarize(x, 255 * threshold),
+    "AutoContrast": lambda x, _: F.autocontrast(x),
+    "Equalize": lambda x, _: F.equalize(x),
+    "Invert": lambda x, _: F.invert(x),
+}

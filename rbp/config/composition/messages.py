@@ -73,8 +73,8 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
         parent = parent.rpartition(".")[0]
     siblings = [k.rpartition(".")[2] for k in known if k.rpartition(".")[0] == parent]
     near = [k for k in known if k.rpartition(".")[2] == last]
-    near += [f"{parent}.{s}".lstrip(".") for s in difflib.get_close_matches(last, siblings, 2, 0.7)]
-    near += difflib.get_close_matches(key, known, 2, 0.8)
+    near += [f"{parent}.{s}".lstrip(".") for s in difflib.get_close_matches(last, siblings, 2)]
+    near = near or difflib.get_close_matches(key, known, 2, 0.8)
     if near:
         near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
         return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
