@@ -202,7 +202,7 @@ def test_all_problems_of_a_config_are_told_in_one_message() -> None:
         (["optimizer.lr=inf"], r"optimizer.lr=inf: must be a finite number above 0"),
         (["optimizer.lr=true"], r"optimizer.lr=true: must be a finite number above 0"),
         (["optimizer.warmup_epochs=12"], r"warmup_epochs=12: must be below trainer.epochs=12"),
-        (["optimizer=adamw", "optimizer.betas=[0.9,1]"], r"optimizer.betas=\[0.9, 1\]: must be two numbers"),
+        (["optimizer=adamw", "optimizer.betas=[0.9,1]"], r"optimizer.betas=\[0.9,1\]: must be two numbers"),
         (["neuron.tau=1"], r"neuron.tau=1: must be a finite number above 1"),
         (["neuron.v_reset=1.5"], r"neuron.v_reset=1.5: must be null or below neuron.v_threshold=1.0"),
         (["neuron.surrogate=relu"], r"neuron.surrogate=relu: must be one of sigmoid, atan"),

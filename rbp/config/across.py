@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from omegaconf import DictConfig
 
-from rbp.config.text import text
+from rbp.config.text import short
 
 # What they read must be allowed by itself.
 READ_ACROSS = {
@@ -77,7 +77,7 @@ def _segments(cfg: DictConfig) -> Iterator[str]:
         for key, value, usual in (("segments", steps, 1), ("coupled", mode.coupled, True)):
             if value != usual:
                 yield (
-                    f"grad_mode.{key}={text(value)} with grad_mode=bptt: BPTT has no segments of time; "
+                    f"grad_mode.{key}={short(value)} with grad_mode=bptt: BPTT has no segments of time; "
                     f"{_IN_A_SWEEP}"
                 )
         return
@@ -116,7 +116,7 @@ def _frames(cfg: DictConfig) -> Iterator[str]:
         if data[key] is None:
             yield f"dataset.{key}=null: must be set where dataset.frames is"
     if data.T != cfg.T:
-        yield f"dataset.T={text(data.T)}: must be the run's T={cfg.T}, as many frames as time steps"
+        yield f"dataset.T={short(data.T)}: must be the run's T={cfg.T}, as many frames as time steps"
 
 
 def _training(cfg: DictConfig) -> Iterator[str]:
@@ -131,6 +131,6 @@ def _training(cfg: DictConfig) -> Iterator[str]:
 
 def _tracker(tracker: DictConfig) -> Iterator[str]:
     if tracker.name == "none" and tracker.mode != "disabled":
-        yield f"tracker.mode={text(tracker.mode)}: must be disabled with tracker=none, which shows nothing"
+        yield f"tracker.mode={short(tracker.mode)}: must be disabled with tracker=none, which shows nothing"
     if tracker.name == "tensorboard" and tracker.mode == "online":
         yield "tracker.mode=online: must be offline or disabled with tracker=tensorboard, which writes files"

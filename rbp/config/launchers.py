@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 from rbp.config.allowed import LINES, LIST, YES_NO, above, at_least, or_null
 from rbp.config.key import key
 from rbp.config.key import keys as keys_of
-from rbp.config.text import text
+from rbp.config.text import short
 from rbp.errors import ConfigError
 
 Settings = TypeVar("Settings")
@@ -116,11 +116,11 @@ def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
                 raise ValidationError
             settings[name] = value
         except OmegaConfBaseException:
-            problems.append(f"{full_name(kind, name)}={text(value)}: must be {declared[name].words}")
+            problems.append(f"{full_name(kind, name)}={short(value)}: must be {declared[name].words}")
             continue
         taken, allowed = OmegaConf.to_container(settings)[name], declared[name].allowed  # type: ignore[call-overload, index]
         if allowed is not None and not allowed.holds(taken):
-            problems.append(f"{full_name(kind, name)}={text(value)}: must be {allowed.words}")
+            problems.append(f"{full_name(kind, name)}={short(value)}: must be {allowed.words}")
     if problems:
         raise ConfigError("\n".join(problems))
     found: Settings = OmegaConf.to_object(settings)  # type: ignore[assignment]

@@ -1,9 +1,39 @@
-"""Values as one writes them on the command line."""
+"""Values and durations as text."""
 
+from collections.abc import Callable
 from typing import Any
 
+LONGEST = 60  # characters of a value in a message
 
-def text(value: Any) -> str:
-    """A value as one writes it on the command line; a long one is cut."""
-    written = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    return written if len(written) <= 60 else f"{written[:57]}..."
+
+def text(value: Any, quoted: Callable[[str], str] = str) -> str:
+    """Return a value as one writes it on the command line.
+
+    Args:
+        value: of a config.
+        quoted: what to make of a string.
+    """
+    if value is None:
+        return "null"
+    if isinstance(value, bool | int | float):
+        return str(value).lower()
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(text(item, quoted) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ",".join(f"{key}:{text(item, quoted)}" for key, item in value.items()) + "}"
+    return quoted(str(value))
+
+
+def short(value: Any) -> str:
+    """Return `text` of a value, cut if it is long."""
+    written = text(value)
+    return written if len(written) <= LONGEST else f"{written[: LONGEST - 3]}..."
+
+
+def duration(seconds: float) -> str:
+    """Return seconds as people say them, such as 45 s, 3 min 05 s, 5 h 02 min."""
+    hours, rest = divmod(round(seconds), 3600)
+    minutes, left = divmod(rest, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02d} min"
+    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"

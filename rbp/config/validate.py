@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.across import READ_ACROSS, misfits
 from rbp.config.allowed import LARGEST
+from rbp.config.dotted import ABSENT, find
 from rbp.config.schema import Config, keys
-from rbp.config.text import text
+from rbp.config.text import short
 from rbp.errors import ConfigError
 
 
@@ -31,7 +32,7 @@ def problems(cfg: DictConfig, values: Any = None) -> list[str]:
     large = [(key, value, limit) for key, value in _leaves(values) if (limit := _too_large(value))]
     tall = {key for key, _, _ in large}
     broken = large + [problem for problem in _not_allowed(values) if problem[0] not in tall]
-    found += [f"{key}={text(value)}: must be {allowed}" for key, value, allowed in broken]
+    found += [f"{key}={short(value)}: must be {allowed}" for key, value, allowed in broken]
     # Rules across groups read values that must be sound themselves.
     sound = READ_ACROSS.isdisjoint(key for key, _, _ in broken)
     return found + (list(misfits(cfg)) if sound else [])
@@ -52,8 +53,11 @@ def _not_allowed(values: Any) -> Iterator[tuple[str, Any, str]]:
     for name, key in keys().items():
         if key.allowed is None:
             continue
-        present, value = _look_up(values, name)
-        if (present or key.required) and not key.allowed.holds(value):
+        value = find(values, name, ABSENT)
+        if value is ABSENT and not key.required:
+            continue
+        value = None if value is ABSENT else value
+        if not key.allowed.holds(value):
             yield name, value, key.allowed.words
 
 
@@ -74,11 +78,3 @@ def _too_large(value: Any) -> str:
     if isinstance(value, float) and LARGEST < abs(value) < math.inf:
         return f"at most {LARGEST:g}"
     return ""
-
-
-def _look_up(values: Any, key: str) -> tuple[bool, Any]:
-    for part in key.split("."):
-        if not isinstance(values, dict) or part not in values:
-            return False, None
-        values = values[part]
-    return True, values

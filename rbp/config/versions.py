@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from rbp.config.allowed import is_whole
+from rbp.config.dotted import find
 from rbp.config.schema import keys
-from rbp.config.text import text
+from rbp.config.text import short
 from rbp.errors import ConfigError
 
 # Of config.yaml, status.json and result.json. Version 0.1 wrote no number: its files are format 1.
@@ -54,7 +55,7 @@ def todays_target(name: str) -> str:
 def refuse_newer(number: Any, file: object) -> None:
     """Raise ConfigError for a format that this version does not know."""
     if not is_whole(number) or number < 1:
-        raise ConfigError(f"{file}: format={text(number)}: must be a whole number from 1 to {FORMAT}")
+        raise ConfigError(f"{file}: format={short(number)}: must be a whole number from 1 to {FORMAT}")
     if number > FORMAT:
         raise ConfigError(
             f"{file}: format={number}: must be a whole number from 1 to {FORMAT}; "
@@ -83,7 +84,7 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
     open_groups = set()  # of then: their further keys are arguments of a function, which takes no others
     for name, key in keys().items():
         parent, _, last = name.rpartition(".")
-        inner = _look_up(values, parent)
+        inner = find(values, parent)
         if not isinstance(inner, dict) or parent in open_groups:
             continue
         if key.open and last in inner:
@@ -95,16 +96,10 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
     return values
 
 
-def _look_up(values: Any, name: str) -> Any:
-    for part in name.split(".") if name else []:
-        values = values.get(part) if isinstance(values, dict) else None
-    return values
-
-
 def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> None:
     """Leave out a key; of a later group, once it is empty."""
     parent, _, last = name.rpartition(".")
-    inner, declared = _look_up(values, parent), keys()[name]
+    inner, declared = find(values, parent), keys()[name]
     if not isinstance(inner, dict):
         return
     if not declared.decides or inner.get(last) == {} or _same(inner.get(last), unless_other_than):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from rbp.config.dotted import leaves
 from rbp.config.identity import grad_mode_settings, not_in_identity
 from rbp.config.versions import refuse_newer, upgrade
 from rbp.errors import ConfigError
@@ -200,15 +201,9 @@ def _apart() -> frozenset[str]:
     )  # that is always T
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(values: dict[str, Any]) -> dict[str, Any]:
     """The leaves of nested values, by their dotted keys; lists as text."""
-    found: dict[str, Any] = {}
-    for name, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{name}.")
-        else:
-            found[f"{prefix}{name}"] = str(value) if isinstance(value, list) else value
-    return found
+    return {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
 
 
 def _below(key: str, parents: frozenset[str]) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from rbp.config.text import duration
 from rbp.runs.status import Status
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state import watch
@@ -88,4 +89,4 @@ def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(("seconds", "told"), [(5.4, "5 s"), (125, "2 min 05 s"), (3725, "1 h 02 min")])
 def test_times_are_told_as_people_say_them(seconds: float, told: str) -> None:
-    assert watch.tell_seconds(seconds) == told
+    assert duration(seconds) == told

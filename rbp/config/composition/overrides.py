@@ -7,6 +7,7 @@ from hydra.core.override_parser.types import Quote, QuotedString
 
 from rbp.config.composition.places import is_group
 from rbp.config.launchers import OF_THE_GRID
+from rbp.config.text import text
 from rbp.errors import ConfigError
 
 # What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
@@ -26,15 +27,7 @@ def is_hydras(override: str) -> bool:
 
 def as_text(value: Any) -> str:
     """A value of a YAML file as an override says it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool | int | float):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(as_text(item) for item in value) + "]"
-    if isinstance(value, dict):
-        return "{" + ",".join(f"{key}:{as_text(item)}" for key, item in value.items()) + "}"
-    return _quoted(value)
+    return text(value, _quoted)
 
 
 def override_of(key: str, *values: Any) -> str:
@@ -46,8 +39,8 @@ def _option(value: Any) -> str:
     return _quoted(value if isinstance(value, str) else as_text(value))
 
 
-def _quoted(value: Any) -> str:
-    return QuotedString(str(value), Quote.single).with_quotes()
+def _quoted(value: str) -> str:
+    return QuotedString(value, Quote.single).with_quotes()
 
 
 def check(argument: str) -> str:

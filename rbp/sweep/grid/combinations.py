@@ -9,6 +9,7 @@ from typing import Any
 
 from rbp.config.composition.overrides import as_text, override_of
 from rbp.config.composition.places import is_group
+from rbp.config.dotted import ABSENT, find
 from rbp.errors import ConfigError
 
 # One point of a grid: key -> its value, as an override on the command line says it.
@@ -115,11 +116,8 @@ def _fits(rule: Mapping[str, Any], values: Mapping[str, Any]) -> bool:
 
 
 def _value(values: Mapping[str, Any], key: str) -> Any:
-    found: Any = values
-    for part in key.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            raise ConfigError(f"hydra.sweeper.exclude: {key}: no such key")
-        found = found[part]
+    if (found := find(values, key, ABSENT)) is ABSENT:
+        raise ConfigError(f"hydra.sweeper.exclude: {key}: no such key")
     return found.get("name") if is_group(key) and isinstance(found, Mapping) else found
 
 

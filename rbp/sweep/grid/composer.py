@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rbp.config.composition.messages import explain
 from rbp.config.composition.places import is_group
 from rbp.config.composition.session import COMPOSITION_ERRORS, CONFIG_NAME, compose, resolved
+from rbp.config.dotted import put
 from rbp.errors import ConfigError
 
 
@@ -79,7 +80,7 @@ class _Base:
         values = copy.deepcopy(self.values)
         for key in keys:
             value = OmegaConf.select(self.cfg, key)  # as the schema's type
-            _set(values, key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+            put(values, key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
         return self.cfg, values
 
 
@@ -90,10 +91,3 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(item)
     elif isinstance(value, str):
         yield value
-
-
-def _set(values: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for part in parents:
-        values = values[part]
-    values[last] = value

@@ -7,6 +7,7 @@ from rich.console import Console
 
 from rbp.config.key import defaults
 from rbp.config.schema import GradMode
+from rbp.config.text import text
 from rbp.output import Screen
 
 # Functions' names and what the recipe says, which trainer and optimizer show as their own.
@@ -29,7 +30,7 @@ def tree(cfg: DictConfig, width: int = 0) -> list[str]:
     for number, (group, keys) in enumerate(groups.items(), 1):
         last = number == len(groups)
         words = [_told(key, value) for key, value in keys.items() if key not in {*_LEFT_OUT, "name"}]
-        start = f"{'└' if last else '├'}─ {group}={_value(keys.get('name'))}"
+        start = f"{'└' if last else '├'}─ {group}={text(keys.get('name'))}"
         lines += _wrapped(start, "   " if last else "│  ", [word for word in words if word], width)
     return lines
 
@@ -39,7 +40,7 @@ def _axis(value: Any) -> str:
     if not isinstance(value, dict):
         return str(value)
     usual = defaults(GradMode)
-    others = [f"{key}={_value(v)}" for key, v in value.items() if key in usual and v != usual[key]]
+    others = [f"{key}={text(v)}" for key, v in value.items() if key in usual and v != usual[key]]
     return " ".join([value["name"], *others])
 
 
@@ -60,14 +61,4 @@ def _told(key: str, value: Any) -> str:
     if isinstance(value, dict):
         inner = " ".join(_told(k, v) for k, v in value.items())
         return f"{key}({inner})"
-    return f"{key}={_value(value)}"
-
-
-def _value(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, list):
-        return "[" + ",".join(map(_value, value)) + "]"
-    return str(value)
+    return f"{key}={text(value)}"

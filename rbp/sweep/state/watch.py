@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from rbp.config.text import duration
 from rbp.output import Screen, say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import tell_counts
@@ -104,14 +105,5 @@ def _progress(state: State) -> str:
     if "test_acc" in told:
         parts.append(f"test acc {100 * told['test_acc']:.2f}%")
     if state.name == "running" and "seconds_left" in told:
-        parts.append(f"{tell_seconds(told['seconds_left'])} left")
+        parts.append(f"{duration(told['seconds_left'])} left")
     return "  ".join(parts)
-
-
-def tell_seconds(seconds: float) -> str:
-    """Such as 1 h 05 min, 3 min 20 s."""
-    hours, rest = divmod(round(seconds), 3600)
-    minutes, left = divmod(rest, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {left:02d} s" if minutes else f"{left} s"
