@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rbp.sweep.launch import main
-from rbp.train.job import set_up
+from rbp.train.state import set_up
 from tests.support.configs import make
 from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_pairs
 from tests.support.run_folders import results

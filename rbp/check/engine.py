@@ -64,7 +64,7 @@ VARIANTS = (
 
 
 @dataclass(frozen=True)
-class Comparison:
+class GradientCheck:
     """One network's gradients against the truth. flipped: share of spikes that are not those of float32."""
 
     what: str
@@ -89,7 +89,7 @@ def check_engine(device: torch.device, variant: Variant) -> Finding:
     return ok(f"{len(found)} gradients, {flipped:.2%} of spikes flipped, cosine {cosine:.4f} or more")
 
 
-def _is_right(c: Comparison, variant: Variant) -> bool:
+def _is_right(c: GradientCheck, variant: Variant) -> bool:
     if c.distance <= c.tolerance:
         return True
     # Also in float32: another order of sums may flip a spike.
@@ -97,7 +97,7 @@ def _is_right(c: Comparison, variant: Variant) -> bool:
     return may_flip and c.flipped <= MOST_FLIPPED and c.cosine >= LEAST_COSINE
 
 
-def _comparisons(device: torch.device, variant: Variant) -> Iterator[Comparison]:
+def _comparisons(device: torch.device, variant: Variant) -> Iterator[GradientCheck]:
     compiled = variant.kernels == "compiled"
     for name in COMPILED if compiled else GOLDEN:
         yield _with_golden(name, GOLDEN[name], device, variant)
@@ -115,7 +115,7 @@ def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
     return make()
 
 
-def _with_golden(name: str, tolerance: float, device: torch.device, variant: Variant) -> Comparison:
+def _with_golden(name: str, tolerance: float, device: torch.device, variant: Variant) -> GradientCheck:
     _, _, _, frames, step_mode, steps, grad_mode, _ = name.split("-")
     net, x, y = _golden_network(name, device)
     T = int(steps[1:])
@@ -132,7 +132,7 @@ def _with_golden(name: str, tolerance: float, device: torch.device, variant: Var
 
 def _with_bptt(
     what: str, net: nn.Module, x_seq: Tensor, y: Tensor, step_mode: str, variant: Variant
-) -> Comparison:
+) -> GradientCheck:
     rate, bptt = (gradients(net, x_seq, y, step_mode, mode, variant) for mode in ("rate", "bptt"))
     return _compared(f"rate against BPTT, {what}", rate, bptt, 1e-4, flipped(net, x_seq, variant))
 
@@ -225,8 +225,10 @@ def _spikes(net: nn.Module, x_seq: Tensor, variant: Variant) -> list[Tensor]:
     return found
 
 
-def _compared(what: str, found: Gradients, truth: Gradients, tolerance: float, flipped: float) -> Comparison:
+def _compared(
+    what: str, found: Gradients, truth: Gradients, tolerance: float, flipped: float
+) -> GradientCheck:
     a = torch.cat([found[name].flatten() for name in found])
     b = torch.cat([truth[name].flatten() for name in found])
     distance = float((a - b).norm() / b.norm().clamp(min=1e-12))
-    return Comparison(what, distance, float(F.cosine_similarity(a, b, dim=0)), tolerance, flipped)
+    return GradientCheck(what, distance, float(F.cosine_similarity(a, b, dim=0)), tolerance, flipped)

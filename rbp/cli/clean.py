@@ -11,7 +11,7 @@ from rbp.runs.checkpoints import KEEP, kept_by, superfluous
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.status import unless_busy
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
@@ -77,6 +77,6 @@ def _remove(path: Path, dry_run: bool) -> int:
     return size
 
 
-def _count(states: dict[Path, State]) -> str:
+def _count(states: dict[Path, RunState]) -> str:
     done = sum(state.is_done for state in states.values())
     return f"{done} of {len(states)} runs are done" if len(states) != 1 else f"{done} run is done"

@@ -36,7 +36,7 @@ _DEEPEST = 64  # parts of a dotted name
 
 
 @dataclass(frozen=True)
-class Place:
+class ModulePlace:
     """Where a module lies. file: None for a package without __init__; folders: of a package."""
 
     file: Path | None
@@ -53,7 +53,7 @@ def module_of(target: str) -> str | None:
 
 
 @functools.cache
-def find(name: str) -> Place | None:
+def find(name: str) -> ModulePlace | None:
     """Where a module lies; unlike importlib's find_spec, it imports no parent package."""
     parent, _, _ = name.rpartition(".")
     if not parent:
@@ -62,17 +62,17 @@ def find(name: str) -> Place | None:
     return _find_in(name, above.folders) if above is not None else None
 
 
-def _find_top(name: str) -> Place | None:
+def _find_top(name: str) -> ModulePlace | None:
     """By all finders, those of editable installs too."""
     for finder in sys.meta_path:
         spec = finder.find_spec(name, None) if name and hasattr(finder, "find_spec") else None
         if spec is not None:
             file = Path(spec.origin) if spec.has_location and spec.origin else None
-            return Place(file, tuple(spec.submodule_search_locations or ()))
+            return ModulePlace(file, tuple(spec.submodule_search_locations or ()))
     return None
 
 
-def _find_in(name: str, folders: tuple[str, ...]) -> Place | None:
+def _find_in(name: str, folders: tuple[str, ...]) -> ModulePlace | None:
     """In the folders of its package. Several folders without __init__ are one package together."""
     portions: list[str] = []
     for folder in folders:
@@ -81,9 +81,9 @@ def _find_in(name: str, folders: tuple[str, ...]) -> Place | None:
         if spec is None:
             continue
         if spec.loader is not None and spec.origin is not None:
-            return Place(Path(spec.origin), tuple(spec.submodule_search_locations or ()))
+            return ModulePlace(Path(spec.origin), tuple(spec.submodule_search_locations or ()))
         portions += spec.submodule_search_locations or ()
-    return Place(None, tuple(portions)) if portions else None
+    return ModulePlace(None, tuple(portions)) if portions else None
 
 
 @functools.cache

@@ -24,7 +24,7 @@ from rbp.rate.network.patching import neurons_reset, step_modes
 from rbp.rate.registry import is_neuron
 from rbp.rate.rules.dropout import DROPOUT
 
-Run = Callable[[nn.Module, Tensor, int], Tensor]  # (network, batch [B, ...], T) -> time mean [B, K]
+ForwardPass = Callable[[nn.Module, Tensor, int], Tensor]  # (network, batch [B, ...], T) -> time mean [B, K]
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,10 @@ def verify(
     if not isinstance(x, Tensor) or x.dim() < 1 or x.numel() == 0:
         raise InputError("x: a batch [B, ...] with at least one value is needed")
     seen = Layout(layout) if layout is not None else find_layout(Network(net), x, T, {}).layout
-    runs: dict[str, Run] = {"own": _own_run(seen), **{m: _by_engine(m, seen) for m in ("bptt", "rate")}}
+    runs: dict[str, ForwardPass] = {
+        "own": _own_run(seen),
+        **{m: _by_engine(m, seen) for m in ("bptt", "rate")},
+    }
     outputs, means = {}, {}
     for name, run in runs.items():
         outputs[name], means[name] = _watched(_copy(net), x, T, run)
@@ -106,7 +109,7 @@ def _copy(net: nn.Module) -> nn.Module:
     return net
 
 
-def _own_run(layout: Layout) -> Run:
+def _own_run(layout: Layout) -> ForwardPass:
     """Return a run without the engine: step by step, or all steps at once if the network handles time."""
 
     def single_steps(net: nn.Module, x: Tensor, steps: int) -> Tensor:
@@ -127,7 +130,7 @@ def _own_run(layout: Layout) -> Run:
     return single_steps if layout.name == "step" else at_once
 
 
-def _by_engine(grad_mode: str, layout: Layout) -> Run:
+def _by_engine(grad_mode: str, layout: Layout) -> ForwardPass:
     how: dict[str, Any] = {"grad_mode": grad_mode, "layout": layout.name}
     if layout.name == "static":
         return lambda net, x, steps: forward(net, x, **how)
@@ -135,7 +138,7 @@ def _by_engine(grad_mode: str, layout: Layout) -> Run:
     return lambda net, x, steps: forward(net, x.expand(steps, *x.shape), step_mode=mode, **how)
 
 
-def _watched(net: nn.Module, x: Tensor, steps: int, run: Run) -> tuple[Tensor, dict[str, Tensor]]:
+def _watched(net: nn.Module, x: Tensor, steps: int, run: ForwardPass) -> tuple[Tensor, dict[str, Tensor]]:
     """Return a run's output and each leaf module's mean output over its calls, by path in call order."""
     seen: dict[str, list[Tensor]] = {}
     hooks = [
@@ -166,7 +169,7 @@ def _note(seen: dict[str, list[Tensor]], path: str, out: Any) -> None:
         seen.setdefault(path, []).append(out.detach().float())
 
 
-def _gradients(net: nn.Module, x: Tensor, run: Run) -> Tensor:
+def _gradients(net: nn.Module, x: Tensor, run: ForwardPass) -> Tensor:
     """Return all gradients at T=1, as one vector, of the outputs' sum with fixed random weights."""
     y = run(net, x, 1)
     weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(0)).to(y)

@@ -14,7 +14,7 @@ SWEEP_FILE = Path(".sweep", "sweep.yaml")
 
 
 @dataclass(frozen=True)
-class Sweep:
+class SweepFacts:
     """A sweep's runs in figures. `config`: the text of what was asked for, or what its cells share.
 
     seconds: from the first run's start to the last one's end or heartbeat; busy: of all its runs together.
@@ -33,7 +33,7 @@ class Sweep:
 class Facts:
     """Of all runs: sweeps, what their accounts say, machines and code -> number of runs, warnings."""
 
-    sweeps: dict[str, Sweep]
+    sweeps: dict[str, SweepFacts]
     abouts: list[str]
     machines: dict[str, int]
     code: dict[str, int]
@@ -47,7 +47,7 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
     by_sweep: dict[Path, list[Run]] = {}
     for run in runs:
         by_sweep.setdefault(run.folder.parent, []).append(run)
-    sweeps: dict[str, Sweep] = {}
+    sweeps: dict[str, SweepFacts] = {}
     for folder, members in by_sweep.items():
         label = members[0].sweep if members[0].sweep not in sweeps else str(folder)
         sweeps[label] = _sweep(label, folder, members)
@@ -63,13 +63,13 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
     return Facts(sweeps, list(dict.fromkeys(abouts)), dict(machines), dict(code), warnings, written)
 
 
-def _sweep(label: str, folder: Path, runs: list[Run]) -> Sweep:
+def _sweep(label: str, folder: Path, runs: list[Run]) -> SweepFacts:
     begins = [start for run in runs if (start := _first_start(run)) is not None]
     begun = [run.status for run in runs if run.status.started is not None]
     ends = [end for status in begun for end in (status.ended, status.heartbeat) if end]
     flats = [flat(run.config) for run in runs if run.config]
     shared, varied = _shared_and_varied(flats)
-    return Sweep(
+    return SweepFacts(
         name=label,
         folder=folder,
         states=dict(Counter(run.state for run in runs)),

@@ -3,7 +3,7 @@
 from typing import Any
 
 from rbp.config.text import duration
-from rbp.report.facts import Facts, Sweep
+from rbp.report.facts import Facts, SweepFacts
 from rbp.report.read import Run
 from rbp.report.table import Line, cut
 from rbp.report.texts import ABOUT, FIGURES, cells, titles
@@ -68,7 +68,7 @@ def sweeps(facts: Facts) -> list[dict[str, Any]]:
     ]
 
 
-def _summary(sweep: Sweep) -> str:
+def _summary(sweep: SweepFacts) -> str:
     states = ", ".join(f"{count} {state}" for state, count in sweep.states.items())
     wall = (
         "" if sweep.seconds is None else f"; {duration(sweep.seconds)} from first start to last sign of life"

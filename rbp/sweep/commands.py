@@ -14,7 +14,7 @@ from rbp.runs.folder import RunFolder, is_run
 from rbp.runs.status import mark, unless_busy
 from rbp.sweep.state.jobs import LOCAL, is_slurms
 from rbp.sweep.state.plan import tell_counts
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder, sweep_of
 
 CANCEL_WAIT = 60.0  # seconds for jobs to save and end
@@ -111,14 +111,14 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
     return len(waiting)
 
 
-def _refuse_elsewhere(live: Sequence[tuple[Path, State]]) -> None:
+def _refuse_elsewhere(live: Sequence[tuple[Path, RunState]]) -> None:
     for folder, state in live:
         host = state.status.host
         if state.name == "running" and not _slurms_job(state) and host != os.uname().nodename:
             raise ConfigError(f"{folder}: runs on {host}; cancel it there")
 
 
-def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
+def _stop_jobs(live: Sequence[tuple[Path, RunState]]) -> None:
     """End the jobs on the cluster. One that has other runs too goes on, and passes over those cancelled."""
     from rbp.sweep.launchers import sbatch
 
@@ -136,7 +136,7 @@ def _stop_jobs(live: Sequence[tuple[Path, State]]) -> None:
     sbatch.cancel(sorted(set(jobs) - set(shared)))
 
 
-def _slurms_job(state: State) -> str:
+def _slurms_job(state: RunState) -> str:
     job = state.status.job_id or ""
     return job if is_slurms(job) else ""
 

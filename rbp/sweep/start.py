@@ -12,7 +12,7 @@ from rbp.sweep.launchers.inline import attempt, begins
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
 from rbp.sweep.state.plan import Plan, make_plan
-from rbp.sweep.state.states import State
+from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
 
@@ -57,7 +57,7 @@ def _show(plan: Plan) -> None:
     say(f"{plan.told()} {len(plan.todo)} to run; nothing was started.")
 
 
-def _finish(sweep: SweepFolder, cells: list[Cell], states: list[State], settings: SweeperSettings) -> None:
+def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], settings: SweeperSettings) -> None:
     """The table of all cells, and where to look further."""
     print_table([_row(cell, state) for cell, state in zip(cells, states, strict=True)])
     say(f"Files: {sweep.path}")
@@ -93,7 +93,7 @@ def _report(sweep: SweepFolder) -> None:
         traceback.print_exc()
 
 
-def _row(cell: Cell, state: State) -> Row:
+def _row(cell: Cell, state: RunState) -> Row:
     if state.went_wrong:
         log = cell.folder / "log.txt"
         reason = f"{state.reason or 'no reason is known'} (log: {log})" if log.exists() else state.reason

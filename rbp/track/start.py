@@ -24,7 +24,7 @@ PATIENCE, PATIENCE_PREEMPTED = 30.0, 10.0
 _NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_RESUME", "WANDB_RUN_GROUP")
 
 
-class Tracker:
+class TrackerProcess:
     """As a context around a run: what `start` has started is told at its end that the run is over."""
 
     def __init__(self, cfg: DictConfig, folder: Path) -> None:

@@ -12,44 +12,46 @@ from torch import Tensor
 
 from rbp.data import train_batches
 from rbp.errors import TrainingError
-from rbp.train.job import Job, batches_per_epoch
 from rbp.train.ranks import Ranks
-from rbp.train.resume.boundary import Boundary
 from rbp.train.resume.history import History, Part
+from rbp.train.resume.step_boundary import StepBoundary
+from rbp.train.state import TrainState, batches_per_epoch
 
 # Reading a loss waits for the GPU: there it is looked at every so many batches.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
 
 
 def train_epoch(
-    job: Job, history: History, boundary: Boundary, show: Callable[[int, float, float], None]
+    training: TrainState, history: History, boundary: StepBoundary, show: Callable[[int, float, float], None]
 ) -> None:
     """Train on what is left of the epoch, so that history.part is all of it.
 
     Raises TrainingError if a loss is not finite, Preempted if the boundary between two steps says so.
     """
-    cfg, part, n_batches = job.cfg, history.part, batches_per_epoch(job)
-    job.net.train()
-    sums = Sums(part, job.ranks)
-    boundary.fulfil(boundary.wish())
-    for x, y in _batches(job, history.epochs, part.batches, n_batches):
-        n, x, y = len(y), job.ranks.share(x), job.ranks.share(y)
-        with history.costs.measure(job.device, job.net, job.optimizer, full=n == cfg.trainer.batch_size):
+    cfg, part, n_batches = training.cfg, history.part, batches_per_epoch(training)
+    training.net.train()
+    sums = EpochSums(part, training.ranks)
+    boundary.act(boundary.due())
+    for x, y in _batches(training, history.epochs, part.batches, n_batches):
+        n, x, y = len(y), training.ranks.share(x), training.ranks.share(y)
+        with history.costs.measure(
+            training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
+        ):
             # Gradients are averaged over ranks, whose shares of a last smaller batch may differ.
-            loss, correct = training_step(job, x, y, len(y) * job.ranks.world / n)
+            loss, correct = training_step(training, x, y, len(y) * training.ranks.world / n)
         sums.add(loss, correct, len(y))
-        wish, number = boundary.wish(), part.batches + len(sums.waiting)
-        if wish or number % LOOK_EVERY.get(job.device.type, 1) == 0 or number == n_batches:
+        due, number = boundary.due(), part.batches + len(sums.waiting)
+        if due or number % LOOK_EVERY.get(training.device.type, 1) == 0 or number == n_batches:
             sums.settle()
-            _refuse_infinite(sums, job, history.epochs, n_batches)
+            _refuse_infinite(sums, training, history.epochs, n_batches)
             show(number, part.loss / part.images, part.correct / part.images)
-        boundary.fulfil(wish)
+        boundary.act(due)
 
 
-def _batches(job: Job, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    cfg = job.cfg
+def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    cfg = training.cfg
     batches = train_batches(
-        job.splits.train,
+        training.splits.train,
         cfg.dataset,
         batch_size=cfg.trainer.batch_size,
         seed=cfg.seed,
@@ -59,23 +61,23 @@ def _batches(job: Job, epoch: int, start: int, stop: int) -> Iterator[tuple[Tens
     return itertools.islice(batches, stop - start)
 
 
-def training_step(job: Job, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
+def training_step(training: TrainState, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
     """Forward, backward, update on images x [B, C, H, W] and labels y [B], whose loss counts `weight` times.
 
     Returns the mean cross-entropy and the number of right answers, both of no dimension. The published code
     divides the loss by T in rate mode alone (trainer.loss_over_T); what is returned is undivided.
     """
-    logits = job.forward(x)
+    logits = training.forward(x)
     loss = F.cross_entropy(logits, y)
-    if job.cfg.trainer.loss_over_T and job.cfg.grad_mode.name == "rate":
-        weight = weight / job.cfg.T
-    job.optimizer.zero_grad(set_to_none=True)
+    if training.cfg.trainer.loss_over_T and training.cfg.grad_mode.name == "rate":
+        weight = weight / training.cfg.T
+    training.optimizer.zero_grad(set_to_none=True)
     (loss if weight == 1.0 else loss * weight).backward()
-    job.optimizer.step()
+    training.optimizer.step()
     return loss.detach(), (logits.detach().argmax(1) == y).sum()
 
 
-class Sums:
+class EpochSums:
     """Adds batches to a part of an epoch. Figures wait on the device until `settle`, in their order: sums are
     the same to the last bit however often somebody looks."""
 
@@ -109,22 +111,22 @@ class Sums:
         self.waiting.clear()
 
 
-def refuse_broken(job: Job, epoch: int, scores: dict[str, Any]) -> None:
+def refuse_broken(training: TrainState, epoch: int, scores: dict[str, Any]) -> None:
     """Raise TrainingError if losses, weights or statistics are not finite after epoch (0 is the first).
 
     Spikes hide it: a membrane potential that is no number never reaches the threshold, so that the network
     falls silent and the loss stays finite.
     """
     broken = [f"{key} is {scores[key]}" for key in _LOSSES if not math.isfinite(scores.get(key, 0.0))]
-    broken += [name for name, p in job.net.named_parameters() if not bool(p.isfinite().all())]
+    broken += [name for name, p in training.net.named_parameters() if not bool(p.isfinite().all())]
     # Of buffers the mask of an attention may hold -inf.
-    buffers = ((name, b) for name, b in job.net.named_buffers() if b.is_floating_point())
+    buffers = ((name, b) for name, b in training.net.named_buffers() if b.is_floating_point())
     broken += [name for name, buffer in buffers if not bool((buffer < math.inf).all())]
     if broken:
-        rate = job.optimizer.param_groups[0]["lr"]
+        rate = training.optimizer.param_groups[0]["lr"]
         raise TrainingError(
             f"not finite after epoch {epoch + 1}, at learning rate {rate:g}: {_some(broken)}: try a smaller "
-            f"optimizer.lr (now {job.cfg.optimizer.lr:g}), and see that dataset.mean and dataset.std fit"
+            f"optimizer.lr (now {training.cfg.optimizer.lr:g}), and see that dataset.mean and dataset.std fit"
         )
 
 
@@ -135,12 +137,12 @@ def _some(names: list[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
-def _refuse_infinite(sums: Sums, job: Job, epoch: int, n_batches: int) -> None:
+def _refuse_infinite(sums: EpochSums, training: TrainState, epoch: int, n_batches: int) -> None:
     if sums.infinite is None:
         return
     batch, loss = sums.infinite
-    rate = job.optimizer.param_groups[0]["lr"]
+    rate = training.optimizer.param_groups[0]["lr"]
     raise TrainingError(
         f"the loss is {loss} in epoch {epoch + 1}, step {batch} of {n_batches}, at learning rate {rate:g}: "
-        f"try a smaller optimizer.lr (now {job.cfg.optimizer.lr:g}) or optimizer.warmup_epochs=5"
+        f"try a smaller optimizer.lr (now {training.cfg.optimizer.lr:g}) or optimizer.warmup_epochs=5"
     )

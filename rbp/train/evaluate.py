@@ -18,50 +18,50 @@ from rbp.output import say
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
 from rbp.runs.folder import RunFolder
-from rbp.train.job import Job, set_up
 from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network
+from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry.memory import memory_told
 
 TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
 
 @torch.no_grad()
-def score(job: Job, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def score(training: TrainState, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
     """Over images: `loss` (mean cross-entropy), `acc`, `top5` (with more than ten classes), both in [0, 1],
     `firing_rate` (spikes per neuron and time step, over all neurons) and `firing_rates` by layer.
 
     between: called before every batch; it stops the evaluation by raising. Of several ranks each takes every
     so many-th batch, and all return the same.
     """
-    job.net.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=job.device)
-    hits = torch.zeros(5, dtype=torch.int64, device=job.device)
+    training.net.eval()
+    loss = torch.zeros((), dtype=torch.float64, device=training.device)
+    hits = torch.zeros(5, dtype=torch.int64, device=training.device)
     seen = 0
-    with count_spikes(job.net) as counts:
-        for batch in _own_batches(job, images):
+    with count_spikes(training.net) as counts:
+        for batch in _own_batches(training, images):
             between()
             if batch is None:  # others have one more
                 continue
             x, y = batch
-            logits = job.forward(x)
+            logits = training.forward(x)
             loss += F.cross_entropy(logits, y, reduction="sum")
             ranked = logits.topk(min(5, logits.shape[1])).indices == y.unsqueeze(1)
             hits[: ranked.shape[1]] += ranked.sum(0)
             seen += len(y)
-    own = [[loss.item(), seen, *hits.tolist()], *_plain(job.net, counts)]
+    own = [[loss.item(), seen, *hits.tolist()], *_plain(training.net, counts)]
     width = max(map(len, own))
-    (total, n, *right), *spikes = job.ranks.add([row + [0.0] * (width - len(row)) for row in own])
+    (total, n, *right), *spikes = training.ranks.add([row + [0.0] * (width - len(row)) for row in own])
     scores = {"loss": total / n, "acc": right[0] / n}
-    if job.cfg.dataset.classes > TOP5_ABOVE:
+    if training.cfg.dataset.classes > TOP5_ABOVE:
         scores["top5"] = sum(right[:5]) / n
-    return scores | _firing_rates(job.net, spikes)
+    return scores | _firing_rates(training.net, spikes)
 
 
-def _own_batches(job: Job, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
+def _own_batches(training: TrainState, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
     """This rank's batches; as many on every rank, the last one None where they do not come out even."""
-    cfg, ranks = job.cfg.trainer, job.ranks
+    cfg, ranks = training.cfg.trainer, training.ranks
     n = min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
-    batches = eval_batches(images, job.cfg.dataset, batch_size=cfg.eval_batch_size)
+    batches = eval_batches(images, training.cfg.dataset, batch_size=cfg.eval_batch_size)
     own = itertools.islice(batches, ranks.rank, n, ranks.world)
     return (next(own, None) for _ in range(-(-n // ranks.world)))
 
@@ -113,11 +113,11 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     """
     file, state = _find(cfg, RunFolder(folder))
     with memory_told(cfg):
-        job = set_up(cfg)
-        load_network(job.net, state, file)
-        result = {f"test_{key}": value for key, value in score(job, job.splits.test).items()}
-        if job.splits.val is not None:
-            result["val_acc"] = score(job, job.splits.val)["acc"]
+        training = set_up(cfg)
+        load_network(training.net, state, file)
+        result = {f"test_{key}": value for key, value in score(training, training.splits.test).items()}
+        if training.splits.val is not None:
+            result["val_acc"] = score(training, training.splits.val)["acc"]
     result["firing_rate"] = result.pop("test_firing_rate")
     history = state["history"]
     made = {"epochs": history["epochs"], "made_with": state["made_with"]}

@@ -49,11 +49,11 @@ class Ranks:
         """This rank's part of a batch, axis 0: parts differ by one at most."""
         return batch.tensor_split(self.world)[self.rank] if self.world > 1 else batch
 
-    def agree(self, wish: int) -> int:
+    def agree(self, due: int) -> int:
         """The greatest wish of all ranks."""
         if self.world == 1:
-            return wish
-        greatest = torch.tensor(wish)
+            return due
+        greatest = torch.tensor(due)
         dist.all_reduce(greatest, dist.ReduceOp.MAX, group=self.group)
         return int(greatest)
 

@@ -18,16 +18,16 @@ from rbp.provenance import package_versions
 from rbp.rate.neurons import compiled
 from rbp.runs.checkpoints import kept_by, remove_superfluous
 from rbp.runs.folder import RunFolder
-from rbp.track import Tracker
+from rbp.track import TrackerProcess
 from rbp.train.device import choose_device
 from rbp.train.epoch import refuse_broken, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.job import Job, batches_per_epoch, restore, set_up
 from rbp.train.ranks import joined, loss_of_a_rank_told, ranks_here, refuse_uneven
-from rbp.train.resume.boundary import Boundary, Wish
 from rbp.train.resume.checkpoint import load_latest
 from rbp.train.resume.history import History, Part
 from rbp.train.resume.interrupt import Interruption
+from rbp.train.resume.step_boundary import Action, StepBoundary
+from rbp.train.state import TrainState, batches_per_epoch, restore, set_up
 from rbp.train.telemetry.display import Display, make_display
 from rbp.train.telemetry.memory import memory_told
 from rbp.train.telemetry.record import Record, make_record
@@ -43,7 +43,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     run, here = RunFolder(folder), ranks_here()
     refuse_uneven(cfg.trainer.batch_size, here)
     with (
-        Tracker(cfg, folder) as tracker,
+        TrackerProcess(cfg, folder) as tracker,
         joined(here, choose_device(cfg, here)) as ranks,
         make_record(run, cfg, ranks) as record,
         loss_of_a_rank_told(ranks),
@@ -52,10 +52,10 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     ):
         if ranks.first:
             tracker.start()  # before all that may fail
-        job = set_up(cfg, ranks)
-        history = _resume(job, run, record)
-        _fit(job, history, Boundary(job, history, run, record, interruption or Interruption()))
-        result = ranks.from_first(lambda: make_result(job, history))
+        training = set_up(cfg, ranks)
+        history = _resume(training, run, record)
+        _fit(training, history, StepBoundary(training, history, run, record, interruption or Interruption()))
+        result = ranks.from_first(lambda: make_result(training, history))
         record.result(result)
         if ranks.first:
             remove_superfluous(run.checkpoints, kept_by(cfg.trainer))
@@ -74,10 +74,10 @@ def _disk_told(run: RunFolder) -> Iterator[None]:
         ) from error
 
 
-def _resume(job: Job, run: RunFolder, record: Record) -> History:
+def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
     """The history to go on from: that of the newest whole checkpoint, or an empty one."""
-    file, state, problems = job.ranks.from_first(lambda: load_latest(run.checkpoints))
-    history = History() if state is None else restore(job, state, file)
+    file, state, problems = training.ranks.from_first(lambda: load_latest(run.checkpoints))
+    history = History() if state is None else restore(training, state, file)
     if problems:
         problems.append(f"going on from the checkpoint before it, {_place(history)}")
     if lost := record.cut_metrics(history.epochs):
@@ -85,16 +85,15 @@ def _resume(job: Job, run: RunFolder, record: Record) -> History:
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:
         record.log(problem)
-        if job.ranks.first:
+        if training.ranks.first:
             say(problem)
-    if _noted(history.machines, job.machine):
-        record.log(f"goes on with other hardware, software or kernels: {job.machine}")
-    if _noted(history.code, job.code):
-        record.log(f"goes on with other code: {job.code}")
+    if _noted(history.machines, training.machine):
+        record.log(f"goes on with other hardware, software or kernels: {training.machine}")
+    if _noted(history.code, training.code):
+        record.log(f"goes on with other code: {training.code}")
     some = f", after {history.part.batches} of its batches," if history.part.batches else ""
-    record.log(
-        f"starts with epoch {history.epochs + 1}{some} of {job.cfg.trainer.epochs} on {job.machine['device']}"
-    )
+    device, epochs = training.machine["device"], training.cfg.trainer.epochs
+    record.log(f"starts with epoch {history.epochs + 1}{some} of {epochs} on {device}")
     return history
 
 
@@ -111,37 +110,43 @@ def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
     return len(before) > 1
 
 
-def _fit(job: Job, history: History, boundary: Boundary) -> None:
-    shown = job.cfg if job.ranks.first else OmegaConf.merge(job.cfg, {"trainer": {"progress": "none"}})
+def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None:
+    shown = (
+        training.cfg
+        if training.ranks.first
+        else OmegaConf.merge(training.cfg, {"trainer": {"progress": "none"}})
+    )
     assert isinstance(shown, DictConfig)
-    display = make_display(shown, batches_per_epoch(job), history.epochs)
+    display = make_display(shown, batches_per_epoch(training), history.epochs)
     record = boundary.record
     try:
-        while history.epochs < job.cfg.trainer.epochs:
-            metrics, best = _epoch(job, history, boundary, display)
+        while history.epochs < training.cfg.trainer.epochs:
+            metrics, best = _epoch(training, history, boundary, display)
             record.metrics(metrics)
             boundary.save(best)
-            line = _as_line(metrics, job.cfg.trainer.epochs)
+            line = _as_line(metrics, training.cfg.trainer.epochs)
             record.log(line)
             display.epoch(line)
     finally:
         display.close()
-    boundary.fulfil(Wish.NOTHING)
+    boundary.act(Action.NOTHING)
 
 
-def _epoch(job: Job, history: History, boundary: Boundary, display: Display) -> tuple[dict[str, Any], bool]:
+def _epoch(
+    training: TrainState, history: History, boundary: StepBoundary, display: Display
+) -> tuple[dict[str, Any], bool]:
     """Train what is left of an epoch and score, add it to history. Returns the metrics, and whether they are
     the best."""
     number, part = history.epochs + 1, history.part
-    learning_rate = job.optimizer.param_groups[0]["lr"]
-    train_epoch(job, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
+    learning_rate = training.optimizer.param_groups[0]["lr"]
+    train_epoch(training, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
     start = time.perf_counter()
-    scores = _scores(job, part, boundary)
-    refuse_broken(job, history.epochs, scores)
-    _next_learning_rate(job)
+    scores = _scores(training, part, boundary)
+    refuse_broken(training, history.epochs, scores)
+    _next_learning_rate(training)
     metrics = {
         "epoch": number,
-        "step": number * batches_per_epoch(job),
+        "step": number * batches_per_epoch(training),
         "images": number * part.images,
         "lr": learning_rate,
         **scores,
@@ -152,45 +157,45 @@ def _epoch(job: Job, history: History, boundary: Boundary, display: Display) -> 
     history.seconds += part.seconds + time.perf_counter() - start
     history.epoch_seconds.append(part.seconds)
     history.last = metrics
-    chosen_by = "val_acc" if job.splits.val is not None else "test_acc"
+    chosen_by = "val_acc" if training.splits.val is not None else "test_acc"
     best = not history.best or metrics[chosen_by] > history.best[chosen_by]
     if best:
         history.best = metrics
     return metrics, best
 
 
-def _next_learning_rate(job: Job) -> None:
+def _next_learning_rate(training: TrainState) -> None:
     with warnings.catch_warnings():  # torch misses a step of the optimizer, where another process made them
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
-        job.schedule.step()
+        training.schedule.step()
 
 
-def _scores(job: Job, part: Part, boundary: Boundary) -> dict[str, Any]:
+def _scores(training: TrainState, part: Part, boundary: StepBoundary) -> dict[str, Any]:
     scores: dict[str, Any] = {"train_loss": part.loss / part.images, "train_acc": part.correct / part.images}
     boundary.before_evaluation()
-    if job.splits.val is not None:
-        val = score(job, job.splits.val, boundary.in_evaluation)
+    if training.splits.val is not None:
+        val = score(training, training.splits.val, boundary.in_evaluation)
         scores |= {f"val_{key}": val[key] for key in ("loss", "acc", "top5") if key in val}
-    test = score(job, job.splits.test, boundary.in_evaluation)
+    test = score(training, training.splits.test, boundary.in_evaluation)
     scores |= {f"test_{key}": test[key] for key in ("loss", "acc", "top5") if key in test}
     return scores | {key: test[key] for key in ("firing_rate", "firing_rates")}
 
 
-def make_result(job: Job, history: History) -> dict[str, Any]:
+def make_result(training: TrainState, history: History) -> dict[str, Any]:
     """The content of result.json: what the run reached, what it cost, and on what."""
-    cfg, last, best = job.cfg, history.last, history.best
+    cfg, last, best = training.cfg, history.last, history.best
     step_seconds = history.costs.step_median()
     return {
         "format": FORMAT,
         "name": folder_name(cfg),
         "config": _choices(cfg),
-        "params": sum(p.numel() for p in job.net.parameters()),
+        "params": sum(p.numel() for p in training.net.parameters()),
         "epochs": history.epochs,
         "train_loss": last["train_loss"],
         "test_acc": last["test_acc"],
         "best_test_acc": best["test_acc"],
         "best_epoch": best["epoch"],
-        "best_by": "val_acc" if job.splits.val is not None else "test_acc",
+        "best_by": "val_acc" if training.splits.val is not None else "test_acc",
         "headline": cfg.trainer.headline,
         "headline_acc": (last if cfg.trainer.headline == "last" else best)["test_acc"],
         **{key: last[key] for key in ("val_acc", "test_top5") if key in last},
@@ -202,9 +207,9 @@ def make_result(job: Job, history: History) -> dict[str, Any]:
         "firing_rates": last["firing_rates"],
         "seconds": history.seconds,
         # Kernels may fall back while a run trains; and one with no step left to do says what was asked for.
-        "machine": job.machine | {"kernels": compiled.what_ran() or job.machine["kernels"]},
+        "machine": training.machine | {"kernels": compiled.what_ran() or training.machine["kernels"]},
         "machines_before": history.machines[:-1],
-        "code": job.code,
+        "code": training.code,
         "packages": package_versions(cfg),
         "code_before": history.code[:-1],
     }

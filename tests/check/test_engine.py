@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from rbp.check import engine
-from rbp.check.engine import FLOAT32, GOLDEN, VARIANTS, Comparison, Variant, check_engine, gradients
+from rbp.check.engine import FLOAT32, GOLDEN, VARIANTS, GradientCheck, Variant, check_engine, gradients
 from rbp.check.networks import one_hidden_layer
 
 CPU = torch.device("cpu")
@@ -77,7 +77,7 @@ def test_a_gradient_that_is_off_in_float32_is_wrong(
 def test_flipped_spikes_are_judged_by_the_cosine(
     variant: str, distance: float, cosine: float, flipped: float, right: bool
 ) -> None:
-    comparison = Comparison("", distance, cosine, 1e-4, flipped)
+    comparison = GradientCheck("", distance, cosine, 1e-4, flipped)
     assert engine._is_right(comparison, BY_NAME[variant]) == right
 
 

@@ -18,7 +18,7 @@ from omegaconf import OmegaConf
 
 from rbp.files import append_line, write_json
 from rbp.runs.folder import RunFolder
-from rbp.track import Tracker
+from rbp.track import TrackerProcess
 from rbp.track.segments import segments
 from tests.support.run_folders import result_of, status_of, write_run
 
@@ -41,7 +41,7 @@ def new_run(sweep: Path, tracker: str = "wandb", mode: str = "offline", **change
 
 def follow(folder: Path, epochs: range, end: str = "done", error: str | None = None) -> int | None:
     """A process's part of a run: these epochs, then the state that it ends with; the follower's exit code."""
-    tracker = Tracker(config_of(folder), folder)
+    tracker = TrackerProcess(config_of(folder), folder)
     with tracker:
         tracker.start()
         for epoch in epochs:

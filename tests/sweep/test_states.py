@@ -13,7 +13,7 @@ from rbp.provenance import code_version
 from rbp.runs.result import RESULT_KEYS
 from rbp.sweep.state import jobs
 from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, Jobs
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 from tests.support.waiting import wait_for
 
 
@@ -25,7 +25,7 @@ def folder(path: Path, state: str, heartbeat: float = 0.0, job_id: str | None = 
     return path
 
 
-def see(path: Path, compare_code: bool = False) -> State:
+def see(path: Path, compare_code: bool = False) -> RunState:
     (state,) = observe([path], compare_code)
     return state
 
@@ -61,7 +61,7 @@ def test_a_folder_alone(tmp_path: Path, state: str, age: float, name: str, at_wo
 
 
 def test_a_folder_that_is_not_there_is_new(tmp_path: Path) -> None:
-    assert see(tmp_path / "nothing") == State("new")
+    assert see(tmp_path / "nothing") == RunState("new")
 
 
 def test_where_nobody_can_be_asked_a_queued_run_is_queued(tmp_path: Path, monkeypatch) -> None:

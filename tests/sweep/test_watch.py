@@ -10,7 +10,7 @@ from rbp.config.text import duration
 from rbp.runs.status import Status
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state import watch
-from rbp.sweep.state.states import State
+from rbp.sweep.state.states import RunState
 
 
 def cells(n: int) -> list[Cell]:
@@ -22,7 +22,7 @@ def cells(n: int) -> list[Cell]:
     return made
 
 
-def shown(states: list[State], room: int) -> list[str]:
+def shown(states: list[RunState], room: int) -> list[str]:
     console = Console(file=io.StringIO(), width=100, force_terminal=False)
     console.print(watch._view(cells(len(states)), states, room))
     return console.file.getvalue().splitlines()
@@ -32,10 +32,10 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
     running = {"epoch": 2, "epochs": 9, "test_acc": 0.5, "seconds_left": 3725.0}
     lines = shown(
         [
-            State("running", True, status=Status("running", progress=running)),
-            State("queued", True, "Resources"),
-            State("failed", reason="the loss is nan"),
-            State("done", result={"test_acc": 0.987}),
+            RunState("running", True, status=Status("running", progress=running)),
+            RunState("queued", True, "Resources"),
+            RunState("failed", reason="the loss is nan"),
+            RunState("done", result={"test_acc": 0.987}),
         ],
         room=20,
     )
@@ -48,11 +48,11 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
 
 
 def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> None:
-    states = [State("done", result={"test_acc": 0.9})] * 500 + [State("queued", True)] * 497
+    states = [RunState("done", result={"test_acc": 0.9})] * 500 + [RunState("queued", True)] * 497
     states += [
-        State("running", True, status=Status("running", progress={"epochs": 3})),
-        State("failed", reason="why"),
-        State("lost"),
+        RunState("running", True, status=Status("running", progress={"epochs": 3})),
+        RunState("failed", reason="why"),
+        RunState("lost"),
     ]
     lines = shown(states, room=10)
     assert len(lines) == 1 + 10 + 1
@@ -62,10 +62,10 @@ def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> 
 
 def test_lines_elsewhere_tell_each_change_once(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     moments = [
-        [State("queued", True)],
-        [State("queued", True)],
-        [State("running", True)],
-        [State("cancelled")],
+        [RunState("queued", True)],
+        [RunState("queued", True)],
+        [RunState("running", True)],
+        [RunState("cancelled")],
     ]
     monkeypatch.setattr(watch, "observe", lambda folders: moments.pop(0))
     monkeypatch.setattr(watch, "LOOK", 0)
@@ -78,7 +78,7 @@ def test_lines_elsewhere_tell_each_change_once(monkeypatch: pytest.MonkeyPatch, 
 
 
 def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
-    def interrupted(folders: object) -> list[State]:
+    def interrupted(folders: object) -> list[RunState]:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(watch, "observe", interrupted)

@@ -13,7 +13,7 @@ from rbp.errors import UserError
 from rbp.files import append_line
 from rbp.runs.folder import RunFolder
 from rbp.sweep.launchers.run_folders import put_aside
-from rbp.track import Tracker, start
+from rbp.track import TrackerProcess, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
@@ -96,7 +96,7 @@ def test_an_online_run_whose_service_died_is_uploaded_whole(
 ) -> None:
     monkeypatch.setattr(start, "PATIENCE", 0.1)
     folder = new_run(tmp_path, mode="online")
-    tracker = Tracker(config_of(folder), folder)
+    tracker = TrackerProcess(config_of(folder), folder)
     with service() as server, tracker:
         meet(server, monkeypatch)
         tracker.start()

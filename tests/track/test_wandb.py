@@ -10,7 +10,7 @@ import pytest
 
 from rbp.files import append_line, read_lines
 from rbp.runs.folder import RunFolder
-from rbp.track import Tracker, start
+from rbp.track import TrackerProcess, start
 from rbp.track.segments import steps
 from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records
 from tests.support.waiting import wait_for
@@ -86,7 +86,7 @@ def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path
 def test_what_a_kill_took_from_wandb_is_told_again_and_nothing_twice(tmp_path: Path) -> None:
     """wandb holds some of what it was given in memory; here run, follower and wandb are killed at once."""
     folder = new_run(tmp_path)
-    tracker = Tracker(config_of(folder), folder)
+    tracker = TrackerProcess(config_of(folder), folder)
     tracker.start()
     assert tracker.process is not None
     for epoch in (1, 2):
@@ -164,7 +164,7 @@ def test_a_tracker_that_hangs_is_left_behind(
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(start, "PATIENCE", 1.0)
     folder = new_run(tmp_path / "s")
-    tracker = Tracker(config_of(folder), folder)
+    tracker = TrackerProcess(config_of(folder), folder)
     with tracker:
         tracker.start()
         finish(folder, 1, "done", None)
@@ -177,7 +177,7 @@ def test_a_tracker_that_hangs_is_left_behind(
 @pytest.mark.slow
 def test_the_signals_of_a_cluster_do_not_end_it_before_the_run(tmp_path: Path) -> None:
     folder = new_run(tmp_path)
-    tracker = Tracker(config_of(folder), folder)
+    tracker = TrackerProcess(config_of(folder), folder)
     with tracker:
         tracker.start()
         assert tracker.process is not None

@@ -9,11 +9,11 @@ from torch import nn
 
 from rbp.train import train
 from rbp.train.epoch import train_epoch
-from rbp.train.job import restore, set_up, state_of
-from rbp.train.resume.boundary import Boundary
 from rbp.train.resume.history import History, Part
 from rbp.train.resume.interrupt import Interruption
-from rbp.train.telemetry.costs import TIMED_STEPS, WARMUP_STEPS, Costs, count_kept_bytes, resident_bytes
+from rbp.train.resume.step_boundary import StepBoundary
+from rbp.train.state import restore, set_up, state_of
+from rbp.train.telemetry.costs import TIMED_STEPS, WARMUP_STEPS, CostMeter, count_kept_bytes, resident_bytes
 from rbp.train.telemetry.record import Record
 from tests.support.training import short
 
@@ -42,7 +42,7 @@ def test_resident_bytes_are_parameters_gradients_and_optimizer_state() -> None:
 def test_steps_are_timed_after_the_warmup_and_only_with_full_batches() -> None:
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
-    costs = Costs()
+    costs = CostMeter()
     for n in range(WARMUP_STEPS + TIMED_STEPS + 20):
         with costs.measure(CPU, net, optimizer, full=n % 2 == 0):
             pass
@@ -71,7 +71,7 @@ class FakeCuda:
 
 
 def test_on_a_gpu_only_what_steps_allocate_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda, costs = FakeCuda(monkeypatch), Costs()
+    cuda, costs = FakeCuda(monkeypatch), CostMeter()
     net = nn.Linear(2, 2)
     optimizer = torch.optim.SGD(net.parameters(), lr=0.1)
 
@@ -102,16 +102,16 @@ def test_every_process_has_a_whole_warmup(tmp_path: Path) -> None:
         history = restore(job, state, Path("last.pt")) if state else history
         history.machines, history.code = [job.machine], [job.code]
         record = Record(run, cfg)
-        train_epoch(job, history, Boundary(job, history, run, record, Interruption()), lambda *args: None)
+        train_epoch(job, history, StepBoundary(job, history, run, record, Interruption()), lambda *args: None)
         history = replace(history, epochs=epoch + 1, part=Part())
         state = state_of(job, history)
     assert len(history.costs.warmup_seconds) == 9 and history.costs.step_seconds == []
 
 
 def test_a_run_too_short_for_steady_steps_tells_its_warmup() -> None:
-    assert Costs().step_median() is None
-    assert Costs(warmup_seconds=[3.0, 1.0]).step_median() == 2.0
-    assert Costs(warmup_seconds=[3.0, 1.0], step_seconds=[0.25]).step_median() == 0.25
+    assert CostMeter().step_median() is None
+    assert CostMeter(warmup_seconds=[3.0, 1.0]).step_median() == 2.0
+    assert CostMeter(warmup_seconds=[3.0, 1.0], step_seconds=[0.25]).step_median() == 0.25
 
 
 @pytest.mark.slow

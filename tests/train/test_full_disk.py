@@ -37,7 +37,7 @@ def test_a_run_on_a_disk_that_fills_up_fails_and_goes_on_bit_for_bit_when_there_
     with tiny_disk(tmp_path / "disk", "2m") as disk:
         cfg, run = short(disk, *EVERYTHING)
         with monkeypatch.context() as patch:
-            place = run_module if before == "_scores" else run_module.Boundary
+            place = run_module if before == "_scores" else run_module.StepBoundary
             patch.setattr(place, before, full_from(1, disk, getattr(place, before)))
             with pytest.raises(TrainingError, match=r"cannot be .*written: No space left on device; earlier"):
                 train(cfg, run.path)

@@ -156,10 +156,10 @@ def test_with_null_there_is_no_checkpoint_in_mid_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cfg, run = short(tmp_path, *SMALL, "trainer.checkpoint_minutes=null")
-    monkeypatch.setattr("rbp.train.resume.boundary.time.monotonic", itertools.count(0, 10**6).__next__)
+    monkeypatch.setattr("rbp.train.resume.step_boundary.time.monotonic", itertools.count(0, 10**6).__next__)
     places = []
     monkeypatch.setattr(
-        "rbp.train.resume.boundary.save_checkpoint",
+        "rbp.train.resume.step_boundary.save_checkpoint",
         lambda folder, state, best: places.append(state["history"]["part"]["batches"]),
     )
     train(cfg, run.path)

@@ -17,10 +17,10 @@ from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train.device import choose_device
 from rbp.train.epoch import training_step
-from rbp.train.job import set_up
 from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
+from rbp.train.state import set_up
 from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started
 from tests.support.run_folders import metrics, status_of

@@ -156,11 +156,11 @@ def test_a_change_of_code_on_the_way_is_in_the_result_and_in_the_log(
     cfg, run = short(tmp_path)
     old, new = {"version": "0", "hash": "old"}, {"version": "0", "hash": "new"}
     with monkeypatch.context() as patch:
-        patch.setattr("rbp.train.job.code_version", lambda cfg: old)
+        patch.setattr("rbp.train.state.code_version", lambda cfg: old)
         interrupted_after(1, patch)
         with pytest.raises(KeyboardInterrupt):
             train(cfg, run.path)
-    monkeypatch.setattr("rbp.train.job.code_version", lambda cfg: new)
+    monkeypatch.setattr("rbp.train.state.code_version", lambda cfg: new)
     result = train(cfg, run.path)
     assert (result["code"], result["code_before"]) == (new, [old])
     assert run.log.read_text().count("goes on with other code") == 1

@@ -19,9 +19,9 @@ from rbp.runs.result import read_result
 from rbp.train import evaluate, train
 from rbp.train import run as run_module
 from rbp.train.epoch import training_step
-from rbp.train.job import Job, set_up
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.history import History
+from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry import record
 from tests.support.configs import make
 from tests.support.run_folders import metrics, status_of, without_timings
@@ -223,7 +223,7 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
     cfg, run = short(tmp_path)
     real = run_module.train_epoch
 
-    def train_epoch(job: Job, history: History, *args: Any) -> None:
+    def train_epoch(job: TrainState, history: History, *args: Any) -> None:
         real(job, history, *args)
         if history.epochs == 1:
             job.net.state_dict()[part].fill_(value)
@@ -288,7 +288,7 @@ def test_a_disk_that_fails_anywhere_fails_the_run_by_the_file(
 
 def test_a_bug_is_kept_with_its_stack_trace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     cfg, run = short(tmp_path)
-    monkeypatch.setattr("rbp.train.resume.boundary.save_checkpoint", lambda *args: 1 // 0)
+    monkeypatch.setattr("rbp.train.resume.step_boundary.save_checkpoint", lambda *args: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         train(cfg, run.path)
     assert status_of(run)["error"].startswith("ZeroDivisionError")

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from rbp.data import Splits
 from rbp.train import epoch
-from rbp.train.job import Job, set_up
 from rbp.train.optimizer import build_optimizer
-from rbp.train.resume.boundary import Boundary
 from rbp.train.resume.history import History
 from rbp.train.resume.interrupt import Interruption
+from rbp.train.resume.step_boundary import StepBoundary
+from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry.record import Record
 from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 SETTINGS = ("trainer.batch_size=8", "trainer.kernels=plain")
 
 
-def on_meta(job: Job) -> Job:
+def on_meta(job: TrainState) -> TrainState:
     """The job with all that a GPU would hold on meta. It keeps the CPU as its device, for autocast."""
     splits = Splits(job.splits.train.to(META), None, job.splits.test.to(META))
     net = job.net.to(META)
@@ -40,11 +40,11 @@ def on_meta(job: Job) -> Job:
     return replace(job, splits=splits, net=net, optimizer=optimizer, schedule=schedule)
 
 
-def made(tmp_path: Path, *overrides: str) -> Job:
+def made(tmp_path: Path, *overrides: str) -> TrainState:
     return on_meta(set_up(short(tmp_path, *SETTINGS, *overrides)[0]))
 
 
-def step(job: Job) -> None:
+def step(job: TrainState) -> None:
     x = torch.zeros(8, *job.splits.train.pixels.shape[1:], device=META)
     epoch.training_step(job, x, torch.zeros(8, dtype=torch.int64, device=META))
 
@@ -89,9 +89,9 @@ class Looks:
         monkeypatch.setattr(epoch, "training_step", counted)
 
 
-def one_epoch(job: Job, tmp_path: Path) -> Watch:
+def one_epoch(job: TrainState, tmp_path: Path) -> Watch:
     run, history = short(tmp_path, *SETTINGS)[1], History()
-    boundary = Boundary(job, history, run, Record(run, job.cfg), Interruption())
+    boundary = StepBoundary(job, history, run, Record(run, job.cfg), Interruption())
     with watched() as watch:
         epoch.train_epoch(job, history, boundary, lambda *args: None)
     return watch

@@ -19,7 +19,7 @@ from torch import Tensor
 from rbp.rate.dispatch.custom import custom_function
 from rbp.rate.errors import NoRuleError
 from rbp.rate.memory.currents import Currents, Term
-from rbp.rate.memory.run import Run
+from rbp.rate.memory.forward_pass import ForwardPass
 from rbp.rate.memory.traces import is_constant
 
 _NOTHING = torch.empty((), device="meta")  # what code that bypasses __torch_function__ sees of a pair
@@ -87,7 +87,7 @@ class Pair(Tensor):
         self,
         spikes: Tensor | Currents | None,
         rate: Tensor | None,
-        run: Run,
+        run: ForwardPass,
         time: TimeAxis | None = None,
         constant: bool | None = None,
     ) -> None:

@@ -25,7 +25,7 @@ from rbp.rate.network.modules import Layer, Network, is_leaf
 from rbp.rate.network.own_state import keeps
 from rbp.rate.network.owners import owners
 from rbp.rate.network.patching import step_modes
-from rbp.rate.network.settings import Place, plain_values, remember, settings_of, signature
+from rbp.rate.network.settings import Attribute, plain_values, remember, settings_of, signature
 
 FEW_SAMPLES = 2  # of a batch, enough where the network takes any number
 FEW_STEPS = 3  # enough where the attributes stay as they are
@@ -59,7 +59,7 @@ class Answer(NamedTuple):
 
     tried: bool
     difference: Difference | None
-    changing: frozenset[Place]
+    changing: frozenset[Attribute]
 
 
 SAME = Answer(True, None, frozenset())
@@ -70,7 +70,7 @@ class _Known:
     """Answers for one network; settings that change at each step are no part of their keys."""
 
     def __init__(self) -> None:
-        self.changing: frozenset[Place] = frozenset()
+        self.changing: frozenset[Attribute] = frozenset()
         self.answers: dict[Any, Answer] = {}
         self.with_other_floats: dict[Any, list[Answer]] = {}
 
@@ -197,21 +197,25 @@ def _is_shown(leaf: Any) -> bool:
     return callable(leaf) or isinstance(leaf, Tensor | nn.Module) or plain_values(leaf) == [leaf]
 
 
-def _held(ghost: Ghost, expressions: Expressions) -> dict[Place, tuple]:
+def _held(ghost: Ghost, expressions: Expressions) -> dict[Attribute, tuple]:
     """Return what the attributes of the user's own code hold."""
     return {
-        Place(number, name): expressions.look(value)
+        Attribute(number, name): expressions.look(value)
         for number, owner in enumerate(owners(ghost))
         for name, value in owner.values.items()
     }
 
 
-def _changes(before: dict[Place, tuple], now: dict[Place, tuple]) -> frozenset[Place]:
+def _changes(before: dict[Attribute, tuple], now: dict[Attribute, tuple]) -> frozenset[Attribute]:
     return frozenset(place for place in before.keys() | now.keys() if before.get(place) != now.get(place))
 
 
 def _gathering(
-    ghost: Ghost, before: dict[Place, Any], now: dict[Place, Any], expressions: Expressions, loops: bool
+    ghost: Ghost,
+    before: dict[Attribute, Any],
+    now: dict[Attribute, Any],
+    expressions: Expressions,
+    loops: bool,
 ) -> Difference | None:
     """Return the first attribute that is a tensor and gathers what reaches it at each step.
 
@@ -221,14 +225,14 @@ def _gathering(
         if loops and is_leaf(owner.layer.module):
             continue
         for name, value in owner.values.items():
-            place = Place(number, name)
+            place = Attribute(number, name)
             grows = isinstance(value, Tensor) and before.get(place) != now.get(place)
             if grows and expressions.has_input(value):
                 return Difference(owner.layer.path, (owner.prefix + name,))
     return None
 
 
-def _names(ghost: Ghost, path: str, changing: frozenset[Place]) -> tuple[str, ...]:
+def _names(ghost: Ghost, path: str, changing: frozenset[Attribute]) -> tuple[str, ...]:
     names = []
     for number, owner in enumerate(owners(ghost)):
         if owner.layer.path == path:

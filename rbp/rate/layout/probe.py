@@ -28,7 +28,7 @@ _kinds: WeakKeyDictionary[nn.Module, dict[Any, bool | None]] = WeakKeyDictionary
 _known: WeakKeyDictionary[nn.Module, dict[Any, tuple[str, bool]]] = WeakKeyDictionary()
 
 
-class Found(NamedTuple):
+class FoundLayout(NamedTuple):
     """The result of `find_layout`.
 
     Attributes:
@@ -41,7 +41,7 @@ class Found(NamedTuple):
     is_sequence: bool | None
 
 
-def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> Found:
+def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> FoundLayout:
     """Infer the layout of a network.
 
     A network of PyTorch layers whose neurons are all in step mode "s" is assumed to map single steps, which
@@ -61,14 +61,14 @@ def find_layout(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str,
         Exception: the network's own error, if it fails and the error does not look like one of a wrong shape.
     """
     if network.neuron_modes <= {"s"} and not network.time_visible:
-        return Found(Layout("step", found=True), _known_kind(network, x, T, kwargs))
+        return FoundLayout(Layout("step", found=True), _known_kind(network, x, T, kwargs))
     steps = x.shape[0] if _surely_a_sequence(x) else None
     key = (tuple(x.shape), T, steps, settings_of(network, signs=True), signature(kwargs))
     known = _known.setdefault(network.net, {})
     if key not in known:
         remember(known, key, _probed(network, x, T, kwargs))
     name, is_sequence = known[key]
-    return Found(Layout(name, found=True), is_sequence)
+    return FoundLayout(Layout(name, found=True), is_sequence)
 
 
 def _known_kind(network: Network, x: Tensor, T: int | None, kwargs: Mapping[str, Any]) -> bool | None:

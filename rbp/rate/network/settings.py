@@ -19,14 +19,14 @@ LONGEST = 1000  # of lists, beyond which what is in them is data
 _PLAIN = (bool, int, float, complex, str, bytes, NoneType, Enum, Number)
 
 
-class Place(NamedTuple):
+class Attribute(NamedTuple):
     """An attribute of the user's own code: the index of its owner in `owners(network)`, and its name."""
 
     owner: int
     name: str
 
 
-def settings_of(network: Network, ignored: Collection[Place] = (), *, signs: bool = False) -> tuple:
+def settings_of(network: Network, ignored: Collection[Attribute] = (), *, signs: bool = False) -> tuple:
     """Return every module's training flag and step mode, and the plain values of the user's own modules.
 
     Those are the numbers, flags and strings in their attributes and objects, in lists and dicts too.
@@ -42,7 +42,7 @@ def settings_of(network: Network, ignored: Collection[Place] = (), *, signs: boo
         (number, name, _text(value, signs))
         for number, owner in enumerate(owners(network))
         for name, value in owner.values.items()
-        if Place(number, name) not in ignored
+        if Attribute(number, name) not in ignored
     ]
     return tuple(modes), tuple(values)
 

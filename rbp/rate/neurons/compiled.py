@@ -24,7 +24,7 @@ from torch.utils._pytree import tree_leaves
 
 from rbp.rate.memory.currents import Currents, Term
 from rbp.rate.memory.traces import is_constant
-from rbp.rate.neurons.scan import Neuron, State, Sums, step
+from rbp.rate.neurons.scan import EligibilitySums, ScanSettings, ScanState, step
 from rbp.rate.neurons.surrogates import has_slope
 
 CHOICES = ("auto", "plain", "compiled")
@@ -59,7 +59,9 @@ def what_ran() -> str | None:
     return "partly compiled" if len(kinds) > 1 else next(iter(kinds), None)
 
 
-def scan(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> bool:
+def scan(
+    neuron: ScanSettings, currents: Currents, state: ScanState, sums: EligibilitySums, out: Tensor
+) -> bool:
     """Run the neurons over the steps of currents, as rbp.rate.neurons.scan.scan but in a single block.
 
     Args:
@@ -125,7 +127,9 @@ def _run(kernel: tuple, arguments: tuple) -> tuple | None:
         return None
 
 
-def _run_plain(neuron: Neuron, currents: Currents, state: State, sums: Sums, out: Tensor) -> None:
+def _run_plain(
+    neuron: ScanSettings, currents: Currents, state: ScanState, sums: EligibilitySums, out: Tensor
+) -> None:
     at_step = currents.whole_steps()
     for t in range(len(out)):
         step(neuron, at_step(t), state, sums, out[t])
@@ -160,7 +164,7 @@ def _free_sizes(arguments: tuple) -> None:
             torch._dynamo.maybe_mark_dynamic(x, list(range(steps, x.dim())))
 
 
-def _key(neuron: Neuron) -> tuple:
+def _key(neuron: ScanSettings) -> tuple:
     leak = None if isinstance(neuron.leak, Tensor) else neuron.leak
     settings = (neuron.decays_input, neuron.threshold, neuron.reset_to, neuron.detached)
     return leak, settings, (type(neuron.surrogate), neuron.surrogate.alpha)
@@ -187,8 +191,8 @@ def _kernel(key: Any, form: Any, last: bool, start: Any) -> Callable:
 
     def kernel(terms: list, leak: Any, memory: Any, totals: list, out: Tensor) -> tuple:
         k = number if leak is None else leak
-        neuron = Neuron(k, decays, threshold, reset_to, detached, surrogate)
-        state, sums = State(*(memory or start)), Sums(*totals)
+        neuron = ScanSettings(k, decays, threshold, reset_to, detached, surrogate)
+        state, sums = ScanState(*(memory or start)), EligibilitySums(*totals)
         sums.fresh = memory is None
         for t in range(out.shape[0]):
             step(neuron, _current(terms, t), state, sums, out[t])

@@ -27,7 +27,7 @@ from rbp.rate.neurons.segments import segmented_rate
 
 
 @dataclass
-class State:
+class NeuronState:
     """State of a layer's neurons after a step.
 
     Attributes:
@@ -45,10 +45,10 @@ class ElementwiseTrace(Trace):
 
     Attributes:
         state: The neurons' state; None before the first step.
-        derivatives: Time means of the spikes' derivatives [B, ...], one per direction (see `State`).
+        derivatives: Time means of the spikes' derivatives [B, ...], one per direction (see `NeuronState`).
     """
 
-    state: State | None = None
+    state: NeuronState | None = None
     by_segments: SegmentedSteps | None = None
 
     def __init__(self, *settings: Any) -> None:
@@ -81,7 +81,7 @@ class ElementwiseNeuron(NeuronRule[ElementwiseTrace]):
             for name, parameter in learnt.items():
                 _check_shape(name, parameter.shape, x_seq.shape[1:])
             directions = range(1 + len(learnt))
-            trace.state = State(at_rest(layer), [{} for _ in directions])
+            trace.state = NeuronState(at_rest(layer), [{} for _ in directions])
             trace.derivatives = [TimeMean(trace.segments) for _ in directions]
         spikes = torch.empty_like(x_seq, memory_format=torch.contiguous_format)
         by_segments = self._segments(trace, len(learnt))
@@ -144,7 +144,7 @@ def _check_shape(name: str, shape: torch.Size, x: torch.Size) -> None:
     )
 
 
-def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tuple[Tensor, list[Tensor]]:
+def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: NeuronState) -> tuple[Tensor, list[Tensor]]:
     """Run one step of the neuron's own forward, and differentiate it.
 
     Args:
@@ -154,7 +154,7 @@ def step(layer: Any, x: Tensor, learnt: dict[str, Tensor], state: State) -> tupl
         state: State before the step, updated.
 
     Returns:
-        The spikes [B, ...], and their derivatives [B, ...] in each direction (see `State`).
+        The spikes [B, ...], and their derivatives [B, ...] in each direction (see `NeuronState`).
     """
     with torch.enable_grad():
         x = x.detach().requires_grad_()
@@ -208,7 +208,9 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, Tensor) and value.is_floating_point()
 
 
-def _directions(x: Tensor, learnt: list[str], memories: list[str], state: State) -> list[list[Tensor | None]]:
+def _directions(
+    x: Tensor, learnt: list[str], memories: list[str], state: NeuronState
+) -> list[list[Tensor | None]]:
     """Return the derivatives of (x, learnt, memories) in each direction; None stands for zero."""
     directions = []
     for i in range(len(state.derivatives)):

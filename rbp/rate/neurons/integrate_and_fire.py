@@ -14,7 +14,7 @@ from rbp.rate.memory.traces import Trace
 from rbp.rate.neurons import compiled
 from rbp.rate.neurons.elementwise import ElementwiseNeuron
 from rbp.rate.neurons.eligibility import NeuronRate, NeuronRule
-from rbp.rate.neurons.scan import Neuron, State, Sums, scan
+from rbp.rate.neurons.scan import EligibilitySums, ScanSettings, ScanState, scan
 from rbp.rate.neurons.segmented import SegmentedScan
 from rbp.rate.neurons.segments import segmented_rate
 from rbp.rate.neurons.supported import settings_are_numbers
@@ -29,11 +29,11 @@ class ScanTrace(Trace):
         sums: Sums over the steps so far.
     """
 
-    sums: Sums
+    sums: EligibilitySums
 
     def __init__(self, *settings: Any) -> None:
         super().__init__(*settings)
-        self.states: list[State] = []
+        self.states: list[ScanState] = []
         self.by_segments: SegmentedScan | None = None
 
 
@@ -66,7 +66,7 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         if not trace.states and trace.segments.k == 1:
             trace.sums = _sums(x_seq, learns)
         neuron = _neuron(layer, fused)
-        start = State(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
+        start = ScanState(v=neuron.rest, dv=0.0, dv_leak=0.0 if learns else None)
         spikes = empty_like(x_seq)
         if trace.segments.k > 1:
             trace.by_segments = trace.by_segments or SegmentedScan(trace.segments, start)
@@ -106,14 +106,14 @@ class IntegrateAndFireRule(NeuronRule[ScanTrace]):
         return getattr(layer.surrogate_function, "spiking", True)  # plain functions emit spikes
 
 
-def _sums(currents: Currents, learns: bool) -> Sums:
+def _sums(currents: Currents, learns: bool) -> EligibilitySums:
     """Return uninitialised sums."""
     dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
     spikes = empty_like(currents, dtype, steps=1)[0]
-    return Sums(spikes, torch.empty_like(spikes), torch.empty_like(spikes) if learns else None)
+    return EligibilitySums(spikes, torch.empty_like(spikes), torch.empty_like(spikes) if learns else None)
 
 
-def _neuron(layer: Any, fused: bool) -> Neuron:
+def _neuron(layer: Any, fused: bool) -> ScanSettings:
     """Return the settings of the layer's neurons.
 
     A learnable leak becomes a number, unless reading it would sync with a GPU or recompile a kernel.
@@ -123,7 +123,7 @@ def _neuron(layer: Any, fused: bool) -> Neuron:
         leak = leak.item()
     decays = getattr(layer, "decay_input", False)
     settings = (decays, layer.v_threshold, layer.v_reset, layer.detach_reset)
-    return Neuron(leak, *settings, layer.surrogate_function)
+    return ScanSettings(leak, *settings, layer.surrogate_function)
 
 
 def _leak(layer: Any) -> Tensor | float:

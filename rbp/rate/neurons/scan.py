@@ -20,7 +20,7 @@ from rbp.rate.neurons.surrogates import fire
 
 
 @dataclass(frozen=True)
-class Neuron:
+class ScanSettings:
     """Settings of a layer's neurons.
 
     Attributes:
@@ -49,7 +49,7 @@ class Neuron:
 
 
 @dataclass
-class State:
+class ScanState:
     """State of the neurons after a step. Values that are equal everywhere may be numbers.
 
     Attributes:
@@ -66,7 +66,7 @@ class State:
 
 
 @dataclass
-class Sums:
+class EligibilitySums:
     """Sums over the steps, [B, ...]. The first step overwrites what they held before.
 
     Attributes:
@@ -83,12 +83,14 @@ class Sums:
     by_start: Tensor | None = None
     fresh: bool = True
 
-    def rows(self, rows: slice | None) -> Sums:
+    def rows(self, rows: slice | None) -> EligibilitySums:
         """Return the part of one block, views of [rows, ...]; None is the whole."""
         if rows is None:
             return self
         by_leak, by_start = (None if x is None else _rows(x, rows) for x in (self.by_leak, self.by_start))
-        return Sums(_rows(self.spikes, rows), _rows(self.by_current, rows), by_leak, by_start, self.fresh)
+        return EligibilitySums(
+            _rows(self.spikes, rows), _rows(self.by_current, rows), by_leak, by_start, self.fresh
+        )
 
 
 def _rows(x: Tensor, rows: slice) -> Tensor:
@@ -96,11 +98,11 @@ def _rows(x: Tensor, rows: slice) -> Tensor:
 
 
 def scan(
-    neuron: Neuron,
+    neuron: ScanSettings,
     currents: Currents,
-    states: list[State],
-    start: State,
-    sums: Sums,
+    states: list[ScanState],
+    start: ScanState,
+    sums: EligibilitySums,
     out: Tensor,
     whole: bool = False,
 ) -> None:
@@ -119,7 +121,7 @@ def scan(
     n_steps = currents.shape[0]
     for number, (rows, at_step) in enumerate(currents.blocks()):
         if number == len(states):
-            states.append(State(start.v, start.dv, start.dv_leak))
+            states.append(ScanState(start.v, start.dv, start.dv_leak))
         part = sums.rows(rows)
         for t in range(n_steps):
             out_t = out[t] if rows is None else _rows(out[t], rows)
@@ -127,7 +129,9 @@ def scan(
     sums.fresh = False
 
 
-def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last: bool = False) -> None:
+def step(
+    neuron: ScanSettings, x: Tensor, state: ScanState, sums: EligibilitySums, out: Tensor, last: bool = False
+) -> None:
     """Run one time step: charge, fire, reset.
 
     Args:
@@ -165,7 +169,7 @@ def step(neuron: Neuron, x: Tensor, state: State, sums: Sums, out: Tensor, last:
     state.v = _reset(neuron, u, s)
 
 
-def _charge(neuron: Neuron, x: Tensor, v: Tensor | float) -> Tensor:
+def _charge(neuron: ScanSettings, x: Tensor, v: Tensor | float) -> Tensor:
     """Return u = v - leak*(v - rest) + gain*x."""
     driven = x * neuron.gain if neuron.decays_input else x
     kept, pull = 1.0 - neuron.leak, neuron.leak * neuron.rest
@@ -176,7 +180,7 @@ def _charge(neuron: Neuron, x: Tensor, v: Tensor | float) -> Tensor:
     return driven + start if v or neuron.rest else driven
 
 
-def _reset(neuron: Neuron, u: Tensor, s: Tensor) -> Tensor:
+def _reset(neuron: ScanSettings, u: Tensor, s: Tensor) -> Tensor:
     """Return v = u - v_th*s (soft reset) or u*(1 - s) + v_reset*s (hard reset)."""
     if neuron.reset_to is None:
         return torch.sub(u, s, alpha=neuron.threshold)
@@ -184,7 +188,7 @@ def _reset(neuron: Neuron, u: Tensor, s: Tensor) -> Tensor:
     return v.add_(s, alpha=neuron.reset_to) if neuron.reset_to else v
 
 
-def _reset_derivative(neuron: Neuron, u: Tensor, s: Tensor, du: Any, h: Tensor, scale: float) -> Any:
+def _reset_derivative(neuron: ScanSettings, u: Tensor, s: Tensor, du: Any, h: Tensor, scale: float) -> Any:
     """Return dv for v as in _reset, given du and ds = scale*h*du."""
     if neuron.reset_to is None:
         return du if neuron.detached else du - (h * du).mul_(neuron.threshold * scale)

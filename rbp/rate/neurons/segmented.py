@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rbp.rate.memory.currents import Currents, empty_like
 from rbp.rate.memory.segments import Segments
-from rbp.rate.neurons.scan import Neuron, State, Sums, scan
+from rbp.rate.neurons.scan import EligibilitySums, ScanSettings, ScanState, scan
 from rbp.rate.neurons.segments import Number, SegmentDerivatives
 
 _V = "v"  # the one memory of an integrate-and-fire neuron
@@ -26,15 +26,15 @@ class SegmentedScan:
         derivatives: the derivatives of each segment done so far.
     """
 
-    def __init__(self, segments: Segments, start: State) -> None:
+    def __init__(self, segments: Segments, start: ScanState) -> None:
         self.segments, self.start = segments, start
         self.rates: list[Tensor] = []
         self.derivatives: list[SegmentDerivatives] = []
-        self._states: list[State] = []
-        self._sums: Sums | None = None  # of the current segment
+        self._states: list[ScanState] = []
+        self._sums: EligibilitySums | None = None  # of the current segment
         self._steps = 0
 
-    def run(self, neuron: Neuron, currents: Currents, out: Tensor) -> None:
+    def run(self, neuron: ScanSettings, currents: Currents, out: Tensor) -> None:
         """Run some of the steps, currents [t, B, ...], and write the spikes to out [t, B, ...]."""
         for j, part, ends in self.segments.cut(self._steps, currents.shape[0]):
             steps = currents.at(part)
@@ -44,7 +44,7 @@ class SegmentedScan:
             if ends:
                 self._end(j, sums)
 
-    def _begin(self, j: int, currents: Currents) -> Sums:
+    def _begin(self, j: int, currents: Currents) -> EligibilitySums:
         """Start the derivatives of a segment. Those by a learnable leak go on if segments are coupled."""
         coupled = self.segments.coupled and j > 0
         for state in self._states:
@@ -54,9 +54,9 @@ class SegmentedScan:
         dtype = torch.float64 if currents.dtype == torch.float64 else torch.float32
         room = [empty_like(currents, dtype, steps=1)[0] for _ in range(4)]
         learns = self.start.dv_leak is not None
-        return Sums(room[0], room[1], room[2] if learns else None, room[3] if coupled else None)
+        return EligibilitySums(room[0], room[1], room[2] if learns else None, room[3] if coupled else None)
 
-    def _end(self, j: int, sums: Sums) -> None:
+    def _end(self, j: int, sums: EligibilitySums) -> None:
         share = 1.0 / self.segments.lengths[j]
         derivatives = SegmentDerivatives(sums.by_current.mul_(share))
         if sums.by_leak is not None:

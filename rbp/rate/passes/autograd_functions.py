@@ -20,7 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rbp.rate.dispatch.pair import Pair
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.memory.run import Run
+from rbp.rate.memory.forward_pass import ForwardPass
 from rbp.rate.network.modules import Network
 
 _NAMES = ("_checkpoint_without_reentrant_generator", "_checkpoint_without_reentrant_generator_impl")
@@ -28,7 +28,9 @@ _GENERATORS = [(name, getattr(torch_checkpoint, name)) for name in _NAMES if has
 
 
 @contextmanager
-def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> Iterator[None]:
+def in_pass(
+    network: Network, run: ForwardPass, enter: Callable[[], AbstractContextManager[Any]]
+) -> Iterator[None]:
     """Run the block as a forward pass of the network.
 
     Args:
@@ -55,7 +57,7 @@ def in_pass(network: Network, run: Run, enter: Callable[[], AbstractContextManag
 
 
 @contextmanager
-def _explained(run: Run) -> Iterator[None]:
+def _explained(run: ForwardPass) -> Iterator[None]:
     """Add to an error of the network's own, or of torch's, what the network was run on."""
     try:
         yield
@@ -142,7 +144,7 @@ def _no_generator(*_: Any, **__: Any) -> Iterator[None]:
 class _Again:
     """Wrappers for checkpointed functions, which reopen the pass when backward calls the function again."""
 
-    def __init__(self, run: Run, enter: Callable[[], AbstractContextManager[Any]]) -> None:
+    def __init__(self, run: ForwardPass, enter: Callable[[], AbstractContextManager[Any]]) -> None:
         self.run, self.enter = run, enter
 
     def in_pass(self, function: Callable) -> Callable:

@@ -27,7 +27,7 @@ from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import at_each_step, random_state, set_random_state
 from rbp.rate.memory.folding import fold_time
-from rbp.rate.memory.run import Run
+from rbp.rate.memory.forward_pass import ForwardPass
 from rbp.rate.network.modules import Layer, check_not_compiled, is_leaf
 from rbp.rate.network.overrides import loops_over_steps
 from rbp.rate.network.patching import neurons_reset, replaced, step_modes
@@ -59,7 +59,7 @@ def multi_step(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) ->
     network, (T, B) = called.network, x_seq.shape[:2]
     if layout.name != "step":
         return as_written(called, layout.seen_by_network(x_seq), T, B, layout, per_step)
-    run = Run(T, rate=False, time_visible=network.time_visible, checks_calls=layout.found)
+    run = ForwardPass(T, rate=False, time_visible=network.time_visible, checks_calls=layout.found)
     if not run.time_visible:
         check_not_compiled(network)
     plain = partial(_plain_over_time, run, B, 0)
@@ -104,7 +104,7 @@ def as_written(
         InputError: the number of steps or the shape of the output is wrong, or per_step is set and the
             network takes the time mean itself.
     """
-    network, run = called.network, Run(steps, rate=False, time_visible=True)
+    network, run = called.network, ForwardPass(steps, rate=False, time_visible=True)
     plain = partial(_plain_over_time, run, batch, layout.time_dim)
 
     def enter() -> AbstractContextManager[Any]:
@@ -122,7 +122,7 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) 
     Args and returned value are those of `multi_step`.
     """
     network, (T, B) = called.network, x_seq.shape[:2]
-    run = Run(1, rate=False, single_step=True, checks_calls=layout.found)
+    run = ForwardPass(1, rate=False, single_step=True, checks_calls=layout.found)
     before = random_state(x_seq.device)
     outputs = []
 
@@ -151,7 +151,7 @@ def _together(*contexts: AbstractContextManager[Any]) -> Iterator[None]:
         yield
 
 
-def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
+def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: ForwardPass) -> Forward | None:
     """Return what `_adapted` does, but with neurons that also record how many steps they receive."""
     module = found.module
     adapted, own = _adapted(plain, found, run), module.forward
@@ -166,7 +166,7 @@ def _watched(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run)
     return forward
 
 
-def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run) -> Forward | None:
+def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: ForwardPass) -> Forward | None:
     """Return a replacement for the layer's forward on tensors [B, ...] or [T, B, ...]; None to keep its own.
 
     plain: runs a neuron that is a plain nn.Module, given its own forward and the input.
@@ -184,7 +184,7 @@ def _adapted(plain: Callable[[Forward, Tensor], Tensor], found: Layer, run: Run)
     return None
 
 
-def _plain_over_time(run: Run, batch: int, time_dim: int, own: Forward, x: Tensor) -> Tensor:
+def _plain_over_time(run: ForwardPass, batch: int, time_dim: int, own: Forward, x: Tensor) -> Tensor:
     """Run a plain neuron's forward, which takes one step [B, ...], on [T, B, ...] or [T*B, ...]."""
     if run.known_T is None or time_dim != 0:
         raise InputError(
@@ -197,7 +197,9 @@ def _plain_over_time(run: Run, batch: int, time_dim: int, own: Forward, x: Tenso
     return over_steps(own, x)
 
 
-def _fire(module: base.MemoryModule, own: Forward, run: Run, x: Any, *args: Any, **kwargs: Any) -> Any:
+def _fire(
+    module: base.MemoryModule, own: Forward, run: ForwardPass, x: Any, *args: Any, **kwargs: Any
+) -> Any:
     if run.single_step and run.checkpoint_depth:
         raise InputError(
             "torch.utils.checkpoint around a neuron in step mode 's' runs it again without the steps before: "
@@ -242,7 +244,7 @@ def _with_one_draw(module: base.MemoryModule, own: Forward) -> Forward:
     return over_the_steps
 
 
-def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
+def _one_mask(module: nn.Module, x: Tensor, run: ForwardPass) -> Tensor:
     """Apply PyTorch's dropout with one mask for all steps, as SpikingJelly's does."""
     steps = run.known_T
     if not steps or x.shape[0] % steps:
@@ -251,13 +253,13 @@ def _one_mask(module: nn.Module, x: Tensor, run: Run) -> Tensor:
     return DropoutRule().spikes(module, x.unflatten(0, (steps, -1)), trace).flatten(0, 1)
 
 
-def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: Run) -> Tensor:
+def _synchronised(module: nn.SyncBatchNorm, x: Tensor, run: ForwardPass) -> Tensor:
     if x.dim() > 2 and run.known_T == x.shape[0] and takes_sequence(module, x):
         return sync_batch_norm(module, x.flatten(0, 1)).unflatten(0, x.shape[:2])
     return sync_batch_norm(module, x)
 
 
-def _on_every_step(found: Layer, run: Run) -> Forward | None:
+def _on_every_step(found: Layer, run: ForwardPass) -> Forward | None:
     """Return a layer's forward on pairs that hide the time axis, with spikes [T, B, ...].
 
     None for a module made of other layers, whose own code runs on pairs.

@@ -8,7 +8,7 @@ from torch import nn
 
 from rbp.rate.dispatch.carry import hide, show
 from rbp.rate.dispatch.pair import Pair
-from rbp.rate.memory.run import Run
+from rbp.rate.memory.forward_pass import ForwardPass
 
 
 def goes_step_by_step(module: nn.Module) -> bool:
@@ -33,7 +33,7 @@ def by_single_steps(container: nn.Module, x: Pair) -> Pair:
     hidden = hide(x, sequence=True)
     assert hidden.spikes is not None and hidden.rate is not None
     k = x.run.k
-    run = Run(x.run.T, rate=True, single_step=True, kernels=x.run.kernels, k=k, coupled=x.run.coupled)
+    run = ForwardPass(x.run.T, rate=True, single_step=True, kernels=x.run.kernels, k=k, coupled=x.run.coupled)
     run.drafts, run.net = x.run.drafts, x.run.net
     outputs = []
     with torch.no_grad():

@@ -24,7 +24,7 @@ from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.outputs import Called, check_step, steps_and_mean
 from rbp.rate.memory.draws import random_state, set_random_state
-from rbp.rate.memory.run import Run
+from rbp.rate.memory.forward_pass import ForwardPass
 from rbp.rate.memory.traces import is_constant
 from rbp.rate.network.modules import Layer, is_leaf
 from rbp.rate.network.own_state import own_state_kept, versions_of
@@ -46,11 +46,11 @@ class Settings(NamedTuple):
     segments: int = 1
     coupled: bool = True
 
-    def run(self, T: int | None, **settings: bool) -> Run:
+    def run(self, T: int | None, **settings: bool) -> ForwardPass:
         """Return a new pass with these options."""
         chunk = None if settings.get("single_step") else self.chunk
         of_segments = {"k": self.segments, "coupled": self.coupled}
-        return Run(T, rate=True, kernels=self.kernels, chunk=chunk, **of_segments, **settings)  # type: ignore[arg-type]
+        return ForwardPass(T, rate=True, kernels=self.kernels, chunk=chunk, **of_segments, **settings)  # type: ignore[arg-type]
 
 
 def multi_step(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -> Tensor:
@@ -125,7 +125,7 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, how: Settings) -
 
 
 @contextmanager
-def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterator[None]:
+def _in_pass(called: Called, run: ForwardPass, layout: Layout, step_mode: str) -> Iterator[None]:
     @contextmanager
     def enter() -> Iterator[None]:
         network = called.network
@@ -141,7 +141,7 @@ def _in_pass(called: Called, run: Run, layout: Layout, step_mode: str) -> Iterat
         yield
 
 
-def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
+def _sequence(x_seq: Tensor, run: ForwardPass, layout: Layout) -> Pair:
     """Return the network's input: a pair that shows [T, B, ...] or [B, T, ...], or hides the time axis."""
     if not run.time_visible:
         return Pair(x_seq.detach(), _rates(x_seq, run), run)
@@ -153,7 +153,7 @@ def _sequence(x_seq: Tensor, run: Run, layout: Layout) -> Pair:
     return Pair(layout.seen_by_network(x_seq.detach()), rates, run, TimeAxis(dim, 1))
 
 
-def _rates(x_seq: Tensor, run: Run, as_seen: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+def _rates(x_seq: Tensor, run: ForwardPass, as_seen: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
     """Return the rate of x_seq [T, B, ...], [B, ...], or that of each of k segments, [k, B, ...].
 
     as_seen: what to make of each.
@@ -165,16 +165,16 @@ def _rates(x_seq: Tensor, run: Run, as_seen: Callable[[Tensor], Tensor] = lambda
     return torch.stack([as_seen(rate) for rate in run.segments.means(x_seq)])
 
 
-def _each(rates: Tensor, run: Run, f: Callable[[Tensor], Tensor]) -> Tensor:
+def _each(rates: Tensor, run: ForwardPass, f: Callable[[Tensor], Tensor]) -> Tensor:
     return f(rates) if run.k == 1 else torch.stack([f(rate) for rate in rates])
 
 
-def _time_mean(rates: Tensor, run: Run) -> Tensor:
+def _time_mean(rates: Tensor, run: ForwardPass) -> Tensor:
     """Return the time mean [B, K] of the rate, or of those of the segments [k, B, K]."""
     return rates if run.k == 1 else run.segments.mean(rates)
 
 
-def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -> Tensor:
+def _finished(y: Tensor, run: ForwardPass, batch: int, layout: Layout, per_step: bool) -> Tensor:
     """Close the pass and return the time mean, or every step's output, of what the network returned."""
     _close(run)
     if not isinstance(y, Pair):
@@ -196,12 +196,12 @@ def _finished(y: Tensor, run: Run, batch: int, layout: Layout, per_step: bool) -
     return _per_step(spikes, rate, run) if per_step else _time_mean(rate, run)
 
 
-def _close(run: Run) -> None:
+def _close(run: ForwardPass) -> None:
     run.drafts.publish()
     run.over = True
 
 
-def _per_step(y_seq: Any, rates: Tensor, run: Run) -> Tensor:
+def _per_step(y_seq: Any, rates: Tensor, run: ForwardPass) -> Tensor:
     """Return every step's output [T, B, K] with the graph of its rate, [B, K] or of k segments [k, B, K]."""
     if run.k > 1:
         rates = rates[[run.segments.of_step(t) for t in range(run.T)]]
@@ -221,7 +221,7 @@ def _pair(y: Any) -> Pair:
     return y
 
 
-def _carrying(found: Layer, run: Run) -> Callable:
+def _carrying(found: Layer, run: ForwardPass) -> Callable:
     """Return the forward of a module on pairs: by its rule if it has one, else its own code."""
     module, rule = found.module, found.kind.rule
     own = module.forward
@@ -248,7 +248,7 @@ def _carrying(found: Layer, run: Run) -> Callable:
     return forward
 
 
-def _lifted(module: Any, x: Tensor, run: Run) -> Pair:
+def _lifted(module: Any, x: Tensor, run: ForwardPass) -> Pair:
     """Return a plain tensor that reaches a neuron as a pair.
 
     The tensor is a sequence if the neuron receives all steps at once, else one step, constant in time.

@@ -15,7 +15,7 @@ from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
 from rbp.sweep.launchers.run_folders import put_aside
 from rbp.sweep.state.plan import Plan, make_plan
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
 
@@ -35,7 +35,7 @@ class Inline(Launcher):
     def settings(self) -> dict[str, Any]:
         return {}
 
-    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
+    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
         """Each cell is looked at once more, as another process may have had it meanwhile."""
         if plan.todo:
             with sweep.locked():
@@ -50,7 +50,7 @@ class Inline(Launcher):
         states = make_plan(plan.cells, settings).states
         # A run that could not even begin has written nothing.
         return [
-            State("failed", reason=error)
+            RunState("failed", reason=error)
             if state.name == "new" and (error := errors.get(cell.name))
             else state
             for cell, state in zip(plan.cells, states, strict=True)

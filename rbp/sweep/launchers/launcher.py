@@ -9,7 +9,7 @@ from rbp import __version__
 from rbp.config.launchers import SweeperSettings
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import Plan
-from rbp.sweep.state.states import State
+from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
@@ -29,7 +29,7 @@ class Launcher(ABC):
         """Raise ConfigError where these cells cannot be run."""
 
     @abstractmethod
-    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
+    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
         """Run what the plan has to do; return the states of all its cells afterwards."""
 
     @abstractmethod

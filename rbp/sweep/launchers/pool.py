@@ -33,7 +33,7 @@ class Slots:
 
 
 @dataclass
-class Pool:
+class ProcessPool:
     """Works off run folders."""
 
     folders: list[str]
@@ -138,7 +138,7 @@ def main() -> None:
     """Read the task from stdin and work it off."""
     task = json.load(sys.stdin)
     slots = Slots(tuple(task["slots"]["devices"]), task["slots"]["threads"])
-    Pool(task["folders"], task["submitted"], slots).run()
+    ProcessPool(task["folders"], task["submitted"], slots).run()
 
 
 if __name__ == "__main__":

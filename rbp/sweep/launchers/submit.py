@@ -15,7 +15,7 @@ from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.run_folders import freeze_in, mark_queued, put_aside, put_back
 from rbp.sweep.launchers.snapshot import take_snapshot
 from rbp.sweep.state.plan import Plan, make_plan
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.watch import watch
 
@@ -36,7 +36,7 @@ class Submitter(Launcher):
             submitted: seconds since 1970.
         """
 
-    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[State]:
+    def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
         cells = plan.cells
         if plan.todo:
             with sweep.locked():
@@ -75,13 +75,13 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
         list(writers.map(mark_queued, folders, ids, [submitted] * len(ids)))
 
 
-def _freeze(cell: Cell, state: State) -> None:
+def _freeze(cell: Cell, state: RunState) -> None:
     if state.result:
         put_aside(cell.folder, code_of(state.result) or "unknown")
     # Data was looked at, and fetched, here: not by a hundred jobs at once.
     freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
 
-def _put_back(cell: Cell, state: State) -> None:
+def _put_back(cell: Cell, state: RunState) -> None:
     if state.result:
         put_back(cell.folder, code_of(state.result) or "unknown")

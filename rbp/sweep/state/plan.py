@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rbp.config.launchers import SweeperSettings
 from rbp.sweep.grid.cell import Cell
-from rbp.sweep.state.states import STATES, State, observe
+from rbp.sweep.state.states import STATES, RunState, observe
 
 
 @dataclass(frozen=True)
@@ -13,7 +13,7 @@ class Plan:
     """Cells in their order with their states; todo: those to run now."""
 
     cells: list[Cell]
-    states: list[State]
+    states: list[RunState]
     todo: list[Cell]
 
     def told(self) -> str:
@@ -31,7 +31,7 @@ def make_plan(cells: list[Cell], settings: SweeperSettings) -> Plan:
     return Plan(cells, states, todo)
 
 
-def _is_wanted(state: State, settings: SweeperSettings) -> bool:
+def _is_wanted(state: RunState, settings: SweeperSettings) -> bool:
     if state.at_work or state.name == "done":
         return False
     if state.name == "stale":
@@ -39,7 +39,7 @@ def _is_wanted(state: State, settings: SweeperSettings) -> bool:
     return state.name != "failed" or settings.retry
 
 
-def tell_counts(states: list[State]) -> str:
+def tell_counts(states: list[RunState]) -> str:
     """Such as "3 done, 1 failed"."""
     counts = Counter(state.name for state in states)
     return ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])

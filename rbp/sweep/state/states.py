@@ -17,7 +17,7 @@ _HAVE_JOBS = ("queued", "running", "preempted")
 
 
 @dataclass(frozen=True)
-class State:
+class RunState:
     """name: one of STATES, or a mark of it. at_work: a job has the run or will have it; leave it alone."""
 
     name: str
@@ -35,7 +35,7 @@ class State:
         return self.name in ("failed", "lost")
 
 
-def observe(folders: Iterable[Path], compare_code: bool = False) -> list[State]:
+def observe(folders: Iterable[Path], compare_code: bool = False) -> list[RunState]:
     """The states of runs at this moment; with compare_code, results of other code than this are stale."""
     folders = list(folders)
     # Jobs first: one that ends between the two questions leaves its result.
@@ -44,35 +44,35 @@ def observe(folders: Iterable[Path], compare_code: bool = False) -> list[State]:
     return [_state(folder, jobs, compare_code) for folder in folders]
 
 
-def _state(folder: Path, jobs: Jobs, compare_code: bool) -> State:
+def _state(folder: Path, jobs: Jobs, compare_code: bool) -> RunState:
     status = read_status(folder)
     if result := read_result(folder):
         why = why_stale(result) if compare_code else ""
-        return State("stale" if why else "done", reason=why, status=status, result=result)
+        return RunState("stale" if why else "done", reason=why, status=status, result=result)
     name = status.state
     if name in ("failed", "cancelled"):
-        return State(name, reason=status.error or "", status=status)
+        return RunState(name, reason=status.error or "", status=status)
     if name not in _HAVE_JOBS:
-        return State("new", status=status)
+        return RunState("new", status=status)
     return _of_job(name, status, jobs)
 
 
-def _of_job(name: str, status: Status, jobs: Jobs) -> State:
+def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
     """The state of a run that has a job, or had one."""
     job_id = status.job_id
     job, told = jobs.state(job_id), jobs.reason(job_id)
     silent = status.age()
     if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
-        return State("running", at_work=True, status=status)
+        return RunState("running", at_work=True, status=status)
     if job == PENDING:  # perhaps again, after its node was lost
-        return State("preempted" if name == "preempted" else "queued", True, told, status)
+        return RunState("preempted" if name == "preempted" else "queued", True, told, status)
     if name == "running":
         why = f"job {job_id} {told}" if job == GONE else f"no sign of life for {silent:.0f} s"
-        return State("lost", at_work=job in (RUNNING, UNKNOWN), reason=why, status=status)
+        return RunState("lost", at_work=job in (RUNNING, UNKNOWN), reason=why, status=status)
     if name == "queued" and job == GONE:
-        return State("lost", reason=f"job {job_id} {told}", status=status)
+        return RunState("lost", reason=f"job {job_id} {told}", status=status)
     if name == "queued" and job_id is None:
-        return State("lost", reason="was never submitted", status=status)
+        return RunState("lost", reason="was never submitted", status=status)
     # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
     at_work = name == "queued" or job in (RUNNING, UNKNOWN)
-    return State(name, at_work, told if job == UNKNOWN or not at_work else "", status)
+    return RunState(name, at_work, told if job == UNKNOWN or not at_work else "", status)

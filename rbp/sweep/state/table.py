@@ -48,7 +48,7 @@ COLUMNS = (
 
 
 @dataclass
-class Pool:
+class SeedGroup:
     """The runs that differ in their seed alone: a line of the table."""
 
     choices: dict[str, str]
@@ -90,18 +90,20 @@ def _legend(several: bool) -> str:
     return f"* the best gradient mode, all else equal: {sure}"
 
 
-def _pools(rows: list[Row]) -> list[Pool]:
+def _pools(rows: list[Row]) -> list[SeedGroup]:
     """Rows by all but their seed, if that makes fewer lines and leaves something to tell them by."""
-    found: dict[str, Pool] = {}
+    found: dict[str, SeedGroup] = {}
     for row in rows:
         choices = {key: value for key, value in row.choices.items() if key != "seed"}
-        found.setdefault(str(choices), Pool(choices, [])).rows.append(row)
+        found.setdefault(str(choices), SeedGroup(choices, [])).rows.append(row)
     if len(found) == len(rows) or not next(iter(found.values())).choices:
-        return [Pool(row.choices, [row]) for row in rows]
+        return [SeedGroup(row.choices, [row]) for row in rows]
     return list(found.values())
 
 
-def _cells(pool: Pool, keys: list[str], rivals: list[Pool], several: bool) -> list[tuple[str, bool]]:
+def _cells(
+    pool: SeedGroup, keys: list[str], rivals: list[SeedGroup], several: bool
+) -> list[tuple[str, bool]]:
     """The texts of a line and whether each is marked."""
     start = [(pool.choices.get(key, "-"), False) for key in keys] or [(pool.rows[0].name, False)]
     done = sum(row.result is not None for row in pool.rows)
@@ -112,12 +114,12 @@ def _cells(pool: Pool, keys: list[str], rivals: list[Pool], several: bool) -> li
     return start + (count if several else []) + figures
 
 
-def _figure(pool: Pool, column: Column) -> str:
+def _figure(pool: SeedGroup, column: Column) -> str:
     values = list(pool.values(column).values())
     return column.show(statistics.fmean(values)) if values else "-"
 
 
-def _wins(pool: Pool, rivals: list[Pool], column: Column) -> bool:
+def _wins(pool: SeedGroup, rivals: list[SeedGroup], column: Column) -> bool:
     """Whether this line is better than the same in the other gradient mode, beyond what chance makes."""
     if column.better is None or not any(map(_of_grad_mode, pool.choices)):
         return False
@@ -137,15 +139,15 @@ def _beats(mine: dict[str, float], theirs: dict[str, float], column: Column) -> 
     return sure and (difference.mean > 0) == (column.better is max)
 
 
-def _rivals(pools: list[Pool]) -> dict[tuple[tuple[str, str], ...], list[Pool]]:
+def _rivals(pools: list[SeedGroup]) -> dict[tuple[tuple[str, str], ...], list[SeedGroup]]:
     """Lines that differ in nothing but the gradient mode, by all else."""
-    found: dict[tuple[tuple[str, str], ...], list[Pool]] = {}
+    found: dict[tuple[tuple[str, str], ...], list[SeedGroup]] = {}
     for pool in pools:
         found.setdefault(_rest(pool), []).append(pool)
     return found
 
 
-def _rest(pool: Pool) -> tuple[tuple[str, str], ...]:
+def _rest(pool: SeedGroup) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((key, value) for key, value in pool.choices.items() if not _of_grad_mode(key)))
 
 

@@ -13,7 +13,7 @@ from rbp.config.text import duration
 from rbp.output import Screen, say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import tell_counts
-from rbp.sweep.state.states import State, observe
+from rbp.sweep.state.states import RunState, observe
 
 LOOK = 5.0  # seconds between two looks at run folders and, on a cluster, one question to Slurm
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # what is shown where there is no room for all
@@ -58,14 +58,14 @@ def _lines(cells: Sequence[Cell]) -> None:
         time.sleep(LOOK)
 
 
-def _view(cells: Sequence[Cell], states: Sequence[State], room: int) -> Group:
+def _view(cells: Sequence[Cell], states: Sequence[RunState], room: int) -> Group:
     pairs = list(zip(cells, states, strict=True))
     if len(pairs) > room:
         pairs = [pair for name in _FIRST for pair in pairs if pair[1].name == name][: max(room, 1)]
     return Group(state_table([(c.label, s) for c, s in pairs]), Text(tell_counts(list(states))))
 
 
-def tell_state(lines: Sequence[tuple[str, State]], screen: Screen) -> None:
+def tell_state(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
     """Print cells and their states: a table on a terminal, aligned lines elsewhere."""
     if screen.is_terminal:
         screen.print(state_table(lines))
@@ -75,7 +75,7 @@ def tell_state(lines: Sequence[tuple[str, State]], screen: Screen) -> None:
         say(f"{label:<{width}}  {state.name:<9}  {_line(state)}".rstrip())
 
 
-def state_table(lines: Sequence[tuple[str, State]]) -> Table:
+def state_table(lines: Sequence[tuple[str, RunState]]) -> Table:
     """Cells and their states, for rich."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("cell", "state", "progress"):
@@ -88,7 +88,7 @@ def state_table(lines: Sequence[tuple[str, State]]) -> Table:
 _STYLE = {"done": "green", "failed": "bold red", "lost": "bold red", "running": "cyan", "stale": "yellow"}
 
 
-def _line(state: State) -> str:
+def _line(state: RunState) -> str:
     """How far a run is, or what it came to, or why it stopped."""
     if state.result:
         return f"test acc {100 * state.result['test_acc']:.2f}%"
@@ -97,7 +97,7 @@ def _line(state: State) -> str:
     return state.reason
 
 
-def _progress(state: State) -> str:
+def _progress(state: RunState) -> str:
     told = state.status.numbers
     parts = []
     if epochs := told.get("epochs"):

@@ -4,7 +4,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
-from rbp.train.telemetry.costs import Costs
+from rbp.train.telemetry.costs import CostMeter
 
 
 @dataclass
@@ -36,7 +36,7 @@ class History:
     best: dict[str, Any] = field(default_factory=dict)
     machines: list[dict[str, Any]] = field(default_factory=list)
     code: list[dict[str, str]] = field(default_factory=list)
-    costs: Costs = field(default_factory=Costs)
+    costs: CostMeter = field(default_factory=CostMeter)
 
 
 def to_plain(history: History) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def to_plain(history: History) -> dict[str, Any]:
 def from_plain(values: Any) -> History:
     """Raises ValueError, in words, where values are not those of a history."""
     _compare(values, to_plain(History()), "history")
-    return History(**{**values, "part": Part(**values["part"]), "costs": Costs(**values["costs"])})
+    return History(**{**values, "part": Part(**values["part"]), "costs": CostMeter(**values["costs"])})
 
 
 def _compare(values: Any, model: Any, name: str) -> None:

@@ -16,7 +16,7 @@ TIMED_STEPS = 100  # then each step is waited for; later ones run on without
 
 
 @dataclass
-class Costs:
+class CostMeter:
     """Of one run; kept in its checkpoints, never shared with another run of the same process.
 
     warmup_seconds, step_seconds: synchronised times of whole training steps (forward, backward, update) on

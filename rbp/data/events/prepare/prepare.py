@@ -19,7 +19,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.joining import join, put_in_place
 from rbp.data.events.prepare.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
 from rbp.data.events.prepare.shards import make_all, plan, unwritable
-from rbp.data.events.prepare.sources import Found, NoRecordings, fingerprint
+from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings, fingerprint
 from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
 from rbp.files import read_json, write_json
@@ -34,7 +34,7 @@ class EventSet:
     name: str
     title: str
     classes: int
-    find: Callable[[Path, Framing], Found]
+    find: Callable[[Path, Framing], FoundRecordings]
 
     def __call__(self, root: str, download: bool, framing: Framing) -> tuple[Images, Images]:
         """(train, test) with pixels [N, T, 2, size, size]; prepares them first if they are not."""
@@ -108,7 +108,13 @@ def _locked(file: Path) -> Iterator[None]:
 
 
 def _build(
-    data: EventSet, found: Found, source: str, framing: Framing, building: Path, folder: Path, workers: int
+    data: EventSet,
+    found: FoundRecordings,
+    source: str,
+    framing: Framing,
+    building: Path,
+    folder: Path,
+    workers: int,
 ) -> dict[str, Any]:
     """Make the shards that are missing, join them, and put the whole in its place."""
     made_of = what_decides(data.name, framing) | {"source": source}

@@ -16,7 +16,7 @@ class NoRecordings(DataError):
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundRecordings:
     """The recordings of a data set, split; `source` says what they were found as, for people."""
 
     train: list[Recording]
@@ -25,7 +25,7 @@ class Found:
     note: str = ""  # what people should know of them
 
 
-def fingerprint(found: Found, root: Path) -> str:
+def fingerprint(found: FoundRecordings, root: Path) -> str:
     """A hash of all that decides the frames: each recording, its split and place, its file's size and time.
 
     Paths count from root, so that a copy of the data set that keeps the times has the same.

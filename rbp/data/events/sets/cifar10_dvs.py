@@ -13,7 +13,7 @@ from pathlib import Path
 from rbp.data.archives import members
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.prepare import EventSet
-from rbp.data.events.prepare.sources import Found, NoRecordings
+from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings
 from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.recordings import Recording, content_of, natural
 from rbp.data.events.splitting import refuse_seed, split
@@ -38,7 +38,7 @@ _PLACES = ("", "download", "extract", "events_np")
 _KINDS = {".aedat": "aedat2", ".npz": "events_np"}
 
 
-def find(root: Path, framing: Framing) -> Found:
+def find(root: Path, framing: Framing) -> FoundRecordings:
     """The recordings below root, split.
 
     Raises NoRecordings if there are none, DataError if there are some classes only or what is there is
@@ -54,7 +54,7 @@ def find(root: Path, framing: Framing) -> Found:
         if not missing:
             everything = [r for recordings in by_class.values() for r in recordings]
             train, test = split(everything, framing.split_seed, NAME)
-            return Found(train, test, f"{everything[0].kind} in {place}", _unequal(by_class))
+            return FoundRecordings(train, test, f"{everything[0].kind} in {place}", _unequal(by_class))
         if len(missing) < len(CLASSES):
             incomplete.append(f"{place}: CIFAR10-DVS is incomplete, missing the classes {', '.join(missing)}")
     if incomplete:
@@ -131,7 +131,7 @@ def _pairs(folder: Path) -> list[Recording]:
     return [Recording(f"{folder.name}/{stem}", "pair", folder / f"{stem}.pt") for stem in wanted]
 
 
-def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing) -> Found:
+def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing) -> FoundRecordings:
     """Pairs in the split that they come in; T is what it is, and all must have the size of the first."""
     for part, recordings in pairs.items():
         if not recordings:
@@ -144,7 +144,7 @@ def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing
             f"{T} a recording by number; set T={T}, or prepare the recordings themselves"
         )
     train, test = ([replace(pair, side=side) for pair in recordings] for recordings in pairs.values())
-    return Found(train, test, f"pairs in {root}")
+    return FoundRecordings(train, test, f"pairs in {root}")
 
 
 def _first_shape(pairs: list[Recording]) -> tuple[int, int] | None:

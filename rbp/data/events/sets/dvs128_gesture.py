@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.prepare import EventSet
-from rbp.data.events.prepare.sources import Found, NoRecordings
+from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings
 from rbp.data.events.recordings import Recording
 from rbp.data.events.splitting import refuse_seed
 from rbp.data.files import broken
@@ -20,7 +20,7 @@ _PLACES = ("", "DvsGesture", "extract/DvsGesture")
 _HEAD = "class,startTime_usec,endTime_usec"
 
 
-def find(root: Path, framing: Framing) -> Found:
+def find(root: Path, framing: Framing) -> FoundRecordings:
     """The gestures of the training and of the test list. Raises DataError for what is missing or wrong."""
     folder = next((root / p for p in _PLACES if all((root / p / name).is_file() for name in _LISTS)), None)
     if folder is None:
@@ -32,7 +32,7 @@ def find(root: Path, framing: Framing) -> Found:
     train, test = (_of_list(folder / name) for name in _LISTS)
     if both := sorted({gesture.file.name for gesture in train} & {gesture.file.name for gesture in test}):
         raise DataError(f"{folder}: {', '.join(_LISTS)} both list {', '.join(both)}; each may be in one only")
-    return Found(train, test, f"aedat3 in {folder}")
+    return FoundRecordings(train, test, f"aedat3 in {folder}")
 
 
 def _of_list(file: Path) -> list[Recording]:

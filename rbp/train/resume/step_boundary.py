@@ -5,14 +5,14 @@ from enum import IntEnum
 
 from rbp.errors import Preempted
 from rbp.runs.folder import RunFolder
-from rbp.train.job import Job, batches_per_epoch, state_of
 from rbp.train.resume.checkpoint import random_states, restore_random_states, save_checkpoint
 from rbp.train.resume.history import History
 from rbp.train.resume.interrupt import Interruption
+from rbp.train.state import TrainState, batches_per_epoch, state_of
 from rbp.train.telemetry.record import Record
 
 
-class Wish(IntEnum):
+class Action(IntEnum):
     """What is to be done at a boundary; the greater one includes the smaller."""
 
     NOTHING = 0
@@ -20,54 +20,59 @@ class Wish(IntEnum):
     STOP = 2
 
 
-class Boundary:
+class StepBoundary:
     """Of one run. A checkpoint in the middle of an epoch holds the epoch's sums so far (History.part)."""
 
     def __init__(
-        self, job: Job, history: History, run: RunFolder, record: Record, interruption: Interruption
+        self,
+        training: TrainState,
+        history: History,
+        run: RunFolder,
+        record: Record,
+        interruption: Interruption,
     ) -> None:
-        self.job, self.history, self.run, self.record = job, history, run, record
+        self.training, self.history, self.run, self.record = training, history, run, record
         self.interruption = interruption
-        self.steps_per_epoch = batches_per_epoch(job)
-        self.random_before_evaluation = random_states(job.device)
+        self.steps_per_epoch = batches_per_epoch(training)
+        self.random_before_evaluation = random_states(training.device)
         self._note_saved()
 
-    def wish(self) -> Wish:
+    def due(self) -> Action:
         """What is asked for now, of any rank; all ranks get the same answer."""
-        return Wish(self.job.ranks.agree(self._own_wish()))
+        return Action(self.training.ranks.agree(self._own_due()))
 
-    def _own_wish(self) -> Wish:
+    def _own_due(self) -> Action:
         if self.interruption.reason is not None:
-            return Wish.STOP
-        minutes = self.job.cfg.trainer.checkpoint_minutes
+            return Action.STOP
+        minutes = self.training.cfg.trainer.checkpoint_minutes
         due = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
-        return Wish.SAVE if due else Wish.NOTHING
+        return Action.SAVE if due else Action.NOTHING
 
-    def fulfil(self, wish: Wish) -> None:
+    def act(self, due: Action) -> None:
         """Save, and stop by raising Preempted, as wished; history must be up to date."""
         self.record.progress.update(self.history, self.steps_per_epoch)
-        if wish is Wish.NOTHING:
+        if due is Action.NOTHING:
             return
         if self._place() != self.saved_place:
             self.save(best=False)
-        if wish is Wish.STOP:
+        if due is Action.STOP:
             where = f"epoch {self.history.epochs + 1}, after {self.history.part.batches} batches"
             raise Preempted(f"{self.interruption.reason or 'asked to stop'}: stopped in {where}")
 
     def before_evaluation(self) -> None:
         """The boundary that an interruption of the evaluation goes back to."""
-        self.random_before_evaluation = random_states(self.job.device)
+        self.random_before_evaluation = random_states(self.training.device)
 
     def in_evaluation(self) -> None:
         """Between two batches of evaluation; it is done again from its start when the run goes on."""
-        if self.wish() is Wish.STOP:
-            restore_random_states(self.random_before_evaluation, self.job.device)
-            self.fulfil(Wish.STOP)
+        if self.due() is Action.STOP:
+            restore_random_states(self.random_before_evaluation, self.training.device)
+            self.act(Action.STOP)
 
     def save(self, best: bool) -> None:
         """Write a checkpoint of this moment."""
-        state = state_of(self.job, self.history)
-        if self.job.ranks.first:
+        state = state_of(self.training, self.history)
+        if self.training.ranks.first:
             save_checkpoint(self.run.checkpoints, state, best)
         self._note_saved()
 

@@ -1,6 +1,6 @@
 """The state of one forward pass over T time steps: its settings, and the traces of its layers.
 
-Every pair of spikes and rate refers to its `Run`.
+Every pair of spikes and rate refers to its `ForwardPass`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from rbp.rate.memory.traces import Drafts, Trace
 TraceT = TypeVar("TraceT", bound=Trace)
 
 
-class Run:
+class ForwardPass:
     """One forward pass over T time steps.
 
     In step mode s the network is called once per step and, in rate mode, once more to build the graph of the

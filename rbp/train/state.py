@@ -24,11 +24,11 @@ from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.resume.history import History, from_plain, to_plain
-from rbp.train.telemetry.costs import Costs
+from rbp.train.telemetry.costs import CostMeter
 
 
 @dataclass
-class Job:
+class TrainState:
     """A run's working parts, all on its device."""
 
     cfg: DictConfig
@@ -60,7 +60,7 @@ class Job:
             return forward(net, x_seq, **how).float()
 
 
-def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
+def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     """Everything of a run before its first step, from the config and its seed alone."""
     code = code_version(cfg)  # first, since the files may be edited while the run works
     prepare_torch(cfg)
@@ -82,7 +82,7 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> Job:
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)
     compiled.ran.clear()  # of an earlier run of this process
-    return Job(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
+    return TrainState(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
 
 
 def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:
@@ -96,44 +96,44 @@ def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:
         )
 
 
-def batches_per_epoch(job: Job) -> int:
+def batches_per_epoch(training: TrainState) -> int:
     """Training batches an epoch, trainer.limit_batches considered."""
-    n = n_train_batches(job.splits.train, job.cfg.trainer.batch_size)
-    return min(n, job.cfg.trainer.limit_batches or n)
+    n = n_train_batches(training.splits.train, training.cfg.trainer.batch_size)
+    return min(n, training.cfg.trainer.limit_batches or n)
 
 
-def state_of(job: Job, history: History) -> dict[str, Any]:
+def state_of(training: TrainState, history: History) -> dict[str, Any]:
     """Plain values and tensors from which `restore` makes the run go on bit for bit; asks every rank."""
-    random = job.ranks.gather(random_states(job.device))
+    random = training.ranks.gather(random_states(training.device))
     return {
-        "identity": identity(job.cfg),
-        "made_with": folder_name(job.cfg),
-        "network": job.net.state_dict(),
-        "optimizer": job.optimizer.state_dict(),
-        "schedule": job.schedule.state_dict(),
+        "identity": identity(training.cfg),
+        "made_with": folder_name(training.cfg),
+        "network": training.net.state_dict(),
+        "optimizer": training.optimizer.state_dict(),
+        "schedule": training.schedule.state_dict(),
         "random": {str(rank): states for rank, states in enumerate(random)},
         "history": to_plain(history),
     }
 
 
-def restore(job: Job, state: dict[str, Any], file: Path) -> History:
-    """Make job go on from a checkpoint's state. Raises CheckpointError if it does not fit."""
-    load_network(job.net, state, file)
-    if state["identity"] != identity(job.cfg):
+def restore(training: TrainState, state: dict[str, Any], file: Path) -> History:
+    """Make training go on from a checkpoint's state. Raises CheckpointError if it does not fit."""
+    load_network(training.net, state, file)
+    if state["identity"] != identity(training.cfg):
         raise CheckpointError(
             f"{file}: the checkpoint of another run ({state['made_with']}); delete the folder to train anew"
         )
     try:
-        job.optimizer.load_state_dict(state["optimizer"])
-        job.schedule.load_state_dict(state["schedule"])
-        if (own := str(job.ranks.rank)) in state["random"]:  # else it was saved by fewer ranks
-            restore_random_states(state["random"][own], job.device)
+        training.optimizer.load_state_dict(state["optimizer"])
+        training.schedule.load_state_dict(state["schedule"])
+        if (own := str(training.ranks.rank)) in state["random"]:  # else it was saved by fewer ranks
+            restore_random_states(state["random"][own], training.device)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{file}: optimizer, schedule or random states are not whole ({error}); "
             "delete the folder to train anew"
         ) from error
     history = from_plain(state["history"])
-    comparable = history.machines[-1:] == [job.machine] and history.code[-1:] == [job.code]
+    comparable = history.machines[-1:] == [training.machine] and history.code[-1:] == [training.code]
     # Times and bytes of another machine say nothing of this one; warm-up is a process's own.
-    return replace(history, costs=replace(history.costs, warm_steps=0) if comparable else Costs())
+    return replace(history, costs=replace(history.costs, warm_steps=0) if comparable else CostMeter())
