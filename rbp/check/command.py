@@ -85,19 +85,19 @@ def _show(finding: Finding, screen: Screen) -> None:
     """Status, name, seconds, what was found; then what to do."""
     start = f"{finding.status:<7}{finding.name:<29}{finding.seconds:6.1f} s  "
     screen.print(start, style=COLOURS[finding.status], end="", markup=False, soft_wrap=True)
-    screen.print(finding.told, markup=False, soft_wrap=True)
+    screen.print(finding.summary, markup=False, soft_wrap=True)
     if finding.advice and finding.status != "ok":
         screen.print(f"{'':<7}{finding.advice}", markup=False, soft_wrap=True)
 
 
 def _as_json(found: list[Finding], device: torch.device) -> str:
-    told = {
+    summary = {
         "rbp": __version__,
         "torch": torch.__version__,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "checks": [dataclasses.asdict(finding) for finding in found],
     }
-    return json.dumps(told, indent=2)
+    return json.dumps(summary, indent=2)
 
 
 def _device(wanted: str) -> torch.device:

@@ -81,8 +81,8 @@ def check_engine(device: torch.device, variant: Variant) -> Finding:
     found = list(_comparisons(device, variant))
     worst = max(found, key=lambda c: c.distance / c.tolerance)
     if bad := [c for c in found if not _is_right(c, variant)]:
-        told = "; ".join(f"{c.what}: off by {c.distance:.1e}, cosine {c.cosine:.4f}" for c in bad)
-        return wrong(told, "do not train so here; report it with the output of rbp check --json")
+        summary = "; ".join(f"{c.what}: off by {c.distance:.1e}, cosine {c.cosine:.4f}" for c in bad)
+        return wrong(summary, "do not train so here; report it with the output of rbp check --json")
     if worst.distance <= worst.tolerance:
         return ok(f"{len(found)} gradients, the worst off by {worst.distance:.0e}")
     flipped, cosine = max(c.flipped for c in found), min(c.cosine for c in found)

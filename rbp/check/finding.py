@@ -11,19 +11,19 @@ class Finding:
     """status: one of STATUSES; told: what was found, in a line; advice: what to do, "" where nothing is."""
 
     status: str
-    told: str
+    summary: str
     advice: str = ""
     name: str = ""
     seconds: float = 0.0
 
 
-def ok(told: str) -> Finding:
-    return Finding("ok", told)
+def ok(summary: str) -> Finding:
+    return Finding("ok", summary)
 
 
-def wrong(told: str, advice: str) -> Finding:
-    return Finding("wrong", told, advice)
+def wrong(summary: str, advice: str) -> Finding:
+    return Finding("wrong", summary, advice)
 
 
-def absent(told: str, advice: str = "") -> Finding:
-    return Finding("absent", told, advice)
+def absent(summary: str, advice: str = "") -> Finding:
+    return Finding("absent", summary, advice)

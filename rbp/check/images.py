@@ -38,10 +38,10 @@ def _compare(device: torch.device, what: str, pixels: torch.Tensor, levels: int,
         zip(_batches("cpu", pixels, levels, cfg), _batches(device, pixels, levels, cfg), strict=True)
     )
     off = max(float((theirs.cpu() - ours).abs().max()) for ours, theirs in pairs)
-    told = f"{len(pairs)} batches of {what}, the most off by {off:.0e}"
+    summary = f"{len(pairs)} batches of {what}, the most off by {off:.0e}"
     if off <= CLOSE:
-        return ok(told)
-    return wrong(told, "results of this device do not compare with another's")
+        return ok(summary)
+    return wrong(summary, "results of this device do not compare with another's")
 
 
 def _batches(

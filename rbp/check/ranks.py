@@ -35,8 +35,10 @@ def check_ranks(device: torch.device) -> Finding:
             f"{world} ranks over {backend}: {together}", "is the host's own name resolved? MASTER_ADDR free?"
         )
     off = max(_distance(together[name], alone[name]) for name in alone)
-    told = f"{world} rank{'s' * (world > 1)} over {backend}: gradients off by {off:.0e} from one process"
-    return ok(told) if off <= TOLERANCE else wrong(told, "do not train one cell with several tasks here")
+    summary = f"{world} rank{'s' * (world > 1)} over {backend}: gradients off by {off:.0e} from one process"
+    return (
+        ok(summary) if off <= TOLERANCE else wrong(summary, "do not train one cell with several tasks here")
+    )
 
 
 def _together(backend: str, world: int, device: str, store: Path) -> Gradients | str:

@@ -60,8 +60,8 @@ def _start(run: RunFolder) -> subprocess.Popen[str]:
 def _train(run: RunFolder) -> str:
     """Train to the end; what went wrong, or ""."""
     process = _start(run)
-    told, _ = process.communicate()
-    return "" if process.returncode == 0 else (told.strip().splitlines() or ["no word"])[-1]
+    summary, _ = process.communicate()
+    return "" if process.returncode == 0 else (summary.strip().splitlines() or ["no word"])[-1]
 
 
 def _kill_after_an_epoch(process: subprocess.Popen[str], run: RunFolder) -> int:

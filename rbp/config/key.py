@@ -66,16 +66,16 @@ class Key:
 
 def key(about: str, allowed: Allowed | None = None, *, default: Any = MISSING, **more: Any) -> Any:
     """A field for one value; its default is for keys that no YAML file has to name."""
-    told = {"key": Key(about, allowed, **more)}
+    metadata = {"key": Key(about, allowed, **more)}
     if isinstance(default, list | dict):
-        return dataclasses.field(default_factory=default.copy, metadata=told)
-    return dataclasses.field(default=default, metadata=told)
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def group(children: type, about: str, *, open: bool = False, **more: Any) -> Any:
     """A field for a group of keys; open: each option may have keys of its own beside the declared ones."""
-    told = {"key": Key(about, children=children, open=open, **more)}
-    return dataclasses.field(default_factory=dict if open else children, metadata=told)
+    metadata = {"key": Key(about, children=children, open=open, **more)}
+    return dataclasses.field(default_factory=dict if open else children, metadata=metadata)
 
 
 def keys(kind: type, prefix: str = "", decides: bool = True, since: str = FIRST_VERSION) -> dict[str, Key]:

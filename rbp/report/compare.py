@@ -64,8 +64,8 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
         several = len({run.method for run in theirs} - {BPTT}) > 1
         for (T, step_mode, setting), members in _by_setting(theirs, tuned).items():
             for method, runs in _by_method(members).items():
-                told = " ".join(filter(None, (labels[setting], method_name(method) if several else "")))
-                found.append(Comparison(dataset, arch, T, step_mode, told, runs, method, labels[setting]))
+                label = " ".join(filter(None, (labels[setting], method_name(method) if several else "")))
+                found.append(Comparison(dataset, arch, T, step_mode, label, runs, method, labels[setting]))
     return sorted(
         found,
         key=lambda c: (
@@ -98,24 +98,24 @@ def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
     for run in sorted(runs, key=lambda run: (run.result is None, -done[run.folder.parent])):
         best.setdefault(run.name, run)
     shown = [run for run in runs if best[run.name] is run]
-    return shown, _told([(best[run.name], run) for run in runs if best[run.name] is not run])
+    return shown, _sentences([(best[run.name], run) for run in runs if best[run.name] is not run])
 
 
 _FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs")  # equal where nothing but time differs
 
 
-def _told(doubles: list[tuple[Run, Run]]) -> list[str]:
+def _sentences(doubles: list[tuple[Run, Run]]) -> list[str]:
     """A sentence for each two sweeps; doubles: the run that is shown, and the one that is not."""
-    told = []
+    sentences = []
     for (shown, left), pairs in _split(
         doubles, lambda pair: tuple(run.folder.parent for run in pair)
     ).items():
         odd = [a for a, b in pairs if b.result and any(a.figure(key) != b.figure(key) for key in _FIGURES)]
         differ = f", though {len(odd)} differ in their results, such as {odd[0].name}" if odd else ""
-        told.append(
+        sentences.append(
             f"{len(pairs)} runs of {left} are in {shown} as well: those in {shown} are shown{differ}."
         )
-    return told
+    return sentences
 
 
 def _split(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:

@@ -109,16 +109,16 @@ def _shared_and_varied(flats: list[dict[str, Any]]) -> tuple[dict[str, Any], dic
 
 
 def _machine(machine: dict[str, Any]) -> str:
-    told = [f"{key} {machine[key]}" for key in (*KIND, "driver", "python") if machine.get(key) is not None]
-    return ", ".join(told).removeprefix("device ") or "unknown"
+    text = [f"{key} {machine[key]}" for key in (*KIND, "driver", "python") if machine.get(key) is not None]
+    return ", ".join(text).removeprefix("device ") or "unknown"
 
 
 def _code(run: Run) -> str:
     """The code of a run. Its hash is of its network too: two networks have two."""
     packages = (run.result or {}).get("packages")
     beside = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, dict) else []
-    told = f"rbp {run.code.get('version', '?')}, code {run.code.get('hash', '?')}"
-    return f"{told}, with {', '.join(beside)}" if beside else told
+    text = f"rbp {run.code.get('version', '?')}, code {run.code.get('hash', '?')}"
+    return f"{text}, with {', '.join(beside)}" if beside else text
 
 
 def _versions(codes: list[dict[str, Any]]) -> int:

@@ -64,8 +64,8 @@ def _of_optimizer(comparison: Comparison) -> list[str]:
     for key in sorted({key for run in comparison.runs for key in run.others if key.startswith("optimizer.")}):
         values = {mode: {str(run.others.get(key)) for run in comparison.of(mode)} for mode in MODES}
         if len(set().union(*values.values())) > 1:
-            told = ", ".join(f"{mode} {', '.join(sorted(found))}" for mode, found in values.items() if found)
-            notes.append(f"{key}: {told}")
+            text = ", ".join(f"{mode} {', '.join(sorted(found))}" for mode, found in values.items() if found)
+            notes.append(f"{key}: {text}")
     return notes
 
 
@@ -77,8 +77,8 @@ def _of_code(comparison: Comparison) -> list[str]:
     }
     if len({hash for hashes in found.values() for hash in hashes}) < 2:
         return []
-    told = [f"{mode} {', '.join(hashes)}" for mode, hashes in found.items() if hashes]
-    return [f"computed by different versions of the code: {'; '.join(told)}"]
+    text = [f"{mode} {', '.join(hashes)}" for mode, hashes in found.items() if hashes]
+    return [f"computed by different versions of the code: {'; '.join(text)}"]
 
 
 def _unfinished(comparison: Comparison, mode: str) -> str:
@@ -91,8 +91,8 @@ def _unfinished(comparison: Comparison, mode: str) -> str:
     for state, count in Counter(run.state for run in waiting).items():
         reasons = {run.error: None for run in waiting if run.state == state and run.error}
         epochs = max(run.epoch for run in waiting if run.state == state)
-        told = f" ({cut('; '.join(reasons))})" if reasons else f" (epoch {epochs})" if epochs else ""
-        parts.append(f"{count} {state}{told}")
+        text = f" ({cut('; '.join(reasons))})" if reasons else f" (epoch {epochs})" if epochs else ""
+        parts.append(f"{count} {state}{text}")
     return f"{mode}: {', '.join(parts)}" if parts else ""
 
 

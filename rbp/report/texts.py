@@ -151,10 +151,10 @@ def results_csv(runs: list[Run]) -> str:
     writer.writerow([*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *others, "folder"])
     for run in runs:
         result = run.result or {}
-        told = [getattr(run, key) for key in _CSV_RUN]
-        told += [result.get(key) for key in _CSV_RESULT] + [run.machine.get(key) for key in _CSV_MACHINE]
-        told += [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others)]
-        writer.writerow([_no_formula(value) for value in [*told, str(run.folder)]])
+        row = [getattr(run, key) for key in _CSV_RUN]
+        row += [result.get(key) for key in _CSV_RESULT] + [run.machine.get(key) for key in _CSV_MACHINE]
+        row += [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others)]
+        writer.writerow([_no_formula(value) for value in [*row, str(run.folder)]])
     return stream.getvalue()
 
 

@@ -34,5 +34,5 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 def code_of(result: dict[str, Any]) -> str | None:
     """The hash of the code that computed a result, if it is told."""
     code = result.get("code")
-    told = code.get("hash") if isinstance(code, dict) else None
-    return told if isinstance(told, str) and told.isalnum() else None
+    code_hash = code.get("hash") if isinstance(code, dict) else None
+    return code_hash if isinstance(code_hash, str) and code_hash.isalnum() else None

@@ -100,10 +100,10 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
         return 0
     _refuse_elsewhere(live)
     _stop_jobs(live)
-    waiting, told = [folder for folder, _ in live], set[int]()
+    waiting, asked = [folder for folder, _ in live], set[int]()
     end = time.monotonic() + CANCEL_WAIT
     while waiting and time.monotonic() < end:
-        waiting = [folder for folder in waiting if not _mark_cancelled(folder, told)]
+        waiting = [folder for folder in waiting if not _mark_cancelled(folder, asked)]
         time.sleep(0.2 if waiting else 0)
     say(f"{path}: {len(live) - len(waiting)} cancelled")
     if waiting:
@@ -141,13 +141,13 @@ def _slurms_job(state: RunState) -> str:
     return job if is_slurms(job) else ""
 
 
-def _mark_cancelled(folder: Path, told: set[int]) -> bool:
+def _mark_cancelled(folder: Path, asked: set[int]) -> bool:
     """Whether a run has ended; it is then cancelled unless it was done. told: whom we have asked to end."""
     try:
         with unless_busy(folder) as free:
             (state,) = observe([folder])
             if not free and not _slurms_job(state):
-                _ask_to_end(state.status.pid, told)
+                _ask_to_end(state.status.pid, asked)
             if free and not state.is_done and state.name not in ("failed", "cancelled"):
                 mark(folder, "cancelled", error="by rbp cancel")
             return free
@@ -155,11 +155,11 @@ def _mark_cancelled(folder: Path, told: set[int]) -> bool:
         raise ConfigError(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
 
 
-def _ask_to_end(pid: int | None, told: set[int]) -> None:
+def _ask_to_end(pid: int | None, asked: set[int]) -> None:
     """The process of a run saves and ends; only a number above 1 is a process of its own."""
-    if pid is None or pid <= 1 or pid in told:
+    if pid is None or pid <= 1 or pid in asked:
         return
-    told.add(pid)
+    asked.add(pid)
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(pid, signal.SIGTERM)
 

@@ -29,7 +29,7 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
         return
     launcher.check(plan.todo)
     preflight(plan.todo, devices=launcher.here)
-    say(plan.told())
+    say(plan.summary())
     _finish(sweep, cells, launcher.run(sweep, plan, settings), settings)
 
 
@@ -54,7 +54,7 @@ def _show(plan: Plan) -> None:
         will = "to run" if cell.name in todo else state.name
         reason = f"  ({state.reason})" if state.reason else ""
         say(f"{will:<10} {cell.label}  {cell.folder}{reason}")
-    say(f"{plan.told()} {len(plan.todo)} to run; nothing was started.")
+    say(f"{plan.summary()} {len(plan.todo)} to run; nothing was started.")
 
 
 def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], settings: SweeperSettings) -> None:

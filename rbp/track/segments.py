@@ -30,11 +30,11 @@ def steps(file: Path) -> list[int]:
     """The steps logged in a file, as wandb's own tool reads them; of a damaged one those before that."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
-        told = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout
+        output = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout
     except subprocess.TimeoutExpired:
         return []
     found = []
-    for line in told.splitlines():
+    for line in output.splitlines():
         if '"type":"history"' in line:
             found.append(_step(json.loads(line)))
     return [step for step in found if step is not None]

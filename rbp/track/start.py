@@ -94,5 +94,5 @@ def _last_line(file: Path) -> str:
         lines = file.read_text(errors="replace").split("\n")
     except OSError:
         lines = []
-    told = (line.strip() for line in reversed(lines) if "errors.pydantic.dev" not in line)  # only a link
-    return next(filter(None, told), "failed")
+    stripped = (line.strip() for line in reversed(lines) if "errors.pydantic.dev" not in line)  # only a link
+    return next(filter(None, stripped), "failed")

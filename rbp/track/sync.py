@@ -91,7 +91,7 @@ def _upload(files: list[Path]) -> None:
     folders = [str(file.parent) for file in files]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     with tempfile.TemporaryDirectory() as place:  # for wandb's own logs
-        told = subprocess.run(
+        done = subprocess.run(
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
@@ -100,7 +100,7 @@ def _upload(files: list[Path]) -> None:
         )
     refused = [file.parent for file in files if not mark_of(file).exists()]
     if refused:
-        words = "\n".join((told.stdout + told.stderr).strip().splitlines()[-8:])
+        words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise UserError(f"{refused[0]}: not uploaded ({len(refused)} of {len(files)} in all):\n{words}")
 
 

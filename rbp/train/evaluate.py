@@ -20,7 +20,7 @@ from rbp.rate.registry import is_neuron
 from rbp.runs.folder import RunFolder
 from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.state import TrainState, set_up
-from rbp.train.telemetry.memory import memory_told
+from rbp.train.telemetry.memory import memory_errors_explained
 
 TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
 
@@ -112,7 +112,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     Raises CheckpointError where there is none, or one of another network.
     """
     file, state = _find(cfg, RunFolder(folder))
-    with memory_told(cfg):
+    with memory_errors_explained(cfg):
         training = set_up(cfg)
         load_network(training.net, state, file)
         result = {f"test_{key}": value for key, value in score(training, training.splits.test).items()}

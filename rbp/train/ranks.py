@@ -78,9 +78,9 @@ class Ranks:
         """What the first rank makes."""
         if self.world == 1:
             return make()
-        told: list[Any] = [make() if self.first else None]
-        dist.broadcast_object_list(told, src=0, group=self.group, device=torch.device("cpu"))
-        return told[0]
+        shared: list[Any] = [make() if self.first else None]
+        dist.broadcast_object_list(shared, src=0, group=self.group, device=torch.device("cpu"))
+        return shared[0]
 
 
 ALONE = Ranks()
@@ -160,7 +160,7 @@ def _meeting_point(ranks: Ranks) -> dist.Store:
 
 
 @contextlib.contextmanager
-def loss_of_a_rank_told(ranks: Ranks) -> Iterator[None]:
+def lost_rank_explained(ranks: Ranks) -> Iterator[None]:
     """While inside, an exchange that breaks off raises TrainingError; all ranks leave together."""
     try:
         yield

@@ -22,14 +22,14 @@ from rbp.track import TrackerProcess
 from rbp.train.device import choose_device
 from rbp.train.epoch import refuse_broken, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.ranks import joined, loss_of_a_rank_told, ranks_here, refuse_uneven
+from rbp.train.ranks import joined, lost_rank_explained, ranks_here, refuse_uneven
 from rbp.train.resume.checkpoint import load_latest
 from rbp.train.resume.history import History, Part
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.resume.step_boundary import Action, StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch, restore, set_up
 from rbp.train.telemetry.display import Display, make_display
-from rbp.train.telemetry.memory import memory_told
+from rbp.train.telemetry.memory import memory_errors_explained
 from rbp.train.telemetry.record import Record, make_record
 
 
@@ -46,9 +46,9 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         TrackerProcess(cfg, folder) as tracker,
         joined(here, choose_device(cfg, here)) as ranks,
         make_record(run, cfg, ranks) as record,
-        loss_of_a_rank_told(ranks),
-        memory_told(cfg),
-        _disk_told(run),
+        lost_rank_explained(ranks),
+        memory_errors_explained(cfg),
+        _disk_errors_explained(run),
     ):
         if ranks.first:
             tracker.start()  # before all that may fail
@@ -63,7 +63,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
 
 
 @contextlib.contextmanager
-def _disk_told(run: RunFolder) -> Iterator[None]:
+def _disk_errors_explained(run: RunFolder) -> Iterator[None]:
     """While inside, a file that cannot be read or written raises TrainingError."""
     try:
         yield

@@ -15,8 +15,8 @@ BY_NAME = {variant.name: variant for variant in VARIANTS}
 @pytest.mark.parametrize("name", ["float32", "channels_last", "bf16 autocast"])
 def test_the_engine_is_right_on_this_cpu(name: str) -> None:
     found = check_engine(CPU, BY_NAME[name])
-    assert found.status == "ok" and f"{len(GOLDEN) + 4} gradients" in found.told
-    assert ("of spikes flipped" in found.told) == (name == "bf16 autocast")
+    assert found.status == "ok" and f"{len(GOLDEN) + 4} gradients" in found.summary
+    assert ("of spikes flipped" in found.summary) == (name == "bf16 autocast")
 
 
 @pytest.mark.slow
@@ -59,7 +59,7 @@ def test_a_gradient_that_is_off_in_float32_is_wrong(
     monkeypatch.setattr(engine, "forward", forward)
     found = check_engine(CPU, FLOAT32)
     assert found.status == status
-    assert status == "ok" or (mode in found.told.lower() and "do not train" in found.advice)
+    assert status == "ok" or (mode in found.summary.lower() and "do not train" in found.advice)
 
 
 @pytest.mark.parametrize(

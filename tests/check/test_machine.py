@@ -19,7 +19,7 @@ CPU = torch.device("cpu")
 @pytest.mark.slow
 def test_a_killed_run_goes_on_here() -> None:
     found = check_resume(CPU)
-    assert found.status == "ok" and found.told.startswith("killed after epoch "), found
+    assert found.status == "ok" and found.summary.startswith("killed after epoch "), found
 
 
 @pytest.mark.slow
@@ -32,19 +32,21 @@ def test_a_run_that_goes_on_to_other_bits_is_wrong(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(resume, "_different", after_a_change)
     found = check_resume(CPU)
-    assert found.status == "wrong" and found.told == "metrics differ after a kill"
+    assert found.status == "wrong" and found.summary == "metrics differ after a kill"
 
 
 def test_two_ranks_train_as_one_here() -> None:
     found = check_ranks(CPU)
-    assert found.status == "ok" and found.told.startswith("2 ranks over gloo"), found
+    assert found.status == "ok" and found.summary.startswith("2 ranks over gloo"), found
 
 
 def test_ranks_that_do_not_meet_are_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(ranks, "_together", lambda *args: ranks_of_no_backend(tmp_path))
     found = check_ranks(CPU)
     assert (
-        found.status == "wrong" and "2 ranks over gloo: " in found.told and "nonsense" in found.told.lower()
+        found.status == "wrong"
+        and "2 ranks over gloo: " in found.summary
+        and "nonsense" in found.summary.lower()
     )
 
 
@@ -77,11 +79,11 @@ def test_a_login_of_wandb_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     assert check_wandb(CPU).status == "absent" and "wandb login" in check_wandb(CPU).advice
     (tmp_path / "netrc").write_text("machine api.wandb.ai login user password secret\n")
-    assert check_wandb(CPU).told == "logged in"
+    assert check_wandb(CPU).summary == "logged in"
     (tmp_path / "netrc").write_text("machine\n")
     assert check_wandb(CPU).status == "absent"
     monkeypatch.setenv("WANDB_API_KEY", "secret")
-    assert check_wandb(CPU).told == "a key in WANDB_API_KEY"
+    assert check_wandb(CPU).summary == "a key in WANDB_API_KEY"
 
 
 def test_slurm_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -90,19 +92,19 @@ def test_slurm_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     for name, script in (("sbatch", "exit 0"), ("sinfo", "echo 'debug* up 4'")):
         (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
         (tmp_path / name).chmod(0o755)
-    assert check_slurm(CPU).told == "partitions: debug* up 4"
+    assert check_slurm(CPU).summary == "partitions: debug* up 4"
     (tmp_path / "sinfo").write_text("#!/bin/sh\necho 'sinfo: error: no controller' >&2\nexit 1\n")
-    assert check_slurm(CPU).told == "Slurm does not answer: sinfo: error: no controller"
+    assert check_slurm(CPU).summary == "Slurm does not answer: sinfo: error: no controller"
 
 
 def test_data_sets_are_looked_for_where_rbp_data_points(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("RBP_DATA", str(tmp_path))
-    assert check_dataset("digits", CPU).told == "1,437 training images in scikit-learn"
+    assert check_dataset("digits", CPU).summary == "1,437 training images in scikit-learn"
     found = check_dataset("cifar10", CPU)
-    assert found.status == "absent" and str(tmp_path) in found.told and "RBP_DATA" in found.advice
+    assert found.status == "absent" and str(tmp_path) in found.summary and "RBP_DATA" in found.advice
     write_cifar10(tmp_path)
-    assert check_dataset("cifar10", CPU).told == f"100 training images in {tmp_path}"
+    assert check_dataset("cifar10", CPU).summary == f"100 training images in {tmp_path}"
     assert check_dataset("cifar10_dvs", CPU).status == "absent"
     assert surroundings.check_fused_neurons(CPU).status == "absent"

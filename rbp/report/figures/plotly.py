@@ -54,11 +54,11 @@ def _traces(series: Series, legend: bool) -> list[dict[str, Any]]:
         "showlegend": legend,
     }
     if series.look == "run":
-        told = html.escape(series.told[0])
+        labels = html.escape(series.labels[0])
         line = {"color": paint, "width": 0.8, "dash": _dash(series)}
-        hover = f"{told}<br>epoch %{{x}}: %{{y:.2f}}<extra></extra>"
+        hover = f"{labels}<br>epoch %{{x}}: %{{y:.2f}}<extra></extra>"
         return [base | {"mode": "lines", "line": line, "opacity": 0.45, "hovertemplate": hover}]
-    texts = {"text": [html.escape(text) for text in series.told]}
+    texts = {"text": [html.escape(text) for text in series.labels]}
     hover = "%{text}<br>%{x}: %{y:.4g}<extra>" + html.escape(series.label) + "</extra>"
     if series.look == "bars":
         bar = {"type": "bar", "marker": {"color": paint}, "error_y": _errors(series), "textposition": "none"}

@@ -16,7 +16,7 @@ from rbp.report.statistics import summary
 @dataclass(frozen=True)
 class Series:
     """What is drawn of a gradient mode. `look`: mean (line with a band or bars low..high), run (thin line),
-    points (a marker a run) or bars. `told`: a text for each point, or one for all. `variant`: 0 but for
+    points (a marker a run) or bars. `labels`: a text for each point, or one for all. `variant`: 0 but for
     further kinds of machine in the same figure."""
 
     mode: str
@@ -26,7 +26,7 @@ class Series:
     y: Sequence[float]
     low: Sequence[float] = ()
     high: Sequence[float] = ()
-    told: Sequence[str] = ()
+    labels: Sequence[str] = ()
     variant: int = 0
 
 
@@ -50,8 +50,8 @@ def over_epochs(comparison: Comparison) -> Figure:
         runs = [run for run in comparison.of(mode) if run.curve]
         for run in runs:
             epochs = sorted(run.curve)
-            told = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
-            series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), told=told))
+            labels = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
+            series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), labels=labels))
         # Runs on their way would make the mean jump where they end.
         pooled = [run for run in runs if run.result] or runs
         epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
@@ -72,8 +72,8 @@ def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], varian
     means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
     low = [m - s for m, s in zip(means, spreads, strict=True)]
     high = [m + s for m, s in zip(means, spreads, strict=True)]
-    told = [f"n={len(found)}" for found in values]
-    return Series(mode, label, "mean", x, means, low, high, told, variant)
+    labels = [f"n={len(found)}" for found in values]
+    return Series(mode, label, "mean", x, means, low, high, labels, variant)
 
 
 def accuracy_over_T(family: list[Comparison]) -> Figure:
@@ -137,14 +137,14 @@ def _over_T(
     if not done:
         return []
     by_T = {T: [value(run) for _, run in found] for T, found in groupby(done, key=lambda pair: pair[0])}
-    told = [run.name for _, run in done]
+    labels = [run.name for _, run in done]
     points = Series(
         mode,
         label,
         "points",
         [T for T, _ in done],
         [value(run) for _, run in done],
-        told=told,
+        labels=labels,
         variant=variant,
     )
     return [_mean(mode, label, list(by_T), list(by_T.values()), variant), points]
@@ -161,8 +161,8 @@ def firing_rates(comparison: Comparison) -> Figure:
         values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
         mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
         low = [max(0.0, value) for value in mean.low]
-        told = [f"{layer}, {n}" for layer, n in zip(layers, mean.told, strict=True)]
-        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, told))
+        labels = [f"{layer}, {n}" for layer, n in zip(layers, mean.labels, strict=True)]
+        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, labels))
     about = "Spikes per neuron and step, test images, last epoch; bars: one standard deviation over seeds."
     return Figure("firing", "Firing rate by layer", "layer", "firing rate", about, series)
 
@@ -182,8 +182,8 @@ def accuracy_over_cost(family: list[Comparison]) -> Figure:
         done = [(T, run) for T, run in found if run.accuracy is not None]
         x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
         y = [100 * (run.accuracy or 0.0) for _, run in done]
-        told = [f"T={T}, {run.name}" for T, run in done]
-        series += [Series(mode, label, "points", x, y, told=told, variant=variant)] if done else []
+        labels = [f"T={T}, {run.name}" for T, run in done]
+        series += [Series(mode, label, "points", x, y, labels=labels, variant=variant)] if done else []
     about = "A marker a run, of every T; up and to the left is better."
     return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
 

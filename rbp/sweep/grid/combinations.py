@@ -32,11 +32,11 @@ def combinations(swept: Mapping[str, Sequence[str]], pairs: Sequence[Any]) -> li
 
 def _rows(pair: Any) -> list[Choices]:
     """The combinations that a pair stands for, such as {arch: [a, b], trainer.batch_size: [1, 2]}."""
-    told = f"hydra.sweeper.pairs={as_text(pair)}"
+    shown = f"hydra.sweeper.pairs={as_text(pair)}"
     if not _is_pair(pair):
-        raise ConfigError(f"{told}: must be keys with a list of values each, as in {{arch:[a,b],T:[2,4]}}")
+        raise ConfigError(f"{shown}: must be keys with a list of values each, as in {{arch:[a,b],T:[2,4]}}")
     if len(lengths := {len(values) for values in pair.values()}) > 1:
-        raise ConfigError(f"{told}: the lists of a pair must be of one length, not {sorted(lengths)}")
+        raise ConfigError(f"{shown}: the lists of a pair must be of one length, not {sorted(lengths)}")
     keys = list(pair)
     rows = zip(*pair.values(), strict=True)
     return [{k: override_of(k, v).partition("=")[2] for k, v in zip(keys, row, strict=True)} for row in rows]
@@ -82,10 +82,10 @@ def may_fit(rule: Any, given: Mapping[str, str]) -> bool:
     """
     if not isinstance(rule, Mapping):
         return True
-    told = {key: _plain_values(given[key]) for key in rule if key in given}
+    shown = {key: _plain_values(given[key]) for key in rule if key in given}
     return all(
         not values or any(_says(value, item) for value in values for item in _as_list(rule[key]))
-        for key, values in told.items()
+        for key, values in shown.items()
     )
 
 

@@ -29,7 +29,7 @@ def tree(cfg: DictConfig, width: int = 0) -> list[str]:
     lines = ["config   " + "  ".join(f"{key}={_axis(values[key])}" for key in _AXES)]
     for number, (group, keys) in enumerate(groups.items(), 1):
         last = number == len(groups)
-        words = [_told(key, value) for key, value in keys.items() if key not in {*_LEFT_OUT, "name"}]
+        words = [_shown(key, value) for key, value in keys.items() if key not in {*_LEFT_OUT, "name"}]
         start = f"{'└' if last else '├'}─ {group}={text(keys.get('name'))}"
         lines += _wrapped(start, "   " if last else "│  ", [word for word in words if word], width)
     return lines
@@ -57,8 +57,8 @@ def _wrapped(start: str, margin: str, words: list[str], width: int) -> list[str]
     return lines
 
 
-def _told(key: str, value: Any) -> str:
+def _shown(key: str, value: Any) -> str:
     if isinstance(value, dict):
-        inner = " ".join(_told(k, v) for k, v in value.items())
+        inner = " ".join(_shown(k, v) for k, v in value.items())
         return f"{key}({inner})"
     return f"{key}={text(value)}"

@@ -123,9 +123,9 @@ def begins(cell: Cell) -> str:
 
 def _evaluated(cell: Cell, result: dict[str, Any]) -> str:
     """Which checkpoint a result is of, and whether it was made with another config than this one."""
-    told = f"Checkpoint: {result['checkpoint']}, epoch {result['epochs']}"
+    message = f"Checkpoint: {result['checkpoint']}, epoch {result['epochs']}"
     if "val_acc" in result:
-        told += f", val acc {100 * result['val_acc']:.2f}%"
+        message += f", val acc {100 * result['val_acc']:.2f}%"
     if result["made_with"] != cell.name:
-        told += f"\nIt was made with another config, {result['made_with']}, and evaluated as {cell.name}"
-    return told
+        message += f"\nIt was made with another config, {result['made_with']}, and evaluated as {cell.name}"
+    return message

@@ -41,7 +41,7 @@ class ProcessPool:
     slots: Slots
     working: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
     stopping: bool = False
-    told: set[int] = field(default_factory=set)  # processes that were asked to stop
+    asked: set[int] = field(default_factory=set)  # processes that were asked to stop
 
     def run(self) -> None:
         """Until every run has ended, or a signal says stop: SIGTERM is handed on, and nothing more begins."""
@@ -64,9 +64,9 @@ class ProcessPool:
     def _hand_on(self) -> None:
         """Ask every process to stop, once; not in the handler, which may come before a start is noted."""
         for _, process in self.working.values():
-            if process.pid not in self.told:
+            if process.pid not in self.asked:
                 process.send_signal(signal.SIGTERM)
-                self.told.add(process.pid)
+                self.asked.add(process.pid)
 
     def _start(self, folder: str, slot: int) -> tuple[str, subprocess.Popen[bytes]]:
         environment = os.environ | {"RBP_JOB_ID": own_id()}
@@ -80,7 +80,7 @@ class ProcessPool:
     def _ended(self, folder: str, process: subprocess.Popen[bytes]) -> None:
         """A run that was killed, or never began, could not say so itself."""
         code = process.returncode
-        if code in (0, TRY_AGAIN) or (code == -signal.SIGTERM and process.pid in self.told):
+        if code in (0, TRY_AGAIN) or (code == -signal.SIGTERM and process.pid in self.asked):
             return  # asked to stop before it could listen: it has not begun
         try:
             _mark_failed(Path(folder), code)

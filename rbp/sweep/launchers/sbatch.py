@@ -56,7 +56,7 @@ def submit(
                 ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
     except submitit.core.utils.FailedJobError as error:
         cancel(ids)
-        raise ConfigError(_told(str(error), settings)) from error
+        raise ConfigError(_refusal(str(error), settings)) from error
     return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
 
 
@@ -95,12 +95,12 @@ def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any
 def _largest_array() -> int:
     """How many jobs an array may have here."""
     try:
-        told = subprocess.run(
+        answer = subprocess.run(
             ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
         ).stdout
     except (OSError, subprocess.SubprocessError):
-        told = ""
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", told, re.MULTILINE)
+        answer = ""
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
     return int(found[1]) if found and int(found[1]) > 0 else 1001  # Slurm's default
 
 
@@ -114,7 +114,7 @@ _HINTS = {
 }
 
 
-def _told(message: str, settings: SlurmSettings) -> str:
+def _refusal(message: str, settings: SlurmSettings) -> str:
     """Slurm's own words, and what to change."""
     lines = [line.strip() for line in message.splitlines() if "error" in line.lower()] or [message.strip()]
     words = "; ".join(dict.fromkeys(line.split("error:")[-1].strip() for line in lines))

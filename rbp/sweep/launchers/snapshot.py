@@ -64,5 +64,5 @@ def _sources(names: list[str]) -> list[str]:
 
 
 def _names(command: list[str]) -> list[str]:
-    told = subprocess.run(command, capture_output=True, check=True).stdout.decode()
-    return [name for name in told.split("\0") if name]
+    answer = subprocess.run(command, capture_output=True, check=True).stdout.decode()
+    return [name for name in answer.split("\0") if name]

@@ -30,16 +30,16 @@ class Jobs:
 
     def __init__(self, ids: Iterable[str | None]) -> None:
         known = {i for i in ids if i}
-        self._told = _local({i for i in known if i.startswith(LOCAL)})
-        self._told |= _slurm({i for i in known if is_slurms(i)})
+        self._states = _local({i for i in known if i.startswith(LOCAL)})
+        self._states |= _slurm({i for i in known if is_slurms(i)})
 
     def state(self, job_id: str | None) -> str | None:
         """PENDING, RUNNING, GONE, UNKNOWN, or None where that cannot be said."""
-        return self._told.get(job_id or "", (None, ""))[0]
+        return self._states.get(job_id or "", (None, ""))[0]
 
     def reason(self, job_id: str | None) -> str:
         """Why a job is gone or waits, in words."""
-        return self._told.get(job_id or "", (None, ""))[1]
+        return self._states.get(job_id or "", (None, ""))[1]
 
 
 def is_slurms(job_id: str) -> bool:
@@ -49,12 +49,12 @@ def is_slurms(job_id: str) -> bool:
 
 def _local(ids: set[str]) -> dict[str, tuple[str, str]]:
     here = os.uname().nodename
-    told = {}
+    states = {}
     for job_id in ids:
         pid, _, host = job_id.removeprefix(LOCAL).partition("@")
         if host == here:
-            told[job_id] = (RUNNING, "") if _is_pool(pid) else (GONE, "its processes are gone")
-    return told
+            states[job_id] = (RUNNING, "") if _is_pool(pid) else (GONE, "its processes are gone")
+    return states
 
 
 def _is_pool(pid: str) -> bool:
@@ -91,16 +91,16 @@ def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     if done.returncode and "Invalid job id" not in done.stderr:  # the controller is away: the jobs go on
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
-    told = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
+    states = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
     for line in done.stdout.splitlines():
         job_id, _, rest = line.partition("|")
-        if job_id in told:
+        if job_id in states:
             state, _, reason = rest.partition("|")
-            told[job_id] = _as_told(state, reason)
-    return told
+            states[job_id] = _as_state(state, reason)
+    return states
 
 
-def _as_told(state: str, reason: str) -> tuple[str, str]:
+def _as_state(state: str, reason: str) -> tuple[str, str]:
     if state in _ENDED:
         return GONE, _ENDED[state]
     if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"):

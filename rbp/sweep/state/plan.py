@@ -16,7 +16,7 @@ class Plan:
     states: list[RunState]
     todo: list[Cell]
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """How many cells there are in each state."""
         one = len(self.cells) == 1
         if all(state.name == "done" for state in self.states):

@@ -60,19 +60,19 @@ def _state(folder: Path, jobs: Jobs, compare_code: bool) -> RunState:
 def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
     """The state of a run that has a job, or had one."""
     job_id = status.job_id
-    job, told = jobs.state(job_id), jobs.reason(job_id)
+    job, reason = jobs.state(job_id), jobs.reason(job_id)
     silent = status.age()
     if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
         return RunState("running", at_work=True, status=status)
     if job == PENDING:  # perhaps again, after its node was lost
-        return RunState("preempted" if name == "preempted" else "queued", True, told, status)
+        return RunState("preempted" if name == "preempted" else "queued", True, reason, status)
     if name == "running":
-        why = f"job {job_id} {told}" if job == GONE else f"no sign of life for {silent:.0f} s"
+        why = f"job {job_id} {reason}" if job == GONE else f"no sign of life for {silent:.0f} s"
         return RunState("lost", at_work=job in (RUNNING, UNKNOWN), reason=why, status=status)
     if name == "queued" and job == GONE:
-        return RunState("lost", reason=f"job {job_id} {told}", status=status)
+        return RunState("lost", reason=f"job {job_id} {reason}", status=status)
     if name == "queued" and job_id is None:
         return RunState("lost", reason="was never submitted", status=status)
     # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
     at_work = name == "queued" or job in (RUNNING, UNKNOWN)
-    return RunState(name, at_work, told if job == UNKNOWN or not at_work else "", status)
+    return RunState(name, at_work, reason if job == UNKNOWN or not at_work else "", status)

@@ -52,8 +52,8 @@ class SweepFolder:
             content = None
         found = content if isinstance(content, dict) else {}
         launcher, cells = _keys(found.get("launcher")), _keys(found.get("cells"))
-        choices = {name: _keys(told) for name, told in cells.items()}
-        texts = {name: {key: str(value) for key, value in told.items()} for name, told in choices.items()}
+        choices = {name: _keys(chosen) for name, chosen in cells.items()}
+        texts = {name: {key: str(value) for key, value in chosen.items()} for name, chosen in choices.items()}
         return found | {"launcher": launcher, "cells": texts}
 
     def note(self, values: dict[str, Any], cells: dict[str, dict[str, str]]) -> None:

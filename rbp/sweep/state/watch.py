@@ -98,12 +98,12 @@ def _line(state: RunState) -> str:
 
 
 def _progress(state: RunState) -> str:
-    told = state.status.numbers
+    known = state.status.numbers
     parts = []
-    if epochs := told.get("epochs"):
-        parts.append(f"epoch {min(told.get('epoch', 0) + 1, epochs)}/{epochs}")
-    if "test_acc" in told:
-        parts.append(f"test acc {100 * told['test_acc']:.2f}%")
-    if state.name == "running" and "seconds_left" in told:
-        parts.append(f"{duration(told['seconds_left'])} left")
+    if epochs := known.get("epochs"):
+        parts.append(f"epoch {min(known.get('epoch', 0) + 1, epochs)}/{epochs}")
+    if "test_acc" in known:
+        parts.append(f"test acc {100 * known['test_acc']:.2f}%")
+    if state.name == "running" and "seconds_left" in known:
+        parts.append(f"{duration(known['seconds_left'])} left")
     return "  ".join(parts)

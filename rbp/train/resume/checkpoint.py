@@ -94,8 +94,8 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
         except CheckpointError as error:
             problems.append(str(error))
     if problems:
-        told = "\n".join(problems)
-        raise CheckpointError(f"{told}\nno whole checkpoint is left; delete {folder.parent} to train anew")
+        message = "\n".join(problems)
+        raise CheckpointError(f"{message}\nno whole checkpoint is left; delete {folder.parent} to train anew")
     return folder / LAST, None, []
 
 

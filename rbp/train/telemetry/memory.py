@@ -10,19 +10,19 @@ from rbp.errors import TrainingError
 
 
 @contextlib.contextmanager
-def memory_told(cfg: DictConfig) -> Iterator[None]:
+def memory_errors_explained(cfg: DictConfig) -> Iterator[None]:
     """While inside, an allocation that fails raises TrainingError."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
-        raise _told(cfg, error) from error
+        raise _out_of_memory(cfg, error) from error
     except RuntimeError as error:  # what torch raises on the CPU
         if "can't allocate memory" not in str(error):
             raise
-        raise _told(cfg, error) from error
+        raise _out_of_memory(cfg, error) from error
 
 
-def _told(cfg: DictConfig, error: Exception) -> TrainingError:
+def _out_of_memory(cfg: DictConfig, error: Exception) -> TrainingError:
     less = [f"a smaller trainer.batch_size (now {cfg.trainer.batch_size})"]
     less.append(f"trainer.eval_batch_size (now {cfg.trainer.eval_batch_size}) or T (now {cfg.T})")
     if cfg.grad_mode.name == "bptt":

@@ -135,7 +135,7 @@ def _build(
     manifest = join(data.title, shards, about, building)
     seconds = time.perf_counter() - start
     put_in_place(building, folder)
-    say(_told(manifest, folder, seconds))
+    say(_summary(manifest, folder, seconds))
     return manifest
 
 
@@ -145,7 +145,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=screen, transient=True, disable=not screen.is_terminal)
 
 
-def _told(manifest: dict[str, Any], folder: Path, seconds: float) -> str:
+def _summary(manifest: dict[str, Any], folder: Path, seconds: float) -> str:
     n = {part: len(manifest["parts"][part]["recordings"]) for part in PARTS}
     size = sum(file.stat().st_size for file in folder.iterdir())
     lines = [
