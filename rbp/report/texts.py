@@ -128,7 +128,10 @@ def _latex(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in text)
 
 
-_CSV_RUN = ("sweep", "name", "state", "error", "epoch", "epochs", "dataset", "arch", *AXES)
+_CSV_RUN = (
+    *("sweep", "name", "state", "error", "epoch", "epochs", "dataset", "arch", *AXES),
+    *("segments", "coupled"),
+)
 _CSV_ACCURACY = (
     "test_acc",
     "best_test_acc",

@@ -63,6 +63,15 @@ def test_markdown_makes_nothing_of_what_names_hold(tmp_path: Path) -> None:
         assert escaped in text
 
 
+def test_csv_tells_methods_with_other_segments_apart(tmp_path: Path) -> None:
+    for segments, coupled in ((1, True), (4, True), (4, False)):
+        write_run(tmp_path / "s", grad_mode__segments=segments, grad_mode__coupled=coupled)
+    write_report([tmp_path / "s"], tmp_path)
+    rows = list(csv.DictReader((tmp_path / "results.csv").open()))
+    told = {(row["grad_mode"], row["segments"], row["coupled"]) for row in rows}
+    assert told == {("rate", "1", "True"), ("rate", "4", "True"), ("rate", "4", "False")}
+
+
 def test_text_in_csv_is_no_formula_and_numbers_stay_numbers(tmp_path: Path) -> None:
     write_run(tmp_path, None, "failed", '=HYPERLINK("http://e","x")', grad_mode="rate", neuron__name="@x")
     write_run(tmp_path, 0.9, grad_mode="rate", neuron__v_reset=-0.5)
