@@ -1,4 +1,11 @@
-"""Data sets: from a `dataset` config group to batches of normalised images."""
+"""Data sets: turn a `dataset` config group into batches of normalised images.
+
+`loading` reads the data set that a config names, `images` holds its pixels and labels, `holdout` splits off a
+validation or test set, and `batches` yields training and evaluation batches. `augment`, `autoaugment` and
+`autoaugment_policy` change training images at random. `files` and `archives` read files that may be missing
+or damaged, `stage` copies a data set to the node's local disk, and `sending` moves tensors to the GPU without
+blocking. `static` has the image data sets, `events` the data sets recorded with event cameras.
+"""
 
 from rbp.data.batches import eval_batches, n_train_batches, train_batches
 from rbp.data.images import Images, Splits

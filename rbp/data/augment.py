@@ -1,6 +1,6 @@
-"""Random changes of a batch of images: crop, flip, roll, AutoAugment, and after normalisation Cutout.
+"""Random augmentation of a batch of images: crop, flip, roll, AutoAugment and, after normalisation, Cutout.
 
-Every function takes a whole batch and draws one set of numbers per image from a generator on the CPU.
+Every function takes a whole batch and draws the random numbers for each image from a generator on the CPU.
 """
 
 import torch
@@ -12,7 +12,16 @@ from rbp.data.sending import sent
 
 
 def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
-    """[B, C, H, W] of any type to the same, changed as `dataset.augment` says."""
+    """Apply crop, flip, roll and AutoAugment as configured in `dataset.augment`.
+
+    Args:
+        pixels: Images [B, C, H, W] of any dtype; uint8 [B, 3, H, W] for AutoAugment.
+        how: The `dataset.augment` config. Its `cutout` is not applied here (see `blank_squares`).
+        random: Generator on the CPU.
+
+    Returns:
+        Images of the same shape and dtype.
+    """
     if how.crop:
         pixels = crop(pixels, how.crop, random)
     if how.flip:
@@ -20,14 +29,15 @@ def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
     if how.get("roll"):
         pixels = roll(pixels, how.roll, random)
     if how.autoaugment:
-        from rbp.data.autoaugment import autoaugment  # loads torchvision: seconds that others need not wait
+        # Imported here because it loads torchvision, which takes seconds.
+        from rbp.data.autoaugment import autoaugment
 
         pixels = autoaugment(pixels, random)
     return pixels
 
 
 def crop(pixels: Tensor, padding: int, random: Generator) -> Tensor:
-    """Pad every image [B, C, H, W] with black on all sides, and cut its old size out at a random place."""
+    """Pad every image [B, C, H, W] with `padding` black pixels per side and crop it at a random position."""
     B, _, H, W = pixels.shape
     top, left = sent(torch.randint(2 * padding + 1, (2, B), generator=random), pixels.device)
     places = F.pad(pixels, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # [B, C, top, left, H, W], a view
@@ -35,27 +45,30 @@ def crop(pixels: Tensor, padding: int, random: Generator) -> Tensor:
 
 
 def flip(pixels: Tensor, random: Generator) -> Tensor:
-    """Swap left and right of an image [B, C, H, W] with probability 1/2."""
+    """Flip each image of a batch [B, C, H, W] horizontally with probability 1/2."""
     flipped = sent(torch.rand(len(pixels), generator=random), pixels.device) < 0.5
     return torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
 
 
 def roll(pixels: Tensor, most: int, random: Generator) -> Tensor:
-    """Move every image [B, C, H, W] by up to `most` pixels along each axis; what leaves comes in opposite."""
+    """Shift every image [B, C, H, W] by up to `most` pixels along each axis, wrapping around at borders."""
     B, _, H, W = pixels.shape
     down, right = torch.randint(-most, most + 1, (2, B, 1), generator=random)
     rows = sent((torch.arange(H) - down) % H, pixels.device)  # [B, H]
     columns = sent((torch.arange(W) - right) % W, pixels.device)
     images = torch.arange(B, device=pixels.device)[:, None, None]
-    # Indices on both sides of a slice put the channels last.
+    # Index tensors on both sides of a slice make the sliced axis (the channels) the last one.
     return pixels[images, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
 
 
 def blank_squares(x: Tensor, side: int, random: Generator) -> Tensor:
-    """Cutout (DeVries and Taylor 2017): set a square around a random pixel of every image [B, C, H, W] to 0.
+    """Set a square around a random pixel of every image to 0, in place (Cutout, DeVries and Taylor 2017).
 
-    The square reaches from side // 2 before that pixel on; what lies beyond the border is cut off. On
-    normalised images 0 is the mean colour. A side of 0 changes nothing.
+    Args:
+        x: Normalised images [B, C, H, W], on which 0 is the mean colour.
+        side: Side of the square in pixels; 0 changes nothing. The square begins side // 2 pixels before the
+            random pixel and is clipped at the border.
+        random: Generator on the CPU.
     """
     if side == 0:
         return x
@@ -67,7 +80,7 @@ def blank_squares(x: Tensor, side: int, random: Generator) -> Tensor:
 
 
 def _span(centres: Tensor, side: int, length: int) -> Tensor:
-    """bool [B, length]: which positions lie in the span of this side around each centre [B]."""
+    """Return a mask [B, length] of the positions within a span of `side` pixels around each centre [B]."""
     first = (centres - side // 2)[:, None]
     positions = torch.arange(length)
     return (positions >= first) & (positions < first + side)

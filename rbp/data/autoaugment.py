@@ -1,7 +1,7 @@
-"""AutoAugment (Cubuk et al. 2019) with the policy found for CIFAR-10, on a batch at once.
+"""AutoAugment (Cubuk et al. 2019) with the policy found for CIFAR-10, applied to a whole batch at once.
 
-torchvision's AutoAugment changes one image at a time; here the images of a batch that need the same
-operation, magnitude and sign are changed together, by torchvision's functions.
+torchvision's AutoAugment transforms one image at a time. Here the images of a batch that get the same
+operation with the same magnitude and sign are transformed together, with torchvision's functions.
 """
 
 import math
@@ -20,7 +20,10 @@ _NOTHING: Operation = ("Identity", 0.0)
 
 
 def autoaugment(pixels: Tensor, random: Generator) -> Tensor:
-    """uint8 [B, 3, H, W] to the same: each image by one of 25 sub-policies, two operations at most."""
+    """Transform each image of a batch uint8 [B, 3, H, W] with one of 25 random sub-policies.
+
+    A sub-policy consists of two operations, each of which is applied with a probability of its own.
+    """
     B, _, H, W = pixels.shape
     for wanted in choose(B, H, W, random):
         pixels = _apply_grouped(pixels, wanted)
@@ -28,10 +31,13 @@ def autoaugment(pixels: Tensor, random: Generator) -> Tensor:
 
 
 def choose(n: int, H: int, W: int, random: Generator) -> tuple[list[Operation], list[Operation]]:
-    """What to do to each of n images of H x W pixels, first and second.
+    """Draw the first and the second operation for each of n images of H x W pixels.
 
-    Each operation happens with the probability its sub-policy gives it, and one with a direction (rotate,
-    brighten, ...) goes either way equally often.
+    Each operation is applied with the probability given by its sub-policy, and is the identity otherwise.
+    Operations with a direction (rotate, brighten, ...) go either way equally often.
+
+    Returns:
+        Two lists of n operations.
     """
     table = _sub_policies(H, W)
     policy = torch.randint(len(table), (n,), generator=random).tolist()
@@ -48,7 +54,7 @@ def choose(n: int, H: int, W: int, random: Generator) -> tuple[list[Operation], 
 
 @lru_cache
 def _sub_policies(H: int, W: int) -> list[tuple[tuple[float, tuple[Operation, Operation]], ...]]:
-    """For each sub-policy its two steps: (probability, (operation, operation in the other direction))."""
+    """Return the two steps of each sub-policy as (probability, (operation, operation in reverse))."""
     return [
         tuple((probability, _both_ways(name, level, H, W)) for name, probability, level in steps)
         for steps in POLICY
@@ -62,8 +68,9 @@ def _both_ways(name: str, level: int | None, H: int, W: int) -> tuple[Operation,
 
 
 def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
-    """Apply to each image [B, 3, H, W] the operation wanted for it."""
-    # Sorted by operation, each group is a slice: the batch is permuted twice, no group is copied by index.
+    """Apply to each image of [B, 3, H, W] its operation of `wanted`."""
+    # Sorting by operation makes each group a slice: two permutations of the batch replace an indexed copy of
+    # every group.
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     by_group = sent(torch.tensor(order), pixels.device)
     grouped = pixels[by_group]
@@ -79,7 +86,7 @@ def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
 
 
 def apply(pixels: Tensor, operation: Operation) -> Tensor:
-    """One operation on all images uint8 [B, 3, H, W]."""
+    """Apply one operation to all images uint8 [B, 3, H, W]."""
     name, magnitude = operation
     return pixels if operation == _NOTHING else _OPERATIONS[name](pixels, magnitude)
 

@@ -1,6 +1,6 @@
 """The policy that AutoAugment found for CIFAR-10 (Cubuk et al. 2019, arXiv 1805.09501, tables 6 and 7).
 
-An operation has ten levels of magnitude. Translations are given in the paper as 150 of 331 pixels.
+An operation has ten levels of magnitude. The paper gives the strongest translation as 150 of 331 pixels.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 LEVELS = 10
-# Sub-policies of two steps each: operation, probability, level (None: it has no magnitude).
+# Sub-policies of two steps each: (operation, probability, level); level is None without a magnitude.
 POLICY = (
     (("Invert", 0.1, None), ("Contrast", 0.2, 6)),
     (("Rotate", 0.7, 2), ("TranslateX", 0.3, 9)),
@@ -38,28 +38,32 @@ POLICY = (
     (("Equalize", 0.8, None), ("Invert", 0.1, None)),
     (("TranslateY", 0.7, 9), ("AutoContrast", 0.9, None)),
 )
-# What level 9 means, for images of H x W pixels.
+# Magnitude at level 9 for images of H x W pixels.
 _STRONGEST: dict[str, Callable[[int, int], float]] = {
     "ShearY": lambda H, W: 0.3,  # tangent of the angle
     "TranslateX": lambda H, W: 150 / 331 * W,  # pixels
     "TranslateY": lambda H, W: 150 / 331 * H,
     "Rotate": lambda H, W: 30.0,  # degrees
-    **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), lambda H, W: 0.9),  # off 1
+    **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), lambda H, W: 0.9),  # distance from 1
 }
 
 
 def magnitudes(name: str, H: int, W: int) -> tuple[Tensor, bool]:
-    """Return the ten magnitudes of an operation, and whether it goes either way (to the left, darker).
+    """Return the ten magnitudes of an operation, and whether its sign is random.
 
     Args:
-        name: of the operation.
-        H, W: pixels of the images.
+        name: Name of the operation.
+        H: Height of the images in pixels.
+        W: Width of the images in pixels.
+
+    Returns:
+        The magnitudes [10], and whether the operation goes either way (left or right, darker or brighter).
     """
     levels = partial(torch.linspace, steps=LEVELS)
     if name in _STRONGEST:
         return levels(0.0, _STRONGEST[name](H, W)), True
-    if name == "Posterize":  # bits that are kept
+    if name == "Posterize":  # number of bits to keep
         return 8 - (torch.arange(LEVELS) / ((LEVELS - 1) / 4)).round(), False
-    if name == "Solarize":  # the brightness, of at most 1, from which on colours are inverted
+    if name == "Solarize":  # brightness in [0, 1] from which colours are inverted
         return levels(1.0, 0.0), False
     return torch.zeros(LEVELS), False

@@ -1,8 +1,8 @@
-"""Batches of normalised images, made on the device that the images are on.
+"""Batches of normalised images, built on the device that holds the images.
 
-What a batch holds is a pure function of (seed, epoch, batch number): random numbers come from streams of
-their own on the CPU, a few per image, so that every device, step mode and gradient mode sees the same images,
-and a run that resumes in mid-epoch goes on with the batches it would have had.
+The content of a batch is a pure function of (seed, epoch, batch number). Its few random numbers per image
+come from separate random streams on the CPU. So every device, step mode and gradient mode sees the same
+images, and a run that resumes in mid-epoch continues with the batches it would have had.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,14 @@ from rbp.data.images import Images
 from rbp.data.sending import sent
 from rbp.seeds import stream
 
-Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W] or, of frames, [B, T, C, H, W]; y int64 [B]
+Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W], or [B, T, C, H, W] for frames; y int64 [B]
 
 
 def n_train_batches(images: Images, batch_size: int) -> int:
-    """Batches in an epoch. A last smaller batch counts, unless it is one image left over: no variance."""
+    """Return the number of training batches per epoch.
+
+    A smaller last batch is included unless it is a single image, which has no variance over the batch.
+    """
     full, rest = divmod(len(images), batch_size)
     return full + (rest > 1)
 
@@ -28,10 +31,19 @@ def n_train_batches(images: Images, batch_size: int) -> int:
 def train_batches(
     images: Images, dataset: DictConfig, *, batch_size: int, seed: int, epoch: int, start: int = 0
 ) -> Iterator[Batch]:
-    """The batches of one epoch from number `start` on, shuffled and augmented as `dataset.augment` says.
+    """Yield the shuffled and augmented batches of one epoch.
 
-    Gives (x float32 [B, C, H, W], y int64 [B]) on the device of the images; x [B, T, C, H, W] where the
-    images are frames, all of a recording augmented alike.
+    Args:
+        images: Training images.
+        dataset: The `dataset` config, which gives the augmentation and the normalisation.
+        batch_size: Number of images per batch.
+        seed: Seed of the run.
+        epoch: Number of the epoch.
+        start: Number of the first batch to yield, for a run that resumes in mid-epoch.
+
+    Yields:
+        (x float32 [B, C, H, W], y int64 [B]) on the device of the images. x is [B, T, C, H, W] if the images
+        are frames; all frames of a recording are augmented alike.
     """
     order = sent(torch.randperm(len(images), generator=stream(seed, "order", epoch)), images.labels.device)
     mean, std = _mean_and_std(images, dataset)
@@ -45,19 +57,24 @@ def train_batches(
 
 
 def eval_batches(images: Images, dataset: DictConfig, *, batch_size: int) -> Iterator[Batch]:
-    """Every image once, in the order of the files, as it is: (x float32 [B, C, H, W], y int64 [B])."""
+    """Yield every image once, in the order of the files and without augmentation.
+
+    Yields:
+        (x float32 [B, C, H, W], y int64 [B]) on the device of the images; x is [B, T, C, H, W] for frames.
+    """
     mean, std = _mean_and_std(images, dataset)
     for pixels, labels in zip(images.pixels.split(batch_size), images.labels.split(batch_size), strict=True):
-        yield _normalise(pixels, images.levels, mean, std), labels.clone()  # a copy, as in training
+        # Copied, as in training, so that a batch never shares memory with the data set.
+        yield _normalise(pixels, images.levels, mean, std), labels.clone()
 
 
 def _as_one(images: Tensor) -> Tensor:
-    """Frames [B, T, C, H, W] as images of T * C channels, so that all are changed alike; others unchanged."""
+    """Merge frames [B, T, C, H, W] into T * C channels so that all are augmented alike; keep other images."""
     return images.flatten(1, 2) if images.dim() == 5 else images
 
 
 def _mean_and_std(images: Images, dataset: DictConfig) -> tuple[Tensor, Tensor]:
-    """[C, 1, 1] each, on the images' device: sent once an epoch, not once a batch."""
+    """Return mean and std [C, 1, 1] on the images' device, to send them once per epoch, not per batch."""
     both = (torch.tensor(list(numbers))[:, None, None] for numbers in (dataset.mean, dataset.std))
     mean, std = (sent(numbers, images.pixels.device) for numbers in both)
     return mean, std

@@ -1,4 +1,4 @@
-"""Find, fetch and read the files of a data set; whatever is wrong with them is a DataError that names it."""
+"""Find, download and read the files of a data set; any problem with a file is a DataError that names it."""
 
 import gzip
 import os
@@ -12,25 +12,40 @@ from pathlib import Path
 
 from rbp.errors import DataError
 
-_PATIENCE = 30.0  # seconds without an answer from the network
+_PATIENCE = 30.0  # seconds to wait for an answer from the network
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a data set looks like on disk, and who fetches it."""
+    """The layout of a data set on disk, and how to download it.
+
+    Attributes:
+        name: Name of the data set, for messages.
+        folders: Folders below the root that may hold the files; the first one with any of them is used.
+        files: Names of the files, without suffix.
+        suffixes: Suffixes that a file's name may have; the first one that exists is used.
+        fetch: Function that downloads the data set to a root folder and verifies it.
+        by_hand: How to get the files without `fetch`, for error messages.
+    """
 
     name: str
-    folders: tuple[str, ...]  # below root, where the files may lie; the first that has any counts
+    folders: tuple[str, ...]
     files: tuple[str, ...]
-    suffixes: tuple[str, ...]  # what may follow a file's name; the first that is there counts
-    fetch: Callable[[str], object]  # downloads to a root folder and checks what it got
-    by_hand: str  # how else one gets the files
+    suffixes: tuple[str, ...]
+    fetch: Callable[[str], object]
+    by_hand: str
 
 
 def locate(source: Source, root: str, download: bool) -> list[Path]:
-    """The files of a data set, in the order of `source.files`.
+    """Return the paths of a data set's files, in the order of `source.files`.
 
-    Fetches them if there is none and `download` says so; raises DataError if they are not all there then.
+    Args:
+        source: Layout of the data set.
+        root: Folder of the data set.
+        download: Whether to download the files if none of them exists.
+
+    Raises:
+        DataError: If files are missing, also after the download.
     """
     top = Path(root).expanduser().absolute()
     if paths := _present(source, top):
@@ -48,7 +63,7 @@ def locate(source: Source, root: str, download: bool) -> list[Path]:
 
 
 def _present(source: Source, top: Path) -> list[Path]:
-    """All the files; [] if there is none; DataError if there are only some."""
+    """Return all the files, or [] if there are none; raise DataError if only some of them exist."""
     for folder in (top / name for name in source.folders):
         names = _listing(folder)
         found = [_first(file, source.suffixes, names) for file in source.files]
@@ -83,7 +98,10 @@ def _state(top: Path) -> str:
 
 
 def _fetch(source: Source, top: Path) -> str:
-    """Download to a folder; what went wrong, if anything, in words. Leaves no empty folders behind."""
+    """Download a data set to a folder and return why its files may still be missing.
+
+    Folders that a failed download created and left empty are removed.
+    """
     paths = {path for name in source.folders for path in (top / name, *(top / name).parents)}
     new = sorted((path for path in paths if not os.path.lexists(path)), reverse=True)  # innermost first
     try:
@@ -91,7 +109,7 @@ def _fetch(source: Source, top: Path) -> str:
             source.fetch(str(top))
     except (OSError, RuntimeError, HTTPException) as error:  # torchvision raises all three
         for folder in new:
-            with suppress(OSError):  # not made, or not empty
+            with suppress(OSError):  # never created, or not empty
                 folder.rmdir()
         return f"the download failed: {' '.join(str(error).split())}"
     return "the download brought other files"
@@ -99,7 +117,7 @@ def _fetch(source: Source, top: Path) -> str:
 
 @contextmanager
 def _network_patience() -> Iterator[None]:
-    # torchvision sets no time limit: behind a firewall that swallows packets it would wait for ever.
+    # torchvision sets no timeout: it would hang forever behind a firewall that drops packets.
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(_PATIENCE)
     try:
@@ -109,7 +127,7 @@ def _network_patience() -> Iterator[None]:
 
 
 def read(path: Path) -> bytes:
-    """The content of a file, unpacked if its name ends in .gz."""
+    """Return the content of a file, decompressed if its name ends in .gz."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
             return file.read()
@@ -119,5 +137,5 @@ def read(path: Path) -> bytes:
 
 
 def broken(path: Path | str, what: str) -> DataError:
-    """The error for a file that is there and wrong, or for a part of one such as ARCHIVE.zip: MEMBER."""
+    """Return the DataError for a damaged or unexpected file, or for a part of one ("ARCHIVE.zip: MEMBER")."""
     return DataError(f"{path}: {what}. Replace the file, or delete the data set and fetch it again")

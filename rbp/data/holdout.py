@@ -1,4 +1,4 @@
-"""Hold some images out of a set, the same share of every class."""
+"""Stratified splitting: hold out the same share of every class of a set of images."""
 
 import torch
 from torch import Generator, Tensor
@@ -7,10 +7,13 @@ from rbp.data.images import Images
 
 
 def hold_out(images: Images, n: int, generator: Generator) -> tuple[Images, Images]:
-    """(the rest, n held-out images), drawn without replacement; both keep the order of the files.
+    """Draw n images without replacement, stratified by class.
 
-    Every class gives n times its share of the images, rounded down; the places left over go to the classes
-    that rounding down cost most.
+    Every class contributes n times its share of the images, rounded down. The remaining places go to the
+    classes that lost most by rounding down.
+
+    Returns:
+        (the rest, the n held-out images), both in their original order.
     """
     labels = images.labels.cpu()
     held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -21,7 +24,7 @@ def hold_out(images: Images, n: int, generator: Generator) -> tuple[Images, Imag
 
 
 def _places(class_sizes: Tensor, n: int) -> Tensor:
-    """How many of n places each class gets, int64 [K]; in whole numbers, so that no rounding error counts."""
+    """Return how many of n places each class gets, int64 [K]; integer arithmetic avoids rounding errors."""
     shares = class_sizes * n
     total = int(class_sizes.sum())
     places = shares // total

@@ -1,5 +1,8 @@
-"""Images, static or as frames. A static image is stored once, whatever T is: repeating it is the network's
-business. Frames, T of them for each recording, may be memory-mapped: they are read where they are taken."""
+"""Containers of labelled images, static or as frames of event recordings.
+
+A static image is stored once, whatever T is: the network repeats it over the time steps. Frames (T per
+recording) may be memory-mapped, in which case they are read from disk when they are indexed.
+"""
 
 from __future__ import annotations
 
@@ -13,27 +16,36 @@ from rbp.data.sending import sent
 
 @dataclass(frozen=True)
 class Images:
-    """N labelled images on one device. They are shared within a process: read them, never write to them."""
+    """N labelled images on one device.
 
-    pixels: Tensor  # uint8 [N, C, H, W], or frames [N, T, C, H, W] of uint8, int16, int32 or float32
-    labels: Tensor  # int64 [N]
-    levels: int = 255  # pixels / levels are shades from 0 to 1, or event counts
+    The tensors are shared within a process, so they must never be written to.
+
+    Attributes:
+        pixels: uint8 [N, C, H, W], or frames [N, T, C, H, W] of uint8, int16, int32 or float32.
+        labels: int64 [N].
+        levels: Divisor that turns `pixels` into intensities in [0, 1], or into event counts.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    levels: int = 255
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def to(self, device: torch.device | str) -> Images:
+        """Return the images on another device."""
         return Images(self.pixels.to(device), self.labels.to(device), self.levels)
 
     def take(self, indices: Tensor) -> Images:
-        """The images at these positions, int64 [n], in this order."""
+        """Return the images at the positions `indices`, int64 [n], in that order."""
         indices = sent(indices, self.labels.device)
         return Images(self.pixels[indices], self.labels[indices], self.levels)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """What is trained on, what is held out of it (if asked for), and what the files keep for testing."""
+    """The training set, the validation set held out of it (None if not requested), and the test set."""
 
     train: Images
     val: Images | None

@@ -1,4 +1,7 @@
-"""From a `dataset` config group to its images: read once a process, checked, the validation set held out."""
+"""Load the images that a `dataset` config group describes.
+
+A data set is read once per process and checked against the config, and its validation set is held out.
+"""
 
 import os
 from collections.abc import Callable, Iterator
@@ -14,17 +17,22 @@ from rbp.data.images import Images, Splits
 from rbp.errors import ConfigError
 from rbp.seeds import stream
 
-Reader = Callable[..., tuple[Images, Images]]  # (root, download), for events (root, download, Framing)
+# Called with (root, download), or with (root, download, Framing) for event data sets; returns (train, test).
+Reader = Callable[..., tuple[Images, Images]]
 
 
 def load(dataset: DictConfig) -> Splits:
-    """The images of a data set, on the CPU.
+    """Return the images of a data set, on the CPU.
 
-    Those of an event data set are frames, made once and memory-mapped (rbp.data.events.prepare.prepare).
-    The validation set depends on `val_split` alone: every seed of a grid holds out the same images.
-    Raises ConfigError for keys that do not fit the files, DataError for files that cannot be read.
+    The images of an event data set are frames, prepared once and memory-mapped
+    (rbp.data.events.prepare.prepare). The validation set depends only on the data set and `val_split`: every
+    seed of a grid holds out the same images.
+
+    Raises:
+        ConfigError: If keys of the config do not fit the files.
+        DataError: If files are missing or cannot be read.
     """
-    # The cache must not depend on where we are.
+    # An absolute path, so that the cache does not depend on the working directory.
     root = os.path.abspath(os.path.expanduser(dataset.root)) if dataset.root else ""
     train, test = _read(dataset._target_, root, dataset.download, framing_of(dataset))
     _check_fit(dataset, train, test)
@@ -40,7 +48,7 @@ def load(dataset: DictConfig) -> Splits:
     return Splits(train, val, test)
 
 
-@lru_cache(maxsize=4)  # as many data sets as a grid may mix; what failed is not kept
+@lru_cache(maxsize=4)  # enough for the data sets that one grid mixes; failures are not cached
 def _read(target: str, root: str, download: bool, framing: Framing | None) -> tuple[Images, Images]:
     try:
         found = find_reader(target)(*((root, download) if framing is None else (root, download, framing)))
@@ -52,7 +60,7 @@ def _read(target: str, root: str, download: bool, framing: Framing | None) -> tu
 
 
 def find_reader(target: str) -> Reader:
-    """The function that a data set's `_target_` names. Raises ConfigError if there is none."""
+    """Import and return the function named by a data set's `_target_`; raise ConfigError if there is none."""
     module, _, name = target.rpartition(".")
     try:
         reader = getattr(import_module(module), name)
@@ -70,7 +78,7 @@ def _no_reader(target: str, reason: object) -> ConfigError:
 
 def _check_fit(dataset: DictConfig, train: Images, test: Images) -> None:
     found = [*_misfits(dataset, "training", train)] or [*_misfits(dataset, "test", test)]
-    # The last class may be missing from a handful of images, but not by chance where ten a class are due.
+    # A small set may lack its last classes by chance, but not one with ten or more images per class.
     n_classes = int(train.labels.max()) + 1
     if n_classes < dataset.classes and len(train) >= 10 * dataset.classes:
         found.append(

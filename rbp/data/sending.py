@@ -1,10 +1,13 @@
-"""Numbers drawn on the CPU, on their way to the images' device."""
+"""Send random numbers drawn on the CPU to the images' device without blocking."""
 
 import torch
 from torch import Tensor
 
 
 def sent(values: Tensor, device: torch.device) -> Tensor:
-    """Values of the CPU on the device. A plain `.to` would wait until a GPU has done all that it was given
-    before, so that the steps of training could no longer be queued ahead of it."""
+    """Return CPU values on the device without waiting for the device.
+
+    A blocking `.to` waits until the GPU has finished all work queued so far, so that training steps could no
+    longer be queued ahead.
+    """
     return values.to(device, non_blocking=True)

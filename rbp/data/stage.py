@@ -1,4 +1,4 @@
-"""A copy of a data set on the node's own disk, made once and shared by all cells that run there."""
+"""Copy a data set to the node's local disk, once, for all runs on that node."""
 
 import hashlib
 import os
@@ -12,14 +12,17 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.errors import DataError
 from rbp.locks import locked
 
-Listing = dict[str, tuple[int, int]]  # path below the root -> size in bytes, modification time in seconds
+Listing = dict[str, tuple[int, int]]  # path below the root -> (size in bytes, modification time in seconds)
 
 
 def staged(dataset: DictConfig) -> DictConfig:
-    """The data set with its root copied to dataset.stage, if that is given and there is a root to copy.
+    """Copy a data set's root to `dataset.stage` and return the config with the copy as its root.
 
-    The copy is there whole or not at all, and made anew where sizes or times no longer are those of root.
-    Raises DataError if root cannot be read or the copy not be written.
+    The config is returned unchanged if it has no `stage` or no `root`. The copy is complete or absent, and is
+    made again if sizes or modification times no longer match those of the root.
+
+    Raises:
+        DataError: If the root has no files or cannot be read, or the copy cannot be written.
     """
     if not dataset.get("stage") or not dataset.root:
         return dataset
@@ -48,7 +51,7 @@ def staged(dataset: DictConfig) -> DictConfig:
 
 
 def _place(stage: str) -> Path:
-    """The folder, by this node's environment."""
+    """Return the folder with ~ and this node's environment variables expanded."""
     expanded = os.path.expanduser(os.path.expandvars(stage))
     if unset := re.findall(r"\$\{?\w+\}?", expanded):
         raise DataError(
@@ -59,12 +62,12 @@ def _place(stage: str) -> Path:
 
 
 def _listing(root: Path) -> Listing:
-    """All files below root; none where there is no such folder. Links count as what they lead to."""
+    """List all files below root, following links; empty if there is no such folder."""
     found: Listing = {}
     for folder, _, files in os.walk(root, followlinks=True):
         for name in files:
             path = Path(folder, name)
-            if not path.exists():  # a link to nowhere, which readers pass over as well
+            if not path.exists():  # a dangling link, which the copy skips as well
                 continue
             stat = path.stat()
             found[str(path.relative_to(root))] = (stat.st_size, int(stat.st_mtime))
@@ -73,7 +76,7 @@ def _listing(root: Path) -> Listing:
 
 def _copy(source: Path, target: Path) -> None:
     unfinished = target.with_name(f".{target.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+    shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     try:
         shutil.copytree(source, unfinished, ignore_dangling_symlinks=True)
         shutil.rmtree(target, ignore_errors=True)
@@ -84,7 +87,7 @@ def _copy(source: Path, target: Path) -> None:
 
 def _cannot(dataset: DictConfig, place: Path, wanted: Listing, error: Exception) -> str:
     reason = getattr(error, "strerror", None)
-    if reason is None and error.args and isinstance(error.args[0], list):  # shutil.Error: one for each file
+    if reason is None and error.args and isinstance(error.args[0], list):  # shutil.Error: one entry per file
         reason = re.sub(r"^\[Errno \d+\] ([^:]*):.*", r"\1", error.args[0][0][2])
     size = sum(size for size, _ in wanted.values()) / 2**20
     return (

@@ -1,4 +1,4 @@
-"""Which runs are compared with each other: those that differ in gradient mode and seed alone."""
+"""Group runs into comparisons: runs that differ only in gradient mode and seed are compared."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
@@ -14,13 +14,20 @@ BPTT, RATE = Method("bptt"), Method("rate")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Runs of one data set, architecture, T, step mode and all else that decides a result.
+    """One comparison of BPTT with one other method: runs that agree in all else that decides a result.
 
-    One method beside BPTT: with several, each has a comparison of its own, with the same runs of BPTT.
+    If there are several other methods, each has its own comparison, with the same BPTT runs.
 
-    `method`: the one that is compared with BPTT. `differs`: the keys by which it differs from other
-    comparisons of the same data set and architecture, and its method where there are several, as text (""
-    where there is none). `setting`: these keys alone.
+    Attributes:
+        dataset: Name of the data set.
+        arch: Name of the architecture.
+        T: Number of time steps.
+        step_mode: Step mode of the neurons.
+        differs: The keys by which this comparison differs from others of the same data set and architecture,
+            and its method if there are several, as text; "" if there is nothing to tell apart.
+        runs: The runs of BPTT and of `method`.
+        method: The method that is compared with BPTT.
+        setting: `differs` without the method.
     """
 
     dataset: str
@@ -33,30 +40,32 @@ class Comparison:
     setting: str = ""
 
     def of(self, mode: str) -> list[Run]:
+        """Return the runs of a gradient mode."""
         return [run for run in self.runs if run.grad_mode == mode]
 
     def done(self, mode: str) -> dict[int, Run]:
-        """The done runs of a gradient mode, by seed."""
+        """Return the finished runs of a gradient mode, by seed."""
         return {run.seed: run for run in self.of(mode) if run.result is not None}
 
     @property
     def family(self) -> tuple[str, str, str, str]:
-        """What is the same when only T changes."""
+        """The fields that comparisons share if they differ only in T."""
         return self.dataset, self.arch, self.step_mode, self.differs
 
     @property
     def label(self) -> str:
+        """The family's label and T, as text."""
         return f"{family_label(self.family)}, T={self.T}"
 
 
 def family_label(family: tuple[str, str, str, str]) -> str:
-    """For instance digits, digits_cnn, step mode m, neuron=lif."""
+    """Return a family as text, such as "digits, digits_cnn, step mode m, neuron=lif"."""
     dataset, arch, step_mode, differs = family
     return ", ".join(filter(None, (dataset, arch, f"step mode {step_mode}", differs)))
 
 
 def compare(runs: Iterable[Run]) -> list[Comparison]:
-    """Sort runs into comparisons, in the order of their names and T."""
+    """Group runs into comparisons, sorted by data set, architecture, step mode, setting, method and T."""
     found = []
     for (dataset, arch), theirs in _split(runs, lambda run: (run.dataset, run.arch)).items():
         tuned = _tuned(theirs)
@@ -81,17 +90,20 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
 
 
 def _by_method(runs: list[Run]) -> dict[Method, tuple[Run, ...]]:
-    """The runs of each method but BPTT, each with those of BPTT."""
+    """Return the runs of each method other than BPTT, together with the BPTT runs."""
     runs = sorted(runs, key=lambda run: (run.grad_mode, run.seed, run.name))
     methods = sorted({run.method for run in runs} - {BPTT}) or [RATE]
     return {method: tuple(run for run in runs if run.method in (BPTT, method)) for method in methods}
 
 
 def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
-    """Each identity once: the done one, of two done ones that of the sweep with more done runs, else the
-    first; and in words which were left out.
+    """Deduplicate by identity: finished beats unfinished, then the more complete sweep, then the first.
 
-    The same cell in two sweeps counts once: counted twice it would feign another seed.
+    The more complete sweep is the one with more finished runs. A cell that occurs in two sweeps must count
+    once: counted twice, it would look like an additional seed.
+
+    Returns:
+        The runs to show, and sentences about the runs that were left out.
     """
     done = Counter(run.folder.parent for run in runs if run.result is not None)
     best: dict[str, Run] = {}
@@ -101,11 +113,12 @@ def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
     return shown, _sentences([(best[run.name], run) for run in runs if best[run.name] is not run])
 
 
-_FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs")  # equal where nothing but time differs
+# Entries of result.json that are equal in two runs of one identity; only their times may differ.
+_FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs")
 
 
 def _sentences(doubles: list[tuple[Run, Run]]) -> list[str]:
-    """A sentence for each two sweeps; doubles: the run that is shown, and the one that is not."""
+    """Return a sentence for each pair of sweeps; `doubles` holds pairs (run shown, run left out)."""
     sentences = []
     for (shown, left), pairs in _split(
         doubles, lambda pair: tuple(run.folder.parent for run in pair)
@@ -130,9 +143,10 @@ def _by_setting(runs: list[Run], tuned: set[str]) -> dict[tuple[int, str, str], 
 
 
 def _tuned(runs: list[Run]) -> set[str]:
-    """The optimizer's keys that each method has a value of its own for, such as a chosen learning rate.
+    """Return the optimizer's keys that have one value per method and setting, such as a tuned learning rate.
 
-    By them methods are not told apart, or none could be compared.
+    These keys do not separate comparisons: otherwise methods with different learning rates could never be
+    compared.
     """
     keys = {key for run in runs for key in run.others if key.startswith("optimizer.")}
     of_methods = [
@@ -156,12 +170,12 @@ def _canonical(others: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Whole numbers as floats, as in a run's identity: lr=1 and lr=1.0 are one setting."""
+    """Convert integers to floats, as in a run's identity: lr=1 and lr=1.0 are the same setting."""
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _labels(settings: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """A text for each setting there is: as few key=value as tell it from the others."""
+    """Return a label for each distinct setting: as few key=value pairs as distinguish it from the others."""
     distinct = {_canonical(setting): setting for setting in settings}
     keys = sorted({key for setting in distinct.values() for key in setting}, key=_names_first)
     chosen: list[str] = []
@@ -174,7 +188,10 @@ def _labels(settings: Iterable[dict[str, Any]]) -> dict[str, str]:
 
 
 def _names_first(key: str) -> tuple[bool, str]:
-    """neuron=plif says more than the keys that come with it, and a missing config.yaml more than its keys."""
+    """Return a sort key that puts names first: neuron=plif says more than the keys that come with it.
+
+    A missing config.yaml likewise says more than the keys that it would hold.
+    """
     return not key.endswith((".name", "config.yaml")), key
 
 

@@ -1,4 +1,4 @@
-"""Time and memory of two gradient modes, compared only where the machine is the same."""
+"""Compare the time and memory of two gradient modes, only between runs on the same kind of machine."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -8,18 +8,22 @@ from rbp.report.compare import MODES, Comparison
 from rbp.report.read import Run
 from rbp.report.statistics import Summary, paired_ratio, summary
 
-# What of result.json's `machine` must be equal. Not the driver, which nodes of a cluster differ in.
+# Keys of `machine` in result.json that must be equal. The driver is not among them, since it differs between
+# the nodes of a cluster.
 KIND = ("device", "ranks", "threads", "precision", "tf32", "deterministic", "torch", "cuda", "spikingjelly")
 
 Kind = tuple[Any, ...]
-Setup = tuple[Kind, str]  # a kind of machine, and the path on it
+Setup = tuple[Kind, str]  # (kind of machine, path): see `kind` and `path`
 
 
 @dataclass(frozen=True)
 class Costs:
-    """One figure of a comparison: by gradient mode, and the ratio rate / bptt over pairs of equal seed.
+    """One figure of cost of a comparison.
 
-    `note` says why something is blank or left out, and by which path the runs of Rate-BP went.
+    Attributes:
+        by_mode: The figure by gradient mode.
+        ratio: Geometric mean of rate / bptt over pairs of equal seed; None if no pair is comparable.
+        note: Why something is blank or left out, and which path the Rate-BP runs took.
     """
 
     by_mode: dict[str, Summary]
@@ -28,14 +32,15 @@ class Costs:
 
 
 def kind(run: Run) -> Kind:
-    """Equal for two runs whose costs can be compared."""
+    """Return the kind of machine of a run; costs are comparable only between runs of equal kind."""
     return tuple(run.machine.get(key) for key in KIND)
 
 
 def path(run: Run) -> str:
-    """What a gradient mode can be computed by, where that decides costs: of Rate-BP the kernels and chunks.
+    """Return the computation path of a run as far as it affects costs: for Rate-BP, the kernels and chunks.
 
-    Runs of one mode are pooled on the same path only; BPTT has none, and is compared with each. "" for plain.
+    Runs of one gradient mode are pooled only if they have the same path. BPTT has a single path, "", which is
+    compared with every path of Rate-BP. "" also stands for plain Rate-BP.
     """
     if run.grad_mode != "rate":
         return ""
@@ -46,11 +51,12 @@ def path(run: Run) -> str:
 
 
 def setup(run: Run) -> Setup:
+    """Return the kind of machine and the computation path of a run."""
     return kind(run), path(run)
 
 
 def setup_label(of: Setup) -> str:
-    """For instance AMD EPYC, 2 cores, 1 thread, fp32, torch 2.14.1, compiled kernels."""
+    """Return a setup as text, such as "AMD EPYC, 2 cores, 1 thread, fp32, torch 2.14.1, compiled kernels"."""
     named = dict(zip(KIND, of[0], strict=True))
     threads = f"{named['threads']} thread{'s' if named['threads'] != 1 else ''}" if named["threads"] else None
     ranks = f"{named['ranks']} ranks" if named["ranks"] not in (None, 1) else None
@@ -61,7 +67,7 @@ def setup_label(of: Setup) -> str:
 
 
 def short_labels(kinds: list[Kind]) -> list[str]:
-    """What tells kinds of machine apart: the device where that is enough. "" for a single one."""
+    """Return labels that distinguish kinds of machine: the device if that is enough; "" for a single kind."""
     if len(kinds) == 1:
         return [""]
     keys = [key for key, *values in zip(KIND, *kinds, strict=True) if len(set(values)) > 1]
@@ -72,7 +78,12 @@ def short_labels(kinds: list[Kind]) -> list[str]:
 
 
 def costs(comparison: Comparison, key: str) -> Costs:
-    """The figure `key` of result.json in both modes, on the machine and by the path that most pairs share."""
+    """Compare both gradient modes by one figure, on the machine and path that most pairs of equal seed share.
+
+    Args:
+        comparison: The runs to compare.
+        key: Entry of result.json, such as "step_seconds" or "peak_memory_bytes".
+    """
     values = {
         mode: {s: (setup(r), v) for s, r in comparison.done(mode).items() if (v := r.figure(key)) is not None}
         for mode in MODES
@@ -94,7 +105,7 @@ def costs(comparison: Comparison, key: str) -> Costs:
 
 
 def _apart(values: dict[str, dict[int, tuple[Setup, float]]]) -> Costs:
-    """No pair can be compared: each mode's own mean where its runs are of one kind, and why."""
+    """Return the costs if no pair is comparable: the mean of each mode with a single setup, and why."""
     setups = {mode: list(dict.fromkeys(of for of, _ in found.values())) for mode, found in values.items()}
     by_mode = {
         mode: s

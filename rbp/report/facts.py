@@ -1,4 +1,4 @@
-"""What was run: by sweep, on what, with which code, for how long."""
+"""Gather the facts about runs: their sweeps, machines, versions of the code, and durations."""
 
 import time
 from collections import Counter
@@ -15,9 +15,16 @@ SWEEP_FILE = Path(".sweep", "sweep.yaml")
 
 @dataclass(frozen=True)
 class SweepFacts:
-    """A sweep's runs in figures. `config`: the text of what was asked for, or what its cells share.
+    """The facts about one sweep.
 
-    seconds: from the first run's start to the last one's end or heartbeat; busy: of all its runs together.
+    Attributes:
+        name: Name of the sweep; its folder as text if an earlier sweep has the same name.
+        folder: Folder of the sweep.
+        states: Number of runs by state.
+        seconds: Time from the first run's start to the last end or heartbeat; None if unknown.
+        busy: Seconds of training and evaluation, summed over all runs.
+        config: Text of the sweep's own record of its settings (SWEEP_FILE), or the keys that its runs share.
+        varied: Values of each key that differs between the runs.
     """
 
     name: str
@@ -31,7 +38,16 @@ class SweepFacts:
 
 @dataclass(frozen=True)
 class Facts:
-    """Of all runs: sweeps, what their accounts say, machines and code -> number of runs, warnings."""
+    """The facts about all runs of a report.
+
+    Attributes:
+        sweeps: Facts by label of the sweep.
+        abouts: Descriptions of the sweeps (`sweep.about`).
+        machines: Number of finished runs by machine.
+        code: Number of finished runs by version of the code.
+        warnings: Sentences to show as warnings.
+        written: Local time at which the report was written, as text.
+    """
 
     sweeps: dict[str, SweepFacts]
     abouts: list[str]
@@ -42,8 +58,14 @@ class Facts:
 
 
 def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list[str]) -> Facts:
-    """The facts of runs, of which some are `shown`; `problems`: folders that could not be read, `doubles`:
-    which runs are not shown, since another sweep has them."""
+    """Gather the facts about runs.
+
+    Args:
+        runs: All runs that were read.
+        shown: The runs without duplicates.
+        problems: Messages about folders that could not be read.
+        doubles: Sentences about runs that are left out because another sweep has them.
+    """
     by_sweep: dict[Path, list[Run]] = {}
     for run in runs:
         by_sweep.setdefault(run.folder.parent, []).append(run)
@@ -81,7 +103,10 @@ def _sweep(label: str, folder: Path, runs: list[Run]) -> SweepFacts:
 
 
 def _first_start(run: Run) -> float | None:
-    """When its first process began: status.json tells of the last one, log.txt begins with the first."""
+    """Return when a run's first process started, in seconds since 1970.
+
+    status.json has the start of the last process; the first line of log.txt has that of the first.
+    """
     started = run.status.started
     if started is None:
         return None
@@ -93,7 +118,7 @@ def _first_start(run: Run) -> float | None:
 
 
 def _asked_for(folder: Path) -> str:
-    """The sweep's own record of what was asked for, where there is one."""
+    """Return the text of the sweep's own record of its settings; "" if there is none."""
     try:
         return (folder / SWEEP_FILE).read_text(errors="replace")
     except OSError:
@@ -101,7 +126,7 @@ def _asked_for(folder: Path) -> str:
 
 
 def _shared_and_varied(flats: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """The keys with one value in all configs, and the values of the others."""
+    """Return the keys with a single value in all configs, and the values of all other keys."""
     keys = dict.fromkeys(key for values in flats for key in values)
     values_of = {key: list(dict.fromkeys(str(values.get(key, "–")) for values in flats)) for key in keys}
     shared = {key: found[0] for key, found in values_of.items() if len(found) == 1}
@@ -114,7 +139,7 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _code(run: Run) -> str:
-    """The code of a run. Its hash is of its network too: two networks have two."""
+    """Return the code of a run as text. The hash covers the network too, so it differs between networks."""
     packages = (run.result or {}).get("packages")
     beside = [f"{name} {version}" for name, version in packages.items()] if isinstance(packages, dict) else []
     text = f"rbp {run.code.get('version', '?')}, code {run.code.get('hash', '?')}"
@@ -122,7 +147,7 @@ def _code(run: Run) -> str:
 
 
 def _versions(codes: list[dict[str, Any]]) -> int:
-    """How many versions of the code there are at least: of one network, or by their numbers."""
+    """Return the minimum number of versions of the code: by hashes of one network, or by version numbers."""
     hashes: dict[str, set[str]] = {}
     for code in codes:
         hashes.setdefault(str(code.get("targets")), set()).add(str(code.get("hash")))

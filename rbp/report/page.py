@@ -1,4 +1,4 @@
-"""report.html: one file that opens offline, with plotly's program, tables and values in it."""
+"""Render report.html: one file that works offline, with plotly's JavaScript, tables and values in it."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -37,7 +37,14 @@ DIAL_FIGURES = (accuracy_over_segments, seconds_over_segments)
 
 
 def page(runs: list[Run], comparisons: list[Comparison], lines: list[Line], facts: Facts) -> str:
-    """The whole page."""
+    """Return the whole page as HTML.
+
+    Args:
+        runs: The runs to show.
+        comparisons: Comparisons of these runs.
+        lines: Headline table, one line per comparison.
+        facts: Facts about all runs.
+    """
     by_family, counts = families(comparisons), Counter(run.state for run in runs)
     sizes = [sum(len(c.runs) for c in members) for members in by_family.values()]
     return _template().render(
@@ -67,7 +74,7 @@ def _template() -> Any:
 
 
 def _figures(by_family: dict[Any, list[Comparison]]) -> list[Figure]:
-    """The figures there is a place for; their content follows the choice of a family and of T."""
+    """Return one figure for each place on the page; the page fills them for the chosen family and T."""
     first = next(iter(by_family.values()))
     over_T, of_one_T = [make(first) for make in FAMILY_FIGURES], [make(first[0]) for make in STEP_FIGURES]
     dial = next(iter(dials(c for of in by_family.values() for c in of).values()), None)
@@ -76,7 +83,10 @@ def _figures(by_family: dict[Any, list[Comparison]]) -> list[Figure]:
 
 
 def _data(by_family: dict[Any, list[Comparison]]) -> list[dict[str, Any]]:
-    """For each family its figures over T, and those of each T; over segments where some dial has them."""
+    """Return the figures of each family: those over T, and those of each T.
+
+    The latter include the figures over time segments if any comparisons differ only in their segments.
+    """
     found = dials(c for of in by_family.values() for c in of)
 
     def of_one_T(c: Comparison) -> dict[str, Any]:
@@ -97,7 +107,7 @@ def _named(figures: Iterable[Figure]) -> dict[str, Any]:
 
 
 def _plotly_program() -> str:
-    """plotly's own program; "" where plotly is not installed, such as on a GPU host without a network."""
+    """Return plotly's JavaScript; "" if plotly is not installed, such as on a GPU host without a network."""
     try:
         import plotly
     except ImportError:

@@ -1,4 +1,4 @@
-"""Run folders, as they are at this moment, read into plain values."""
+"""Read run folders, finished or not, into plain values."""
 
 import functools
 import re
@@ -17,15 +17,15 @@ from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 
-# What a comparison is made by; seeds are pooled, gradient modes compared, T and step modes kept apart.
+# Keys with a role of their own: seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
 GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer", "tracker", "sweep")
-MOST_POINTS = 100  # of a curve, or a few more
+MOST_POINTS = 100  # approximate maximum number of points of a curve
 _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
 
 
 class Method(NamedTuple):
-    """A gradient mode, into how many segments it cuts the time, and whether they are coupled."""
+    """A gradient mode, the number of segments into which it cuts time, and whether these are coupled."""
 
     grad_mode: str
     segments: int = 1
@@ -34,11 +34,27 @@ class Method(NamedTuple):
 
 @dataclass(frozen=True)
 class Run:
-    """One run. `others`: all that decides its result but data set, architecture and AXES, flat.
+    """One run.
 
-    `result` is None unless it is done. `epoch`: the last whole one; `epochs`: those planned, None where
-    nothing tells. `curve`: test accuracy by epoch. `firing_rates`: by layer, of the last epoch. `config`:
-    what config.yaml holds.
+    Attributes:
+        folder: Folder of the run.
+        sweep: Name of the sweep's folder.
+        status: Recorded status, corrected by the result and the heartbeat (see rbp.runs.status).
+        dataset: Name of the data set.
+        arch: Name of the architecture.
+        T: Number of time steps.
+        step_mode: Step mode of the neurons.
+        grad_mode: Name of the gradient mode.
+        segments: Number of segments into which the gradient mode cuts time.
+        coupled: Whether the segments are coupled.
+        seed: Seed of the run.
+        others: All further keys that decide the result, other than data set, architecture and AXES, flat.
+        result: Content of result.json; None unless the run is done.
+        epoch: Last complete epoch.
+        epochs: Number of planned epochs; None if unknown.
+        curve: Test accuracy in [0, 1] by epoch.
+        firing_rates: Firing rates by layer, of the last epoch.
+        config: Content of config.yaml.
     """
 
     folder: Path
@@ -62,46 +78,56 @@ class Run:
 
     @property
     def name(self) -> str:
+        """The name of the run's folder."""
         return self.folder.name
 
     @property
     def state(self) -> str:
+        """The state of the run, such as "running" (see rbp.runs.status.Status)."""
         return self.status.state
 
     @property
     def error(self) -> str | None:
+        """The reason why the run is not done; None if there is none."""
         return self.status.error
 
     @property
     def method(self) -> Method:
-        """Its gradient mode with what belongs to it."""
+        """The gradient mode with its settings."""
         return Method(self.grad_mode, self.segments, self.coupled)
 
     @property
     def accuracy(self) -> float | None:
-        """The accuracy that counts, in [0, 1]: the last epoch's unless trainer.headline says otherwise."""
+        """The headline accuracy in [0, 1]: that of the last epoch unless trainer.headline says otherwise."""
         result = self.result or {}
         value = result.get("headline_acc", result.get("test_acc"))
         return float(value) if is_number(value) else None
 
     @property
     def machine(self) -> dict[str, Any]:
-        """What result.json says of the machine."""
+        """The entry `machine` of result.json; empty if there is none."""
         return (self.result or {}).get("machine") or {}
 
     @property
     def code(self) -> dict[str, Any]:
-        """What result.json says of the code."""
+        """The entry `code` of result.json; empty if there is none."""
         return (self.result or {}).get("code") or {}
 
     def figure(self, key: str) -> float | None:
-        """A number of result.json; None where there is none."""
+        """Return a number from result.json; None if it is missing or no number."""
         value = (self.result or {}).get(key)
         return float(value) if is_number(value) else None
 
 
 def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
-    """Every run below paths, and what could not be read, in words. Raises UserError where there is none."""
+    """Read every run below paths.
+
+    Returns:
+        The runs, and a message for each run that could not be read.
+
+    Raises:
+        UserError: If a path is no folder, or there are no runs.
+    """
     runs, problems = [], []
     for folder in find_runs(paths):
         try:
@@ -114,8 +140,12 @@ def read_runs(paths: list[Path]) -> tuple[list[Run], list[str]]:
 
 
 def read_run(folder: Path) -> Run:
-    """The run in folder. Raises ValueError where neither config.yaml nor result.json says what it is, or a
-    file is not what it should be; OSError where one cannot be read."""
+    """Read the run in a folder.
+
+    Raises:
+        ValueError: If neither config.yaml nor result.json says what run it is, or a file has invalid content.
+        OSError: If a file cannot be read.
+    """
     result, status, config = read_result(folder), current_status(folder), _read_config(folder)
     try:
         refuse_newer((result or {}).get("format", 1), "result.json")
@@ -153,7 +183,7 @@ def read_run(folder: Path) -> Run:
 
 
 def _read_config(folder: Path) -> dict[str, Any]:
-    """The content of config.yaml, not to be changed; empty where it is missing or not whole."""
+    """Return the content of config.yaml, which must not be modified; empty if it is missing or incomplete."""
     try:
         values = _load(RunFolder(folder).config.read_text())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
@@ -168,7 +198,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _load(text: str) -> Any:
-    """What YAML holds. The configs of a sweep differ in few of their top-level keys: each is parsed once."""
+    """Parse YAML by top-level keys, with a cache: the configs of a sweep differ in few of these keys."""
     parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
     if all(isinstance(part, dict) for part in parts):
         return {key: value for part in parts for key, value in part.items()}
@@ -179,7 +209,7 @@ def _load(text: str) -> Any:
 def _load_part(text: str) -> Any:
     try:
         return load_yaml(text)
-    except yaml.YAMLError:  # no key of its own, or a reference to another part
+    except yaml.YAMLError:  # not valid by itself, such as a reference to another part
         return None
 
 
@@ -190,19 +220,18 @@ def _choices(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
-    """Every further key that decides the result (rbp.config.identity), flat; lists as text."""
+    """Return every further key that decides the result (see rbp.config.identity), flat; lists as text."""
     return {key: value for key, value in flat(config).items() if not _below(key, _apart())}
 
 
 @functools.cache
 def _apart() -> frozenset[str]:
-    return frozenset(
-        {*not_in_identity(), *AXES, "dataset.name", "arch.name", "dataset.T"}
-    )  # that is always T
+    # dataset.T always equals T.
+    return frozenset({*not_in_identity(), *AXES, "dataset.name", "arch.name", "dataset.T"})
 
 
 def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """The leaves of nested values, by their dotted keys; lists as text."""
+    """Return the leaves of nested values by their dotted keys; lists as text."""
     return {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
 
 
@@ -218,11 +247,11 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl; of a long run some epochs, the same for all seeds, and the last."""
+    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last."""
     step = max(1, (epochs or 1) // MOST_POINTS)
 
     def wanted(line: bytes, last: bool) -> bool:
-        found = _EPOCH.search(line)  # parsing them all would take longer than the rest of a report
+        found = _EPOCH.search(line)  # parsing all lines would take longer than the rest of the report
         epoch = int(found[1]) if found else 0
         return last or epoch == 1 or epoch % step == 0
 

@@ -1,4 +1,4 @@
-"""The sections of the page as plain values, for its template."""
+"""Prepare the sections of the page as plain values for its template."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _RUN_FIGURES = {
 
 
 def headline(lines: list[Line]) -> dict[str, Any]:
-    """The headline table; the reason for a blank is in a line below."""
+    """Return the headline table; each line has a note with the reasons for blanks, shown below it."""
     shown = [
         {"cells": _headline_cells(line, lines), "note": "; ".join(dict.fromkeys(line.notes))}
         for line in lines
@@ -42,7 +42,7 @@ def _headline_cells(line: Line, lines: list[Line]) -> list[dict[str, str]]:
 
 
 def unfinished(runs: list[Run]) -> list[tuple[str, ...]]:
-    """Runs that are not done, and why."""
+    """Return the runs that are not done: name, state, epoch, latest accuracy and error."""
     waiting = sorted((run for run in runs if run.result is None), key=lambda run: (run.state, run.name))
     return [(run.name, run.state, _epoch(run), _latest(run), cut(run.error or "", 300)) for run in waiting]
 
@@ -56,7 +56,7 @@ def _latest(run: Run) -> str:
 
 
 def sweeps(facts: Facts) -> list[dict[str, Any]]:
-    """What was run: each sweep in a sentence, what was varied in it, its configuration."""
+    """Return name, one-line summary, varied keys and configuration of each sweep."""
     return [
         {
             "name": sweep.name,
@@ -78,7 +78,7 @@ def _summary(sweep: SweepFacts) -> str:
 
 
 def all_runs(runs: list[Run]) -> dict[str, Any]:
-    """Every run in a line."""
+    """Return the table of all runs, one row per run."""
     heads = ("run", "sweep", "state", "epoch", *_RUN_FIGURES, "took")
     rows = [(r.name, r.sweep, r.state, _epoch(r), *_run_figures(r), _took(r)) for r in runs]
     return {"heads": heads, "rows": rows}

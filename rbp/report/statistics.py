@@ -1,4 +1,4 @@
-"""Means, spreads and paired differences over seeds."""
+"""Means, standard deviations and paired differences over seeds."""
 
 import math
 import statistics
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Summary:
-    """Mean and sample standard deviation (None for one value) of n values."""
+    """The mean and sample standard deviation (None for a single value) of n values."""
 
     mean: float
     std: float | None
@@ -18,8 +18,11 @@ class Summary:
 
 @dataclass(frozen=True)
 class Paired:
-    """Mean of n differences, and its 95 % confidence interval: None for one pair, whose spread is unknown,
-    and where all differences are equal: figures in steps (of one test image) often are by chance."""
+    """The mean of n paired differences and its 95 % confidence interval from `low` to `high`.
+
+    The interval is None for a single pair, whose spread is unknown, and if all differences are equal: for
+    figures with discrete steps (one test image) that often happens by chance.
+    """
 
     mean: float
     low: float | None
@@ -28,26 +31,30 @@ class Paired:
 
     @property
     def beyond_spread(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the interval excludes zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def summary(values: Iterable[float]) -> Summary | None:
-    """None for no values."""
+    """Return mean and standard deviation; None for no values."""
     found = list(values)
     if not found:
         return None
     mean, n = statistics.fmean(found), len(found)
-    # statistics.stdev computes with fractions, a hundred times as long.
+    # statistics.stdev computes with fractions and takes a hundred times as long.
     std = math.sqrt(math.fsum((value - mean) ** 2 for value in found) / (n - 1)) if n > 1 else None
     return Summary(mean, std, n)
 
 
 def paired(base: Mapping[Any, float], other: Mapping[Any, float]) -> Paired | None:
-    """other - base over the seeds that both have; the interval is Student's t, mean ± t(n-1) s/√n.
+    """Return the paired difference other - base over common seeds; None without a common seed.
 
-    A seed fixes initial weights, data order and augmentation for both, so that pairing takes their part of
-    the spread out. None without a common seed.
+    The confidence interval is Student's t: mean ± t(n-1) s/√n. A seed fixes initial weights, data order and
+    augmentation for both methods, so that pairing removes their part of the spread.
+
+    Args:
+        base: Values by seed.
+        other: Values by seed.
     """
     pairs = [(base[seed], other[seed]) for seed in base if seed in other]
     if (found := summary(b - a for a, b in pairs)) is None:
@@ -55,13 +62,13 @@ def paired(base: Mapping[Any, float], other: Mapping[Any, float]) -> Paired | No
     rounding = 1e-9 * max(abs(value) for pair in pairs for value in pair)
     if found.std is None or found.std <= rounding:
         return Paired(found.mean, None, None, found.n)
-    from scipy.special import stdtrit  # the quantile alone: scipy.stats takes a second to load
+    from scipy.special import stdtrit  # only the quantile, since scipy.stats takes a second to import
 
     half = float(stdtrit(found.n - 1, 0.975)) * found.std / math.sqrt(found.n)
     return Paired(found.mean, found.mean - half, found.mean + half, found.n)
 
 
 def paired_ratio(base: Mapping[int, float], other: Mapping[int, float]) -> float | None:
-    """Geometric mean of other / base over the seeds that both have, all positive; None without one."""
+    """Return the geometric mean of other / base over common seeds with positive values; None without any."""
     logs = [math.log(other[s] / base[s]) for s in base if s in other and base[s] > 0 and other[s] > 0]
     return math.exp(statistics.fmean(logs)) if logs else None

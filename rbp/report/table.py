@@ -1,4 +1,4 @@
-"""The headline table: a line a comparison, with what each gradient mode reached and cost."""
+"""Compute the headline table: one line per comparison, with each gradient mode's accuracy and cost."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -7,12 +7,21 @@ from rbp.report.compare import MODES, Comparison
 from rbp.report.costs import Costs, costs
 from rbp.report.statistics import Paired, Summary, paired, summary
 
-REASON_LENGTH = 160
+REASON_LENGTH = 160  # characters
 
 
 @dataclass(frozen=True)
 class Line:
-    """One comparison in figures. Accuracies in [0, 1], seconds, bytes; notes say what is missing and why."""
+    """One line of the headline table.
+
+    Attributes:
+        comparison: The comparison that the line shows.
+        accuracy: Headline accuracy in [0, 1] by gradient mode.
+        difference: Paired difference rate - bptt of the accuracies; None without a common seed.
+        seconds: Time of a training step in seconds.
+        memory: Peak memory of a training step in bytes.
+        notes: What is missing, and why.
+    """
 
     comparison: Comparison
     accuracy: dict[str, Summary]
@@ -23,7 +32,7 @@ class Line:
 
 
 def table(comparisons: list[Comparison]) -> list[Line]:
-    """A line for every comparison, in their order."""
+    """Return a line for every comparison, in their order."""
     return [_line(comparison) for comparison in comparisons]
 
 
@@ -59,7 +68,7 @@ def _of_accuracy(
 
 
 def _of_optimizer(comparison: Comparison) -> list[str]:
-    """What each gradient mode has of its own, such as its learning rate."""
+    """Return a note on each optimizer key with different values, such as one learning rate per method."""
     notes = []
     for key in sorted({key for run in comparison.runs for key in run.others if key.startswith("optimizer.")}):
         values = {mode: {str(run.others.get(key)) for run in comparison.of(mode)} for mode in MODES}
@@ -70,7 +79,7 @@ def _of_optimizer(comparison: Comparison) -> list[str]:
 
 
 def _of_code(comparison: Comparison) -> list[str]:
-    """That the results of a line are not all one code's."""
+    """Return a note if the results of a line come from different versions of the code."""
     found = {
         mode: dict.fromkeys(str(run.code.get("hash", "unknown")) for run in comparison.done(mode).values())
         for mode in MODES
@@ -82,7 +91,7 @@ def _of_code(comparison: Comparison) -> list[str]:
 
 
 def _unfinished(comparison: Comparison, mode: str) -> str:
-    """For instance rate: 1 running (epoch 3 of 15), 1 failed: out of memory."""
+    """Return a note such as "rate: 1 running (epoch 3), 1 failed (out of memory)"; "" if all are done."""
     runs = comparison.of(mode)
     if not runs:
         return f"{mode}: no run"
@@ -97,6 +106,6 @@ def _unfinished(comparison: Comparison, mode: str) -> str:
 
 
 def cut(text: str, length: int = REASON_LENGTH) -> str:
-    """One line of at most so many characters."""
+    """Join a text to one line and shorten it to at most `length` characters."""
     line = " ".join(text.split())
     return line if len(line) <= length else f"{line[: length - 1]}…"

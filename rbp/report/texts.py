@@ -1,4 +1,4 @@
-"""The headline table as text: the same cells for the page, Markdown and LaTeX; and every run as CSV."""
+"""Format the headline table as text (the same cells for page, Markdown and LaTeX), and all runs as CSV."""
 
 import csv
 import io
@@ -24,19 +24,19 @@ FIGURES = (
 
 
 def titles(lines: list[Line]) -> list[str]:
-    """The titles of `cells`; the column of other keys only where they differ."""
+    """Return the titles of the columns of `cells`; "also" is included only if any comparison needs it."""
     return [*_heads(lines), *FIGURES]
 
 
 def cells(line: Line, lines: list[Line]) -> list[str]:
-    """A line's texts, as in `titles`."""
+    """Return the texts of one line, in the columns of `titles(lines)`."""
     c = line.comparison
     also = [c.differs or NONE] if "also" in _heads(lines) else []
     return [c.dataset, c.arch, str(c.T), c.step_mode, *also, *figures(line)]
 
 
 def figures(line: Line) -> list[str]:
-    """The texts of FIGURES."""
+    """Return the texts of one line in the columns of FIGURES."""
     return [
         *(accuracy(line.accuracy.get(mode)) for mode in MODES),
         difference(line.difference),
@@ -51,7 +51,7 @@ def _heads(lines: list[Line]) -> list[str]:
 
 
 def accuracy(found: Summary | None) -> str:
-    """For instance 98.90 ± 0.30 (n=3), in per cent."""
+    """Return an accuracy in per cent, such as "98.90 ± 0.30 (n=3)"."""
     if found is None:
         return NONE
     spread = "" if found.std is None else f" ± {100 * found.std:.2f}"
@@ -59,7 +59,10 @@ def accuracy(found: Summary | None) -> str:
 
 
 def difference(found: Paired | None) -> str:
-    """For instance +0.10 [−0.20, +0.40]; a single pair and equal differences have no interval."""
+    """Return a difference in percentage points with its interval, such as "+0.10 [−0.20, +0.40]".
+
+    A single pair and equal differences have no interval: "one pair" or "no spread" stands in its place.
+    """
     if found is None:
         return NONE
     if found.low is None or found.high is None:
@@ -77,12 +80,12 @@ def _costs(found: Costs, unit: float) -> list[str]:
 
 
 def _three(value: float) -> str:
-    """Three digits, more for large values."""
+    """Format with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
 def markdown(lines: list[Line]) -> str:
-    """The table in GitHub's Markdown, and what is missing below it."""
+    """Return the table in GitHub's Markdown, with the notes below it."""
     left = len(_heads(lines))
     rule = ["---"] * left + ["---:"] * len(FIGURES)
     rows = [titles(lines), rule, *(cells(line, lines) for line in lines)]
@@ -114,7 +117,7 @@ _LATEX = {
 
 
 def latex(lines: list[Line]) -> str:
-    """The table for LaTeX with the package booktabs; notes as comments."""
+    """Return the table for LaTeX with the package booktabs, with the notes as comments."""
     rows = [[_latex(cell) for cell in cells(line, lines)] for line in lines]
     notes = [f"% {line.comparison.label}: {note}".replace("\n", " ") for line in lines for note in line.notes]
     columns = "l" * len(_heads(lines)) + "r" * len(FIGURES)
@@ -147,7 +150,7 @@ _CSV_MACHINE = (*KIND, "kernels", "driver")
 
 
 def results_csv(runs: list[Run]) -> str:
-    """A row a run, with every number as result.json has it, and the keys that decide its result."""
+    """Return one CSV row per run, with numbers as in result.json and the keys that decide the result."""
     others = sorted({key for run in runs for key in run.others})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -162,7 +165,7 @@ def results_csv(runs: list[Run]) -> str:
 
 
 def _no_formula(value: Any) -> Any:
-    """Text that a spreadsheet would compute gets the sign by which it does not."""
+    """Prefix text that a spreadsheet would evaluate with an apostrophe."""
     return (
         f"'{value}"
         if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r"))

@@ -1,4 +1,4 @@
-"""The report's files: report.html, results.csv, table.md, table.tex, and on demand figures/*.svg."""
+"""Write the report's files: report.html, results.csv, table.md, table.tex and, on request, figures/*.svg."""
 
 import argparse
 import hashlib
@@ -17,14 +17,19 @@ from rbp.report.read import read_runs
 from rbp.report.table import table
 from rbp.report.texts import latex, markdown, results_csv
 
-NAME_LENGTH = 100  # of a figure's file
+NAME_LENGTH = 100  # characters of a title that a figure's file name keeps
 
 
 def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) -> Path:
-    """Read the runs below paths as they are now and write the report into out; returns report.html.
+    """Read the runs below paths, finished or not, write the report, and return the path of report.html.
 
-    out: a folder; None: that of the sweep, or the one that holds all paths. svg: the figures as files too,
-    which takes a tenth of a second each. Raises UserError where there are no runs or out cannot be written.
+    Args:
+        paths: Folders of runs or sweeps.
+        out: Folder for the report; None for the single path, or the common parent folder of several paths.
+        svg: Whether to write the figures as SVG files too, which takes a tenth of a second each.
+
+    Raises:
+        UserError: If there are no runs, or `out` cannot be written.
     """
     found, problems = read_runs(paths)
     if not found:
@@ -72,7 +77,10 @@ def _draw_all(made: list[tuple[Figure, str]], folder: Path) -> None:
 
 
 def _as_file_name(title: str) -> str:
-    """Letters, digits, . and = of a title, the rest as dashes; with a hash where that says too little."""
+    """Return a title as a file name: letters, digits, ".", "=" and "_", with dashes for the rest.
+
+    A hash is appended if characters were lost or the title is too long.
+    """
     plain = title.replace("step mode ", "").replace(", ", "-").replace(" ", "-")
     name = re.sub(r"[^\w.=]+", "-", plain).strip("-")
     whole = name == plain and len(name) <= NAME_LENGTH
@@ -80,13 +88,13 @@ def _as_file_name(title: str) -> str:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rbp report`."""
+    """Add the arguments of `rbp report` to a parser."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="sweeps' or runs' folders")
     parser.add_argument("--out", type=Path, help="folder for the report; default: that of the runs")
     parser.add_argument("--svg", action="store_true", help="also write the figures as SVG to figures/")
 
 
 def command(args: argparse.Namespace) -> int:
-    """`rbp report`: write the report and say where it is."""
+    """Run `rbp report`: write the report, print its path, and return the exit status."""
     say(f"Report: {write_report(args.paths, args.out, args.svg)}")
     return 0

@@ -1,6 +1,6 @@
-"""A simple event camera: a pixel fires when its log intensity has moved by a threshold since it last fired.
+"""A simple event camera: a pixel fires when its log intensity has changed by a threshold since it last fired.
 
-After Lichtsteiner et al. 2008, without latency, refractory time or noise of the electronics.
+The model follows Lichtsteiner et al. 2008, without latency, refractory time or electronic noise.
 """
 
 import torch
@@ -8,10 +8,16 @@ from torch import Tensor
 
 
 def watch(films: Tensor, threshold: float, dark: float) -> Tensor:
-    """Signed events int16 [N, S-1, H, W] between the S pictures of films [N, S, H, W], intensities from 0 on.
+    """Return the events between successive pictures of films.
 
-    threshold: contrast of an event, natural logarithm; dark: what is added to every intensity, since no pixel
-    is ever quite dark. A pixel that moves by several thresholds at once fires as often.
+    Args:
+        films: Intensities [N, S, H, W], at least 0: N films of S pictures each.
+        threshold: Change of the natural logarithm of the intensity that makes a pixel fire.
+        dark: Intensity added to every pixel, so that no logarithm is taken of 0.
+
+    Returns:
+        Signed event counts int16 [N, S-1, H, W], positive for brighter. A pixel that changes by several
+        thresholds in one step fires that many times.
     """
     brightness = (films + dark).log()
     level = brightness[:, 0].clone()

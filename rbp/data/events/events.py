@@ -1,4 +1,4 @@
-"""Events of a square sensor, and their counts in T frames."""
+"""Events of a square sensor, and how to count them in T frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from rbp.data.files import broken
 
 @dataclass(frozen=True)
 class Events:
-    """n events in the order of their time.
+    """The n events of one recording, ordered by time.
 
-    t: integers [n], microseconds. cell: int64 [n], (p * side + y) * side + x, where polarity p is 1 for
-    brighter and 0 for darker, x counts from the left and y from the top.
+    Attributes:
+        t: Integers [n], time in microseconds.
+        cell: int64 [n], position and polarity as (p * side + y) * side + x. Polarity p is 1 for brighter and
+            0 for darker; x counts from the left, y from the top.
+        side: Side of the sensor in pixels.
     """
 
     t: np.ndarray
@@ -26,7 +29,7 @@ class Events:
         return len(self.t)
 
     def xyp(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x, y, p of every event, int64 [n] each."""
+        """Return x, y and p of every event, int64 [n] each."""
         return (
             self.cell % self.side,
             self.cell // self.side % self.side,
@@ -34,13 +37,25 @@ class Events:
         )
 
     def between(self, start: int, end: int) -> Events:
-        """The events with start <= t < end."""
+        """Return the events with start <= t < end, in microseconds."""
         first, last = np.searchsorted(self.t, [start, end])
         return Events(self.t[first:last], self.cell[first:last], self.side)
 
 
 def from_xyp(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, side: int, where: str) -> Events:
-    """Events from integers [n] each. Raises DataError, which names `where`, for those that cannot be."""
+    """Build events from their times and coordinates, and check them.
+
+    Args:
+        t: Integers [n], time in microseconds.
+        x: Integers [n], from the left.
+        y: Integers [n], from the top.
+        p: Integers [n], polarity: 1 for brighter, 0 for darker.
+        side: Side of the sensor in pixels.
+        where: Name of the recording, for error messages.
+
+    Raises:
+        DataError: If there are no events, a value is out of range, or time goes back.
+    """
     for name, values, limit in (("x", x, side), ("y", y, side), ("p", p, 2)):
         wrong = (values < 0) | (values >= limit)
         if wrong.any():
@@ -51,7 +66,7 @@ def from_xyp(t: np.ndarray, x: np.ndarray, y: np.ndarray, p: np.ndarray, side: i
 
 
 def check_times(events: Events, where: str) -> Events:
-    """The same events. Raises DataError if there are none or time goes back."""
+    """Return the same events; raise DataError if there are none or time goes back."""
     if len(events) == 0:
         raise broken(where, "has no events")
     back = events.t[1:] < events.t[:-1]
@@ -64,10 +79,17 @@ def check_times(events: Events, where: str) -> Events:
 
 
 def count(events: Events, T: int, by: str) -> np.ndarray:
-    """How often each pixel fired in each of T frames, float32 [T, 2, side, side], whole numbers.
+    """Count how often each pixel fired in each of T frames.
 
-    by="number": frames of len(events) // T events; by="time": of a T-th of the whole time, in whole
-    microseconds. What is left over goes to the last frame, as in SpikingJelly, so that the counts are equal.
+    Args:
+        events: Events of one recording.
+        T: Number of frames.
+        by: "number" gives each frame len(events) // T events; "time" gives each frame 1/T of the duration,
+            rounded down to whole microseconds. The remainder goes to the last frame, as in SpikingJelly, so
+            that the counts equal SpikingJelly's.
+
+    Returns:
+        Whole numbers, float32 [T, 2, side, side].
     """
     cells = 2 * events.side**2
     counts = np.empty((T, cells), np.float32)
@@ -77,7 +99,7 @@ def count(events: Events, T: int, by: str) -> np.ndarray:
 
 
 def _edges(events: Events, T: int, by: str) -> list[int]:
-    """The first event of each frame, and the number of all."""
+    """Return the index of the first event of each frame, followed by the number of events."""
     if by == "number":
         return [len(events) // T * frame for frame in range(T)] + [len(events)]
     first, last = int(events.t[0]), int(events.t[-1])

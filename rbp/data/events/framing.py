@@ -1,4 +1,4 @@
-"""How a recording of events becomes frames: the part of a `dataset` group that says so."""
+"""The settings of a `dataset` config group that decide how a recording of events becomes frames."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,26 +10,40 @@ from rbp.errors import ConfigError
 
 @dataclass(frozen=True)
 class Framing:
-    """What decides the frames of an event data set, and where they are kept once they are made."""
+    """The settings that decide the frames of an event data set, and where the frames are stored.
 
-    T: int  # frames a recording
-    size: int  # side of the square frames
-    style: str  # counts: event counts | paper: the published code's 8-bit images
-    by: str  # number: each frame has as many events | time: each frame lasts as long
-    split_seed: int  # of the split into training and test recordings
-    on_error: str  # raise | skip
-    prepared: str | None  # folder of the prepared frames; None: `prepared` in the data set's root
+    Attributes:
+        T: Number of frames per recording.
+        size: Side of the square frames in pixels.
+        style: "counts" for event counts, "paper" for the published code's 8-bit images.
+        by: "number" for equally many events per frame, "time" for frames of equal duration.
+        split_seed: Seed of the split into training and test recordings.
+        on_error: What to do with a broken recording: "raise" or "skip".
+        prepared: Folder for the prepared frames; None for the folder `prepared` in the data set's root.
+    """
+
+    T: int
+    size: int
+    style: str
+    by: str
+    split_seed: int
+    on_error: str
+    prepared: str | None
 
     def folder(self, name: str, root: Path) -> Path:
-        """Where the frames of data set `name` lie, apart from those of every other framing."""
+        """Return the folder for the frames of data set `name`; every framing has a folder of its own."""
         top = Path(self.prepared).expanduser() if self.prepared else root / "prepared"
         return top / f"{name}-T{self.T}-{self.by}-{self.size}-{self.style}-split{self.split_seed}"
 
 
 def framing_of(dataset: DictConfig) -> Framing | None:
-    """The framing that a `dataset` group describes; None for static images, which have none of its keys.
+    """Return the framing that a `dataset` group describes.
 
-    Raises ConfigError if it is described in part.
+    Returns:
+        None for static images, for which none of the keys in _KEYS is set.
+
+    Raises:
+        ConfigError: If only some of these keys are set.
     """
     if all(dataset.get(key) is None for key in _KEYS):
         return None

@@ -1,4 +1,4 @@
-"""One recording of an event data set: where it lies, and how it becomes the counts of T frames."""
+"""One recording of an event data set: where it is stored, and how to turn it into T frames."""
 
 import re
 from dataclasses import dataclass
@@ -18,38 +18,65 @@ from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.resize import PAPER_LEVELS, levels, shrink, through_images
 from rbp.data.files import broken
 
-SIDE = 128  # pixels of the sensors of all sets that are read here
+SIDE = 128  # pixels; the sensors of all supported data sets have this side
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A labelled recording. `kind` says how to read it: aedat2, aedat3, events_np or pair."""
+    """One labelled recording and the place where it is stored.
 
-    name: str  # of the data set's own, whatever form its files have
+    Attributes:
+        name: Name within the data set, the same whatever form the files have.
+        kind: How to read the recording: "aedat2", "aedat3", "events_np" or "pair".
+        file: File or archive that holds the recording.
+        label: Class of the recording; None if the file itself gives it.
+        member: Name within the archive; None if `file` is no archive.
+        span: Part of the file that is the recording, [start, end) in microseconds; None for the whole file.
+        side: Side in pixels that the frames of a pair must have; None for any.
+    """
+
+    name: str
     kind: str
     file: Path
-    label: int | None = None  # None: the file says it
-    member: str | None = None  # of the file, where it is an archive
-    span: tuple[int, int] | None = None  # of the file's microseconds, [start, end); None: all
-    side: int | None = None  # of the frames of a pair, which its set has in common; None: any
+    label: int | None = None
+    member: str | None = None
+    span: tuple[int, int] | None = None
+    side: int | None = None
 
     @property
     def where(self) -> str:
+        """The file, and the member if there is one, for error messages."""
         return f"{self.file}: {self.member}" if self.member else str(self.file)
 
 
 @dataclass(frozen=True)
 class Frames:
-    """One recording as it is stored."""
+    """The frames of one recording, as they are stored.
 
-    values: np.ndarray  # uint8, int16, int32 or float32 [T, 2, size, size]
-    levels: int  # values / levels are event counts per pixel, or shades from 0 to 1
+    Attributes:
+        values: uint8, int16, int32 or float32 [T, 2, size, size].
+        levels: Divisor that turns `values` into event counts per pixel, or into intensities in [0, 1].
+        label: Class of the recording.
+        events: Number of events of the recording.
+    """
+
+    values: np.ndarray
+    levels: int
     label: int
     events: int
 
 
 def read_frames(recording: Recording, framing: Framing, classes: int) -> Frames:
-    """Raises DataError, which names the file, for a recording that is broken in any way."""
+    """Read a recording and turn it into frames.
+
+    Args:
+        recording: The recording to read.
+        framing: Settings of the frames.
+        classes: Number of classes of the data set, to check the label of a pair.
+
+    Raises:
+        DataError: If the recording is broken in any way; the message names the file.
+    """
     try:
         if recording.kind == "pair":
             counts, label = read_pair(content_of(recording), classes, recording.where)
@@ -82,14 +109,18 @@ def _check_pair(counts: np.ndarray, recording: Recording, framing: Framing) -> N
 
 
 def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
-    """Counts [T, 2, side, side] at the size and in the style of a framing, and their levels."""
+    """Convert counts [T, 2, side, side] to the size and style of a framing.
+
+    Returns:
+        Values [T, 2, size, size] and their `levels` (see `Frames`).
+    """
     if framing.style == "paper":
         return through_images(counts, framing.size), PAPER_LEVELS
     return narrow(shrink(counts, framing.size)), levels(counts.shape[-1], framing.size)
 
 
 def read_events(recording: Recording) -> Events:
-    """The events of a recording that is no pair of frames."""
+    """Read the events of a recording of kind aedat2, aedat3 or events_np."""
     if recording.kind == "aedat2":
         return read_aedat2(content_of(recording), recording.where)
     if recording.kind == "events_np":
@@ -101,8 +132,9 @@ def read_events(recording: Recording) -> Events:
     return part
 
 
-@lru_cache(maxsize=1)  # one file holds a dozen recordings in a row
+@lru_cache(maxsize=1)  # a file holds about a dozen recordings, which are read one after the other
 def _session(file: Path, changed: int) -> Events:
+    """Read an AEDAT 3.1 file; `changed` (its modification time) only serves as part of the cache key."""
     return read_aedat3(_read(file), str(file))
 
 
@@ -114,7 +146,7 @@ def _changed(file: Path) -> int:
 
 
 def content_of(recording: Recording) -> bytes:
-    """The bytes of a recording's file or member. Raises DataError."""
+    """Return the bytes of a recording's file or archive member; raise DataError if it cannot be read."""
     if recording.member is not None:
         return read_member(recording.file, recording.member)
     return _read(recording.file)
@@ -123,7 +155,7 @@ def content_of(recording: Recording) -> bytes:
 def _read(file: Path) -> bytes:
     try:
         state = file.stat()
-        if not (S_ISREG(state.st_mode) and state.st_size <= LARGEST):  # a pipe would wait for ever
+        if not (S_ISREG(state.st_mode) and state.st_size <= LARGEST):  # reading a pipe would block
             raise broken(file, f"has {state.st_size} bytes; must be a plain file of at most {LARGEST}")
         return file.read_bytes()
     except OSError as error:
@@ -131,7 +163,11 @@ def _read(file: Path) -> bytes:
 
 
 def narrow(values: np.ndarray) -> np.ndarray:
-    """float32 or float64 as the smallest type that holds it exactly: int16, int32, or else float32."""
+    """Convert float32 or float64 values of at least 0 to the smallest type that holds them exactly.
+
+    Returns:
+        int16 or int32 for whole numbers that fit (float64 values are taken to be whole), else float32.
+    """
     largest = float(values.max(initial=0))
     whole = values.dtype == np.float64 or bool((values == np.floor(values)).all())
     if not whole or largest >= 2**31:
@@ -140,8 +176,11 @@ def narrow(values: np.ndarray) -> np.ndarray:
 
 
 def natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Sort key by which airplane_2 comes before airplane_10: numbers by length, then as text."""
-    parts = re.split(r"([0-9]+)", name)  # every second is a number
+    """Return a sort key for natural order: airplane_2 before airplane_10.
+
+    Numbers compare by length without leading zeros, then as text, so that they may be arbitrarily long.
+    """
+    parts = re.split(r"([0-9]+)", name)  # every second part is a number
     numbers = [number.lstrip("0") for number in parts[1::2]]
     parts[1::2] = numbers
     return [(len(part) if at % 2 else -1, part) for at, part in enumerate(parts)], name

@@ -1,4 +1,4 @@
-"""Frames at another size, by area averaging or as the published code does it."""
+"""Resize frames, by exact area averaging or as the published code does it."""
 
 import math
 from functools import lru_cache
@@ -12,15 +12,23 @@ _EXACT = 2**24  # whole numbers up to here are exact in float32
 
 
 def levels(side: int, size: int) -> int:
-    """What `shrink` multiplies averages by to make them whole numbers."""
+    """Return the factor by which `shrink` multiplies averages to make them whole numbers."""
     return (side // math.gcd(side, size)) ** 2
 
 
 def shrink(counts: np.ndarray, size: int) -> np.ndarray:
-    """The mean over the area that each new pixel covers, times `levels`: float [..., size, size], exact.
+    """Return the mean over the area that each new pixel covers, times `levels`.
 
-    counts: float32 [..., side, side]. A new pixel covers side/size old ones in each direction, the outer ones
-    in part: their share is a whole number of gcd(side, size)/size, so that sums of whole counts stay whole.
+    A new pixel covers side/size old ones in each direction, the outer ones only in part. Each covered share
+    is a multiple of gcd(side, size)/size, so that sums of whole counts, multiplied by `levels`, stay whole.
+
+    Args:
+        counts: float32 [..., side, side].
+        size: Side of the result in pixels.
+
+    Returns:
+        float32 [..., size, size], or float64 where float32 would not be exact; `counts` itself if
+        side == size.
     """
     side = counts.shape[-1]
     if side == size:
@@ -29,19 +37,20 @@ def shrink(counts: np.ndarray, size: int) -> np.ndarray:
     if float(counts.max(initial=0)) * levels(side, size) >= _EXACT:
         x = x.double()
     period, whole = (weights.to(x.dtype) for weights in _weights(side, size))
-    rows = period @ x.reshape(-1, side // period.shape[1], period.shape[1], side)  # fewer zeros to multiply
+    # By period rather than with the whole block-diagonal matrix, to multiply fewer zeros.
+    rows = period @ x.reshape(-1, side // period.shape[1], period.shape[1], side)
     return (rows.reshape(*x.shape[:-2], size, side) @ whole.T).numpy()
 
 
 @lru_cache
 def _weights(side: int, size: int) -> tuple[Tensor, Tensor]:
-    """How much of each old pixel lies in each new one: over one period of the pattern, and over all of it."""
+    """Return how much of each old pixel lies in each new one: for one period of the pattern, and in full."""
     period = _overlaps(side, size)
     return period, torch.block_diag(*[period] * math.gcd(side, size))
 
 
 def _overlaps(side: int, size: int) -> Tensor:
-    """Lengths in whole numbers, float32 [new, old], over the first period."""
+    """Return the lengths of the overlaps over the first period: whole numbers, float32 [new, old]."""
     groups = math.gcd(side, size)
     old, new = side // groups, size // groups  # new pixels are `old` long and old ones `new`
     starts, ends = torch.arange(new)[:, None] * old, torch.arange(1, new + 1)[:, None] * old
@@ -53,10 +62,17 @@ PAPER_LEVELS = 255
 
 
 def through_images(counts: np.ndarray, size: int) -> np.ndarray:
-    """The published code's input: uint8 [T, 2, size, size] from whole counts [T, 2, H, W], values of 255.
+    """Resize frames as the published code does, by way of 8-bit images.
 
-    Each frame is made an 8-bit image of two bands, shade 255 * count modulo 256: one event is 255, two are
-    254. The image library takes the second band for opacity: it weights the first by it when it resizes.
+    Each frame becomes an 8-bit image of two bands with the value 255 * count modulo 256: one event gives 255,
+    two give 254. Pillow treats the second band as opacity and weights the first band by it when it resizes.
+
+    Args:
+        counts: Whole numbers [T, 2, H, W].
+        size: Side of the result in pixels.
+
+    Returns:
+        uint8 [T, 2, size, size], to be divided by PAPER_LEVELS.
     """
     shades = (counts.astype(np.int64) * 255 % 256).astype(np.uint8)
     resized = [

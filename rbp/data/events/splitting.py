@@ -1,4 +1,4 @@
-"""The split of recordings into training and test sets where the files come with none."""
+"""Split recordings into training and test sets where the data set has no official split."""
 
 import torch
 
@@ -7,13 +7,19 @@ from rbp.data.events.recordings import Recording
 from rbp.errors import DataError
 from rbp.seeds import stream
 
-TESTED = 10  # one of so many recordings is for testing
+TESTED = 10  # one recording in TESTED goes to the test set
 
 
 def split(recordings: list[Recording], seed: int, name: str) -> tuple[list[Recording], list[Recording]]:
-    """(train, test): a tenth of every class is for testing, drawn by a stream of its own; order is kept.
+    """Split recordings into (train, test), with a random tenth of every class in the test set.
 
-    The split depends on `seed` and on the recordings' names and labels, not on the form of their files.
+    The split depends on `seed`, on `name`, and on the recordings' names, labels and order, not on the form of
+    their files. Each class has a random stream of its own. Both parts keep the order of `recordings`.
+
+    Args:
+        recordings: Labelled recordings.
+        seed: Seed of the split (`dataset.split_seed`).
+        name: Name of the data set, which is part of the random stream's name.
     """
     tested: set[str] = set()
     for label in sorted({recording.label for recording in recordings if recording.label is not None}):
@@ -26,7 +32,12 @@ def split(recordings: list[Recording], seed: int, name: str) -> tuple[list[Recor
 
 
 def refuse_seed(framing: Framing, what: str) -> None:
-    """Raise DataError if a split is asked for where the files come with one."""
+    """Raise DataError if `split_seed` is set for a data set with an official split.
+
+    Args:
+        framing: Settings of the frames.
+        what: The files with the official split, for the error message.
+    """
     if framing.split_seed != 0:
         raise DataError(
             f"dataset.split_seed={framing.split_seed}: {what} come with a split of their own; leave it at 0"

@@ -1,7 +1,7 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009) from their python version: pickled batches of images.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky 2009), read from their Python version: pickled batches of images.
 
-torchvision's classes want files of the original checksum; these readers also take smaller sets in the same
-format. What is downloaded is still checked against it, by torchvision.
+torchvision's classes require files with the original checksums; these readers also accept smaller sets in the
+same format. Downloads are still checked by torchvision against the original checksums.
 """
 
 import math
@@ -38,13 +38,19 @@ _CIFAR100 = Source(
 
 
 def cifar10(root: str, download: bool) -> tuple[Images, Images]:
-    """50,000 training and 10,000 test images, uint8 [N, 3, 32, 32], or as many as the files have."""
+    """Return (train, test) of CIFAR-10: uint8 [N, 3, 32, 32] with labels from 0 to 9.
+
+    The published set has 50,000 training and 10,000 test images; smaller sets are accepted.
+    """
     *train, test = locate(_CIFAR10, root, download)
     return _read_batches(train, "labels", 10), _read_batches([test], "labels", 10)
 
 
 def cifar100(root: str, download: bool) -> tuple[Images, Images]:
-    """50,000 training and 10,000 test images, uint8 [N, 3, 32, 32], with the 100 fine labels."""
+    """Return (train, test) of CIFAR-100: uint8 [N, 3, 32, 32] with the 100 fine labels.
+
+    The published set has 50,000 training and 10,000 test images; smaller sets are accepted.
+    """
     train, test = locate(_CIFAR100, root, download)
     return _read_batches([train], "fine_labels", 100), _read_batches([test], "fine_labels", 100)
 
@@ -61,7 +67,7 @@ def _read_batches(paths: list[Path], label_key: str, n_classes: int) -> Images:
 
 
 def _check_pixels(path: Path, data: Any) -> np.ndarray:
-    """uint8 [N, 3072]: an image's red, then its green, then its blue, row by row."""
+    """Return the data of a batch, uint8 [N, 3072]: an image's red, green and blue plane, each row by row."""
     n_values = math.prod(_SHAPE)
     if not isinstance(data, np.ndarray):
         raise broken(path, f"data is a {type(data).__name__}; must be an array of bytes [N, {n_values}]")

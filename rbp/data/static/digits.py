@@ -1,4 +1,4 @@
-"""Scikit-learn's handwritten digits: in the package, so that a first run needs neither files nor network."""
+"""Scikit-learn's handwritten digits, which come with the package: a first run needs no files or network."""
 
 import torch
 from sklearn.datasets import load_digits
@@ -8,13 +8,14 @@ from rbp.data.images import Images
 from rbp.seeds import stream
 
 _N_TEST = 360
-_GREYS = 16  # pixels go from 0 to this
+_GREYS = 16  # largest pixel value
 
 
 def digits(root: str, download: bool) -> tuple[Images, Images]:
-    """1,437 training and 360 test images, uint8 [N, 1, 8, 8]; neither argument is used, nothing is fetched.
+    """Return 1,437 training and 360 test images, uint8 [N, 1, 8, 8].
 
-    The data set has no split of its own: the test images are the same in every run, drawn evenly by class.
+    The data set has no official split, so the test images are drawn, stratified by class and the same in
+    every run. Neither argument is used: nothing is downloaded.
     """
     bunch = load_digits()
     pixels = torch.from_numpy(bunch.images)[:, None].mul(255 / _GREYS).round().to(torch.uint8)

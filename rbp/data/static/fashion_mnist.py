@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao et al. 2017) from its idx files, packed or not."""
+"""Fashion-MNIST (Xiao et al. 2017), read from its idx files, gzipped or not."""
 
 import math
 import struct
@@ -28,7 +28,10 @@ _CLASSES = 10
 
 
 def fashion_mnist(root: str, download: bool) -> tuple[Images, Images]:
-    """60,000 training and 10,000 test images, uint8 [N, 1, 28, 28], or as many as the files have."""
+    """Return (train, test) of Fashion-MNIST, uint8 [N, 1, 28, 28].
+
+    The published set has 60,000 training and 10,000 test images; smaller sets are accepted.
+    """
     train_images, train_labels, test_images, test_labels = locate(_SOURCE, root, download)
     return _read_images(train_images, train_labels), _read_images(test_images, test_labels)
 
@@ -45,9 +48,10 @@ def _read_images(images_path: Path, labels_path: Path) -> Images:
 
 
 def _read_idx(path: Path, n_axes: int) -> Tensor:
-    """An idx file of bytes, as uint8: two zeros, 8 for bytes, the number of axes, their lengths, the bytes.
+    """Read an idx file of bytes into a uint8 tensor.
 
-    Lengths are 32 bits each, most significant byte first.
+    The format: two zero bytes, 8 (the code for bytes), the number of axes, the length of each axis (32 bits,
+    most significant byte first), then the values.
     """
     content = read(path)
     start = 4 + 4 * n_axes

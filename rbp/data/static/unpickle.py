@@ -1,7 +1,7 @@
-"""Read a pickled batch of images without letting it run code or reserve memory.
+"""Read a pickled batch of images without letting it run code or allocate arbitrary amounts of memory.
 
-A pickle can name any function of any module and have it called, and numpy's own way back from a pickle trusts
-what it is told about memory. So nothing is called here but what stands below.
+A pickle can have any function of any module called, and numpy's own unpickling trusts the sizes that the file
+claims. So only the stand-ins defined below are ever called.
 """
 
 import io
@@ -15,14 +15,15 @@ from rbp.data.files import broken, read
 
 
 def unpickle(path: Path) -> dict[str, Any]:
-    """The dict that a file holds: of numbers, lists, bytes, strings, and arrays of bytes (uint8).
+    """Return the dict in a pickle file: numbers, lists, bytes, strings and uint8 arrays, by string keys.
 
-    Raises DataError for a file that is truncated, damaged or no pickle, or has or asks for anything else.
+    Raises:
+        DataError: If the file is truncated, damaged or no pickle, or contains or refers to anything else.
     """
     content = io.BytesIO(read(path))
     try:
         held = _Unpickler(content, encoding="bytes").load()
-    except Exception as error:  # damaged bytes can be any instruction, and fail in any way
+    except Exception as error:  # damaged bytes can be any instruction and raise anything
         raise broken(path, f"is no whole pickle of images and labels: {error}") from error
     if not isinstance(held, dict):
         raise broken(path, f"holds a {type(held).__name__}; must hold a dict")
@@ -30,12 +31,12 @@ def unpickle(path: Path) -> dict[str, Any]:
 
 
 def _text(key: Any) -> str:
-    """Python 2's strings come as bytes; a set that somebody wrote anew may have strings."""
+    """Return a key as a string: Python 2 strings load as bytes, a set rewritten today may have strings."""
     return key.decode("latin1") if isinstance(key, bytes) else str(key)
 
 
 class _DType:
-    """Stands for numpy.dtype: its name is enough, bytes have no byte order."""
+    """Stand-in for numpy.dtype. Its code is enough: bytes have no byte order."""
 
     def __init__(self, code: bytes | str, align: int = False, copy: int = False) -> None:
         self.code = _text(code)
@@ -45,7 +46,7 @@ class _DType:
 
 
 class _Array:
-    """Stands for a numpy array: made empty, then told its shape, type and content."""
+    """Stand-in for a numpy array, created empty; its state then brings shape, dtype and content."""
 
     array: np.ndarray | None = None
 
@@ -60,7 +61,7 @@ class _Array:
 
 
 def _encode(text: str, encoding: str) -> bytes:
-    """How Python 3 writes bytes in the old protocol: as text, one character a byte."""
+    """Stand-in for _codecs.encode: old protocols store Python 3 bytes as text, one character per byte."""
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"it asks for the encoding {encoding}")
     return text.encode("latin1")
@@ -69,14 +70,16 @@ def _encode(text: str, encoding: str) -> bytes:
 _STAND_INS: dict[tuple[str, str], Any] = {
     ("numpy.core.multiarray", "_reconstruct"): _Array,
     ("numpy._core.multiarray", "_reconstruct"): _Array,  # its name since numpy 2
-    ("numpy", "ndarray"): "ndarray",  # only ever an argument of the above
+    ("numpy", "ndarray"): "ndarray",  # only ever an argument of _reconstruct
     ("numpy", "dtype"): _DType,
     ("_codecs", "encode"): _encode,
 }
 
 
-# The unpickler written in Python: the one in C reserves memory for whatever number a damaged file claims.
+# The Python implementation, because the one in C allocates as much memory as a damaged file claims.
 class _Unpickler(pickle._Unpickler):
+    """An unpickler that resolves only the names in _STAND_INS."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _STAND_INS:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}")

@@ -1,4 +1,4 @@
-"""Figures as plotly's plain values: what the page hands to Plotly.react."""
+"""Convert figures to plain values for plotly, which the page passes to Plotly.react."""
 
 import html
 import textwrap
@@ -9,12 +9,15 @@ from rbp.report.figures.style import DASHES, HOLLOW, MARKERS, OTHER, colour
 
 _AXIS = {"gridcolor": "#e6e6e6", "linecolor": "#888888", "zeroline": False, "automargin": True}
 
-SHORT_RUN = 12  # epochs; of longer ones plotly names whole epochs by itself
-LABEL_WIDTH = 36  # characters in a line of the legend, which a phone is wide enough for
+SHORT_RUN = 12  # epochs; on longer axes plotly puts ticks at whole epochs by itself
+LABEL_WIDTH = 36  # characters per line of the legend, which fit on a phone
 
 
 def plotly(figure: Figure) -> dict[str, Any]:
-    """`data` and `layout` of a figure; every text is escaped, since plotly reads tags in it."""
+    """Return title, caption, `data` and `layout` of a figure.
+
+    Labels of series and points are escaped, since plotly interprets HTML tags in them.
+    """
     drawn, shown = [], set()
     for series in figure.series:
         legend = series.label not in shown and series.look != "run"
@@ -75,7 +78,7 @@ def _traces(series: Series, legend: bool) -> list[dict[str, Any]]:
 
 
 def _band(series: Series, base: dict[str, Any], paint: str) -> list[dict[str, Any]]:
-    """The area between low and high, where there is one."""
+    """Return the area between low and high, or nothing if low equals high everywhere."""
     if all(low == high for low, high in zip(series.low, series.high, strict=True)):
         return []
     there_and_back = [*series.x, *list(series.x)[::-1]]
@@ -112,5 +115,5 @@ def _dash(series: Series) -> str:
 
 
 def _rounded(values: Any) -> list[float]:
-    """Six digits are more than a figure shows, and keep the page small."""
+    """Round to six significant digits, which is more than a figure shows and keeps the page small."""
     return [float(f"{value:.6g}") for value in values]

@@ -1,4 +1,4 @@
-"""What the figures show, as plain series that plotly (interactive.py) and matplotlib (svg.py) draw alike."""
+"""Compute what the figures show, as series that plotly (plotly.py) and matplotlib (svg.py) draw alike."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -15,9 +15,21 @@ from rbp.report.statistics import summary
 
 @dataclass(frozen=True)
 class Series:
-    """What is drawn of a gradient mode. `look`: mean (line with a band or bars low..high), run (thin line),
-    points (a marker a run) or bars. `labels`: a text for each point, or one for all. `variant`: 0 but for
-    further kinds of machine in the same figure."""
+    """One series of a figure.
+
+    Attributes:
+        mode: Gradient mode, which decides the colour.
+        label: Text for the legend.
+        look: "mean" (line with a band from low to high), "run" (thin line), "points" (one marker per run) or
+            "bars".
+        x: Positions on the x axis.
+        y: Values.
+        low: Lower ends of the band or error bars.
+        high: Upper ends of the band or error bars.
+        labels: A text for each point, or one for all points.
+        variant: 0, or a number above 0 for further kinds of machine, paths or methods of the same gradient
+            mode in the same figure.
+    """
 
     mode: str
     label: str
@@ -32,7 +44,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure's name (of its file), axes and series; `about` is its caption."""
+    """One figure: name (the start of its file's name), title, axis labels, caption (`about`) and series."""
 
     name: str
     title: str
@@ -44,7 +56,7 @@ class Figure:
 
 
 def over_epochs(comparison: Comparison) -> Figure:
-    """Test accuracy over epochs: mean and standard deviation over seeds, and a thin line a run."""
+    """Plot test accuracy over epochs: mean and standard deviation over seeds, and a thin line per run."""
     series = []
     for mode in MODES:
         runs = [run for run in comparison.of(mode) if run.curve]
@@ -52,7 +64,7 @@ def over_epochs(comparison: Comparison) -> Figure:
             epochs = sorted(run.curve)
             labels = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
             series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), labels=labels))
-        # Runs on their way would make the mean jump where they end.
+        # Unfinished runs are left out of the mean, which would jump where they end.
         pooled = [run for run in runs if run.result] or runs
         epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
         by_epoch = [[100 * run.curve[epoch] for run in pooled] for epoch in epochs]
@@ -67,7 +79,7 @@ def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
 
 
 def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
-    """Means of values at each x, with a standard deviation to both sides where there are several."""
+    """Return the mean of the values at each x, plus and minus one standard deviation if there are several."""
     pooled = [s for found in values if (s := summary(found)) is not None]
     means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
     low = [m - s for m, s in zip(means, spreads, strict=True)]
@@ -77,7 +89,7 @@ def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], varian
 
 
 def accuracy_over_T(family: list[Comparison]) -> Figure:
-    """The accuracy that counts over T, of done runs."""
+    """Plot the headline accuracy of finished runs over T."""
     series = []
     for mode in MODES:
         done = [(c.T, run) for c in family for run in c.done(mode).values() if run.accuracy is not None]
@@ -87,14 +99,14 @@ def accuracy_over_T(family: list[Comparison]) -> Figure:
 
 
 def seconds_over_T(family: list[Comparison]) -> Figure:
-    """Time of a training step over T."""
+    """Plot the time of a training step (ms) over T."""
     series = _costs_over_T(family, "step_seconds", 1000.0)
     about = "Median synchronised training step of each run; lines join runs on one kind of machine only."
     return Figure("time-T", "Time over T", "T (time steps)", "training step (ms)", about, series)
 
 
 def memory_over_T(family: list[Comparison]) -> Figure:
-    """Memory of a training step over T."""
+    """Plot the memory of a training step (MiB) over T."""
     series = _costs_over_T(family, "peak_memory_bytes", 2**-20)
     about = "GPU: most allocated in a step. CPU: kept for backward, parameters, gradients, optimizer state."
     return Figure("memory-T", "Memory over T", "T (time steps)", "memory (MiB)", about, series)
@@ -111,8 +123,13 @@ _Group = tuple[str, str, int, list[tuple[int, Run]]]
 
 
 def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
-    """Done runs with the figure `key`, and their T, by what may be pooled: each gradient mode's, on one kind
-    of machine and one path; with a label and the number of the variant."""
+    """Group finished runs that have the figure `key` by gradient mode, kind of machine and path.
+
+    Only runs of one group may be pooled.
+
+    Returns:
+        (gradient mode, label, variant, [(T, run), ...]) for each group.
+    """
     found: dict[str, dict[Setup, list[tuple[int, Run]]]] = {mode: {} for mode in MODES}
     for c in family:
         for mode in MODES:
@@ -133,7 +150,7 @@ def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
 def _over_T(
     mode: str, label: str, done: list[tuple[int, Run]], value: Callable[[Run], float], variant: int = 0
 ) -> list[Series]:
-    """A marker for every (T, run), and a line through their means."""
+    """Return a marker for every (T, run), and a line through the means at each T."""
     if not done:
         return []
     by_T = {T: [value(run) for _, run in found] for T, found in groupby(done, key=lambda pair: pair[0])}
@@ -151,7 +168,7 @@ def _over_T(
 
 
 def firing_rates(comparison: Comparison) -> Figure:
-    """Firing rate of every layer of neurons after the last epoch."""
+    """Plot the firing rate of every layer of neurons after the last epoch."""
     series = []
     for mode in MODES:
         runs = [run for run in comparison.done(mode).values() if run.firing_rates]
@@ -168,7 +185,7 @@ def firing_rates(comparison: Comparison) -> Figure:
 
 
 def _short(layers: list[str]) -> list[str]:
-    """Names of layers without what all end in: layer1.0.neuron and layer2.0.neuron are layer1 and layer2."""
+    """Strip the common end of layer names: layer1.0.neuron and layer2.0.neuron become layer1 and layer2."""
     parts = [layer.split(".") for layer in layers]
     while all(len(names) > 1 for names in parts) and len({names[-1] for names in parts}) == 1 < len(parts):
         parts = [names[:-1] for names in parts]
@@ -176,7 +193,7 @@ def _short(layers: list[str]) -> list[str]:
 
 
 def accuracy_over_cost(family: list[Comparison]) -> Figure:
-    """Accuracy against the time of a training step: a marker a run, all T together."""
+    """Plot accuracy against the time of a training step (ms), one marker per run, all T together."""
     series = []
     for mode, label, variant, found in _by_setup(family, "step_seconds"):
         done = [(T, run) for T, run in found if run.accuracy is not None]
@@ -189,14 +206,14 @@ def accuracy_over_cost(family: list[Comparison]) -> Figure:
 
 
 def accuracy_over_segments(comparisons: list[Comparison]) -> Figure:
-    """The accuracy that counts over the number of segments of time."""
+    """Plot the headline accuracy over the number of time segments."""
     series = _over_segments(comparisons, lambda run: None if run.accuracy is None else 100 * run.accuracy)
     about = "Mean and standard deviation over seeds; a marker a run. BPTT has no segments: a level line."
     return Figure("accuracy-k", "Accuracy over segments", _SEGMENTS, "test accuracy (%)", about, series)
 
 
 def seconds_over_segments(comparisons: list[Comparison]) -> Figure:
-    """Time of a training step over the number of segments, of runs on one kind of machine."""
+    """Plot the time of a training step (ms) over the number of time segments, on the most common setup."""
     kinds = Counter(setup(run) for c in comparisons for mode in MODES for run in c.done(mode).values())
     most = kinds.most_common(1)[0][0] if kinds else None
     series = _over_segments(comparisons, lambda run: _milliseconds(run) if setup(run) == most else None)
@@ -213,7 +230,7 @@ def _milliseconds(run: Run) -> float | None:
 
 
 def _over_segments(comparisons: list[Comparison], value: Callable[[Run], float | None]) -> list[Series]:
-    """BPTT's level, and a line for coupled and uncoupled segments each, which both begin at Rate-BP."""
+    """Return BPTT's level, and a line each for coupled and uncoupled segments, both beginning at Rate-BP."""
     bptt = {run.name: v for c in comparisons for run in c.of("bptt") if (v := value(run)) is not None}
     ends = sorted({c.method.segments for c in comparisons})
     series = [_mean("bptt", name("bptt"), ends, [list(bptt.values()) for _ in ends])] if bptt else []
@@ -231,7 +248,7 @@ Dial = tuple[str, str, int, str, str]
 
 
 def dials(comparisons: Iterable[Comparison]) -> dict[Dial, list[Comparison]]:
-    """Comparisons that differ in their segments of time alone, together, where there are several."""
+    """Group comparisons that differ only in their time segments, if they have several segment counts."""
     found: dict[Dial, list[Comparison]] = {}
     for c in comparisons:
         found.setdefault(dial_of(c), []).append(c)
@@ -239,18 +256,18 @@ def dials(comparisons: Iterable[Comparison]) -> dict[Dial, list[Comparison]]:
 
 
 def dial_of(c: Comparison) -> Dial:
-    """What is the same when only the segments of time change."""
+    """Return the fields shared by comparisons that differ only in their time segments."""
     return c.dataset, c.arch, c.T, c.step_mode, c.setting
 
 
 def dial_label(dial: Dial) -> str:
-    """For instance digits, digits_cnn, T=4, step mode m, neuron=lif."""
+    """Return a dial as text, such as "digits, digits_cnn, T=4, step mode m, neuron=lif"."""
     dataset, arch, T, step_mode, setting = dial
     return ", ".join(filter(None, (dataset, arch, f"T={T}", f"step mode {step_mode}", setting)))
 
 
 def families(comparisons: list[Comparison]) -> dict[tuple[str, str, str, str], list[Comparison]]:
-    """Comparisons that differ in T alone, together, in its order."""
+    """Group comparisons that differ only in T, keeping their order."""
     found: dict[tuple[str, str, str, str], list[Comparison]] = {}
     for comparison in comparisons:
         found.setdefault(comparison.family, []).append(comparison)

@@ -1,4 +1,4 @@
-"""Figures as SVG for a paper, drawn by matplotlib without a browser or a display."""
+"""Draw figures as SVG files for a paper, with matplotlib, without a browser or a display."""
 
 import textwrap
 from pathlib import Path
@@ -7,18 +7,19 @@ from typing import Any
 from rbp.report.figures.series import Figure, Series
 from rbp.report.figures.style import DASHES, MARKERS, colour
 
-WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.0, 0.17  # inches: half a page, and the legend below
-LABEL_WIDTH = 56  # characters in a line of the legend
+WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.0, 0.17  # inches: half a page wide, plus the legend below
+LABEL_WIDTH = 56  # characters per line of the legend
 _HOLLOW = ("D", "^", "*", "P")
 
 
 def draw(figure: Figure, title: str, file: Path) -> None:
-    """Write a figure, its texts as text that LaTeX and a search find."""
+    """Write a figure to an SVG file, with texts as text (not paths), so that LaTeX and searches find them."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_svg import FigureCanvasSVG  # no display, and no global state
     from matplotlib.figure import Figure as Canvas
 
-    # A fixed salt and no date: the same runs give the same bytes. Of a `$` in a name no formula is made.
+    # A fixed salt and no date, so that the same runs give the same bytes. No math parsing, so that a `$` in a
+    # name does not start a formula.
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rbp", "text.parse_math": False}):
         canvas = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
         FigureCanvasSVG(canvas)

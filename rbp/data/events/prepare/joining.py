@@ -1,4 +1,4 @@
-"""From the shards of a preparation to the whole set, in its place."""
+"""Join the shards of a preparation to the prepared set and move it to its final folder."""
 
 import hashlib
 import os
@@ -16,9 +16,16 @@ from rbp.errors import DataError
 
 
 def join(title: str, shards: list[Shard], about: dict[str, Any], building: Path) -> dict[str, Any]:
-    """Write each split's file from its shards, and the manifest last, with what there is to say about it.
+    """Write each split's file from its shards, then the manifest, and return the manifest.
 
-    Raises DataError if so many recordings were skipped that a split lacks a class.
+    Args:
+        title: Name of the data set, for error messages.
+        shards: All shards, finished.
+        about: Entries of the manifest that describe the set's origin.
+        building: Folder to write to.
+
+    Raises:
+        DataError: If a shard is not intact, or so many recordings were skipped that a split lacks a class.
     """
     done = [(shard, _done(shard)) for shard in shards]
     manifest = about | {
@@ -33,7 +40,7 @@ def join(title: str, shards: list[Shard], about: dict[str, Any], building: Path)
         filled = [shard for shard, summary in own if summary["recordings"]]
         sha256 = _write_part(building / f"{part}.npy", filled, len(recordings))
         manifest["parts"][part] = {"sha256": sha256, "recordings": recordings}
-    # All frames have one size, so one scale.
+    # All frames have the same size, so they have the same levels.
     (manifest["levels"],) = {level for _, summary in done for level in summary["levels"]}
     write_sealed(building / MANIFEST, manifest)
     return manifest
@@ -46,11 +53,11 @@ def _done(shard: Shard) -> dict[str, Any]:
 
 
 def _check_classes(title: str, part: str, done: list[tuple[Shard, dict[str, Any]]]) -> None:
-    """Raise DataError if skipping left this split without one of its classes, or if it has no recording."""
+    """Raise DataError if the split lost a class because recordings were skipped, or has no recordings."""
     left = {label for _, summary in done for _, label in summary["recordings"]}
     skipped = [entry["why"] for _, summary in done for entry in summary["skipped"]]
     wanted = {recording.label for shard, _ in done for recording in shard.recordings}
-    if None in wanted:  # the label of a pair that cannot be read may have been any
+    if None in wanted:  # a pair's label is in its file, so a skipped pair may have had any label
         wanted = set(range(done[0][0].classes))
     lost = sorted(label for label in wanted - left if label is not None) if skipped else []
     if lost or not left:
@@ -62,7 +69,7 @@ def _check_classes(title: str, part: str, done: list[tuple[Shard, dict[str, Any]
 
 
 def _write_part(file: Path, shards: list[Shard], n: int) -> str:
-    """One .npy of all frames of these shards; returns its sha256."""
+    """Write the frames of these shards to one .npy file and return its sha256."""
     pieces = [np.load(shard.frames, mmap_mode="r") for shard in shards]
     dtype = widest([piece.dtype for piece in pieces])
     digest = hashlib.sha256()
@@ -81,11 +88,11 @@ def _write_part(file: Path, shards: list[Shard], n: int) -> str:
 
 
 def put_in_place(building: Path, folder: Path) -> None:
-    """Make a folder that is whole the prepared set, of its three files and nothing else."""
+    """Rename a complete building folder to the prepared set's folder, keeping only the set's three files."""
     whole = {MANIFEST, *(f"{part}.npy" for part in PARTS)}
-    for leftover in building.iterdir():  # shards, and what killed processes left of them
+    for leftover in building.iterdir():  # shards, and partial files of killed processes
         if leftover.name not in whole:
             leftover.unlink()
-    if folder.exists():  # of other files, or not whole
+    if folder.exists():  # made from other recordings, or incomplete
         shutil.rmtree(folder)
     building.rename(folder)

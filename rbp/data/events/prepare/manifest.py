@@ -1,7 +1,7 @@
-"""Prepared frames on disk: one .npy a split, and manifest.json, written last, that says what they are.
+"""Prepared frames on disk: one .npy file per split, and manifest.json, written last, which describes them.
 
-A folder is whole if its manifest is there, has the checksum that it carries, is of the framing asked for, and
-the files have the checksums that it lists.
+A folder is valid if its manifest exists, matches its own checksum and the requested framing, and the files
+match the checksums that it lists.
 """
 
 from dataclasses import asdict
@@ -23,15 +23,17 @@ PARTS = ("train", "test")
 
 
 def what_decides(name: str, framing: Framing) -> dict[str, Any]:
-    """What two prepared sets must agree on to be the same."""
+    """Return the settings that decide the frames and must be equal in two sets of the same frames."""
     framed = {k: v for k, v in asdict(framing).items() if k not in ("prepared", "on_error")}
     return {"format": FORMAT, "dataset": name} | framed
 
 
 def read_manifest(folder: Path, name: str, framing: Framing) -> dict[str, Any] | None:
-    """The manifest of a folder; None if there is none, so that the set must be prepared.
+    """Return the manifest of a folder; None if there is none and the set must be prepared.
 
-    Raises DataError if it is not whole, is of other frames, or lists skipped recordings and none may be.
+    Raises:
+        DataError: If the manifest is damaged, describes other frames, or lists skipped recordings although
+            `framing.on_error` is "raise".
     """
     file = folder / MANIFEST
     if not file.exists():
@@ -48,7 +50,7 @@ def read_manifest(folder: Path, name: str, framing: Framing) -> dict[str, Any] |
 
 
 def open_prepared(folder: Path, manifest: dict[str, Any]) -> tuple[Images, Images]:
-    """(train, test), memory-mapped, after their checksums have been compared."""
+    """Verify the checksums of the frames and return (train, test), memory-mapped."""
     if manifest["skipped"]:
         say(f"{folder}: lacks {_skipped(manifest)}")
     train, test = (_open(folder, part, manifest) for part in PARTS)
@@ -60,7 +62,7 @@ def _open(folder: Path, part: str, manifest: dict[str, Any]) -> Images:
     try:
         if sha256_of(file) != said["sha256"]:
             raise DataError(f"{file}: is not what was prepared (sha256 differs); {_again(folder)}")
-        # Mapped copy-on-write: torch wants memory it may write, nothing is ever written.
+        # Mapped copy-on-write because torch wants writable memory; nothing is ever written.
         frames = np.load(file, mmap_mode="c")
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {error.strerror or error}; {_again(folder)}") from error

@@ -1,6 +1,6 @@
-"""From the recordings of an event data set to prepared frames, once: on all cores, resumable, never by half.
+"""Prepare the frames of an event data set once: on all cores, resumable, never left incomplete.
 
-Everything is made in a folder `.building-NAME`, which becomes NAME in one step when it is whole.
+Everything is made in a folder `.building-NAME`, which is renamed to NAME once it is complete.
 """
 
 import os
@@ -29,7 +29,14 @@ from rbp.output import Screen, say
 
 @dataclass(frozen=True)
 class EventSet:
-    """An event data set, a `_target_` of the group `dataset`. `find(root, framing)` finds its recordings."""
+    """An event data set, to be used as a `_target_` of a `dataset` config group.
+
+    Attributes:
+        name: Name of the data set, as in `dataset.name`.
+        title: Name for people.
+        classes: Number of classes.
+        find: Function (root, framing) that finds the recordings and splits them.
+    """
 
     name: str
     title: str
@@ -37,7 +44,13 @@ class EventSet:
     find: Callable[[Path, Framing], FoundRecordings]
 
     def __call__(self, root: str, download: bool, framing: Framing) -> tuple[Images, Images]:
-        """(train, test) with pixels [N, T, 2, size, size]; prepares them first if they are not."""
+        """Return (train, test) with pixels [N, T, 2, size, size], after preparing them if necessary.
+
+        Raises:
+            ConfigError: If `download` is set.
+            DataError: If recordings are missing or broken, or the frames are damaged or were made from other
+                recordings.
+        """
         if download:
             raise ConfigError(
                 f"dataset.download=true: {self.title} is not fetched by this program; set it to false"
@@ -53,19 +66,29 @@ class EventSet:
         return open_prepared(folder, manifest)
 
     def prepare(self, root: Path, framing: Framing, workers: int | None = None) -> dict[str, Any]:
-        """Make the frames unless they are there, of the same recordings; returns their manifest."""
+        """Make the frames, unless they exist for just these recordings, and return their manifest.
+
+        Args:
+            root: Folder of the data set.
+            framing: Settings of the frames.
+            workers: Number of processes; None for one per usable core.
+
+        Raises:
+            DataError: If recordings are missing or broken, another process is preparing the same frames, or
+                files cannot be written.
+        """
         folder = framing.folder(self.name, root)
         found = self.find(root, framing)
         if found.note:
             say(found.note)
         source = fingerprint(found, root)
-        if manifest := self._made_of(source, folder, framing):  # before anything is written
+        if manifest := self._made_of(source, folder, framing):  # checked before anything is written
             return manifest
         building = folder.with_name(f".building-{folder.name}")
         try:
             building.mkdir(parents=True, exist_ok=True)
             with _locked(building.with_name(f"{building.name}.lock")):
-                if manifest := self._made_of(source, folder, framing):  # by another process just now
+                if manifest := self._made_of(source, folder, framing):  # made by another process meanwhile
                     shutil.rmtree(building)
                     return manifest
                 return _build(self, found, source, framing, building, folder, workers or usable_cores())
@@ -73,7 +96,7 @@ class EventSet:
             raise unwritable(building, error) from error
 
     def _made_of(self, source: str, folder: Path, framing: Framing) -> dict[str, Any] | None:
-        """The manifest of frames that are there and were made of just these recordings."""
+        """Return the manifest if the frames exist and were made from just these recordings, else None."""
         manifest = read_manifest(folder, self.name, framing)
         if manifest is None or manifest["source"]["fingerprint"] != source:
             return None
@@ -81,12 +104,12 @@ class EventSet:
         return manifest
 
     def _refuse_changes(self, root: Path, framing: Framing, folder: Path, manifest: dict[str, Any]) -> None:
-        """Raise DataError if there are recordings and the frames were made of others."""
+        """Raise DataError if there are recordings but the frames were made from different ones."""
         try:
             if fingerprint(self.find(root, framing), root) == manifest["source"]["fingerprint"]:
                 return
             why = f"not of the recordings as they are in {root} now"
-        except NoRecordings:  # the frames are enough
+        except NoRecordings:  # the prepared frames are sufficient
             return
         except DataError as error:
             why = f"its recordings were changed since: {error}"
@@ -98,7 +121,7 @@ class EventSet:
 
 @contextmanager
 def _locked(file: Path) -> Iterator[None]:
-    """Hold the lock of a preparation inside the block."""
+    """Hold the lock of a preparation inside the block; raise DataError if another process holds it."""
     lock = try_lock(file, holder=f"pid {os.getpid()}")
     if lock is None:
         holder = file.read_text().strip() or "unknown"
@@ -116,9 +139,9 @@ def _build(
     folder: Path,
     workers: int,
 ) -> dict[str, Any]:
-    """Make the shards that are missing, join them, and put the whole in its place."""
+    """Make the missing shards, join them, and move the result to its final folder."""
     made_of = what_decides(data.name, framing) | {"source": source}
-    if read_json(building / "plan.json") != made_of:  # of other files: nothing of it is of use
+    if read_json(building / "plan.json") != made_of:  # made from other files: nothing is reusable
         shutil.rmtree(building)
         building.mkdir()
         write_json(building / "plan.json", made_of)

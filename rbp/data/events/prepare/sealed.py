@@ -1,4 +1,4 @@
-"""JSON files that carry a checksum of their own content, and content that is held against one."""
+"""JSON files that contain a checksum of their own content, and the checksum of any file."""
 
 import hashlib
 import json
@@ -11,12 +11,12 @@ _KEY = "sha256"
 
 
 def write_sealed(file: Path, content: dict[str, Any]) -> None:
-    """Write content with its checksum."""
+    """Write content to a JSON file, together with its checksum."""
     write_json(file, content | {_KEY: _checksum(content)})
 
 
 def read_sealed(file: Path) -> dict[str, Any] | None:
-    """What was written, without the checksum; None where the file is missing, damaged or edited."""
+    """Return the content of a sealed file without its checksum; None if it is missing, damaged or edited."""
     held = read_json(file)
     if not isinstance(held, dict):
         return None
@@ -25,7 +25,7 @@ def read_sealed(file: Path) -> dict[str, Any] | None:
 
 
 def sha256_of(file: Path) -> str:
-    """The checksum of a file's content. Raises OSError."""
+    """Return the sha256 of a file's content; raise OSError if it cannot be read."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

@@ -1,4 +1,7 @@
-"""Preparation in pieces: a shard is some recordings of one split, made by one process, whole or not there."""
+"""Prepare frames in pieces: a shard is a group of recordings of one split, which one process prepares.
+
+A shard is complete or absent.
+"""
 
 import threading
 from collections.abc import Iterator
@@ -20,16 +23,25 @@ from rbp.data.events.recordings import Frames, Recording, read_frames
 from rbp.errors import DataError
 from rbp.files import write_bytes
 
-RECORDINGS = 32  # of a shard
-SHARDS_A_PROCESS = 8  # at least: a process takes seconds to start
+RECORDINGS = 32  # recordings per shard
+SHARDS_A_PROCESS = 8  # minimum number of shards per process, since a process takes seconds to start
 
 
 @dataclass(frozen=True)
 class Shard:
-    """Work for one process."""
+    """A group of recordings to be prepared by one process.
+
+    Attributes:
+        number: Number of the shard, which names its files.
+        part: Split of the recordings: "train" or "test".
+        recordings: The recordings, in order.
+        framing: Settings of the frames.
+        classes: Number of classes of the data set.
+        folder: Folder of the shard's files.
+    """
 
     number: int
-    part: str  # train | test
+    part: str
     recordings: list[Recording]
     framing: Framing
     classes: int
@@ -37,15 +49,17 @@ class Shard:
 
     @property
     def frames(self) -> Path:
+        """The .npy file of the frames."""
         return self.folder / f"{self.number:05}.npy"
 
     @property
     def summary(self) -> Path:
+        """The sealed JSON file that describes the frames, written last."""
         return self.folder / f"{self.number:05}.json"
 
 
 def plan(parts: dict[str, list[Recording]], framing: Framing, classes: int, folder: Path) -> list[Shard]:
-    """All recordings of every split, in order, cut into shards."""
+    """Cut the recordings of every split into shards, in order."""
     cuts = [
         (part, recordings[first : first + RECORDINGS])
         for part, recordings in parts.items()
@@ -55,9 +69,17 @@ def plan(parts: dict[str, list[Recording]], framing: Framing, classes: int, fold
 
 
 def make_all(shards: list[Shard], workers: int) -> Iterator[int]:
-    """Make the shards that are not there and whole; gives how many recordings each that is done has.
+    """Make the shards that are missing or damaged.
 
-    Raises the DataError of the first that fails, or one if a process was killed; what is done stays.
+    Args:
+        shards: All shards of a preparation.
+        workers: Largest number of processes.
+
+    Yields:
+        The number of recordings of each shard that is done, including those done before.
+
+    Raises:
+        DataError: If a shard fails (the error of the first one) or a process is killed. Finished shards stay.
     """
     todo: list[Shard] = []
     for shard in shards:
@@ -82,7 +104,7 @@ def make_all(shards: list[Shard], workers: int) -> Iterator[int]:
 
 
 def _make_by(workers: int, todo: list[Shard]) -> Iterator[int]:
-    # Not forked: a process with torch's threads in it cannot be copied safely.
+    # Spawned, because a process with torch's threads cannot be forked safely.
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_prepare_worker) as pool:
         futures: dict[Future[None], Shard] = {pool.submit(make, shard): shard for shard in todo}
@@ -98,7 +120,7 @@ def _make_by(workers: int, todo: list[Shard]) -> Iterator[int]:
 
 def _prepare_worker() -> None:
     torch.set_num_threads(1)  # the processes share the cores
-    # A process whose parent was killed would wait for work for ever.
+    # Otherwise a worker whose parent was killed would wait for work forever.
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -110,7 +132,11 @@ def _end_with_parent() -> None:
 
 
 def make(shard: Shard) -> None:
-    """Write a shard's frames and then its summary. Raises DataError for what it may not skip."""
+    """Write a shard's frames and then its summary.
+
+    Raises:
+        DataError: If a recording is broken and `framing.on_error` is "raise", or files cannot be written.
+    """
     made: list[tuple[str, Frames]] = []
     skipped: list[dict[str, str]] = []
     for recording in shard.recordings:
@@ -129,7 +155,7 @@ def make(shard: Shard) -> None:
 
 
 def read_done(shard: Shard) -> dict[str, Any] | None:
-    """What was noted of a shard that is done; None if it is not whole, or lacks what may not be skipped."""
+    """Return the summary of a finished shard; None if it is missing, damaged, or has forbidden skips."""
     summary = read_sealed(shard.summary)
     if summary is None or (summary["skipped"] and shard.framing.on_error == "raise"):
         return None
@@ -141,17 +167,18 @@ def read_done(shard: Shard) -> dict[str, Any] | None:
 
 
 def stack(values: list[np.ndarray]) -> np.ndarray:
-    """Arrays of one shape, in the type that holds them all."""
+    """Stack arrays of the same shape in the widest of their dtypes."""
     dtype = widest([array.dtype for array in values])
     return np.stack([array.astype(dtype, copy=False) for array in values])
 
 
 def widest(dtypes: list[np.dtype]) -> np.dtype:
-    """The one of these types that holds the values of all: numpy would make int32 and float32 float64."""
+    """Return the widest of these dtypes, floats above ints: numpy promotes int32 and float32 to float64."""
     return max(dtypes, key=lambda dtype: (dtype.kind == "f", dtype.itemsize))
 
 
 def unwritable(folder: Path, error: OSError) -> DataError:
+    """Return the DataError for a file of the preparation that cannot be written."""
     return DataError(
         f"{error.filename or folder}: cannot be written: {error.strerror or error}. Make room there, or "
         f"choose another folder with dataset.prepared=PATH; what is done is kept, the same command goes on"

@@ -1,4 +1,4 @@
-"""What an event data set is prepared from: its recordings, split, and whether they have changed since."""
+"""The recordings that an event data set is prepared from, and a fingerprint to detect changes to them."""
 
 import hashlib
 import json
@@ -12,30 +12,38 @@ from rbp.errors import DataError
 
 
 class NoRecordings(DataError):
-    """Nothing of a data set is there: frames that were prepared before are all there is."""
+    """A data set has no recordings on disk; frames prepared earlier may still be used."""
 
 
 @dataclass(frozen=True)
 class FoundRecordings:
-    """The recordings of a data set, split; `source` says what they were found as, for people."""
+    """The recordings of a data set, split into training and test set.
+
+    Attributes:
+        train: Recordings of the training set.
+        test: Recordings of the test set.
+        source: Form and place in which they were found, for people.
+        note: Message to print to the user; "" for none.
+    """
 
     train: list[Recording]
     test: list[Recording]
     source: str
-    note: str = ""  # what people should know of them
+    note: str = ""
 
 
 def fingerprint(found: FoundRecordings, root: Path) -> str:
-    """A hash of all that decides the frames: each recording, its split and place, its file's size and time.
+    """Return a hash of each recording with its split, its place, and its file's size and modification time.
 
-    Paths count from root, so that a copy of the data set that keeps the times has the same.
+    Paths are relative to root, so that a copy of the data set that preserves modification times has the same
+    fingerprint.
     """
 
-    @cache  # a zip holds a thousand recordings
+    @cache  # a zip holds a thousand recordings, and needs only one stat
     def state(file: Path) -> list[int] | None:
         try:
             stat = file.stat()
-        except OSError:  # a link to nowhere: reading it will tell
+        except OSError:  # a dangling link; reading it raises a proper error
             return None
         return [stat.st_size, stat.st_mtime_ns]
 

@@ -1,4 +1,4 @@
-"""AEDAT 2.0, the format of jAER: CIFAR10-DVS, recorded with a sensor of 128 x 128 pixels."""
+"""Read AEDAT 2.0, the format of jAER and of CIFAR10-DVS, recorded with a sensor of 128 x 128 pixels."""
 
 import numpy as np
 
@@ -10,10 +10,17 @@ _MAGIC = b"#!AER-DAT2.0"
 
 
 def read_aedat2(content: bytes, where: str) -> Events:
-    """The events of a file's content: lines that begin with #, then pairs of big-endian 32-bit numbers.
+    """Return the events in the content of an AEDAT 2.0 file.
 
-    A pair is (address, time in microseconds), address = (127 - x) << 8 | (127 - y) << 1 | (1 - p).
-    Raises DataError, which names `where`.
+    The format: header lines that begin with #, then pairs of big-endian 32-bit numbers (address, time in
+    microseconds) with address = (127 - x) << 8 | (127 - y) << 1 | (1 - p).
+
+    Args:
+        content: Bytes of the whole file.
+        where: Name of the file, for error messages.
+
+    Raises:
+        DataError: If the content is damaged, has no events or time goes back.
     """
     start = _end_of_header(content, where)
     if size := (len(content) - start) % 8:
@@ -29,8 +36,8 @@ def read_aedat2(content: bytes, where: str) -> Events:
 
 
 def _cells(address: np.ndarray) -> np.ndarray:
-    """(p * 128 + y) * 128 + x, int64 [n], of addresses uint16 [n], which are used up."""
-    x_y_p = np.invert(address, out=address)  # x << 8 | y << 1 | p, and the unused highest bit
+    """Return (p * 128 + y) * 128 + x, int64 [n], for addresses uint16 [n], which are overwritten."""
+    x_y_p = np.invert(address, out=address)  # x << 8 | y << 1 | p, plus the unused highest bit
     cell = x_y_p & 1
     cell <<= 7
     cell |= (x_y_p >> 1) & 127

@@ -1,4 +1,4 @@
-"""AEDAT 3.1, the format of cAER: DVS128 Gesture, recorded with a sensor of 128 x 128 pixels."""
+"""Read AEDAT 3.1, the format of cAER and of DVS128 Gesture, recorded with a sensor of 128 x 128 pixels."""
 
 import struct
 
@@ -9,20 +9,27 @@ from rbp.data.files import broken
 
 SIDE = 128
 _MAGIC, _END = b"#!AER-DAT3.1", b"#!END-HEADER"
-# Of a packet: type, source, bytes an event, offset of its time, times that 2^31 us had passed, events that
-# there is room for (all of it is in the file; it decides where the next packet begins), events, which fill
-# the beginning of the room, valid ones. What is in the room behind them means nothing.
+# Header of a packet: event type, source, bytes per event, offset of the time within an event, overflow (how
+# often 2^31 us have passed), capacity, number of events, number of valid events. The file holds the whole
+# capacity, which decides where the next packet begins. Events fill its beginning; the rest is meaningless.
 _PACKET = struct.Struct("<HHIIIIII")
 _POLARITY = 1
 _EVENT = np.dtype([("data", "<u4"), ("t", "<i4")])
 
 
 def read_aedat3(content: bytes, where: str) -> Events:
-    """The valid polarity events of a file's content: lines that begin with #, then packets of events.
+    """Return the valid polarity events in the content of an AEDAT 3.1 file.
 
-    An event is (data, time in microseconds), little-endian 32 bits each; data has bit 0 valid, bit 1
-    polarity, bits 2 to 16 y, bits 17 to 31 x. Packets of other types are passed over. Raises DataError, which
-    names `where`.
+    The format: header lines that begin with #, then packets of events. A polarity event is (data, time in
+    microseconds), little-endian 32 bits each. In data, bit 0 is the valid flag, bit 1 the polarity, bits 2 to
+    16 are y and bits 17 to 31 are x. Packets of other types are skipped.
+
+    Args:
+        content: Bytes of the whole file.
+        where: Name of the file, for error messages.
+
+    Raises:
+        DataError: If the content is damaged, has no events or time goes back.
     """
     position = _end_of_header(content, where)
     data, times = [], []

@@ -1,4 +1,4 @@
-"""The published code's own input: N.pt with a pair (frames [T, 2, H, W], label)."""
+"""Read the input format of the published code: files N.pt, each with a pair (frames [T, 2, H, W], label)."""
 
 import math
 from io import BytesIO
@@ -13,14 +13,22 @@ from rbp.data.files import broken
 
 
 def read_pair(content: bytes, classes: int, where: str) -> tuple[np.ndarray, int]:
-    """Event counts float32 [T, 2, side, side] and the label from the content of a .pt file.
+    """Return event counts float32 [T, 2, side, side] and the label from the content of a .pt file.
 
-    Only tensors and numbers are read, no code. Raises DataError, which names `where`.
+    The file is loaded with weights_only=True, so that it cannot run code.
+
+    Args:
+        content: Bytes of the whole file.
+        classes: Number of classes; labels go from 0 to classes - 1.
+        where: Name of the file, for error messages.
+
+    Raises:
+        DataError: If the content is damaged or not such a pair.
     """
-    check_archive(content, where)  # torch believes what a damaged file says of its own sizes
+    check_archive(content, where)  # torch trusts the sizes that a damaged file claims
     try:
         held = torch.load(BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # damaged bytes can be any instruction, and fail in any way
+    except Exception as error:  # damaged bytes can be any instruction and raise anything
         reason = str(error).strip().split("\n")[0][:120]
         raise broken(where, f"cannot be loaded with weights_only=True: {reason}") from error
     if not isinstance(held, tuple | list) or len(held) != 2:
@@ -34,7 +42,7 @@ def _counts(frames: Any, n_bytes: int, where: str) -> np.ndarray:
     T, polarities, height, width = frames.shape
     if polarities != 2 or height != width or T == 0 or height == 0:
         raise broken(where, f"has frames {list(frames.shape)}; must be [T, 2, side, side]")
-    if math.prod(frames.shape) > n_bytes:  # a view that repeats few bytes over and over
+    if math.prod(frames.shape) > n_bytes:  # a view that repeats a few bytes
         raise broken(where, f"has frames {list(frames.shape)} in {n_bytes} bytes")
     counts = frames.float()
     if not (torch.isfinite(counts).all() and counts.min() >= 0):

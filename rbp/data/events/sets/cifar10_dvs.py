@@ -1,7 +1,7 @@
 """CIFAR10-DVS (Li et al. 2017): 1,000 recordings of each of ten classes, 128 x 128 pixels.
 
-Found in any of the forms that people have: the ten class zips or folders of .aedat, SpikingJelly's events_np,
-or the published code's train/N.pt and test/N.pt.
+The recordings are found in any of the usual forms: the ten class zips or folders of .aedat files,
+SpikingJelly's events_np, or the published code's train/N.pt and test/N.pt.
 """
 
 import os
@@ -33,16 +33,18 @@ CLASSES = (
     "truck",
 )
 NAME = "cifar10_dvs"
-# Where SpikingJelly puts things below its root; the first place that has all classes counts.
+# Folders that SpikingJelly uses below its root; the first one with all classes is used.
 _PLACES = ("", "download", "extract", "events_np")
 _KINDS = {".aedat": "aedat2", ".npz": "events_np"}
 
 
 def find(root: Path, framing: Framing) -> FoundRecordings:
-    """The recordings below root, split.
+    """Find the recordings below root and split them into training and test set.
 
-    Raises NoRecordings if there are none, DataError if there are some classes only or what is there is
-    ambiguous or named as another class.
+    Raises:
+        NoRecordings: If there are none.
+        DataError: If some classes are missing, recordings are found twice, or a file is named after another
+            class.
     """
     pairs = {part: _pairs(root / part) for part in ("train", "test")}
     if any(pairs.values()):
@@ -67,7 +69,7 @@ def find(root: Path, framing: Framing) -> FoundRecordings:
 
 
 def _of_class(place: Path, name: str, label: int) -> list[Recording]:
-    """The recordings of a class, by number, of its folder or its zip."""
+    """Return the recordings of a class from its folder or its zip, ordered by number."""
     folder, archive = place / name, place / f"{name}.zip"
     unpacked = [file for file in _listing(folder) if _kind(file)]
     if unpacked and archive.is_file():
@@ -89,13 +91,13 @@ def _of_class(place: Path, name: str, label: int) -> list[Recording]:
 
 
 def _kind(path: str) -> str | None:
-    """How to read a file, by its name; None for what is no recording, such as what macOS adds (._NAME)."""
+    """Return the kind of recording by file name; None for other files, such as ._NAME, which macOS adds."""
     file = Path(path)
     return None if file.name.startswith(".") else _KINDS.get(file.suffix.lower())
 
 
 def _check_name(recording: Recording, path: str, name: str) -> None:
-    """Raise DataError if a file's name, or in a zip a folder's, is that of another class."""
+    """Raise DataError if a file's name, or the name of its folder in a zip, is that of another class."""
     others = set(re.findall("[a-z]+", path.lower())) & set(CLASSES) - {name}
     if others:
         raise broken(
@@ -104,7 +106,7 @@ def _check_name(recording: Recording, path: str, name: str) -> None:
 
 
 def _unequal(by_class: dict[str, list[Recording]]) -> str:
-    """Says how many recordings the classes have if they differ: the published set has 1,000 of each."""
+    """Return a note on the class sizes if they differ, else "": the published set has 1,000 of each class."""
     if len({len(recordings) for recordings in by_class.values()}) == 1:
         return ""
     sizes = ", ".join(f"{name} {len(recordings):,}" for name, recordings in by_class.items())
@@ -121,7 +123,7 @@ def _listing(folder: Path) -> list[str]:
 
 
 def _pairs(folder: Path) -> list[Recording]:
-    """0.pt, 1.pt, ... of a folder. Raises DataError if a number is missing."""
+    """Return the recordings 0.pt, 1.pt, ... of a folder; raise DataError if a number is missing."""
     stems = {Path(file).stem for file in _listing(folder) if file.endswith(".pt") and file[0] != "."}
     wanted = [str(number) for number in range(len(stems))]
     if missing := [stem for stem in wanted if stem not in stems]:
@@ -132,7 +134,7 @@ def _pairs(folder: Path) -> list[Recording]:
 
 
 def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing) -> FoundRecordings:
-    """Pairs in the split that they come in; T is what it is, and all must have the size of the first."""
+    """Return pairs in their official split, after checking T; all must have the size of the first one."""
     for part, recordings in pairs.items():
         if not recordings:
             raise DataError(f"{root / part}: has no frames; expected 0.pt, 1.pt, ... there")
@@ -148,7 +150,7 @@ def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing
 
 
 def _first_shape(pairs: list[Recording]) -> tuple[int, int] | None:
-    """T and side of the first frames that can be read; those that cannot are told when they are prepared."""
+    """Return T and side of the first readable pair; preparation reports the unreadable ones."""
     for pair in pairs:
         with suppress(DataError):
             counts, _ = read_pair(content_of(pair), len(CLASSES), pair.where)

@@ -1,9 +1,10 @@
-"""Scikit-learn's handwritten digits going round in a circle: event data on which order in time matters.
+"""Scikit-learn's handwritten digits moving in a circle: event data in which the order in time matters.
 
-A digit flashes at eight places of a circle, one after the other, before a camera of SIDE x SIDE pixels. It
-begins anywhere, and goes round clockwise or counterclockwise. With `direction` the class is which of the two.
-All flashes in one frame show nothing of it, and two frames neither: half a circle and then the other half,
-which either direction can give. With `which_digit` the class is the digit, which needs no order at all.
+A digit flashes at eight places of a circle, one after the other, in front of a camera of SIDE x SIDE pixels.
+It starts at a random place and moves clockwise or counterclockwise. With `direction` the class is the
+direction. One frame of all flashes does not reveal it. Neither do two frames: they show one half of the
+circle and then the other half, which both directions can produce. With `which_digit` the class is the digit,
+for which the order does not matter.
 """
 
 import math
@@ -20,40 +21,43 @@ from rbp.data.holdout import hold_out
 from rbp.data.images import Images
 from rbp.seeds import stream
 
-SIDE = 16  # pixels of the camera; the digits have 8
-RADIUS = 4  # pixels, of the circle
-FLASHES = 8  # in a recording
-FLASH = 1000  # microseconds from one to the next
-_MOST = 4  # events of a pixel when a digit appears, and as many when it goes
-_GREYS = 16  # pixels of a digit go from 0 to this
+SIDE = 16  # side of the camera in pixels; the digits have 8
+RADIUS = 4  # radius of the circle in pixels
+FLASHES = 8  # flashes per recording
+FLASH = 1000  # microseconds from one flash to the next
+_MOST = 4  # events of the brightest pixel when a digit appears; as many when it disappears
+_GREYS = 16  # largest pixel value of a digit
 _N_TEST = 360
 
 Parts = tuple[Images, Images]
 
 
 def direction(root: str, download: bool, framing: Framing) -> Parts:
-    """1,437 training and 360 test recordings at 45 degrees a flash: 0 is clockwise, 1 is counterclockwise.
+    """Return 1,437 training and 360 test recordings that move by 45 degrees per flash, labelled by direction.
 
-    They are the same in every run; neither root nor download counts. `split_seed` draws the test recordings,
-    evenly by class. Frames are [N, T, 2, SIDE, SIDE].
+    Class 0 is clockwise, class 1 counterclockwise. The recordings are the same in every run; `split_seed`
+    draws the test recordings, stratified by class. `root` and `download` are not used.
+
+    Returns:
+        (train, test) with frames [N, T, 2, size, size] and size from the framing.
     """
     return _made(framing, 45, by_direction=True)
 
 
 def direction_90(root: str, download: bool, framing: Framing) -> Parts:
-    """As `direction`, at 90 degrees a flash: two rounds."""
+    """Return the same as `direction`, but at 90 degrees per flash, which makes two rounds."""
     return _made(framing, 90, by_direction=True)
 
 
 def which_digit(root: str, download: bool, framing: Framing) -> Parts:
-    """The recordings of `direction` with the digit as their class."""
+    """Return the recordings of `direction`, labelled by digit."""
     return _made(framing, 45, by_direction=False)
 
 
 def _made(framing: Framing, degrees: int, by_direction: bool) -> Parts:
     bunch = load_digits()
     random = stream(0, "circling_digits")
-    turns = torch.rand(len(bunch.images), generator=random).argsort() % 2  # half of them each way
+    turns = torch.rand(len(bunch.images), generator=random).argsort() % 2  # half of them in each direction
     phases = torch.randint(0, 360 // 45, (len(turns),), generator=random)
     frames = [
         as_stored(
@@ -69,12 +73,12 @@ def _made(framing: Framing, degrees: int, by_direction: bool) -> Parts:
 
 
 def places(phase: int, turn: int, degrees: int) -> Tensor:
-    """Return where each flash is, (x, y) from the middle in whole pixels, int64 [FLASHES, 2].
+    """Return the position (x, y) of each flash in whole pixels from the middle, int64 [FLASHES, 2].
 
     Args:
-        phase: where the first one is, in eighths of a circle from the right, clockwise.
-        turn: 0 for clockwise as one sees it (y points down), 1 for counterclockwise.
-        degrees: from one flash to the next.
+        phase: Position of the first flash, in eighths of a circle clockwise from the right.
+        turn: 0 for clockwise as seen on screen (y points down), 1 for counterclockwise.
+        degrees: Angle from one flash to the next.
     """
     way = 1 - 2 * turn
     angles = torch.tensor([math.radians(45 * phase + way * degrees * n) for n in range(FLASHES)])
@@ -82,10 +86,14 @@ def places(phase: int, turn: int, degrees: int) -> Tensor:
 
 
 def flashes(image: np.ndarray, where: Tensor) -> Events:
-    """Return the events of an image [8, 8] that flashes at each of these places [FLASHES, 2].
+    """Return the events of an image that flashes at a sequence of places.
 
-    A pixel fires as the digit appears (polarity 1) and as it goes (0), the more often the brighter it is. So
-    polarity says nothing of the way from one place to the next.
+    A pixel fires when the digit appears (polarity 1) and again when it disappears (polarity 0), more often
+    the brighter it is. So polarity does not reveal the movement from one place to the next.
+
+    Args:
+        image: The digit [8, 8].
+        where: Positions from `places`, int64 [FLASHES, 2].
     """
     y, x = image.nonzero()
     times = np.ceil(image[y, x] * _MOST / _GREYS).astype(np.int64)

@@ -1,8 +1,8 @@
-"""Scikit-learn's handwritten digits before an event camera: event data that need neither files nor network.
+"""Scikit-learn's handwritten digits seen by a simulated event camera: event data without files or network.
 
-Each digit is filmed while the eye drifts over it in a straight line and trembles, as eyes do when they fixate
-(N-MNIST, Orchard et al. 2015, did so with a real camera that moved). One frame of a whole recording is
-smeared along the drift; in many frames the digit stays sharp.
+Each digit is filmed while the camera drifts over it in a straight line and trembles, as eyes do during
+fixation. (N-MNIST, Orchard et al. 2015, did this with a real moving camera.) A single frame of a whole
+recording is smeared along the drift; in many frames the digit stays sharp.
 """
 
 import math
@@ -21,20 +21,24 @@ from rbp.data.holdout import hold_out
 from rbp.data.images import Images
 from rbp.seeds import stream
 
-SIDE = 12  # pixels of the camera; the digits have 8
-STEPS = 64  # of a recording
-STEP = 1000  # microseconds
-TREMBLES = 8  # in a recording
-TREMOR, DRIFT = 0.75, 3.0  # pixels: radius of the tremor, length of the drift
-THRESHOLD, DARK = 0.15, 0.1  # contrast of an event; intensity where there is no light, of 1
-_GREYS = 16  # pixels go from 0 to this
+SIDE = 12  # side of the camera in pixels; the digits have 8
+STEPS = 64  # time steps per recording
+STEP = 1000  # duration of a step in microseconds
+TREMBLES = 8  # periods of the tremor per recording
+TREMOR, DRIFT = 0.75, 3.0  # radius of the tremor and length of the drift, in pixels
+THRESHOLD, DARK = 0.15, 0.1  # arguments of `watch`: log contrast of an event, intensity added to each pixel
+_GREYS = 16  # largest pixel value
 _N_TEST = 360
 
 
 def digits_dvs(root: str, download: bool, framing: Framing) -> tuple[Images, Images]:
-    """1,437 training and 360 test recordings, frames [N, T, 2, size, size]; neither root nor download counts.
+    """Return 1,437 training and 360 test recordings, labelled by digit.
 
-    The recordings are the same in every run; `split_seed` draws the test recordings, evenly by class.
+    The recordings are the same in every run; `split_seed` draws the test recordings, stratified by class.
+    `root` and `download` are not used.
+
+    Returns:
+        (train, test) with frames [N, T, 2, size, size].
     """
     bunch = load_digits()
     films = film(torch.from_numpy(bunch.images).float() / _GREYS, stream(0, "digits_dvs"))
@@ -50,14 +54,14 @@ def digits_dvs(root: str, download: bool, framing: Framing) -> tuple[Images, Ima
 
 
 def film(images: Tensor, random: torch.Generator) -> Tensor:
-    """What the camera sees of images [N, 8, 8] at STEPS + 1 instants: [N, STEPS + 1, SIDE, SIDE]."""
+    """Return what the camera sees of images [N, 8, 8] at STEPS + 1 instants: [N, STEPS + 1, SIDE, SIDE]."""
     margin = (SIDE - images.shape[-1]) // 2
     scene = F.pad(images, [margin] * 4)[:, None]
     return torch.stack([_shifted(scene, place) for place in path(len(images), random)], 1)
 
 
 def path(n: int, random: torch.Generator) -> Tensor:
-    """Where the eye is, in pixels (x, y) from the middle: [STEPS + 1, n, 2]. Each has its own direction."""
+    """Return n random paths of the camera: (x, y) in pixels from the middle, [STEPS + 1, n, 2]."""
     time = torch.linspace(0, 1, STEPS + 1)[:, None]
     start, direction, phase = torch.rand(3, n, generator=random)
     drift = DRIFT * (time - 0.5) + (start - 0.5)
@@ -67,15 +71,15 @@ def path(n: int, random: torch.Generator) -> Tensor:
 
 
 def _shifted(scene: Tensor, place: Tensor) -> Tensor:
-    """The scene [n, 1, SIDE, SIDE] as seen from place [n, 2], between pixels by bilinear interpolation."""
+    """Return scenes [n, 1, SIDE, SIDE] as seen from `place` [n, 2], with bilinear interpolation."""
     move = torch.eye(2, 3).repeat(len(scene), 1, 1)
-    move[:, :, 2] = place * 2 / SIDE  # the grid goes from -1 to 1
+    move[:, :, 2] = place * 2 / SIDE  # affine_grid's coordinates go from -1 to 1
     grid = F.affine_grid(move, list(scene.shape), align_corners=False)
     return F.grid_sample(scene, grid, align_corners=False)[:, 0]
 
 
 def events_of(signed: np.ndarray) -> Events:
-    """The events of one recording from their numbers by step and pixel, int16 [STEPS, SIDE, SIDE]."""
+    """Return the events of one recording, given its signed counts by step and pixel [STEPS, SIDE, SIDE]."""
     step, y, x = signed.nonzero()
     times = np.abs(signed[step, y, x])
     cell = ((signed[step, y, x] > 0) * SIDE + y) * SIDE + x

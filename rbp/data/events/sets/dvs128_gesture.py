@@ -1,7 +1,8 @@
-"""DVS128 Gesture (Amir et al. 2017): 11 gestures by 29 people, cut out of long recordings by a label file.
+"""DVS128 Gesture (Amir et al. 2017): 11 gestures by 29 people, cut out of long recordings by label files.
 
-A folder DvsGesture has userNN_LIGHT.aedat (AEDAT 3.1), userNN_LIGHT_labels.csv with lines of class (from 1),
-start and end in microseconds, and trials_to_train.txt and trials_to_test.txt, which list the .aedat files.
+The folder DvsGesture holds userNN_LIGHT.aedat (AEDAT 3.1), userNN_LIGHT_labels.csv (one line per gesture:
+class, counted from 1, start and end in microseconds), and trials_to_train.txt and trials_to_test.txt, which
+list the .aedat files.
 """
 
 from pathlib import Path
@@ -21,7 +22,12 @@ _HEAD = "class,startTime_usec,endTime_usec"
 
 
 def find(root: Path, framing: Framing) -> FoundRecordings:
-    """The gestures of the training and of the test list. Raises DataError for what is missing or wrong."""
+    """Find the gestures in the training list and in the test list.
+
+    Raises:
+        NoRecordings: If there is no folder with both lists.
+        DataError: If files are missing, or a list or label file is wrong.
+    """
     folder = next((root / p for p in _PLACES if all((root / p / name).is_file() for name in _LISTS)), None)
     if folder is None:
         raise NoRecordings(
@@ -49,12 +55,12 @@ def _of_list(file: Path) -> list[Recording]:
 def _is_there(file: Path) -> bool:
     try:
         return file.is_file()
-    except OSError:  # a name that no file can have
+    except OSError:  # not a valid file name
         return False
 
 
 def _gestures(session: Path) -> list[Recording]:
-    """The gestures of one .aedat file, by its label file."""
+    """Return the gestures of one .aedat file, as given by its label file."""
     labels = session.with_name(f"{session.stem}_labels.csv")
     head, *lines = [line.strip() for line in _lines(labels) if line.strip()] or [""]
     if head.replace(" ", "") != _HEAD:
