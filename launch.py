@@ -1,4 +1,4 @@
-"""Train one spiking network or a grid of them: python launch.py --help."""
+"""Train one spiking neural network or a grid of them; see `python launch.py --help`."""
 
 import sys
 

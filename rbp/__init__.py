@@ -1,7 +1,13 @@
-"""Spiking neural networks, trained by BPTT or by Rate-based backpropagation, side by side.
+"""Train spiking neural networks by BPTT or by Rate-based backpropagation, and compare the two.
 
-`rbp.forward` is the engine, usable in any training loop; `rbp.rate` what else it offers; `rbp.models.build`
-makes the network of a config; `rbp.cli.main` is the command line.
+Entry points: `rbp.forward` runs a network in rate mode in any training loop, and `rbp.rate` holds the rest of
+that engine. `rbp.models.build` builds the network of a config. `rbp.cli.main` is the command line.
+
+Packages: `config` (keys and checks), `data` (data sets), `models` (architectures and neurons), `rate` (the
+engine), `train` (the training loop), `runs` (run folders), `sweep` (grids and launchers), `track`
+(dashboards), `report` (comparison pages), `bench` (time and memory of a training step), `check` (self-test of
+an installation), `provenance` (the code behind a result), `cli` (subcommands). Modules: `files` and `locks`
+(safe file access), `output` (printing), `errors`, `seeds` (random streams), `cores` (CPU count).
 """
 
 from importlib import import_module
@@ -16,7 +22,7 @@ __all__ = ["__version__", "cli", "forward", "models", "rate"]
 
 
 def __getattr__(name: str) -> Any:
-    """Loaded when they are asked for: `rbp.forward` needs torch, and `rbp --help` must not."""
+    """Import an entry point on first access: `rbp.forward` needs torch, which `rbp --help` must not load."""
     if name == "forward":
         return import_module("rbp.rate").forward
     if name in __all__:

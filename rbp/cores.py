@@ -1,8 +1,8 @@
-"""How many CPU cores this process may use."""
+"""Count the CPU cores that this process may use."""
 
 import os
 
 
 def usable_cores() -> int:
-    """Cores of this process: a cluster's job may not use all of the machine's."""
+    """Return the number of CPU cores this process may use; a cluster job may get only some of a node's."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

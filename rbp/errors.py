@@ -1,20 +1,23 @@
-"""What a user can put right: the launcher prints these as one message, without a stack trace."""
+"""Exceptions for problems that a user can fix; the command line prints them without a stack trace."""
 
 
 class UserError(Exception):
-    """Names the key or file, its value, what is allowed and what to do."""
+    """A problem that the user can fix.
+
+    The message names the key or file, its value, what is allowed and what to do.
+    """
 
 
 class ConfigError(UserError):
-    """A configuration that cannot be run; raised before anything is written."""
+    """A configuration that cannot be run; it is raised before anything is written."""
 
 
 class FolderBusy(ConfigError):
-    """Another process works in the run's folder, which is left as it is."""
+    """A run folder that another process is working in; the folder is left unchanged."""
 
 
 class DataError(UserError):
-    """A data set that is missing, truncated or wrong."""
+    """A data set that is missing, truncated or invalid."""
 
 
 class CheckpointError(UserError):
@@ -22,12 +25,12 @@ class CheckpointError(UserError):
 
 
 class TrainingError(UserError):
-    """Training cannot go on: the loss is no number, the disk is full."""
+    """A reason why training cannot continue, such as a loss of NaN or a full disk."""
 
 
 class SweepFailed(UserError):
-    """Cells of a sweep failed or were lost; the others' results are there."""
+    """A sweep of which some cells failed, were lost or did not finish; the other cells keep their results."""
 
 
 class Preempted(Exception):
-    """No failure: a run was asked to stop, saved everything, and goes on when it is started again."""
+    """A stop on request, not a failure: the run has saved everything and continues when started again."""

@@ -1,4 +1,4 @@
-"""Files that a kill at any instant leaves whole: bytes, JSON, lines of JSON, YAML."""
+"""Read and write bytes, JSON, JSON lines and YAML such that a kill at any instant leaves no broken file."""
 
 import json
 import os
@@ -11,13 +11,13 @@ import yaml
 
 
 def is_number(value: Any) -> TypeGuard[float]:
-    """Whether a value read from JSON is a finite number, and none too large for a float."""
+    """Whether a value read from JSON is a finite number that fits into a float; booleans do not count."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return plain and abs(value) <= sys.float_info.max
 
 
 def read_json(file: Path) -> Any:
-    """The content of a JSON file; None where it is missing or not whole."""
+    """Return the content of a JSON file, or None if the file is missing or incomplete."""
     try:
         return json.loads(file.read_text())
     except (OSError, ValueError, RecursionError):
@@ -25,23 +25,27 @@ def read_json(file: Path) -> Any:
 
 
 def write_json(file: Path, value: Any) -> None:
-    """Write value as JSON; at any instant the file is the old or the new one, whole."""
+    """Write a value as JSON, atomically: a reader sees the complete old file or the complete new one."""
     write_bytes(file, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
 
 
 def load_yaml(text: str) -> Any:
-    """Plain values, by the fast reader where PyYAML has it. Raises yaml.YAMLError."""
+    """Parse YAML into plain values, with PyYAML's C loader if available.
+
+    Raises:
+        yaml.YAMLError: The text is not valid YAML.
+    """
     return yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def dump_yaml(values: Any) -> bytes:
-    """As YAML that people read, by the fast writer where PyYAML has it."""
+    """Return values as human-readable YAML, written with PyYAML's C dumper if available."""
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     return yaml.dump(values, Dumper=dumper, sort_keys=False, allow_unicode=True, width=110).encode()
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write content; at any instant the file is the old or the new one, whole."""
+    """Write bytes atomically: a reader sees the complete old file or the complete new one."""
     unfinished = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         with unfinished.open("wb") as stream:
@@ -54,7 +58,7 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 
 def append_line(file: Path, value: dict[str, Any]) -> None:
-    """Add value as one line of JSON, on the disk when this returns."""
+    """Append a value as one line of JSON; it is synced to disk before this returns."""
     with file.open("a") as stream:
         stream.write(json.dumps(value, allow_nan=False) + "\n")
         stream.flush()
@@ -62,7 +66,13 @@ def append_line(file: Path, value: dict[str, Any]) -> None:
 
 
 def last_lines(file: Path, size: int | None) -> list[bytes]:
-    """The lines that end in the last `size` bytes of a file; the first may be cut. None: all lines."""
+    """Return the complete lines at the end of a file, or no lines if it cannot be read.
+
+    Args:
+        file: The file to read.
+        size: Number of bytes to read from the end, so that the first line returned may be cut; None reads
+            the whole file.
+    """
     try:
         with file.open("rb") as stream:
             if size is not None:
@@ -73,9 +83,12 @@ def last_lines(file: Path, size: int | None) -> list[bytes]:
 
 
 def read_lines(file: Path, wanted: Callable[[bytes, bool], bool] | None = None) -> list[dict[str, Any]]:
-    """The lines of a .jsonl file that are whole; one that a kill cut short, or a damaged one, is left out.
+    """Return the lines of a .jsonl file as dictionaries, skipping damaged lines and one cut short by a kill.
 
-    wanted: tells by a line as it stands, and whether it is the last, whether to read it at all.
+    Args:
+        file: The file to read; a missing file has no lines.
+        wanted: A function (raw line, whether it is the last line) -> whether to parse this line; None
+            parses all lines.
     """
     try:
         lines = file.read_bytes().split(b"\n")[:-1]
@@ -87,8 +100,8 @@ def read_lines(file: Path, wanted: Callable[[bytes, bool], bool] | None = None) 
 
 
 def read_line(line: bytes) -> Any:
-    """The content of a line of JSON; None where it is damaged."""
+    """Return the content of a line of JSON, or None if it is damaged."""
     try:
         return json.loads(line)
-    except (ValueError, RecursionError):  # ValueError: also text that is not UTF-8
+    except (ValueError, RecursionError):  # ValueError also covers text that is not UTF-8
         return None

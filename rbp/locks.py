@@ -1,4 +1,4 @@
-"""Files as locks between processes; the system gives one back when its holder ends, however it does."""
+"""File locks between processes; the operating system releases a lock however its holder ends."""
 
 import errno
 import os
@@ -11,22 +11,22 @@ from filelock import FileLock, Timeout
 from rbp.errors import ConfigError
 
 POLL_SECONDS = 0.02
-_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # what file systems without locks answer
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)  # error codes of file systems without locks
 
 
 def try_lock(file: Path, wait: float | None = 0.0, holder: str = "") -> FileLock | None:
     """Lock a file until `.release()` is called or this process ends.
 
     Args:
-        file: the lock's file, made if it is missing. It stays.
-        wait: seconds to wait for another process that holds it; None: as long as it takes.
-        holder: text to leave in the file, that tells others who holds it.
+        file: The lock file. It is created if it is missing, and stays after the release.
+        wait: Seconds to wait while another process holds the lock; None waits without limit.
+        holder: Text to write into the file, so that other processes can see who holds the lock.
 
     Returns:
-        The lock; None if another process still holds it.
+        The lock, or None if another process still holds it.
 
     Raises:
-        ConfigError: The file system has no locks.
+        ConfigError: The file system does not support locks.
         OSError: The file cannot be written.
     """
     lock = FileLock(
@@ -34,7 +34,7 @@ def try_lock(file: Path, wait: float | None = 0.0, holder: str = "") -> FileLock
         timeout=-1 if wait is None else wait,
         poll_interval=POLL_SECONDS,
         thread_local=False,
-        fallback_to_soft=False,  # a marker file would outlive a holder that is killed
+        fallback_to_soft=False,  # a soft lock (a marker file) would outlive a killed holder
         preserve_lock_file=True,
         on_acquired=(lambda descriptor: _sign(descriptor, holder)) if holder else None,
     )
@@ -54,9 +54,9 @@ def try_lock(file: Path, wait: float | None = 0.0, holder: str = "") -> FileLock
 
 @contextmanager
 def locked(file: Path, wait: float | None = 0.0) -> Iterator[bool]:
-    """Hold a file's lock inside the block; yields False where another process still holds it.
+    """Hold a file's lock inside the block; yield False if another process still holds it.
 
-    Args and errors are those of `try_lock`.
+    The arguments and exceptions are those of `try_lock`.
     """
     lock = try_lock(file, wait)
     try:

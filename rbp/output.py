@@ -1,4 +1,4 @@
-"""Lines for whoever started the program, and what to do when nobody reads them any more."""
+"""Print lines for the user, also when stdout is a pipe that its reader has closed."""
 
 import os
 import sys
@@ -8,7 +8,7 @@ from rich.console import Console
 
 
 def say(line: str, stream: TextIO | None = None) -> None:
-    """Print a line at once, to stdout unless told otherwise; one that nobody reads is not an error."""
+    """Print a line and flush it, to stdout by default. A closed pipe is not an error."""
     stream = stream or sys.stdout
     try:
         print(line, file=stream, flush=True)
@@ -17,14 +17,14 @@ def say(line: str, stream: TextIO | None = None) -> None:
 
 
 def hush(stream: TextIO) -> None:
-    """Let what is still written to a closed pipe (`| head -1`) vanish, at the program's end too."""
+    """Redirect a stream whose pipe is closed (`| head -1`) to /dev/null, also for the flush at exit."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
 def exit_code(end: SystemExit) -> int:
-    """The code with which the program would end; a message is told, as Python does."""
+    """Return the exit code of a SystemExit; print its message to stderr if it has one, as Python does."""
     if end.code is None or isinstance(end.code, int):
         return end.code or 0
     say(str(end.code), sys.stderr)
@@ -32,7 +32,7 @@ def exit_code(end: SystemExit) -> int:
 
 
 class Screen(Console):
-    """rich's console, which would end the program where the pipe is closed."""
+    """A rich console that goes quiet when its pipe is closed; rich's own would end the program."""
 
     def on_broken_pipe(self) -> None:
         self.quiet = True

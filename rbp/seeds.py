@@ -1,4 +1,4 @@
-"""Random streams: one run seed, many independent generators, each known by its name."""
+"""Derive independent random generators from one run seed, each identified by a name."""
 
 import hashlib
 import json
@@ -7,13 +7,20 @@ import torch
 
 
 def stream(seed: int, *names: str | int) -> torch.Generator:
-    """A CPU generator whose state depends on `seed` and `names` alone.
+    """Return a CPU generator whose state depends only on `seed` and `names`.
 
-    Streams of different names share nothing: drawing more from one never shifts another, and a stream can be
-    opened again anywhere (`stream(0, "order", 7)` is epoch 7's order, also in a run resumed at epoch 7).
-    Names are plain strings and ints; 1 and "1" are different names. Anything else: TypeError.
+    Streams with different names are independent: drawing more numbers from one never shifts another. A stream
+    can be recreated anywhere: `stream(0, "order", 7)` gives the order of epoch 7, also in a run resumed at
+    epoch 7.
+
+    Args:
+        seed: The seed of the run.
+        names: Strings and ints that identify the stream; 1 and "1" are different names.
+
+    Raises:
+        TypeError: A name cannot be written as JSON.
     """
-    # Hashed rather than added up, so that (seed 1, epoch 0) and (seed 0, epoch 1) have nothing in common.
+    # Hash rather than add, so that (seed 1, epoch 0) and (seed 0, epoch 1) give unrelated streams.
     key = json.dumps([seed, *names]).encode()
     digest = hashlib.blake2b(key, digest_size=8).digest()
     generator = torch.Generator()

@@ -1,4 +1,4 @@
-"""The command `rbp`: `rbp train` is launch.py; the others are what is done beside training."""
+"""Train spiking neural networks in runs and grids, and work with their results."""
 
 import argparse
 import importlib
@@ -9,8 +9,11 @@ from rbp import __version__
 from rbp.errors import SweepFailed, UserError
 from rbp.output import exit_code, say
 
-# Subcommand -> what it is for, its module, and of that the functions that add its arguments and run it. Only
-# the module of the one called is loaded: some need torch, and `rbp status` should answer at once.
+# The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
+# Modules in this package: `clean` (rbp clean) and `data` (rbp data prepare).
+#
+# Subcommand -> (help text, module, function that adds its arguments, function that runs it). Only the module
+# of the chosen subcommand is imported: some need torch, and `rbp status` should answer at once.
 COMMANDS = {
     "train": ("one run or a grid of them: python launch.py, from any folder", "", "", ""),
     "status": ("the state of every run of a sweep", "rbp.sweep.commands", "add_paths", "status"),
@@ -28,9 +31,16 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one subcommand; returns the exit code: 0, 1 for a failure, 2 for a wrong command line."""
+    """Run one subcommand.
+
+    Args:
+        argv: The command line without the program's name; None takes `sys.argv`.
+
+    Returns:
+        The exit code: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
+    """
     argv = sys.argv[1:] if argv is None else list(argv)
-    if argv[:1] == ["train"]:  # Hydra's own command line
+    if argv[:1] == ["train"]:  # has a command line of its own, parsed by Hydra
         from rbp.sweep import launch
 
         return launch.main(argv[1:])
@@ -45,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             command.set_defaults(run=getattr(module, run))
     try:
         args = parser.parse_args(argv)
-    except SystemExit as end:  # argparse has shown the help, or told what is wrong
+    except SystemExit as end:  # argparse has already printed the help or an error message
         return exit_code(end)
     try:
         return int(args.run(args))

@@ -1,4 +1,4 @@
-"""`rbp clean`: remove what the runs of a sweep no longer need, so that disks do not fill."""
+"""`rbp clean`: remove files that the runs of a sweep no longer need, to free disk space."""
 
 import argparse
 import shutil
@@ -16,7 +16,7 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `rbp clean` takes."""
+    """Add the arguments of `rbp clean`."""
     parser.add_argument("path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP, runs/SWEEP/RUN")
     parser.add_argument("--keep", choices=KEEP, help="of a done run's checkpoints (as its config says)")
     parser.add_argument("--older", action="store_true", help="also results that rerun_stale=true put aside")
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Remove checkpoints of runs that are done, and copies of the code that no job runs any more."""
+    """Remove surplus checkpoints of finished runs, and code snapshots that no job needs any more."""
     folders = find_runs(args.path)
     states = dict(zip(folders, observe(folders), strict=True))
     freed = 0
@@ -40,7 +40,7 @@ def command(args: argparse.Namespace) -> int:
 
 
 def _clean_run(folder: Path, args: argparse.Namespace) -> int:
-    """Clean the folder of a run that is done, unless a process works in it; returns the bytes freed."""
+    """Clean the folder of a finished run unless a process is working in it; return the bytes freed."""
     with unless_busy(folder) as free:
         return sum(_remove(path, args.dry_run) for path in _unneeded(folder, args)) if free else 0
 
@@ -62,13 +62,13 @@ def _any_at_work(sweep: Path) -> bool:
 
 
 def _copies(sweep: Path) -> list[Path]:
-    """The copies of the code that the jobs of a sweep ran."""
+    """Return the code snapshots that the jobs of a sweep ran from."""
     code = SweepFolder(sweep).code
     return sorted(code.iterdir()) if code.is_dir() else []
 
 
 def _remove(path: Path, dry_run: bool) -> int:
-    """Remove a file or a folder; returns its size in bytes."""
+    """Remove a file or a folder, unless this is a dry run; return its size in bytes."""
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
     size = sum(file.stat().st_size for file in files)
     say(f"{path}  {size / 2**20:,.1f} MiB")

@@ -1,4 +1,4 @@
-"""`rbp data prepare`: make the frames of an event data set, so that training finds them."""
+"""`rbp data prepare`: make the frames of an event data set ahead of training."""
 
 import argparse
 from pathlib import Path
@@ -13,7 +13,7 @@ from rbp.sweep.grid.compose import compose_grid
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `rbp data` takes."""
+    """Add the arguments of `rbp data`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     prepare_ = commands.add_parser("prepare", help="make the frames of an event data set, once")
     prepare_.add_argument("name", help="an option of the group dataset, such as cifar10_dvs")
@@ -25,7 +25,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> int:
-    """Prepare every framing that the overrides ask for. Raises UserError for what cannot be."""
+    """Make the frames for every framing that the overrides ask for.
+
+    Raises:
+        UserError: An argument is wrong, or the data cannot be prepared.
+    """
     if args.workers is not None and args.workers < 1:
         raise ConfigError(f"--workers {args.workers}: must be 1 or more")
     overrides, _ = expand([f"dataset={args.name}", *args.overrides])

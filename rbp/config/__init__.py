@@ -1,7 +1,9 @@
-"""The configuration of a run: its keys, what each may be, and which run it stands for.
+"""The configuration of a run: its keys, their allowed values, and the identity of the run.
 
-`schema` declares every key once (`launchers` those of hydra.launcher and hydra.sweeper), in terms of `key`
-and `allowed`. The rest reads the schema: `validate` and `across` check a configuration, `identity` names its
-run, `versions` reads configurations of earlier versions, `reference` lists the keys for people.
-The values are in conf/*.yaml.
+`schema` declares every key of a run once, and `launchers` those of hydra.launcher and hydra.sweeper; both use
+`key` (how to declare a key) and `allowed` (what a value may be). The other modules read these declarations:
+`validate` checks a configuration key by key and `across` checks rules between keys, `identity` computes a
+run's hash and folder, `versions` reads configurations of earlier versions, `reference` generates the key
+lists for `--help` and docs/config.md. `dotted` accesses nested values by dotted keys, `text` formats values
+and durations. The package `composition` builds configurations with Hydra. The values are in conf/*.yaml.
 """

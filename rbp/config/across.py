@@ -1,4 +1,4 @@
-"""Rules across keys and groups: what fits together."""
+"""Check rules between keys and groups, such as an architecture that needs larger images."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 
 from rbp.config.text import short
 
-# What they read must be allowed by itself.
+# Keys that the rules read. The rules run only if each of these has an allowed value by itself.
 READ_ACROSS = {
     "arch.channels",
     "arch.min_size",
@@ -28,7 +28,7 @@ READ_ACROSS = {
 
 
 def misfits(cfg: DictConfig) -> Iterator[str]:
-    """What does not fit together in a configuration, one line each."""
+    """Yield one message for each combination of values in a configuration that does not fit together."""
     yield from _network_and_images(cfg)
     yield from _layout(cfg)
     yield from _segments(cfg)
@@ -110,7 +110,7 @@ def _images(data: DictConfig) -> Iterator[str]:
 
 
 def _frames(cfg: DictConfig) -> Iterator[str]:
-    """What an event data set must say beyond what a static one does."""
+    """Check the keys that only an event data set needs."""
     data = cfg.dataset
     for key in ("frames_by", "on_error", "split_seed"):
         if data[key] is None:

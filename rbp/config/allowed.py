@@ -1,50 +1,64 @@
-"""What a value may be: in words for the user, and as a check."""
+"""Describe which values a key may have, each as a phrase for the user and as a check."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-LARGEST = 1e38  # of float32
+LARGEST = 1e38  # largest magnitude allowed for a number: just below float32's maximum of 3.4e38
 MOST_THREADS = 1024
 
 
 @dataclass(frozen=True)
 class Allowed:
-    """`words` follow "must be"."""
+    """A condition on a value.
+
+    Attributes:
+        words: The condition in words, to follow "must be" in a message.
+        holds: Whether a value fulfils the condition.
+    """
 
     words: str
     holds: Callable[[Any], bool]
 
 
 def is_number(value: Any) -> bool:
-    """A number that a float32 holds; true and false are none."""
+    """Whether a value is a finite number that fits into a float32; booleans do not count."""
     return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= LARGEST
 
 
 def is_whole(value: Any) -> bool:
-    """A whole number; true and false are none."""
+    """Whether a value is a whole number; booleans do not count."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def at_least(low: int) -> Allowed:
+    """Allow whole numbers from `low`."""
     return Allowed(f"a whole number, {low} or more", lambda v: is_whole(v) and v >= low)
 
 
 def between(low: int, high: int) -> Allowed:
+    """Allow whole numbers from `low` to `high`, both included."""
     return Allowed(f"a whole number from {low} to {high}", lambda v: is_whole(v) and low <= v <= high)
 
 
 def above(low: float) -> Allowed:
+    """Allow finite numbers greater than `low`."""
     return Allowed(f"a finite number above {low}", lambda v: is_number(v) and v > low)
 
 
 def one_of(*options: str) -> Allowed:
+    """Allow the given strings."""
     return Allowed("one of " + ", ".join(options), lambda v: v in options)
 
 
 def or_null(allowed: Allowed, meaning: str = "") -> Allowed:
-    """null as well, with what it means."""
+    """Allow null in addition to the values of another condition.
+
+    Args:
+        allowed: The condition for values other than null.
+        meaning: What null stands for, in words.
+    """
     null = f"null ({meaning})" if meaning else "null"
     return Allowed(f"{null} or {allowed.words}", lambda v: v is None or allowed.holds(v))
 

@@ -1,9 +1,9 @@
-"""How a key of a configuration is declared: once, as the field of a dataclass.
+"""Declare the keys of a configuration, each once, as a field of a dataclass.
 
     epochs: int = key("passes over the training images", at_least(1))
     augment: Augment = group(Augment, "random changes of the training images")
 
-The annotation is its type for Hydra; `keys` lists what was declared by dotted names.
+Hydra takes a key's type from the annotation. `keys` returns all declared keys by their dotted names.
 """
 
 import dataclasses
@@ -22,19 +22,20 @@ FIRST_VERSION = "0.1"
 
 @dataclass(frozen=True)
 class Key:
-    """What is known of a key beside its type.
+    """The declaration of a key or of a group of keys.
 
     Attributes:
-        about: one line, without its name.
-        allowed: checked beyond the type.
-        decides: a run's result depends on it, so that it counts for the run's identity.
-        since: the version of rbp that brought it.
-        before: where that is not the first version, the value that means what rbp did without the key.
-        label: in a group with a `_target_`, it describes the option and is no argument of its function.
-        required: must be there, in a group that may have keys of its own.
-        children: of a group, the dataclass of its keys.
-        open: of a group, may have keys of its own beside the declared ones.
-        type: its annotation.
+        about: One line that explains the key, without its name.
+        allowed: The condition on its value, beyond its type.
+        decides: Whether the run's result depends on the key, so that it enters the run's identity.
+        since: The version of rbp that introduced the key.
+        before: For keys newer than version 0.1, the value that reproduces what rbp did without the key.
+        label: In a group with a `_target_`: whether the key only describes the option, and is not an argument
+            of its function.
+        required: Whether the key must be present, in a group where other keys may be absent.
+        children: For a group, the dataclass that declares its keys; None for a single value.
+        open: For a group, whether an option may have further keys beside the declared ones.
+        type: The annotation of the field.
     """
 
     about: str
@@ -50,12 +51,12 @@ class Key:
 
     @property
     def is_later(self) -> bool:
-        """Whether runs of the first version did without it."""
+        """Whether the key was introduced after the first version."""
         return self.since != FIRST_VERSION
 
     @property
     def words(self) -> str:
-        """What it may be, for people."""
+        """The allowed values in words, for messages and documentation."""
         if self.allowed is not None:
             return self.allowed.words
         plain = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
@@ -65,7 +66,14 @@ class Key:
 
 
 def key(about: str, allowed: Allowed | None = None, *, default: Any = MISSING, **more: Any) -> Any:
-    """A field for one value; its default is for keys that no YAML file has to name."""
+    """Declare a dataclass field for a single value.
+
+    Args:
+        about: One line that explains the key, without its name.
+        allowed: The condition on its value, beyond its type.
+        default: The default, for keys that need not appear in a YAML file.
+        more: Further attributes of `Key`.
+    """
     metadata = {"key": Key(about, allowed, **more)}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=default.copy, metadata=metadata)
@@ -73,15 +81,29 @@ def key(about: str, allowed: Allowed | None = None, *, default: Any = MISSING, *
 
 
 def group(children: type, about: str, *, open: bool = False, **more: Any) -> Any:
-    """A field for a group of keys; open: each option may have keys of its own beside the declared ones."""
+    """Declare a dataclass field for a group of keys.
+
+    Args:
+        children: The dataclass that declares the group's keys.
+        about: One line that explains the group, without its name.
+        open: Whether an option may have further keys beside the declared ones.
+        more: Further attributes of `Key`.
+    """
     metadata = {"key": Key(about, children=children, open=open, **more)}
     return dataclasses.field(default_factory=dict if open else children, metadata=metadata)
 
 
 def keys(kind: type, prefix: str = "", decides: bool = True, since: str = FIRST_VERSION) -> dict[str, Key]:
-    """Every declared key by its dotted name, groups before what is in them.
+    """Return every declared key by its dotted name, each group before its members.
 
-    What is in a group that decides nothing decides nothing; what is in a later group is later too.
+    Members of a group that does not decide the result do not decide it either, and members of a group from a
+    later version count as of that version.
+
+    Args:
+        kind: The dataclass that declares the keys.
+        prefix: Prefix of the dotted names, such as "trainer.".
+        decides: Whether the enclosing group decides the result.
+        since: The version that introduced the enclosing group.
     """
     found: dict[str, Key] = {}
     for name, declared in _declared(kind):
@@ -101,7 +123,7 @@ def _declared(kind: type) -> Iterator[tuple[str, Key]]:
 
 
 def defaults(kind: type) -> dict[str, Any]:
-    """The default of every key that has one, by name."""
+    """Return the default of every key that has one, by name."""
     found = {}
     for field in dataclasses.fields(kind):
         if field.default_factory is not NO_DEFAULT:

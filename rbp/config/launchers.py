@@ -1,6 +1,6 @@
-"""Every key of hydra.launcher and hydra.sweeper: where the cells of a grid run, and what a start runs of it.
+"""Declare every key of hydra.launcher (where the cells of a grid run) and hydra.sweeper (which cells run).
 
-The defaults stand here; conf/hydra/ repeats them for Hydra, which takes only keys that a file has.
+The defaults are defined here; conf/hydra/ repeats them because Hydra accepts only keys that appear in a file.
 """
 
 from collections.abc import Mapping
@@ -83,27 +83,33 @@ class SlurmSettings:
 
     @property
     def ranks(self) -> int:
-        """Tasks of a job in all."""
+        """The total number of tasks of a job, over all nodes."""
         return self.nodes * self.tasks
 
 
-# What is said of a grid as a whole, not of its cells; on the command line without hydra.sweeper.
+# Settings of a grid as a whole that the command line takes without the prefix hydra.sweeper, as in
+# wait=false.
 OF_THE_GRID = tuple(name for name, declared in keys_of(SweeperSettings).items() if declared.type is bool)
 
 LAUNCHERS: dict[str, type] = {"local": LocalSettings, "slurm": SlurmSettings}
 
 
 def full_name(kind: type, name: str) -> str:
-    """The name of a setting on the command line."""
+    """Return the name of a launcher's or the sweeper's setting as typed on the command line."""
     if kind is SweeperSettings:
         return name if name in OF_THE_GRID else f"hydra.sweeper.{name}"
     return f"hydra.launcher.{name}"
 
 
 def read_settings(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """Settings with the schema's defaults for what values leave out.
+    """Return checked settings, with defaults for the keys that `values` leaves out.
 
-    Raises one ConfigError for all that is wrong: each key, its value and what is allowed.
+    Args:
+        kind: The dataclass that declares the settings.
+        values: Settings by name.
+
+    Raises:
+        ConfigError: Some settings are wrong; the message lists each key, its value and what is allowed.
     """
     declared, problems = keys_of(kind), []
     settings = OmegaConf.structured(kind)

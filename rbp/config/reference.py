@@ -1,4 +1,7 @@
-"""The schema for people: the keys in `--help`, and docs/config.md (`python -m rbp.config.reference`)."""
+"""Generate the documentation of all keys: the lists in `--help`, and docs/config.md.
+
+`python -m rbp.config.reference` prints docs/config.md.
+"""
 
 import textwrap
 from collections.abc import Iterator
@@ -21,7 +24,13 @@ runs, in two folders. The others say where and how a run is computed, shown and 
 
 
 def keys_help(width: int = 110) -> str:
-    """A line per key, wrapped; those that come with an option's file are left out."""
+    """Return the help text of a run's keys, one entry per key.
+
+    Keys that a user does not set because they come with an option's file (name, _target_) are left out.
+
+    Args:
+        width: Characters per line, beyond which an entry is wrapped.
+    """
     shown = {name: key for name, key in keys().items() if key.children is None and not _comes_with_file(name)}
     return "\n".join(_help_line(name, key, width) for name, key in shown.items())
 
@@ -31,7 +40,7 @@ def _comes_with_file(name: str) -> bool:
 
 
 def launchers_help(width: int = 110) -> str:
-    """A line per setting of each launcher."""
+    """Return the help text of the launchers' settings, wrapped to `width` characters."""
     lines = []
     for launcher, kind in LAUNCHERS.items():
         lines.append(f"  {launcher}")
@@ -40,7 +49,10 @@ def launchers_help(width: int = 110) -> str:
 
 
 def grid_help(width: int = 110) -> str:
-    """A line per setting of a grid, those of the command line first."""
+    """Return the help text of a grid's settings, wrapped to `width` characters.
+
+    The settings that the command line takes without the prefix hydra.sweeper come first.
+    """
     declared = keys_of(SweeperSettings)
     names = sorted(declared, key=lambda name: name not in OF_THE_GRID)
     return "\n".join(_help_line(full_name(SweeperSettings, name), declared[name], width) for name in names)
@@ -56,7 +68,7 @@ def _meaning(key: Key) -> str:
 
 
 def reference() -> str:
-    """All keys as Markdown: a table per group, then hydra.launcher and hydra.sweeper."""
+    """Return all keys as Markdown: a table per group, then hydra.launcher and hydra.sweeper."""
     parts = [_INTRODUCTION, "## A run\n", _table(_of_group(""))]
     for name, key in keys().items():
         if key.children is not None:

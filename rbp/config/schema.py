@@ -1,8 +1,8 @@
-"""Every key of a run's configuration: type, meaning, what it may be, whether it decides the result.
+"""Declare every key of a run's configuration: its type, meaning, allowed values, and effect on the result.
 
-Hydra merges conf/*.yaml and the command line into `Config`, so that an unknown key or a wrong type is refused
-by name. The groups arch, neuron and optimizer are open: each option has keys of its own, of which the usual
-ones are declared here.
+Hydra merges conf/*.yaml and the command line into `Config`, and refuses an unknown key or a wrong type by
+name. The groups arch, neuron and optimizer are open: each option may have keys of its own, and only the
+common ones are declared here.
 """
 
 import functools
@@ -33,7 +33,7 @@ _STATIC = "only where images are static"
 
 @dataclass
 class Augment:
-    """Random changes of the training images."""
+    """Random augmentation of the training images."""
 
     crop: int = key("pixels of padding before a random crop back to size; 0: off", at_least(0))
     flip: bool = key("left to right, every other image")
@@ -44,7 +44,7 @@ class Augment:
 
 @dataclass
 class Recipe:
-    """What suits a data set; trainer and optimizer read it unless they say otherwise."""
+    """Training settings that suit a data set; trainer and optimizer take them as defaults."""
 
     epochs: int = key("for trainer.epochs")
     batch_size: int = key("for trainer.batch_size")
@@ -54,7 +54,7 @@ class Recipe:
 
 @dataclass
 class Dataset:
-    """Where images come from and how they reach the network."""
+    """A data set: where its images come from and how they are fed to the network."""
 
     name: str = key("of the data set", allowed.NAME)
     _target_: str = key("a function (root, download) -> (train, test)", allowed.FUNCTION)
@@ -100,7 +100,7 @@ class Dataset:
 
 @dataclass
 class Arch:
-    """The network. Further keys of an option are arguments of its function."""
+    """The network architecture. Any further key of an option is an argument of its function."""
 
     name: str = key("of the architecture", allowed.NAME, label=True, required=True)
     _target_: str = key(
@@ -147,7 +147,7 @@ class Neuron:
 
 @dataclass
 class GradMode:
-    """How gradients are made."""
+    """The gradient mode: how gradients are computed."""
 
     name: str = key(
         "bptt: backpropagation through time; rate: Rate-based backpropagation", one_of("bptt", "rate")
@@ -170,7 +170,7 @@ class GradMode:
 
 @dataclass
 class Optimizer:
-    """torch's optimizer and the learning rate over the epochs. Further keys are its arguments."""
+    """The torch optimizer and the learning-rate schedule. Any further key is an argument of the optimizer."""
 
     name: str = key("of the optimizer", allowed.NAME, label=True, required=True)
     _target_: str = key("a class of torch.optim", allowed.FUNCTION, label=True, required=True)
@@ -184,7 +184,7 @@ class Optimizer:
 
 @dataclass
 class Trainer:
-    """How long, where, how precisely, and what counts as the result."""
+    """The training protocol: duration, device, precision, checkpoints, and which epoch's accuracy counts."""
 
     name: str = key("of the protocol", decides=False)
     epochs: int = key("passes over the training images", at_least(1))
@@ -229,7 +229,7 @@ class Trainer:
 
 @dataclass
 class Tracker:
-    """The dashboard beside the run folder; its password is never in a config."""
+    """The dashboard that shows runs in addition to their folders. Credentials are never part of a config."""
 
     name: str = key("of the dashboard", one_of("wandb", "tensorboard", "none"))
     mode: str = key("offline: nothing leaves this machine", one_of("offline", "online", "disabled"))
@@ -240,7 +240,7 @@ class Tracker:
 
 @dataclass
 class Sweep:
-    """The grid that a run belongs to; filled by sweeps=NAME."""
+    """The grid that a run belongs to; set by sweeps=NAME."""
 
     name: str | None = key("the folder below runs_dir; null: single", or_null(allowed.FOLDER_NAME))
     about: str = key("what the grid is to show")
@@ -248,7 +248,7 @@ class Sweep:
 
 @dataclass
 class Config:
-    """One run: a cell of the grid."""
+    """The configuration of one run, which is one cell of a grid."""
 
     T: int = key("time steps", at_least(1))
     step_mode: str = key("m: all time steps layer by layer; s: step by step", one_of("m", "s"))
@@ -270,16 +270,20 @@ class Config:
 
 @functools.cache
 def keys() -> dict[str, Key]:
-    """Every key of a run's configuration by its dotted name."""
+    """Return every key of a run's configuration by its dotted name."""
     return keys_of(Config)
 
 
 @functools.cache
 def labels(kind: type) -> tuple[str, ...]:
-    """Of a group with a `_target_`: the keys that describe an option and are no arguments of its function."""
+    """Return the keys that describe an option and are not passed to its function.
+
+    Args:
+        kind: The dataclass of a group with a `_target_`: Arch, Neuron or Optimizer.
+    """
     return tuple(name for name, declared in keys_of(kind).items() if declared.label)
 
 
 def register() -> None:
-    """Make the schema known to Hydra, as the first line of conf/config.yaml."""
+    """Register the schema with Hydra as `schema`, the first entry of the defaults in conf/config.yaml."""
     ConfigStore.instance().store(name="schema", node=Config, provider="rbp")

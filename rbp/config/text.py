@@ -1,17 +1,17 @@
-"""Values and durations as text."""
+"""Format values and durations as text."""
 
 from collections.abc import Callable
 from typing import Any
 
-LONGEST = 60  # characters of a value in a message
+LONGEST = 60  # characters of a value in a message; longer ones are cut
 
 
 def text(value: Any, quoted: Callable[[str], str] = str) -> str:
-    """Return a value as one writes it on the command line.
+    """Return a value as it is written on the command line.
 
     Args:
-        value: of a config.
-        quoted: what to make of a string.
+        value: A value of a config.
+        quoted: A function applied to every string, to put it in quotes for instance.
     """
     if value is None:
         return "null"
@@ -25,13 +25,13 @@ def text(value: Any, quoted: Callable[[str], str] = str) -> str:
 
 
 def short(value: Any) -> str:
-    """Return `text` of a value, cut if it is long."""
+    """Return `text` of a value, cut to LONGEST characters."""
     written = text(value)
     return written if len(written) <= LONGEST else f"{written[: LONGEST - 3]}..."
 
 
 def duration(seconds: float) -> str:
-    """Return seconds as people say them, such as 45 s, 3 min 05 s, 5 h 02 min."""
+    """Return a number of seconds as readable text, such as 45 s, 3 min 05 s, 5 h 02 min."""
     hours, rest = divmod(round(seconds), 3600)
     minutes, left = divmod(rest, 60)
     if hours:

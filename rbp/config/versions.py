@@ -1,7 +1,8 @@
-"""Configurations of earlier versions: what has moved or been added since, and how they are read.
+"""Read configurations written by earlier versions, and keep the identity of a run the same in all versions.
 
-A configuration stands for the same run in every version. So its identity is that of its form in version 0.1
-(`first_form`), and a file of an earlier version gets what has been added since (`upgrade`).
+`upgrade` adds to a file of an earlier version the keys introduced since, and renames functions that have
+moved. `first_form` converts a configuration back to the form of version 0.1, from which the identity is
+computed.
 """
 
 import json
@@ -14,10 +15,11 @@ from rbp.config.schema import keys
 from rbp.config.text import short
 from rbp.errors import ConfigError
 
-# Of config.yaml, status.json and result.json. Version 0.1 wrote no number: its files are format 1.
+# Format number of config.yaml, status.json and result.json. Files of version 0.1 have no number: format 1.
 FORMAT = 2
 
-# Our own functions that have moved: all the names of one in a row, that of version 0.1 first, today's last.
+# Functions of rbp that have moved. Each row lists all names of one function: that of version 0.1 first, the
+# current one last.
 MOVED: tuple[tuple[str, ...], ...] = (
     ("rbp.data.digits.digits", "rbp.data.static.digits.digits"),
     ("rbp.data.cifar.cifar10", "rbp.data.static.cifar.cifar10"),
@@ -34,10 +36,17 @@ MOVED: tuple[tuple[str, ...], ...] = (
 
 
 def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str, Any]:
-    """The values of a config.yaml as today's schema has them, whichever version wrote them.
+    """Convert the values of a config.yaml of any earlier version to the current schema.
 
-    Keys added since get the value that means what that version did; functions that moved, today's names.
-    Raises ConfigError for a file of a newer version than this.
+    Keys introduced since get the value that reproduces what the earlier version did. Functions that have
+    moved get their current names.
+
+    Args:
+        values: The content of the file.
+        file: The file's path, for messages.
+
+    Raises:
+        ConfigError: The file has a newer format than this version can read, or a value contains itself.
     """
     found = dict(values)
     refuse_newer(found.pop("format", 1), file)
@@ -48,12 +57,12 @@ def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str
 
 
 def todays_target(name: str) -> str:
-    """The name of a function of ours today, whichever version's name is given."""
+    """Return the current name of a function of rbp, given its name in any version; other names unchanged."""
     return next((row[-1] for row in MOVED if name in row), name)
 
 
 def refuse_newer(number: Any, file: object) -> None:
-    """Raise ConfigError for a format that this version does not know."""
+    """Raise ConfigError if a file's format number is invalid or newer than this version can read."""
     if not is_whole(number) or number < 1:
         raise ConfigError(f"{file}: format={short(number)}: must be a whole number from 1 to {FORMAT}")
     if number > FORMAT:
@@ -64,14 +73,14 @@ def refuse_newer(number: Any, file: object) -> None:
 
 
 def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides a run's result, as version 0.1 would have written it.
+    """Return the keys that decide a run's result, in the form that version 0.1 would have written.
 
-    Keys added since are left out while they have the value that means what rbp did without them, and a group
-    that was a plain value then is that value while nothing else is left in it. Numbers are floats, so
-    lr=1 and lr=1.0 are one run.
+    A key introduced since is left out if its value reproduces what rbp did without it. A group that was a
+    plain value in version 0.1 becomes that value again if nothing but its name is left. Numbers become
+    floats, so that lr=1 and lr=1.0 are the same run.
     """
     found = _floats({key: value for key, value in values.items() if key != "format"})
-    for name, key in reversed(keys().items()):  # what is in a group before the group itself
+    for name, key in reversed(keys().items()):  # the members of a group before the group itself
         if not key.decides:
             _drop(found, name)
         elif key.is_later:
@@ -80,8 +89,9 @@ def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
-    """Add in place what the schema has gained since; a value that has become a group is its name."""
-    open_groups = set()  # of then: their further keys are arguments of a function, which takes no others
+    """Add, in place, the keys introduced since; a plain value that is a group today becomes {name: value}."""
+    # Open groups that the file has: further keys in them are arguments of a function, so none may be added.
+    open_groups = set()
     for name, key in keys().items():
         parent, _, last = name.rpartition(".")
         inner = find(values, parent)
@@ -97,7 +107,7 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> None:
-    """Leave out a key; of a later group, once it is empty."""
+    """Remove a key that decides nothing, is an empty group, or has the value `unless_other_than`."""
     parent, _, last = name.rpartition(".")
     inner, declared = find(values, parent), keys()[name]
     if not isinstance(inner, dict):
@@ -107,11 +117,11 @@ def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> N
 
 
 def _same(one: Any, other: Any) -> bool:
-    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # true is not 1 there
+    return json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)  # == would equate True and 1
 
 
 def _plain_again(values: dict[str, Any]) -> dict[str, Any]:
-    """grad_mode: {name: rate} is rate, as it was before it could have keys of its own."""
+    """Replace a group that has only a name by that name: grad_mode: {name: rate} becomes grad_mode: rate."""
     return {
         key: value["name"] if isinstance(value, dict) and value.keys() == {"name"} else value
         for key, value in values.items()
@@ -119,7 +129,7 @@ def _plain_again(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
-    """A copy with every `_target_` by its other name, where it has one."""
+    """Return a copy with every `_target_` that is in `names` replaced by the name given there."""
     if isinstance(value, dict):
         return {
             key: names.get(item, item)
@@ -135,5 +145,6 @@ def _floats(value: Any) -> Any:
         return {str(key): _floats(item) for key, item in value.items()}
     if isinstance(value, list):
         return [_floats(item) for item in value]
-    exact = is_whole(value) and abs(value) < 2**1000 and float(value) == value  # above 2^53 not all are
+    # Above 2^53 not every whole number is exact as a float.
+    exact = is_whole(value) and abs(value) < 2**1000 and float(value) == value
     return float(value) if exact else value

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Generator, Tensor
 
-from rbp.data.sending import sent
+from rbp.data.transfer import to_device
 
 
 def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
@@ -39,14 +39,14 @@ def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
 def crop(pixels: Tensor, padding: int, random: Generator) -> Tensor:
     """Pad every image [B, C, H, W] with `padding` black pixels per side and crop it at a random position."""
     B, _, H, W = pixels.shape
-    top, left = sent(torch.randint(2 * padding + 1, (2, B), generator=random), pixels.device)
+    top, left = to_device(torch.randint(2 * padding + 1, (2, B), generator=random), pixels.device)
     places = F.pad(pixels, [padding] * 4).unfold(2, H, 1).unfold(3, W, 1)  # [B, C, top, left, H, W], a view
     return places[torch.arange(B, device=pixels.device), :, top, left]
 
 
 def flip(pixels: Tensor, random: Generator) -> Tensor:
     """Flip each image of a batch [B, C, H, W] horizontally with probability 1/2."""
-    flipped = sent(torch.rand(len(pixels), generator=random), pixels.device) < 0.5
+    flipped = to_device(torch.rand(len(pixels), generator=random), pixels.device) < 0.5
     return torch.where(flipped[:, None, None, None], pixels.flip(-1), pixels)
 
 
@@ -54,8 +54,8 @@ def roll(pixels: Tensor, most: int, random: Generator) -> Tensor:
     """Shift every image [B, C, H, W] by up to `most` pixels along each axis, wrapping around at borders."""
     B, _, H, W = pixels.shape
     down, right = torch.randint(-most, most + 1, (2, B, 1), generator=random)
-    rows = sent((torch.arange(H) - down) % H, pixels.device)  # [B, H]
-    columns = sent((torch.arange(W) - right) % W, pixels.device)
+    rows = to_device((torch.arange(H) - down) % H, pixels.device)  # [B, H]
+    columns = to_device((torch.arange(W) - right) % W, pixels.device)
     images = torch.arange(B, device=pixels.device)[:, None, None]
     # Index tensors on both sides of a slice make the sliced axis (the channels) the last one.
     return pixels[images, :, rows[:, :, None], columns[:, None, :]].movedim(-1, 1).contiguous()
@@ -76,7 +76,7 @@ def blank_squares(x: Tensor, side: int, random: Generator) -> Tensor:
     rows = _span(torch.randint(H, (B,), generator=random), side, H)
     columns = _span(torch.randint(W, (B,), generator=random), side, W)
     square = (rows[:, :, None] & columns[:, None, :])[:, None]  # [B, 1, H, W]
-    return x.masked_fill_(sent(square, x.device), 0)
+    return x.masked_fill_(to_device(square, x.device), 0)
 
 
 def _span(centres: Tensor, side: int, length: int) -> Tensor:

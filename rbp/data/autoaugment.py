@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
 from rbp.data.autoaugment_policy import POLICY, magnitudes
-from rbp.data.sending import sent
+from rbp.data.transfer import to_device
 
 Operation = tuple[str, float]  # name, signed magnitude
 _NOTHING: Operation = ("Identity", 0.0)
@@ -72,7 +72,7 @@ def _apply_grouped(pixels: Tensor, wanted: list[Operation]) -> Tensor:
     # Sorting by operation makes each group a slice: two permutations of the batch replace an indexed copy of
     # every group.
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    by_group = sent(torch.tensor(order), pixels.device)
+    by_group = to_device(torch.tensor(order), pixels.device)
     grouped = pixels[by_group]
     first = 0
     while first < len(order):

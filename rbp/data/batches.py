@@ -13,7 +13,7 @@ from torch import Tensor
 
 from rbp.data.augment import augment, blank_squares
 from rbp.data.images import Images
-from rbp.data.sending import sent
+from rbp.data.transfer import to_device
 from rbp.seeds import stream
 
 Batch = tuple[Tensor, Tensor]  # x float32 [B, C, H, W], or [B, T, C, H, W] for frames; y int64 [B]
@@ -45,7 +45,9 @@ def train_batches(
         (x float32 [B, C, H, W], y int64 [B]) on the device of the images. x is [B, T, C, H, W] if the images
         are frames; all frames of a recording are augmented alike.
     """
-    order = sent(torch.randperm(len(images), generator=stream(seed, "order", epoch)), images.labels.device)
+    order = to_device(
+        torch.randperm(len(images), generator=stream(seed, "order", epoch)), images.labels.device
+    )
     mean, std = _mean_and_std(images, dataset)
     for batch in range(start, n_train_batches(images, batch_size)):
         chosen = images.take(order[batch * batch_size : (batch + 1) * batch_size])
@@ -76,7 +78,7 @@ def _as_one(images: Tensor) -> Tensor:
 def _mean_and_std(images: Images, dataset: DictConfig) -> tuple[Tensor, Tensor]:
     """Return mean and std [C, 1, 1] on the images' device, to send them once per epoch, not per batch."""
     both = (torch.tensor(list(numbers))[:, None, None] for numbers in (dataset.mean, dataset.std))
-    mean, std = (sent(numbers, images.pixels.device) for numbers in both)
+    mean, std = (to_device(numbers, images.pixels.device) for numbers in both)
     return mean, std
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rbp.data.sending import sent
+from rbp.data.transfer import to_device
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Images:
 
     def take(self, indices: Tensor) -> Images:
         """Return the images at the positions `indices`, int64 [n], in that order."""
-        indices = sent(indices, self.labels.device)
+        indices = to_device(indices, self.labels.device)
         return Images(self.pixels[indices], self.labels[indices], self.levels)
 
 

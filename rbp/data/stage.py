@@ -15,7 +15,7 @@ from rbp.locks import locked
 Listing = dict[str, tuple[int, int]]  # path below the root -> (size in bytes, modification time in seconds)
 
 
-def staged(dataset: DictConfig) -> DictConfig:
+def copied_to_stage(dataset: DictConfig) -> DictConfig:
     """Copy a data set's root to `dataset.stage` and return the config with the copy as its root.
 
     The config is returned unchanged if it has no `stage` or no `root`. The copy is complete or absent, and is

@@ -69,7 +69,7 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
     found = []
     for (dataset, arch), theirs in _split(runs, lambda run: (run.dataset, run.arch)).items():
         tuned = _tuned(theirs)
-        labels = _labels([_without(run.others, tuned) for run in theirs])
+        labels = _labels([_without(run.other_settings, tuned) for run in theirs])
         several = len({run.method for run in theirs} - {BPTT}) > 1
         for (T, step_mode, setting), members in _by_setting(theirs, tuned).items():
             for method, runs in _by_method(members).items():
@@ -96,7 +96,7 @@ def _by_method(runs: list[Run]) -> dict[Method, tuple[Run, ...]]:
     return {method: tuple(run for run in runs if run.method in (BPTT, method)) for method in methods}
 
 
-def without_doubles(runs: list[Run]) -> tuple[list[Run], list[str]]:
+def deduplicate(runs: list[Run]) -> tuple[list[Run], list[str]]:
     """Deduplicate by identity: finished beats unfinished, then the more complete sweep, then the first.
 
     The more complete sweep is the one with more finished runs. A cell that occurs in two sweeps must count
@@ -139,7 +139,7 @@ def _split(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:
 
 
 def _by_setting(runs: list[Run], tuned: set[str]) -> dict[tuple[int, str, str], list[Run]]:
-    return _split(runs, lambda run: (run.T, run.step_mode, _canonical(_without(run.others, tuned))))
+    return _split(runs, lambda run: (run.T, run.step_mode, _canonical(_without(run.other_settings, tuned))))
 
 
 def _tuned(runs: list[Run]) -> set[str]:
@@ -148,7 +148,7 @@ def _tuned(runs: list[Run]) -> set[str]:
     These keys do not separate comparisons: otherwise methods with different learning rates could never be
     compared.
     """
-    keys = {key for run in runs for key in run.others if key.startswith("optimizer.")}
+    keys = {key for run in runs for key in run.other_settings if key.startswith("optimizer.")}
     of_methods = [
         members
         for of_setting in _by_setting(runs, keys).values()
@@ -157,16 +157,16 @@ def _tuned(runs: list[Run]) -> set[str]:
     return {
         key
         for key in keys
-        if all(len({_plain(run.others.get(key)) for run in members}) == 1 for members in of_methods)
+        if all(len({_plain(run.other_settings.get(key)) for run in members}) == 1 for members in of_methods)
     }
 
 
-def _without(others: dict[str, Any], keys: set[str]) -> dict[str, Any]:
-    return {key: value for key, value in others.items() if key not in keys}
+def _without(other_settings: dict[str, Any], keys: set[str]) -> dict[str, Any]:
+    return {key: value for key, value in other_settings.items() if key not in keys}
 
 
-def _canonical(others: dict[str, Any]) -> str:
-    return repr([(key, _plain(others[key])) for key in sorted(others)])
+def _canonical(other_settings: dict[str, Any]) -> str:
+    return repr([(key, _plain(other_settings[key])) for key in sorted(other_settings)])
 
 
 def _plain(value: Any) -> Any:

@@ -68,7 +68,7 @@ class Run:
     segments: int
     coupled: bool
     seed: int
-    others: dict[str, Any]
+    other_settings: dict[str, Any]
     result: dict[str, Any] | None
     epoch: int
     epochs: int | None
@@ -162,7 +162,7 @@ def read_run(folder: Path) -> Run:
             folder=folder,
             sweep=folder.parent.name,
             status=status,
-            others=_others(config) if config else {"config.yaml": "missing"},
+            other_settings=_others(config) if config else {"config.yaml": "missing"},
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,

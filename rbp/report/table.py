@@ -70,8 +70,10 @@ def _of_accuracy(
 def _of_optimizer(comparison: Comparison) -> list[str]:
     """Return a note on each optimizer key with different values, such as one learning rate per method."""
     notes = []
-    for key in sorted({key for run in comparison.runs for key in run.others if key.startswith("optimizer.")}):
-        values = {mode: {str(run.others.get(key)) for run in comparison.of(mode)} for mode in MODES}
+    for key in sorted(
+        {key for run in comparison.runs for key in run.other_settings if key.startswith("optimizer.")}
+    ):
+        values = {mode: {str(run.other_settings.get(key)) for run in comparison.of(mode)} for mode in MODES}
         if len(set().union(*values.values())) > 1:
             text = ", ".join(f"{mode} {', '.join(sorted(found))}" for mode, found in values.items() if found)
             notes.append(f"{key}: {text}")

@@ -151,15 +151,21 @@ _CSV_MACHINE = (*KIND, "kernels", "driver")
 
 def results_csv(runs: list[Run]) -> str:
     """Return one CSV row per run, with numbers as in result.json and the keys that decide the result."""
-    others = sorted({key for run in runs for key in run.others})
+    other_settings = sorted({key for run in runs for key in run.other_settings})
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *others, "folder"])
+    writer.writerow(
+        [*_CSV_RUN, *_CSV_RESULT, *_CSV_MACHINE, "code_version", "code_hash", *other_settings, "folder"]
+    )
     for run in runs:
         result = run.result or {}
         row = [getattr(run, key) for key in _CSV_RUN]
         row += [result.get(key) for key in _CSV_RESULT] + [run.machine.get(key) for key in _CSV_MACHINE]
-        row += [run.code.get("version"), run.code.get("hash"), *(run.others.get(key) for key in others)]
+        row += [
+            run.code.get("version"),
+            run.code.get("hash"),
+            *(run.other_settings.get(key) for key in other_settings),
+        ]
         writer.writerow([_no_formula(value) for value in [*row, str(run.folder)]])
     return stream.getvalue()
 

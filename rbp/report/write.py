@@ -9,7 +9,7 @@ from pathlib import Path
 from rbp.errors import UserError
 from rbp.files import write_bytes
 from rbp.output import say
-from rbp.report.compare import Comparison, compare, family_label, without_doubles
+from rbp.report.compare import Comparison, compare, deduplicate, family_label
 from rbp.report.facts import gather
 from rbp.report.figures.series import Figure, dial_label, dials, families
 from rbp.report.page import DIAL_FIGURES, FAMILY_FIGURES, STEP_FIGURES, page
@@ -34,7 +34,7 @@ def write_report(paths: list[Path], out: Path | None = None, svg: bool = False) 
     found, problems = read_runs(paths)
     if not found:
         raise UserError("\n".join(problems))
-    runs, doubles = without_doubles(found)
+    runs, doubles = deduplicate(found)
     comparisons = compare(runs)
     lines = table(comparisons)
     contents = {

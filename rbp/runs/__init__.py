@@ -1,1 +1,5 @@
-"""A run on disk: its folder, and the files in it."""
+"""The folder of a run on disk and the files in it.
+
+`folder` names the files and finds run folders. `config` reads and writes config.yaml, `status` does so with
+status.json, and `result` reads result.json. `checkpoints` decides which checkpoints a finished run keeps.
+"""

@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder, and which of them may go when the run is done."""
+"""Name the checkpoints in a run's folder, and decide which of them can be removed when the run is done."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +10,13 @@ KEEP = tuple(_KEPT)
 
 
 def superfluous(folder: Path, keep: str) -> list[Path]:
-    """The checkpoints of a run that is done, less those to keep.
+    """Return the checkpoints of a finished run that need not be kept.
 
-    None are superfluous where that would leave none.
+    If none of the checkpoints to keep exists, the list is empty, so that a run never loses all of them.
 
     Args:
-        folder: of the checkpoints.
-        keep: last, best or all.
+        folder: The folder of the checkpoints.
+        keep: Which to keep: last, best or all.
     """
     there = {name for name in (LAST, PREVIOUS, BEST) if (folder / name).exists()}
     kept = there & _KEPT[keep]
@@ -24,11 +24,11 @@ def superfluous(folder: Path, keep: str) -> list[Path]:
 
 
 def remove_superfluous(folder: Path, keep: str) -> None:
-    """Remove `superfluous` checkpoints."""
+    """Remove the checkpoints that `superfluous` lists."""
     for file in superfluous(folder, keep):
         file.unlink(missing_ok=True)
 
 
 def kept_by(trainer: Mapping[str, Any]) -> str:
-    """What to keep by the group `trainer` of a config: last, best or all."""
+    """Return which checkpoints to keep according to a config's group `trainer`: last, best or all."""
     return str(trainer.get("keep") or trainer["headline"])

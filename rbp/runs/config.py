@@ -1,4 +1,4 @@
-"""config.yaml: the configuration of a run, frozen in its folder."""
+"""Read and write config.yaml, the frozen configuration of a run."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,15 +17,19 @@ from rbp.runs.folder import RunFolder
 
 
 def write_config(file: Path, values: Mapping[str, Any]) -> None:
-    """Freeze a configuration in its run's folder, with the version of its format."""
+    """Write a run's configuration, together with the number of the file format."""
     write_bytes(file, dump_yaml({"format": FORMAT, **values}))
 
 
 def read_config(file: Path) -> dict[str, Any]:
-    """A frozen configuration, as today's schema has it. Raises ConfigError where it is gone or damaged."""
+    """Return a frozen configuration, converted to the current schema.
+
+    Raises:
+        ConfigError: The file is missing or damaged, or a newer version wrote it.
+    """
     try:
         values = load_yaml(file.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: text that is not UTF-8
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError covers text that is not UTF-8
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{file}: not the config of a run: it holds no keys")
@@ -33,9 +37,10 @@ def read_config(file: Path) -> dict[str, Any]:
 
 
 def read_frozen(folder: Path) -> dict[str, Any]:
-    """A run's frozen configuration, held against the schema.
+    """Return the frozen configuration in a run's folder, checked against the schema.
 
-    Raises ConfigError where it is gone, damaged or no run's config.
+    Raises:
+        ConfigError: The file is missing or damaged, or is not the config of a run.
     """
     file = RunFolder(folder).config
     values = read_config(file)

@@ -1,4 +1,4 @@
-"""A run's folder on disk: where its files lie, and how to find such folders."""
+"""Name the files in a run's folder, and find run folders."""
 
 import os
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from rbp.errors import UserError
 
 
 class RunFolder:
-    """The files of one run (names are a contract: scripts outside read them)."""
+    """The paths of one run's files. The file names are a stable interface: external scripts read them."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -23,7 +23,11 @@ class RunFolder:
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
-    """Every run's folder below paths, resolved, each once. Raises UserError where there is none."""
+    """Return every run folder below the paths, resolved and without duplicates.
+
+    Raises:
+        UserError: A path is not a folder, or there are no runs.
+    """
     for path in paths:
         if not path.is_dir():
             raise UserError(f"{path}: no such folder; name a sweep's folder such as runs/quickstart")
@@ -35,7 +39,7 @@ def find_runs(paths: list[Path]) -> list[Path]:
 
 def _below(path: Path) -> Iterator[Path]:
     files = {"config.yaml", "status.json", "result.json"}
-    seen: set[str] = set()  # a link may lead back
+    seen: set[str] = set()  # a symbolic link may point to a parent folder
     for parent, inside, names in os.walk(path, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:
             inside.clear()
@@ -49,6 +53,6 @@ def _below(path: Path) -> Iterator[Path]:
 
 
 def is_run(path: Path) -> bool:
-    """Whether a path is the folder of one run, be its files whole or not."""
+    """Whether a path is the folder of one run; its files may be damaged."""
     run = RunFolder(path)
     return any(file.exists() for file in (run.status, run.config, run.result))

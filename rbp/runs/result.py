@@ -1,4 +1,4 @@
-"""result.json: what a run came to. It is written last, and a run is done if and only if it is there."""
+"""Read result.json, the result of a run. It is written last: a run is done if and only if it exists."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rbp.files import is_number, read_json
 from rbp.runs.folder import RunFolder
 
-# What result.json holds at least; a file without one of these is not a result.
+# Keys that result.json must have; a file without one of these does not count as a result.
 _NUMBERS = ("params", "epochs", "train_loss", "test_acc", "best_test_acc", "seconds")
 RESULT_KEYS = ("name", "config", *_NUMBERS)
 _NUMBERS_OR_NULL = (
@@ -19,7 +19,7 @@ _NUMBERS_OR_NULL = (
 
 
 def read_result(folder: Path) -> dict[str, Any] | None:
-    """The result of a run that is done; None where there is none, or not a whole one, or another run's."""
+    """Return the result of a finished run, or None if it is missing, incomplete or that of another run."""
     result = read_json(RunFolder(folder).result)
     whole = (
         isinstance(result, dict)
@@ -32,7 +32,7 @@ def read_result(folder: Path) -> dict[str, Any] | None:
 
 
 def code_of(result: dict[str, Any]) -> str | None:
-    """The hash of the code that computed a result, if it is told."""
+    """Return the hash of the code that computed a result, or None if the result does not record it."""
     code = result.get("code")
     code_hash = code.get("hash") if isinstance(code, dict) else None
     return code_hash if isinstance(code_hash, str) and code_hash.isalnum() else None

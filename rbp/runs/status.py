@@ -1,4 +1,7 @@
-"""status.json: what state a run is in, since when and why. No other module reads or writes that file."""
+"""Read and write status.json: the state of a run, its times, progress and error.
+
+No other module reads or writes that file.
+"""
 
 import time
 from contextlib import AbstractContextManager
@@ -13,22 +16,23 @@ from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 
 STATES = ("queued", "running", "done", "failed", "preempted", "cancelled", "lost")
-LOST_AFTER = 60.0  # seconds without a heartbeat
+LOST_AFTER = 60.0  # seconds without a heartbeat after which a running run counts as lost
 _OWN_KEYS = ("format", "state", "heartbeat", "started", "ended", "host", "pid", "job_id", "error")
 
 
 @dataclass(frozen=True)
 class Status:
-    """What a run last said of itself, or what was written for it.
+    """The last recorded status of a run, written by the run itself or by another process on its behalf.
 
     Attributes:
-        state: one of STATES; "" if there is no status.json, or a damaged one; else as it was read.
-        heartbeat: the last sign of life, in seconds since 1970; 0 if there was none.
-        started, ended: of the process that last trained it, in seconds since 1970.
-        host, pid: of that process.
-        job_id: of the job that has the run, or had it.
-        error: why it is not done.
-        progress: how far it is: epoch, epochs, test_acc, step, steps, progress in [0, 1], seconds_left.
+        state: One of STATES; "" if status.json is missing or damaged. A file may hold an unknown state, which
+            is kept as it is.
+        heartbeat: Time of the last heartbeat, in seconds since 1970; 0 if there was none.
+        started, ended: When the process that last trained the run started and ended, in seconds since 1970.
+        host, pid: Host name and process id of that process.
+        job_id: Id of the job that the run belongs to, or last belonged to.
+        error: Why the run is not done.
+        progress: How far the run is: epoch, epochs, test_acc, step, steps, progress in [0, 1], seconds_left.
     """
 
     state: str = ""
@@ -42,17 +46,21 @@ class Status:
     progress: dict[str, Any] = field(default_factory=dict)
 
     def age(self, now: float | None = None) -> float:
-        """Seconds since the last sign of life; now: seconds since 1970, the present if None."""
+        """Return the seconds since the last heartbeat.
+
+        Args:
+            now: The time to compare with, in seconds since 1970; None takes the current time.
+        """
         return (time.time() if now is None else now) - self.heartbeat
 
     @property
     def numbers(self) -> dict[str, float]:
-        """The progress that is known."""
+        """The entries of `progress` that are numbers."""
         return {key: value for key, value in self.progress.items() if is_number(value)}
 
 
 def read_status(folder: Path) -> Status:
-    """The status as it was written; whatever is missing or damaged is as if unknown."""
+    """Return the status as recorded; missing or damaged values become the defaults of `Status`."""
     content = read_json(RunFolder(folder).status)
     values: dict[str, Any] = content if isinstance(content, dict) else {}
     state, error, pid = values.get("state", ""), values.get("error"), values.get("pid")
@@ -70,24 +78,28 @@ def read_status(folder: Path) -> Status:
 
 
 def write_status(folder: Path, status: Status) -> None:
-    """Write a status; at any instant the file is the old or the new one, whole."""
+    """Write a status atomically: a reader sees the complete old file or the complete new one."""
     own = {key: value for key, value in vars(status).items() if key != "progress"}
     write_json(RunFolder(folder).status, {"format": FORMAT, **own, **status.progress})
 
 
 def unless_busy(folder: Path) -> AbstractContextManager[bool]:
-    """Hold a run's lock inside a block, to write on its behalf; yields False if a process works in it."""
+    """Return a context manager that holds a run's lock, so that the caller may write on the run's behalf.
+
+    It yields False if another process holds the lock, that is, works in the run's folder.
+    """
     return locked(RunFolder(folder).lock)
 
 
 def mark(folder: Path, state: str, job_id: str | None = None, error: str | None = None) -> None:
-    """Write a state on behalf of a run; what the run itself said of its progress stays.
+    """Write a state on behalf of a run, keeping the progress that the run recorded.
 
     Args:
-        folder: the run's folder.
-        state: one of STATES.
-        job_id: of the job that is to run it; None keeps the one it had, except for a run that is queued.
-        error: why it is not done.
+        folder: The run's folder.
+        state: One of STATES.
+        job_id: Id of the job that is to train the run. None keeps the recorded one, or clears it if `state`
+            is "queued".
+        error: Why the run is not done.
     """
     before, now, queued = read_status(folder), time.time(), state == "queued"
     job = job_id or (None if queued else before.job_id)
@@ -96,15 +108,15 @@ def mark(folder: Path, state: str, job_id: str | None = None, error: str | None 
 
 
 def current_status(folder: Path, now: float | None = None) -> Status:
-    """The status, corrected by the result and by the heartbeat's age.
+    """Return the recorded status, corrected by the result and by the age of the heartbeat.
 
-    A run is done if and only if there is a whole result, and lost if it is running and has shown no heartbeat
-    for LOST_AFTER seconds. A folder without a status is queued. `progress["epoch"]` is the last whole epoch,
-    0 before the first.
+    A run is done if and only if its result is complete. It is lost if it is recorded as running but has had
+    no heartbeat for LOST_AFTER seconds. A folder without a status counts as queued. `progress["epoch"]` is
+    the last complete epoch, 0 before the first.
 
     Args:
-        folder: the run's folder.
-        now: seconds since 1970; the present if None.
+        folder: The run's folder.
+        now: The current time in seconds since 1970; None reads the clock.
     """
     run, status = RunFolder(folder), read_status(folder)
     if (result := read_result(folder)) is not None:
@@ -124,8 +136,9 @@ def _corrected(status: Status, state: str, error: str | None, epoch: int) -> Sta
 
 
 def _last_epoch(metrics: Path) -> int:
-    """The epoch of the last whole line, from the file's end alone."""
-    for size in (1 << 16, None):  # in case one line is longer than the part that was read
+    """Return the epoch of the last complete line of metrics.jsonl, 0 if there is none."""
+    # Read the end of the file first (64 KiB), and all of it only if that holds no complete line.
+    for size in (1 << 16, None):
         for line in reversed(last_lines(metrics, size)):
             values = read_line(line)
             if isinstance(values, dict) and isinstance(epoch := values.get("epoch"), int):

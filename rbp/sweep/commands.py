@@ -1,4 +1,4 @@
-"""`rbp status|logs|retry|cancel`: what one asks of sweeps from their run folders alone, in any shell."""
+"""`rbp status|logs|retry|cancel`: inspect and control sweeps, given only their run folders."""
 
 import argparse
 import contextlib
@@ -17,28 +17,28 @@ from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder, sweep_of
 
-CANCEL_WAIT = 60.0  # seconds for jobs to save and end
+CANCEL_WAIT = 60.0  # seconds that `rbp cancel` waits for jobs to save and end
 
 
 def add_paths(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rbp status` and `rbp cancel`."""
+    """Add the arguments of `rbp status` and `rbp cancel`."""
     parser.add_argument("path", type=Path, nargs="+", metavar="PATH", help="runs/SWEEP, runs/SWEEP/RUN")
 
 
 def add_run(parser: argparse.ArgumentParser) -> None:
-    """The argument of `rbp logs`."""
+    """Add the argument of `rbp logs`."""
     parser.add_argument("path", type=Path, metavar="RUN", help="runs/SWEEP/RUN")
 
 
 def add_retry(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rbp retry`."""
+    """Add the arguments of `rbp retry`."""
     add_paths(parser)
     parser.add_argument("--stale", action="store_true", help="also what other code than this computed")
     parser.add_argument("--no-wait", action="store_true", help="return when the jobs are submitted")
 
 
 def status(args: argparse.Namespace) -> int:
-    """Every run with its state; exit code 1 if one failed or was lost."""
+    """Print every run with its state; return the exit code, 1 if a run failed or was lost."""
     from rbp.sweep.state.watch import tell_state
 
     wrong = False
@@ -52,7 +52,7 @@ def status(args: argparse.Namespace) -> int:
 
 
 def logs(args: argparse.Namespace) -> int:
-    """What one run wrote, and its job."""
+    """Print the log of one run and the output of its job."""
     run = RunFolder(_one_run(args.path))
     (state,) = observe([run.path])
     say(f"{run.path.name}: {state.name}{': ' + state.reason if state.reason else ''}")
@@ -69,14 +69,18 @@ def logs(args: argparse.Namespace) -> int:
 
 
 def retry(args: argparse.Namespace) -> int:
-    """Run again what is not done, failed ones too, by the launcher it had."""
+    """Start unfinished runs again, failed ones included, with the launcher that the sweep was started with.
+
+    Raises:
+        SweepFailed: Some runs failed again; the message covers all paths.
+    """
     from rbp.sweep.retry import retry_runs
 
     failed = []
     for path in args.path:
         try:
             retry_runs(_runs(path), stale=args.stale, wait=not args.no_wait)
-        except SweepFailed as error:  # the others are retried all the same
+        except SweepFailed as error:  # the remaining paths are still retried
             failed.append(str(error))
     if failed:
         raise SweepFailed("\n".join(failed))
@@ -84,7 +88,7 @@ def retry(args: argparse.Namespace) -> int:
 
 
 def cancel(args: argparse.Namespace) -> int:
-    """Stop jobs, which save first; exit code 1 if some have not ended."""
+    """Stop jobs, which save a checkpoint first; return the exit code, 1 if some have not ended."""
     left = 0
     for path in args.path:
         left += _cancel_runs(path, _runs(path))
@@ -92,7 +96,7 @@ def cancel(args: argparse.Namespace) -> int:
 
 
 def _cancel_runs(path: Path, folders: list[Path]) -> int:
-    """Stop what is at work below path; returns how many runs have not ended."""
+    """Stop the active runs in `folders`; return how many have not ended within CANCEL_WAIT seconds."""
     states = observe(folders)
     live = [(f, s) for f, s in zip(folders, states, strict=True) if s.at_work]
     if not live:
@@ -119,7 +123,11 @@ def _refuse_elsewhere(live: Sequence[tuple[Path, RunState]]) -> None:
 
 
 def _stop_jobs(live: Sequence[tuple[Path, RunState]]) -> None:
-    """End the jobs on the cluster. One that has other runs too goes on, and passes over those cancelled."""
+    """Cancel the Slurm jobs of these runs.
+
+    A job that also has other active runs is not cancelled: it skips those of its queued runs that are marked
+    cancelled. Raise ConfigError if it is already working on one of these runs.
+    """
     from rbp.sweep.launchers import sbatch
 
     jobs = {job: folder for folder, state in live if (job := _slurms_job(state))}
@@ -142,7 +150,14 @@ def _slurms_job(state: RunState) -> str:
 
 
 def _mark_cancelled(folder: Path, asked: set[int]) -> bool:
-    """Whether a run has ended; it is then cancelled unless it was done. told: whom we have asked to end."""
+    """Mark a run as cancelled if it has ended without a result; return whether it has ended.
+
+    A local process that still works is asked to end.
+
+    Args:
+        folder: The run's folder.
+        asked: Ids of the processes already asked to end; updated in place.
+    """
     try:
         with unless_busy(folder) as free:
             (state,) = observe([folder])
@@ -156,7 +171,10 @@ def _mark_cancelled(folder: Path, asked: set[int]) -> bool:
 
 
 def _ask_to_end(pid: int | None, asked: set[int]) -> None:
-    """The process of a run saves and ends; only a number above 1 is a process of its own."""
+    """Send SIGTERM to the process of a run, once, so that it saves and ends.
+
+    Ids up to 1 are ignored: to `os.kill` they mean init or whole groups of processes.
+    """
     if pid is None or pid <= 1 or pid in asked:
         return
     asked.add(pid)
@@ -165,7 +183,7 @@ def _ask_to_end(pid: int | None, asked: set[int]) -> None:
 
 
 def _runs(path: Path) -> list[Path]:
-    """The run folders that a path stands for. Raises ConfigError where there are none."""
+    """Return the run folders that a path stands for. Raise ConfigError if there are none."""
     named = _named(path)
     if is_run(named):
         return [named]
@@ -175,7 +193,7 @@ def _runs(path: Path) -> list[Path]:
 
 
 def _named(path: Path) -> Path:
-    """A path that ends in a name: a run is known by that of its folder, and `.` has none."""
+    """Return a path that ends in the folder's name, since a run is identified by it; `.` has no name."""
     return path if path.name and ".." not in path.parts else Path(os.path.abspath(path))
 
 

@@ -1,4 +1,7 @@
-"""The one entrypoint: one run or a grid of them, from a command line; errors end in one message."""
+"""Run the command line of launch.py and `rbp train`: a single run or a grid of runs.
+
+Errors that the user can fix are printed as one message.
+"""
 
 import os
 import sys
@@ -22,18 +25,27 @@ DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. An exception of another kind than UserError is a bug."""
+    """Run the command line.
+
+    Any exception other than a UserError or a closed pipe is a bug in the program and is not caught.
+
+    Args:
+        argv: The command line without the program's name; None takes `sys.argv`.
+
+    Returns:
+        The exit code: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
+    """
     try:
         code = _run(sys.argv[1:] if argv is None else list(argv))
-        sys.stdout.flush()  # here, where a closed pipe can be told from other errors
+        sys.stdout.flush()  # inside the try, so that a closed pipe raises here and not at exit
         return code
-    except BrokenPipeError:  # what Hydra shows (--help), where nobody reads on
+    except BrokenPipeError:  # the reader of Hydra's output (--help) has closed the pipe
         hush(sys.stdout)
         return DONE
     except UserError as error:
         say(f"error: {error}", sys.stderr)
         return FAILED if isinstance(error, TrainingError | SweepFailed) else USAGE
-    except SystemExit as end:  # argparse has told why
+    except SystemExit as end:  # argparse has already printed the reason
         return exit_code(end)
     except KeyboardInterrupt:
         say("\ninterrupted; the same command goes on from the last checkpoint", sys.stderr)
@@ -62,10 +74,11 @@ def read_grid(line: CommandLine) -> tuple[list[Cell], Launcher, SweeperSettings]
     """Compose and check a grid.
 
     Returns:
-        Its cells, where they run, and what of them a start runs.
+        The cells, the launcher that runs them, and the settings that decide which of them run.
 
     Raises:
-        ConfigError: Lists every problem of every cell; or a setting of launcher or sweeper is wrong.
+        ConfigError: Cells have problems, all of which the message lists; or a setting of the launcher or the
+            sweeper is wrong.
     """
     of_hydra = [override for override in line.overrides if is_hydras(override)]
     of_cells = [override for override in line.overrides if not is_hydras(override)]

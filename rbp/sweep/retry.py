@@ -1,4 +1,4 @@
-"""A sweep started again from its folders alone: frozen configs and the launcher that it had."""
+"""Start a sweep again from its folders alone: from the frozen configs and the recorded launcher."""
 
 import contextlib
 from pathlib import Path
@@ -16,7 +16,17 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 def retry_runs(folders: list[Path], stale: bool, wait: bool) -> None:
-    """Run what is not done of these runs, failed ones too. Raises SweepFailed if one fails again."""
+    """Start those of these runs that are not done, failed ones included.
+
+    Args:
+        folders: Run folders of one sweep.
+        stale: Whether to recompute results of other code than the current one.
+        wait: Whether to wait until the jobs have ended.
+
+    Raises:
+        ConfigError: A config is damaged, or was made by another version so that the run's name differs.
+        SweepFailed: A run fails again.
+    """
     sweep = SweepFolder(folders[0].parent.absolute())
     record = sweep.read()
     choices = record["cells"]
@@ -34,7 +44,7 @@ def retry_runs(folders: list[Path], stale: bool, wait: bool) -> None:
 
 
 def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Launcher:
-    """As the sweep was last started."""
+    """Return the launcher that the sweep was last started with."""
     settings = dict(record["launcher"])
     name = settings.pop("name", "inline")
     if name not in NAMES:

@@ -1,4 +1,7 @@
-"""What Hydra shows itself (--help, --cfg, --info, completion for a shell): the only use of hydra.main."""
+"""Let Hydra print what its flags ask for (--help, --cfg, --info, shell completion).
+
+This is the only use of hydra.main.
+"""
 
 import contextlib
 import os
@@ -18,10 +21,10 @@ from rbp.sweep.grid.command_line import CommandLine
 
 
 def show(line: CommandLine) -> None:
-    """Show what the command line asks for; nothing runs.
+    """Print what the command line asks for, without running anything.
 
     Raises:
-        ConfigError: Its overrides cannot be composed.
+        ConfigError: The overrides cannot be composed.
     """
     schema.register()
     help_text.register()
@@ -35,7 +38,7 @@ def show(line: CommandLine) -> None:
 
 @contextlib.contextmanager
 def _hydra_raises() -> Iterator[None]:
-    """Make Hydra raise its errors instead of printing them with hints of its own."""
+    """Make Hydra raise its errors inside the block instead of printing them with its own hints."""
     before = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"
     try:
@@ -49,7 +52,7 @@ def _hydra_raises() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _argv(arguments: list[str]) -> Iterator[None]:
-    """hydra.main reads sys.argv."""
+    """Replace the arguments in sys.argv inside the block, since hydra.main reads them there."""
     before = sys.argv
     sys.argv = [before[0], *arguments]
     try:

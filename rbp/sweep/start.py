@@ -1,4 +1,4 @@
-"""A sweep from its cells to its table: what is done is skipped, the rest runs here or elsewhere."""
+"""Run a sweep from its cells to its table of results; cells that are done are skipped."""
 
 import sys
 import traceback
@@ -18,7 +18,17 @@ from rbp.sweep.state.table import Row, print_table
 
 
 def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> None:
-    """Run a sweep. Raises SweepFailed if a cell has failed or is lost."""
+    """Run a sweep, or evaluate its cells if they have eval_only=true.
+
+    Args:
+        cells: The cells, all of one sweep.
+        launcher: Runs the cells.
+        settings: Which of the cells to run, and whether to wait for them.
+
+    Raises:
+        ConfigError: A cell or the launcher cannot run as configured.
+        SweepFailed: A cell has failed, is lost, or (with settings.wait) has not finished.
+    """
     if cells[0].values["eval_only"]:
         _evaluate(cells, launcher)
         return
@@ -48,7 +58,7 @@ def _evaluate(cells: list[Cell], launcher: Launcher) -> None:
 
 
 def _show(plan: Plan) -> None:
-    """What a start would do."""
+    """Print what a start would do."""
     todo = {cell.name for cell in plan.todo}
     for cell, state in zip(plan.cells, plan.states, strict=True):
         will = "to run" if cell.name in todo else state.name
@@ -58,7 +68,7 @@ def _show(plan: Plan) -> None:
 
 
 def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], settings: SweeperSettings) -> None:
-    """The table of all cells, and where to look further."""
+    """Print the table of all cells and where to find more; raise SweepFailed if cells did not finish."""
     print_table([_row(cell, state) for cell, state in zip(cells, states, strict=True)])
     say(f"Files: {sweep.path}")
     if any(state.is_done for state in states) and not any(state.at_work for state in states):
@@ -82,7 +92,7 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], setti
 
 
 def _report(sweep: SweepFolder) -> None:
-    """Write the comparison; what goes wrong with it takes nothing from the results."""
+    """Write the report. An error in it is printed, not raised: the results are valid without a report."""
     from rbp.report import write_report
 
     try:

@@ -1,7 +1,9 @@
 """CIFAR-10 and CIFAR-100 from files in the true format: what is read, and what is said of broken files."""
 
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +45,9 @@ def test_cifar100_has_the_fine_labels(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("protocol", [2, 4])
 @pytest.mark.parametrize("key", [lambda key: key, bytes.decode], ids=["bytes", "text"])
-def test_batches_that_python_3_wrote_are_read_too(tmp_path: Path, protocol: int, key) -> None:
+def test_batches_that_python_3_wrote_are_read_too(
+    tmp_path: Path, protocol: int, key: Callable[[bytes], bytes | str]
+) -> None:
     parts = write_cifar10(tmp_path)
     data, labels = parts["data_batch_1"]
     anew = pickle.dumps({key(b"data"): data, key(b"labels"): labels}, protocol=protocol)
@@ -106,15 +110,15 @@ def test_a_changed_byte_is_either_harmless_or_named(tmp_path: Path, value: int) 
 class Calls:
     """Pickled, it asks the reader to call a function."""
 
-    def __init__(self, function, *arguments) -> None:
+    def __init__(self, function: Callable[..., Any], *arguments: Any) -> None:
         self.call = function, arguments
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         return self.call
 
 
 @pytest.mark.parametrize("function", [Path.touch, open, eval, np.ndarray, np.load])
-def test_a_data_file_cannot_run_code(tmp_path: Path, function) -> None:
+def test_a_data_file_cannot_run_code(tmp_path: Path, function: Callable[..., Any]) -> None:
     write_cifar10(tmp_path)
     trap = tmp_path / "sprung"
     argument = {eval: f"open({str(trap)!r}, 'w')", np.ndarray: (2, 3072), Path.touch: trap}.get(

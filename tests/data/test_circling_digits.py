@@ -1,5 +1,7 @@
 """Digits that go round: what the recordings are, and that frames which merge flashes hide the direction."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -19,7 +21,7 @@ from rbp.data.events.sets.circling_digits import (
 from tests.support.event_recordings import framing
 
 
-def made(reader=direction, T: int = 8) -> tuple[Images, Images]:
+def made(reader: Callable[..., tuple[Images, Images]] = direction, T: int = 8) -> tuple[Images, Images]:
     return reader("", False, framing(T=T, size=SIDE, by="time"))
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from rbp.data import Images
-from rbp.data.events.camera import watch
+from rbp.data.events.camera import simulate_events
 from rbp.data.events.sets.digits_dvs import DRIFT, SIDE, STEPS, TREMOR, digits_dvs, events_of, path
 from tests.support.event_recordings import framing
 
@@ -35,14 +35,14 @@ def slow_pixel(intensities: list[float], threshold: float, dark: float) -> list[
 
 def test_a_pixel_fires_when_its_log_intensity_has_moved_by_the_threshold() -> None:
     films = torch.rand(3, 20, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    events = watch(films, 0.3, 0.1)
+    events = simulate_events(films, 0.3, 0.1)
     for n in range(3):
         for y, x in ((0, 0), (1, 3), (2, 2)):
             assert events[n, :, y, x].tolist() == slow_pixel(films[n, :, y, x].tolist(), 0.3, 0.1)
 
 
 def test_what_does_not_change_gives_no_events() -> None:
-    assert watch(torch.full((2, 5, 3, 3), 0.7), 0.1, 0.1).abs().sum() == 0
+    assert simulate_events(torch.full((2, 5, 3, 3), 0.7), 0.1, 0.1).abs().sum() == 0
 
 
 def test_events_come_in_order_with_place_and_polarity() -> None:

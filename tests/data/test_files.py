@@ -1,9 +1,10 @@
 """Where files are looked for, what is said when they are not there, and when something is fetched."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import pytest
@@ -25,7 +26,9 @@ each_reader = pytest.mark.parametrize(("reader", "write", "fetcher", "below", "f
 
 
 @each_reader
-def test_nothing_there_names_folder_files_and_ways_out(tmp_path, reader, write, fetcher, below, file) -> None:
+def test_nothing_there_names_folder_files_and_ways_out(
+    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: tuple[Any, str], below: str, file: str
+) -> None:
     with pytest.raises(DataError) as caught:
         reader(str(tmp_path), download=False)
     said = str(caught.value)
@@ -45,7 +48,14 @@ def test_a_root_that_is_no_folder(tmp_path: Path) -> None:
 @each_reader
 @pytest.mark.parametrize("download", [False, True])
 def test_a_missing_file_is_named(
-    tmp_path, monkeypatch, reader, write, fetcher, below, file, download
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Any,
+    write: Callable[[Path], Any],
+    fetcher: tuple[Any, str],
+    below: str,
+    file: str,
+    download: bool,
 ) -> None:
     write(tmp_path)
     (tmp_path / below / file).unlink()
@@ -57,7 +67,13 @@ def test_a_missing_file_is_named(
 
 @each_reader
 def test_download_fetches_what_is_not_there_and_only_that(
-    tmp_path, monkeypatch, reader, write, fetcher, below, file
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Any,
+    write: Callable[[Path], Any],
+    fetcher: tuple[Any, str],
+    below: str,
+    file: str,
 ) -> None:
     fetched = []
 
@@ -75,7 +91,14 @@ def test_download_fetches_what_is_not_there_and_only_that(
 @each_reader
 @pytest.mark.parametrize("error", [URLError("Name or service not known"), RuntimeError("File corrupted")])
 def test_a_download_that_fails_is_one_message(
-    tmp_path, monkeypatch, reader, write, fetcher, below, file, error
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reader: Any,
+    write: Callable[[Path], Any],
+    fetcher: tuple[Any, str],
+    below: str,
+    file: str,
+    error: Exception,
 ) -> None:
     def fetch(root: str, download: bool) -> None:
         (Path(root) / below).mkdir(parents=True, exist_ok=True)  # as torchvision does
@@ -105,7 +128,9 @@ def without_permission(path: Path) -> Iterator[None]:
 
 
 @each_reader
-def test_a_folder_or_file_that_may_not_be_read(tmp_path, reader, write, fetcher, below, file) -> None:
+def test_a_folder_or_file_that_may_not_be_read(
+    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: tuple[Any, str], below: str, file: str
+) -> None:
     write(tmp_path)
     with without_permission(tmp_path), pytest.raises(DataError, match=f"{tmp_path}.*Permission denied"):
         reader(str(tmp_path), download=False)

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from rbp.data.events.events import count, from_xyp
 from rbp.data.events.readers.aedat2 import read_aedat2
 from rbp.data.events.recordings import narrow
-from rbp.data.events.resize import levels, shrink, through_images
+from rbp.data.events.resize import levels, shrink, resize_as_published
 from tests.support.event_recordings import Events, aedat2, random_events, slow_count
 
 SIDE = 6
@@ -105,7 +105,7 @@ def test_paper_frames_are_what_torchvision_makes_of_counts_as_the_published_code
     from torchvision import transforms
 
     counts = torch.randint(0, 7, (3, 2, 128, 128), generator=torch.Generator().manual_seed(0)).float()
-    made = through_images(counts.numpy(), 48)
+    made = resize_as_published(counts.numpy(), 48)
     to_image, resize, to_tensor = transforms.ToPILImage(), transforms.Resize((48, 48)), transforms.ToTensor()
     for ours, frame in zip(made, counts, strict=True):
         assert np.array_equal(ours / np.float32(255), to_tensor(resize(to_image(frame))).numpy())
@@ -113,8 +113,8 @@ def test_paper_frames_are_what_torchvision_makes_of_counts_as_the_published_code
 
 def test_paper_frames_wrap_around_and_true_counts_do_not() -> None:
     counts = np.full((1, 2, 4, 4), 256, np.float32)
-    assert through_images(counts, 4).max() == 0 and shrink(counts, 4).min() == 256
-    assert through_images(np.ones((1, 2, 4, 4)), 4).min() == 255
+    assert resize_as_published(counts, 4).max() == 0 and shrink(counts, 4).min() == 256
+    assert resize_as_published(np.ones((1, 2, 4, 4)), 4).min() == 255
 
 
 def test_a_frame_of_one_event_keeps_its_mass() -> None:

@@ -25,7 +25,9 @@ def numbers(images: Images) -> list[int]:
 
 
 @given(sizes=st.lists(st.integers(0, 40), min_size=1, max_size=8), data=st.data())
-def test_hold_out_parts_a_set_with_the_same_share_of_every_class(sizes: list[int], data) -> None:
+def test_hold_out_parts_a_set_with_the_same_share_of_every_class(
+    sizes: list[int], data: st.DataObject
+) -> None:
     labels = torch.arange(len(sizes)).repeat_interleave(torch.tensor(sizes))
     labels = labels[torch.randperm(len(labels), generator=torch.Generator().manual_seed(0))]
     n = data.draw(st.integers(0, len(labels)))

@@ -13,7 +13,7 @@ from rbp.cli import main
 from rbp.data import load
 from rbp.data.events.framing import Framing, framing_of
 from rbp.data.events.recordings import Recording
-from rbp.data.events.resize import levels, shrink, through_images
+from rbp.data.events.resize import levels, shrink, resize_as_published
 from rbp.data.events.sets.cifar10_dvs import CLASSES, cifar10_dvs, find
 from rbp.data.events.sets.dvs128_gesture import dvs128_gesture
 from rbp.data.events.splitting import split
@@ -42,7 +42,7 @@ def expected(events: Events, how: Framing) -> np.ndarray:
     """Frames as they must reach the network, made event by event."""
     counts = slow_count(events, how.T, how.by, 128)
     if how.style == "paper":
-        return through_images(counts, how.size) / np.float32(255)
+        return resize_as_published(counts, how.size) / np.float32(255)
     return shrink(counts, how.size) / np.float32(levels(128, how.size))
 
 

@@ -16,7 +16,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.prepare import shards
 from rbp.data.events.sets.cifar10_dvs import cifar10_dvs
 from rbp.errors import DataError
-from tests.support.event_recordings import framing, write_cifar10_dvs
+from tests.support.event_recordings import framing, stopped_before, write_cifar10_dvs
 from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -41,17 +41,7 @@ def building_of(root: Path) -> Path:
 
 
 def stop_before(number: int, root: Path, how: Framing, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Prepare until this shard is to be made, as if killed then."""
-    whole = shards.make
-
-    def make(shard: shards.Shard) -> None:
-        if shard.number == number:
-            raise KeyboardInterrupt
-        whole(shard)
-
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(shards, "make", make)
-        cifar10_dvs.prepare(root, how, 1)
+    stopped_before(number, lambda: cifar10_dvs.prepare(root, how, 1), monkeypatch)
 
 
 def watch_shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:

@@ -11,7 +11,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rbp.data.events.prepare import shards
 from rbp.data.events.prepare.sources import fingerprint
 from rbp.data.events.recordings import natural, read_frames
 from rbp.data.events.sets.cifar10_dvs import cifar10_dvs, find
@@ -22,6 +21,7 @@ from tests.support.event_recordings import (
     framing,
     pair,
     random_events,
+    stopped_before,
     write_cifar10_dvs,
     write_gesture,
     write_npz,
@@ -84,17 +84,7 @@ def test_what_was_half_made_of_other_cuts_is_of_no_use(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_gesture(tmp_path)
-    whole = shards.make
-
-    def make_one(shard: shards.Shard) -> None:
-        if shard.number == 1:
-            raise KeyboardInterrupt
-        whole(shard)
-
-    monkeypatch.setattr(shards, "make", make_one)
-    with pytest.raises(KeyboardInterrupt):
-        dvs128_gesture.prepare(tmp_path, framing(size=16), 1)
-    monkeypatch.setattr(shards, "make", whole)
+    stopped_before(1, lambda: dvs128_gesture.prepare(tmp_path, framing(size=16), 1), monkeypatch)
     edit_an_end(tmp_path / "DvsGesture")
     resumed, _ = dvs128_gesture(str(tmp_path), False, framing(size=16))
     anew, _ = dvs128_gesture(str(tmp_path), False, framing(size=16, prepared=str(tmp_path / "other")))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from rbp.config.schema import keys
 from rbp.data import load, stage
-from rbp.data.stage import staged
+from rbp.data.stage import copied_to_stage
 from rbp.errors import DataError
 from tests.support.datasets import dataset_config, write_cifar10
 from tests.support.disk import tiny_disk
@@ -31,7 +31,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_the_copy_is_read_and_root_no_more(tmp_path: Path) -> None:
     data = cifar(tmp_path)
     expected = load(data).train
-    there = staged(data)
+    there = copied_to_stage(data)
     assert Path(there.root).parent == tmp_path / "scratch" and data.root == str(tmp_path / "data")
     assert files(Path(there.root)) == files(tmp_path / "data")
     shutil.rmtree(tmp_path / "data")
@@ -41,9 +41,9 @@ def test_the_copy_is_read_and_root_no_more(tmp_path: Path) -> None:
 
 def test_a_whole_copy_is_used_again_and_a_changed_one_made_anew(tmp_path: Path) -> None:
     data = cifar(tmp_path)
-    copy = Path(staged(data).root)
+    copy = Path(copied_to_stage(data).root)
     inode = copy.stat().st_ino
-    assert Path(staged(data).root).stat().st_ino == inode
+    assert Path(copied_to_stage(data).root).stat().st_ino == inode
     batch = "cifar-10-batches-py/data_batch_1"
     for change in (
         lambda: (copy / batch).write_bytes(b""),  # cut
@@ -52,11 +52,11 @@ def test_a_whole_copy_is_used_again_and_a_changed_one_made_anew(tmp_path: Path) 
         lambda: (tmp_path / "data" / "more").write_bytes(b"1"),
     ):
         change()
-        assert files(Path(staged(data).root)) == files(tmp_path / "data")
+        assert files(Path(copied_to_stage(data).root)) == files(tmp_path / "data")
 
 
 def test_data_of_two_roots_lie_side_by_side(tmp_path: Path) -> None:
-    one, two = (staged(cifar(tmp_path / name, stage=tmp_path / "scratch")).root for name in "ab")
+    one, two = (copied_to_stage(cifar(tmp_path / name, stage=tmp_path / "scratch")).root for name in "ab")
     assert one != two and Path(one).parent == Path(two).parent
 
 
@@ -72,31 +72,31 @@ def test_cells_that_start_at_once_on_one_node_make_one_copy(
 
     monkeypatch.setattr(stage, "_copy", counted)
     with ThreadPoolExecutor(6) as cells:
-        roots = set(cells.map(lambda _: staged(data).root, range(6)))
+        roots = set(cells.map(lambda _: copied_to_stage(data).root, range(6)))
     assert len(copies) == 1 and roots == {str(copies[0])}
 
 
 def test_a_copy_that_was_broken_off_is_made_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data = cifar(tmp_path)
-    name = Path(staged(data).root).name
+    name = Path(copied_to_stage(data).root).name
     shutil.rmtree(tmp_path / "scratch" / name)
     part = tmp_path / "scratch" / f".{name}.unfinished"  # what a kill leaves
     (part / "cifar-10-batches-py").mkdir(parents=True)
     (part / "cifar-10-batches-py" / "data_batch_1").write_bytes(b"half")
-    assert files(Path(staged(data).root)) == files(tmp_path / "data") and not part.exists()
+    assert files(Path(copied_to_stage(data).root)) == files(tmp_path / "data") and not part.exists()
 
 
 def test_bundled_data_have_nothing_to_stage(tmp_path: Path) -> None:
-    assert staged(dataset_config("digits", stage=tmp_path / "scratch")).root == ""
+    assert copied_to_stage(dataset_config("digits", stage=tmp_path / "scratch")).root == ""
     assert not (tmp_path / "scratch").exists()
 
 
 def test_variables_are_those_of_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "job 7"))
-    assert staged(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp")).root.startswith(str(tmp_path / "job 7" / "rbp"))
+    assert copied_to_stage(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp")).root.startswith(str(tmp_path / "job 7" / "rbp"))
     monkeypatch.delenv("SLURM_TMPDIR")
     with pytest.raises(DataError, match=r"dataset.stage=\$SLURM_TMPDIR/rbp: \$SLURM_TMPDIR is not set on "):
-        staged(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp"))
+        copied_to_stage(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp"))
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -104,18 +104,18 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         DataError, match=r"dataset.stage=.*/file/x: .*/data \(.* cannot be copied to .*Not a dir"
     ):
-        staged(cifar(tmp_path, stage=tmp_path / "file" / "x"))
+        copied_to_stage(cifar(tmp_path, stage=tmp_path / "file" / "x"))
     with pytest.raises(DataError, match=r"dataset.stage=.*: must not lie in dataset.root"):
-        staged(cifar(tmp_path, stage=tmp_path / "data" / "copy"))
+        copied_to_stage(cifar(tmp_path, stage=tmp_path / "data" / "copy"))
     with pytest.raises(DataError, match=r"dataset.root=.*/nowhere: .* has no files on "):
-        staged(cifar(tmp_path, root=tmp_path / "nowhere"))
+        copied_to_stage(cifar(tmp_path, root=tmp_path / "nowhere"))
 
 
 def test_a_full_disk_is_named_and_nothing_by_half_is_left(tmp_path: Path) -> None:
     data = cifar(tmp_path)  # 370 KB
     with tiny_disk(tmp_path / "scratch", "200k") as scratch:
         with pytest.raises(DataError, match=r"0.4 MiB\) cannot .*: No space left on device; choose"):
-            staged(data)
+            copied_to_stage(data)
         assert [p.name for p in scratch.iterdir() if not p.name.endswith(".lock")] == []
 
 

@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 
 from rbp.errors import UserError
 from rbp.report import write_report
-from rbp.report.compare import compare, without_doubles
+from rbp.report.compare import compare, deduplicate
 from rbp.report.facts import gather
 from rbp.report.figures.series import families, over_epochs, seconds_over_T
 from rbp.report.read import read_runs
@@ -19,7 +19,7 @@ from tests.support.run_folders import write_run
 
 
 def lines(*paths: Path) -> list[Line]:
-    return table(compare(without_doubles(read_runs(list(paths))[0])[0]))
+    return table(compare(deduplicate(read_runs(list(paths))[0])[0]))
 
 
 def pair(folder: Path, seeds: int = 1, **changes: object) -> None:
@@ -179,7 +179,7 @@ def test_a_cell_of_two_sweeps_counts_once_and_its_result_counts(tmp_path: Path) 
     write_run(tmp_path / "a", accuracy=None, state="failed", grad_mode="rate")
     write_run(tmp_path / "b", 0.8, grad_mode="rate")
     write_run(tmp_path / "b", 0.8, grad_mode="bptt")
-    runs, doubles = without_doubles(read_runs([tmp_path / "a", tmp_path / "b"])[0])
+    runs, doubles = deduplicate(read_runs([tmp_path / "a", tmp_path / "b"])[0])
     assert len(runs) == 2 and len(doubles) == 1
     assert (
         doubles[0]
@@ -209,7 +209,7 @@ def test_two_half_done_sweeps_are_told_each(tmp_path: Path) -> None:
     for sweep, done in (("a", "bptt"), ("b", "rate")):
         for mode in ("bptt", "rate"):
             write_run(tmp_path / sweep, 0.9 if mode == done else None, "queued", grad_mode=mode)
-    _, doubles = without_doubles(read_runs([tmp_path])[0])
+    _, doubles = deduplicate(read_runs([tmp_path])[0])
     assert [text.partition(" are in ")[0] for text in doubles] == [f"1 runs of {tmp_path / s}" for s in "ab"]
 
 

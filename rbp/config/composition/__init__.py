@@ -1,5 +1,6 @@
-"""From the files in conf/ and overrides to a configuration, by Hydra.
+"""Compose configurations with Hydra from the files in conf/ and command-line overrides.
 
-`places` knows where the files lie, `session` composes, `time_steps` lets T be any number, `overrides` writes
-and checks overrides, `messages` says in our words what Hydra refused.
+`places` locates conf/ and sweeps/ and lists what is in them. `session` sets Hydra up and composes.
+`time_steps` lets T be any whole number. `overrides` writes and checks overrides. `messages` turns errors of
+Hydra and OmegaConf into readable messages.
 """

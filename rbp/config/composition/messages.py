@@ -1,4 +1,4 @@
-"""Hydra's and OmegaConf's errors in one readable message: the key, the value, what is allowed."""
+"""Turn errors of Hydra and OmegaConf into one readable message: the key, the value and what is allowed."""
 
 import difflib
 import re
@@ -18,7 +18,14 @@ _NOISE = re.compile(
 
 
 def explain(error: Exception, overrides: list[str]) -> str:
-    """What is wrong with a composition from `overrides`, in our words where the case is known."""
+    """Return a message that says what is wrong with a composition.
+
+    Known kinds of errors get a message of rbp's own; others keep Hydra's, without its hints.
+
+    Args:
+        error: The exception that Hydra or OmegaConf raised.
+        overrides: The overrides of the composition.
+    """
     message, cause = str(error), error.__cause__ or error
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, option = str(error.missing_cfg_file).rpartition("/")
@@ -50,7 +57,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
 
 
 def _wanted(reason: str, key: str) -> str:
-    if "is incompatible with type hint" in reason and key in keys():  # of several types
+    if "is incompatible with type hint" in reason and key in keys():  # the key may have one of several types
         return f"must be {keys()[key].words}"
     if found := re.search(r"could not be converted to (\w+)", reason):
         return f"must be {_KINDS.get(found[1], found[1])}"
@@ -66,7 +73,7 @@ def _wanted(reason: str, key: str) -> str:
 
 
 def _unknown_key(key: str, overrides: list[str]) -> str:
-    """The keys most like a misspelt one: the same name elsewhere, or much the same name."""
+    """Return a message that suggests keys for an unknown one: those of the same or a similar name."""
     known = _hydras_keys(key, overrides) or _known_keys(overrides)
     parent, _, last = key.rpartition(".")
     while parent and parent not in known:
@@ -84,24 +91,24 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
 
 
 def _hydras_keys(key: str, overrides: list[str]) -> list[str]:
-    """What may be set beside key, where that is of the launcher or the sweeper."""
+    """Return the keys of hydra.launcher or hydra.sweeper if `key` belongs to one of them, else none."""
     if not (found := re.match(r"hydra\.(launcher|sweeper)\.", key)):
         return []
     chosen = dict(line.partition("=")[::2] for line in overrides)
     option = chosen.get(f"hydra/{found[1]}", {"launcher": "inline", "sweeper": "rbp"}[found[1]])
     file = CONF / "hydra" / found[1] / f"{option}.yaml"
-    if not file.exists():  # a user's own, elsewhere
+    if not file.exists():  # an option of the user's, in another folder
         return []
     names = [str(name) for name in OmegaConf.load(file) if name != "_target_"]
     return [found[0].rstrip("."), *(f"{found[0]}{name}" for name in names)]
 
 
 def _known_keys(overrides: list[str]) -> list[str]:
-    """Every key of the config with the groups chosen as in `overrides`, as far as those can be composed."""
+    """Return every key of the config, with the groups chosen as in `overrides` if those can be composed."""
     chosen = [override for override in overrides if is_group(override.partition("=")[0])]
     try:
         cfg = compose(chosen)
-    except COMPOSITION_ERRORS:  # a choice is wrong too: the usual keys will do
+    except COMPOSITION_ERRORS:  # a choice is wrong too: fall back to the keys of the default choices
         cfg = compose([])
     return _flatten(cfg)
 

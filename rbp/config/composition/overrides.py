@@ -1,4 +1,8 @@
-"""Overrides as Hydra writes them: values as text, bare numbers of groups in quotes, and what is refused."""
+"""Write overrides in Hydra's syntax, and check those of a command line.
+
+Options of a group that look like numbers are put in quotes, as in T='4'. Overrides that would bypass the
+schema are refused.
+"""
 
 import re
 from typing import Any
@@ -10,28 +14,32 @@ from rbp.config.launchers import OF_THE_GRID
 from rbp.config.text import text
 from rbp.errors import ConfigError
 
-# What a user may set of Hydra itself: where more options lie, how a grid is made, where it runs.
+# Hydra's own settings that a user may change: where further options are found, how a grid is made, where it
+# runs.
 HYDRAS_OWN = ("hydra.searchpath", "hydra/launcher", "hydra.launcher.", "hydra.sweeper.")
-# Takes keys that are not in its file: any option of sbatch.
+# The one group of Hydra's settings that takes keys not in its file: any option of sbatch.
 OPEN = "hydra.launcher.sbatch"
-# Hydra reads these as numbers and so on, and then refuses them as the name of a group's option.
+# Hydra would parse these as numbers, booleans and so on, and refuse them as the name of a group's option.
 _NOT_A_NAME = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
-# What may give the options of a group in a grid.
+# Hydra functions that may list the options of a group in a grid.
 _SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(.*\)")
 
 
 def is_hydras(override: str) -> bool:
-    """Whether an override sets something of Hydra's own, such as hydra/launcher, rather than of a run."""
+    """Whether an override sets one of Hydra's settings, such as hydra/launcher, and not a key of a run."""
     return override.lstrip("+").startswith(("hydra.", "hydra/"))
 
 
 def as_text(value: Any) -> str:
-    """A value of a YAML file as an override says it."""
+    """Return a value of a YAML file as it is written in an override, strings in quotes."""
     return text(value, _quoted)
 
 
 def override_of(key: str, *values: Any) -> str:
-    """`key=value`, or `key=a,b` for several; options of a group in quotes, since some are numbers."""
+    """Return the override `key=value`, or `key=a,b` for several values.
+
+    Options of a group are put in quotes, since some look like numbers.
+    """
     return f"{key}=" + ",".join(_option(v) if is_group(key) else as_text(v) for v in values)
 
 
@@ -44,8 +52,13 @@ def _quoted(value: str) -> str:
 
 
 def check(argument: str) -> str:
-    """An argument as Hydra takes it: T=4 as T='4', wait=false as Hydra's sweeper's; refuses what goes round
-    the schema."""
+    """Convert an argument of the command line to an override for Hydra.
+
+    For instance, T=4 becomes T='4', and wait=false becomes hydra.sweeper.wait=false.
+
+    Raises:
+        ConfigError: The argument cannot be read or would bypass the schema.
+    """
     key, equals, value = argument.partition("=")
     if key in OF_THE_GRID and equals:
         return f"hydra.sweeper.{argument}"
@@ -76,7 +89,7 @@ def check(argument: str) -> str:
         )
     if value.startswith(("[", "{")):
         raise ConfigError(f"{argument}: choose one option, or for a grid several with -m, as in -m T=2,4")
-    if "(" in value:  # a function of Hydra's; its values are quoted when they are known
+    if "(" in value:  # a function such as range(1,5); its values are quoted once they are known
         if not _SWEEPS.fullmatch(value):
             raise ConfigError(
                 f"{argument}: write single options, as in {key}=2,4, or one range or choice, as in "

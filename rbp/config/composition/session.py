@@ -1,4 +1,4 @@
-"""Hydra composes here: with this project's conf/, and a folder of one's own beside it."""
+"""Compose configurations with Hydra from conf/ and, if given, a folder of the user's own."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,14 +20,14 @@ from rbp.config import schema
 from rbp.config.composition.places import CONF
 from rbp.config.composition.time_steps import with_any_T
 
-# Hydra lets errors of conversion through as they are: ValueError, OverflowError.
+# Hydra does not wrap conversion errors: ValueError, OverflowError.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)
 CONFIG_NAME = "config"
 
 
 @contextmanager
 def composing() -> Iterator[None]:
-    """Set Hydra up to compose inside the block; does nothing inside another such block."""
+    """Set Hydra up so that the block can compose. Nested blocks reuse the outer set-up."""
     if GlobalHydra.instance().is_initialized():
         yield
         return
@@ -40,12 +40,13 @@ def compose(overrides: Sequence[str], name: str = CONFIG_NAME, with_hydra: bool 
     """Compose a configuration.
 
     Args:
-        overrides: as on the command line of Hydra.
-        name: of the primary file.
-        with_hydra: whether to include the node `hydra`.
+        overrides: Overrides in Hydra's syntax.
+        name: Name of the primary config file, without .yaml.
+        with_hydra: Whether to include the node `hydra`.
 
     Raises:
-        COMPOSITION_ERRORS: Hydra's own, see `rbp.config.composition.messages.explain`.
+        COMPOSITION_ERRORS: Composition failed; `rbp.config.composition.messages.explain` makes the error
+            readable.
     """
     with composing():
         return with_any_T(
@@ -54,10 +55,10 @@ def compose(overrides: Sequence[str], name: str = CONFIG_NAME, with_hydra: bool 
 
 
 def resolved(cfg: DictConfig) -> dict[str, Any]:
-    """Return plain values without references, and without the node `hydra`.
+    """Return a config as plain values, with interpolations resolved and without the node `hydra`.
 
     Raises:
-        OmegaConfBaseException: A reference cannot be resolved.
+        OmegaConfBaseException: An interpolation cannot be resolved.
     """
     values = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(values, dict)
@@ -66,23 +67,27 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
 
 
 class OwnFolder(SearchPathPlugin):
-    """Adds the folder of `--config-dir` to those where Hydra looks for files.
+    """A Hydra plugin that adds the folder of `--config-dir` to Hydra's search path.
 
     Attributes:
-        path: the folder; None if there is none.
+        path: The folder to add; None adds nothing.
     """
 
     path: Path | None = None
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Called by Hydra when it sets itself up."""
+        """Append the folder to the search path; Hydra calls this while it initializes."""
         if self.path is not None:
             search_path.append("command-line", f"file://{self.path}")
 
 
 @contextmanager
 def own_folder(folder: Path | None) -> Iterator[None]:
-    """Let Hydra look for options of groups, and for primary configs, in this folder too inside the block."""
+    """Add a folder to Hydra's search path inside the block, for group options and primary configs.
+
+    Args:
+        folder: The folder; None adds nothing.
+    """
     Plugins.instance().register(OwnFolder)
     before, OwnFolder.path = OwnFolder.path, None if folder is None else folder.absolute()
     try:

@@ -1,4 +1,4 @@
-"""T=7: the group T takes any whole number, though conf/T/ has files for the usual ones only."""
+"""Let the group T take any whole number, as in T=7, although conf/T/ has files for common values only."""
 
 import re
 from collections.abc import Callable
@@ -11,10 +11,10 @@ Composed = TypeVar("Composed")
 
 
 def with_any_T(compose: Callable[[], Composed]) -> Composed:
-    """What compose returns, with every T that it asks for in Hydra's store.
+    """Call `compose` and return its result, adding every missing option of T to Hydra's config store.
 
-    Whoever asks for it (the command line, a sweep, a data set's `override /T`), Hydra says which option is
-    missing; it is stored, and the composition done again.
+    An option may be requested by the command line, a sweep or a data set's `override /T`. In each case
+    Hydra's error names the missing option; it is stored, and the composition is repeated.
     """
     while True:
         try:
@@ -25,7 +25,7 @@ def with_any_T(compose: Callable[[], Composed]) -> Composed:
 
 
 def _store(option: str) -> bool:
-    """Store a missing option; False where it is none of T, or no whole number from 1."""
+    """Store a missing option of T; return False if it is of another group or not a positive whole number."""
     found = re.fullmatch(r"T/([1-9][0-9]*)", option)
     if found is None:
         return False

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-def watch(films: Tensor, threshold: float, dark: float) -> Tensor:
+def simulate_events(films: Tensor, threshold: float, dark: float) -> Tensor:
     """Return the events between successive pictures of films.
 
     Args:

@@ -15,7 +15,7 @@ from rbp.data.events.readers.aedat2 import read_aedat2
 from rbp.data.events.readers.aedat3 import read_aedat3
 from rbp.data.events.readers.events_np import read_events_np
 from rbp.data.events.readers.pairs import read_pair
-from rbp.data.events.resize import PAPER_LEVELS, levels, shrink, through_images
+from rbp.data.events.resize import PAPER_LEVELS, levels, resize_as_published, shrink
 from rbp.data.files import broken
 
 SIDE = 128  # pixels; the sensors of all supported data sets have this side
@@ -115,7 +115,7 @@ def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
         Values [T, 2, size, size] and their `levels` (see `Frames`).
     """
     if framing.style == "paper":
-        return through_images(counts, framing.size), PAPER_LEVELS
+        return resize_as_published(counts, framing.size), PAPER_LEVELS
     return narrow(shrink(counts, framing.size)), levels(counts.shape[-1], framing.size)
 
 

@@ -61,7 +61,7 @@ def _overlaps(side: int, size: int) -> Tensor:
 PAPER_LEVELS = 255
 
 
-def through_images(counts: np.ndarray, size: int) -> np.ndarray:
+def resize_as_published(counts: np.ndarray, size: int) -> np.ndarray:
     """Resize frames as the published code does, by way of 8-bit images.
 
     Each frame becomes an 8-bit image of two bands with the value 255 * count modulo 256: one event gives 255,

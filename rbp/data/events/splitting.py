@@ -7,7 +7,7 @@ from rbp.data.events.recordings import Recording
 from rbp.errors import DataError
 from rbp.seeds import stream
 
-TESTED = 10  # one recording in TESTED goes to the test set
+TEST_ONE_IN = 10  # one recording in TESTED goes to the test set
 
 
 def split(recordings: list[Recording], seed: int, name: str) -> tuple[list[Recording], list[Recording]]:
@@ -25,13 +25,13 @@ def split(recordings: list[Recording], seed: int, name: str) -> tuple[list[Recor
     for label in sorted({recording.label for recording in recordings if recording.label is not None}):
         members = [recording.name for recording in recordings if recording.label == label]
         order = torch.randperm(len(members), generator=stream(seed, name, "split", label)).tolist()
-        n = max((len(members) + TESTED // 2) // TESTED, min(1, len(members) - 1))
+        n = max((len(members) + TEST_ONE_IN // 2) // TEST_ONE_IN, min(1, len(members) - 1))
         tested |= {members[i] for i in order[:n]}
     train = [recording for recording in recordings if recording.name not in tested]
     return train, [recording for recording in recordings if recording.name in tested]
 
 
-def refuse_seed(framing: Framing, what: str) -> None:
+def require_default_split(framing: Framing, what: str) -> None:
     """Raise DataError if `split_seed` is set for a data set with an official split.
 
     Args:

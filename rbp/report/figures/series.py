@@ -244,23 +244,23 @@ def _over_segments(comparisons: list[Comparison], value: Callable[[Run], float |
     return series
 
 
-Dial = tuple[str, str, int, str, str]
+SegmentSweep = tuple[str, str, int, str, str]
 
 
-def dials(comparisons: Iterable[Comparison]) -> dict[Dial, list[Comparison]]:
+def dials(comparisons: Iterable[Comparison]) -> dict[SegmentSweep, list[Comparison]]:
     """Group comparisons that differ only in their time segments, if they have several segment counts."""
-    found: dict[Dial, list[Comparison]] = {}
+    found: dict[SegmentSweep, list[Comparison]] = {}
     for c in comparisons:
         found.setdefault(dial_of(c), []).append(c)
     return {dial: of for dial, of in found.items() if len({c.method.segments for c in of}) > 1}
 
 
-def dial_of(c: Comparison) -> Dial:
+def dial_of(c: Comparison) -> SegmentSweep:
     """Return the fields shared by comparisons that differ only in their time segments."""
     return c.dataset, c.arch, c.T, c.step_mode, c.setting
 
 
-def dial_label(dial: Dial) -> str:
+def dial_label(dial: SegmentSweep) -> str:
     """Return a dial as text, such as "digits, digits_cnn, T=4, step mode m, neuron=lif"."""
     dataset, arch, T, step_mode, setting = dial
     return ", ".join(filter(None, (dataset, arch, f"T={T}", f"step mode {step_mode}", setting)))

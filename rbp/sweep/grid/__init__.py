@@ -1,1 +1,7 @@
-"""What a grid is: from a command line and a sweep file to the frozen config of every cell."""
+"""Turn a command line and a sweep file into the frozen config of every cell of a grid.
+
+`command_line` parses the arguments of launch.py, and `sweepfile` reads named grids from sweeps/.
+`combinations` lists the points of a grid, `composer` composes a config for each point, and `compose` does
+both and checks the resulting cells (`cell`). `config_tree` prints a config as a tree. `help_text` supplies
+the lists of `--help`.
+"""

@@ -1,4 +1,4 @@
-"""Which combinations of values a grid has: products, keys that change together, and exclusions."""
+"""List the combinations of values in a grid: products, keys that change together, and exclusions."""
 
 import contextlib
 import itertools
@@ -12,12 +12,22 @@ from rbp.config.composition.places import is_group
 from rbp.config.dotted import ABSENT, find
 from rbp.errors import ConfigError
 
-# One point of a grid: key -> its value, as an override on the command line says it.
+# One point of a grid: key -> its value, as written in an override on the command line.
 Choices = dict[str, str]
 
 
 def combinations(swept: Mapping[str, Sequence[str]], pairs: Sequence[Any]) -> list[Choices]:
-    """Every combination: the product of all swept keys and of all pairs, the last one fastest."""
+    """Return every combination of values: the product of all swept keys and all pairs.
+
+    The last key or pair changes fastest.
+
+    Args:
+        swept: Key -> its values, as written in overrides.
+        pairs: Groups of keys that change together, such as {arch: [a, b], trainer.batch_size: [1, 2]}.
+
+    Raises:
+        ConfigError: A pair is malformed, or a key occurs more than once.
+    """
     rows = [_rows(pair) for pair in pairs]
     counts = Counter(key for pair in rows for key in pair[0])
     if shared := [key for key, count in counts.items() if count > 1]:
@@ -31,7 +41,7 @@ def combinations(swept: Mapping[str, Sequence[str]], pairs: Sequence[Any]) -> li
 
 
 def _rows(pair: Any) -> list[Choices]:
-    """The combinations that a pair stands for, such as {arch: [a, b], trainer.batch_size: [1, 2]}."""
+    """Return the combinations that a pair such as {arch: [a, b], trainer.batch_size: [1, 2]} stands for."""
     shown = f"hydra.sweeper.pairs={as_text(pair)}"
     if not _is_pair(pair):
         raise ConfigError(f"{shown}: must be keys with a list of values each, as in {{arch:[a,b],T:[2,4]}}")
@@ -48,7 +58,12 @@ def _is_pair(pair: Any) -> bool:
 
 
 class Exclusions:
-    """Rules such as {grad_mode: bptt, T: [12, 16]}: a cell that fits every key of one is left out."""
+    """Rules such as {grad_mode: bptt, T: [12, 16]}: a cell that matches all keys of a rule is left out.
+
+    Attributes:
+        rules: The rules.
+        used: For each rule, whether a cell has matched it so far.
+    """
 
     def __init__(self, rules: Sequence[Any]) -> None:
         for rule in rules:
@@ -67,7 +82,7 @@ class Exclusions:
         return any(hits)
 
     def refuse_unused(self) -> None:
-        """A rule that fits no cell is a slip of the pen: raises ConfigError."""
+        """Raise ConfigError for a rule that has matched no cell, since it is most likely a typo."""
         for rule, used in zip(self.rules, self.used, strict=True):
             if not used:
                 raise ConfigError(
@@ -76,9 +91,13 @@ class Exclusions:
 
 
 def may_fit(rule: Any, given: Mapping[str, str]) -> bool:
-    """Whether a rule can fit a cell where the command line gives these keys (key -> value or values).
+    """Whether an exclusion rule can still match a cell, given the values on the command line.
 
-    What is no rule, or no plain values, may; others tell what is wrong with it.
+    True if the rule is malformed or the values are not plain: the error is reported elsewhere.
+
+    Args:
+        rule: The rule: key -> value or list of values.
+        given: Key -> its value or values, as typed on the command line.
     """
     if not isinstance(rule, Mapping):
         return True
@@ -90,14 +109,14 @@ def may_fit(rule: Any, given: Mapping[str, str]) -> bool:
 
 
 def _plain_values(text: str) -> list[str]:
-    """The values of `key=1,'2',abc`; none where they are not as plain as that."""
+    """Return the values in the text of an override such as 1,'2',abc, or none if it is more complex."""
     if re.fullmatch(r"\[[^\[\]{}()]*\]", text):
         return [text.replace(" ", "")]
     return [] if set(text) & set("[{(") else [part.strip().strip("'\"") for part in text.split(",")]
 
 
 def _says(text: str, value: Any) -> bool:
-    """Whether a text of the command line is this value of a file."""
+    """Whether text from the command line means this value from a file."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         with contextlib.suppress(ValueError):
             return float(text) == value
@@ -122,6 +141,6 @@ def _value(values: Mapping[str, Any], key: str) -> Any:
 
 
 def _same(value: Any, wanted: Any) -> bool:
-    """Numbers by their value, anything else as written."""
+    """Whether two values are equal: numbers by value, anything else as text, ignoring case."""
     numbers = all(isinstance(v, int | float) and not isinstance(v, bool) for v in (value, wanted))
     return value == wanted if numbers else str(value).lower() == str(wanted).lower()

@@ -1,4 +1,4 @@
-"""The command line of launch.py: its flags, and its arguments made into what Hydra understands."""
+"""Parse the command line of launch.py: its flags, and its arguments as overrides for Hydra."""
 
 import argparse
 from collections.abc import Sequence
@@ -22,14 +22,14 @@ _REFUSED = {
 
 @dataclass(frozen=True)
 class CommandLine:
-    """What was asked for.
+    """A parsed command line.
 
     Attributes:
-        overrides: for Hydra.
-        grid: whether they are those of a grid, rather than of a single run.
-        shows: flags of Hydra that show something (--help, --cfg job); nothing runs then.
-        config_name: of the primary config.
-        config_dir: a folder of one's own, with options of groups and primary configs.
+        overrides: Overrides in Hydra's syntax.
+        grid: Whether the overrides describe a grid rather than a single run.
+        shows: Hydra flags that only print something (--help, --cfg job); if there are any, nothing runs.
+        config_name: Name of the primary config.
+        config_dir: A folder of the user's own, with group options and primary configs.
     """
 
     overrides: list[str]
@@ -42,12 +42,13 @@ class CommandLine:
 def read_command_line(argv: Sequence[str]) -> CommandLine:
     """Read the arguments of launch.py.
 
-    `sweeps=NAME` stands for the overrides of sweeps/NAME.yaml; what the command line says itself wins. With
-    `--cfg` or `--help` a sweep's grid is left out: what its cells share is shown. A run that goes to other
-    processes or machines, or is only to be listed (`--dry-run`), is a grid of one cell.
+    `sweeps=NAME` stands for the overrides of sweeps/NAME.yaml; values on the command line take precedence.
+    With `--cfg` or `--help`, the swept keys of a sweep are left out, so that the values its cells share are
+    shown. A single run that goes to other processes or machines, or is only listed (`--dry-run`), is treated
+    as a grid of one cell.
 
     Raises:
-        ConfigError: A flag or an argument cannot be read, or goes round the schema.
+        ConfigError: A flag or an argument cannot be read, or would bypass the schema.
     """
     args = _parser().parse_intermixed_args(list(argv))
     for flag, why in _REFUSED.items():
@@ -71,8 +72,11 @@ def expand(arguments: Sequence[str], fixed_only: bool = False) -> tuple[list[str
     """Return overrides for Hydra, and whether a named sweep is among the arguments.
 
     Args:
-        arguments: key=value, as typed, with sweeps=NAME.
-        fixed_only: leave a sweep's grid out.
+        arguments: The arguments as typed: key=value, and at most one sweeps=NAME.
+        fixed_only: Whether to leave out the swept keys of the sweep.
+
+    Raises:
+        ConfigError: An argument or the sweep file is wrong.
     """
     names = [arg.partition("=")[2] for arg in arguments if arg.startswith("sweeps=")]
     rest = [arg for arg in arguments if not arg.startswith("sweeps=")]
@@ -98,7 +102,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    """Hydra's flags, which its documentation explains, and `--dry-run`."""
+    """Return a parser for Hydra's flags (see Hydra's documentation) and `--dry-run`."""
     parser = _Parser(add_help=False)
     parser.add_argument("overrides", nargs="*")
     parser.add_argument("--multirun", "-m", action="store_true")
@@ -117,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _shows(args: argparse.Namespace) -> list[str]:
-    """The flags that show something, as Hydra takes them."""
+    """Return the flags that only print something, in Hydra's syntax."""
     flags = [flag for flag in ("help", "hydra_help", "shell_completion") if getattr(args, flag)]
     shows = [f"--{flag.replace('_', '-')}" for flag in flags]
     shows += ["--cfg", args.cfg] if args.cfg else []

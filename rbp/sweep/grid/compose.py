@@ -1,4 +1,4 @@
-"""From overrides to frozen configs: all cells of a grid are composed and checked before any runs."""
+"""Compose overrides into frozen configs; all cells of a grid are composed and checked before any runs."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,12 +21,20 @@ QUOTES = "'\""
 
 
 def freeze(cfg: DictConfig) -> DictConfig:
-    """A checked copy with every value settled: no interpolations, no Hydra, read-only. Raises ConfigError."""
+    """Return a checked, read-only copy of a config, without interpolations and without Hydra's settings.
+
+    Raises:
+        ConfigError: The config has problems.
+    """
     return settle(cfg).cfg
 
 
 def settle(cfg: DictConfig) -> Cell:
-    """A composed config as a cell of its own, checked. Raises ConfigError."""
+    """Check a composed config and return it as a cell.
+
+    Raises:
+        ConfigError: The config has problems.
+    """
     try:
         values = resolved(cfg)
     except OmegaConfBaseException as error:
@@ -37,7 +45,15 @@ def settle(cfg: DictConfig) -> Cell:
 
 
 def compose_cell(overrides: list[str], config_name: str = CONFIG_NAME) -> Cell:
-    """The single run of a command line. Raises ConfigError."""
+    """Compose and check the single run of a command line.
+
+    Args:
+        overrides: Overrides in Hydra's syntax.
+        config_name: Name of the primary config.
+
+    Raises:
+        ConfigError: An override is wrong, or the config has problems.
+    """
     try:
         with composing():
             return settle(compose(overrides, config_name))
@@ -46,7 +62,13 @@ def compose_cell(overrides: list[str], config_name: str = CONFIG_NAME) -> Cell:
 
 
 class HydraSettings(NamedTuple):
-    """What a grid takes from the node `hydra`: of its sweeper, and of its launcher with the option's name."""
+    """Settings of a grid from the config node `hydra`.
+
+    Attributes:
+        sweeper: The values of hydra.sweeper.
+        launcher: The values of hydra.launcher.
+        launcher_option: The name of the chosen option of hydra/launcher.
+    """
 
     sweeper: dict[str, Any]
     launcher: dict[str, Any]
@@ -54,11 +76,14 @@ class HydraSettings(NamedTuple):
 
 
 def compose_hydra(overrides: list[str], config_name: str = CONFIG_NAME) -> HydraSettings:
-    """Return how a grid is made and where it runs. Raises ConfigError.
+    """Compose the settings that say how a grid is made and where it runs.
 
     Args:
-        overrides: those of Hydra's own settings.
-        config_name: of the primary config.
+        overrides: Overrides of Hydra's own settings.
+        config_name: Name of the primary config.
+
+    Raises:
+        ConfigError: An override is wrong.
     """
     try:
         node = compose(overrides, config_name, with_hydra=True).hydra
@@ -79,12 +104,22 @@ def compose_grid(
     exclude: Sequence[Any] = (),
     config_name: str = CONFIG_NAME,
 ) -> list[Cell]:
-    """The cells of the product of all swept values and pairs, in the order written, the last key fastest.
+    """Compose and check the cells of a grid: the product of all swept keys and pairs, less exclusions.
 
-    Raises one ConfigError that lists every problem of every cell.
+    Cells are in the order written, and the last key changes fastest.
+
+    Args:
+        overrides: Overrides in Hydra's syntax; those with several values are swept.
+        pairs: Groups of keys that change together.
+        exclude: Rules for cells to leave out.
+        config_name: Name of the primary config.
+
+    Raises:
+        ConfigError: Cells have problems, all of which the message lists; or an override, a pair or a rule is
+            wrong; or two cells are the same run.
     """
     cells: list[Cell] = []
-    problems: dict[str, int] = {}  # message -> the number of cells that have it
+    problems: dict[str, int] = {}  # message -> number of cells with this problem
     excluded = Exclusions(exclude)
     with composing():
         fixed, swept = _split(overrides)
@@ -110,7 +145,7 @@ def compose_grid(
 
 
 def _settle_words(values: dict[str, Any]) -> None:
-    """Put a number in the place of the word T, in plain values that have been checked."""
+    """Replace grad_mode.segments=T by the number T, in place; the values must have been validated."""
     if values["grad_mode"]["segments"] == "T":
         values["grad_mode"]["segments"] = values["T"]
 
@@ -120,7 +155,10 @@ def _shown(choices: Choices) -> Choices:
 
 
 def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
-    """What all cells share, and the values of each swept key as written; the last word on a key counts."""
+    """Return the overrides that all cells share, and the values of each swept key as written.
+
+    If a key occurs several times, the last override counts.
+    """
     fixed: dict[str, str] = {}
     swept: dict[str, list[str]] = {}
     try:
@@ -145,13 +183,16 @@ def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
 
 
 def _values(key: str, override: Override) -> list[str]:
-    """The values of a sweep, ranges written out; options of a group in quotes, since some are numbers."""
+    """Return the values of a swept key with ranges expanded, and options of a group in quotes.
+
+    The quotes are needed because some options look like numbers.
+    """
     values = list(override.sweep_string_iterator())
     return [f"'{value.strip(QUOTES)}'" for value in values] if is_group(key) else values
 
 
 def _matching(key: str, pattern: Glob, line: str) -> list[str]:
-    """The options of a group that a pattern picks, in quotes, since some are numbers."""
+    """Return the options of a group that match a pattern, in quotes, since some look like numbers."""
     if not is_group(key):
         raise ConfigError(f"{line}: a pattern picks options of a group; list the values, as in {key}=1,2")
     if not (names := pattern.filter(options(key))):

@@ -1,4 +1,4 @@
-"""One config for each point of a grid, quickly: groups are composed once, plain values set on that."""
+"""Compose the configs of a grid quickly: once per choice of groups, with plain values set on the result."""
 
 import copy
 from collections.abc import Iterator, Mapping
@@ -17,9 +17,14 @@ from rbp.errors import ConfigError
 
 
 class Composer:
-    """Composes once per choice of groups, at 76 ms each, and sets plain values on that.
+    """A composer of configs that reuses work between the points of a grid.
 
-    The same keys are set for every point of a grid, so that nothing of the point before is left.
+    Hydra composes once per choice of groups, at 76 ms each; plain values are then set on a composed config.
+    Every point of a grid sets the same keys, so that no value of the previous point remains.
+
+    Args:
+        fixed: Overrides that all points share.
+        config_name: Name of the primary config.
     """
 
     def __init__(self, fixed: list[str], config_name: str = CONFIG_NAME) -> None:
@@ -29,13 +34,23 @@ class Composer:
         self.parsed: dict[str, Override] = {}
 
     def __call__(self, choices: Mapping[str, str]) -> tuple[DictConfig, dict[str, Any]]:
-        """The config of one point, and its resolved values. Raises ConfigError."""
+        """Return the config of one point and its resolved values.
+
+        The config may be changed by the next call.
+
+        Args:
+            choices: Key -> its value, as written in an override.
+
+        Raises:
+            ConfigError: The point cannot be composed.
+        """
         lines = [f"{key}={value}" for key, value in choices.items()]
         structural = tuple(line for line in lines if is_group(line.partition("=")[0]) or line.startswith("+"))
         plain = [line for line in lines if line not in structural]
         try:
             overrides = [self._parse(line) for line in plain]
-            if any(isinstance(override.value(), dict) for override in overrides):  # would be merged
+            if any(isinstance(override.value(), dict) for override in overrides):
+                # Setting a dictionary would merge it with that of the previous point.
                 cfg = self._compose([*self.fixed, *lines])
                 return cfg, resolved(cfg)
             if structural not in self.bases:
@@ -43,7 +58,7 @@ class Composer:
             try:
                 return self.bases[structural].with_values(overrides)
             except OmegaConfBaseException:
-                cfg = self._compose([*self.fixed, *lines])  # raises Hydra's own error, which says more
+                cfg = self._compose([*self.fixed, *lines])  # raises Hydra's error, which is more informative
                 return cfg, resolved(cfg)
         except COMPOSITION_ERRORS as error:
             raise ConfigError(explain(error, [*self.fixed, *lines])) from error
@@ -60,8 +75,8 @@ class Composer:
 class _Base:
     """A composed config on which plain values are set.
 
-    Its references are resolved anew only where they may read what is set: to parse them takes most of the
-    time of a cell.
+    Interpolations are resolved again only if they may refer to a key that is set: parsing them takes most of
+    the time per cell.
     """
 
     def __init__(self, cfg: DictConfig) -> None:
@@ -79,13 +94,13 @@ class _Base:
             self.values = resolved(self.cfg)
         values = copy.deepcopy(self.values)
         for key in keys:
-            value = OmegaConf.select(self.cfg, key)  # as the schema's type
+            value = OmegaConf.select(self.cfg, key)  # read back: OmegaConf converts to the schema's type
             put(values, key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
         return self.cfg, values
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Every text in plain values."""
+    """Yield every string in nested plain values."""
     if isinstance(value, dict | list):
         for item in value.values() if isinstance(value, dict) else value:
             yield from _texts(item)

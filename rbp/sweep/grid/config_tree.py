@@ -1,4 +1,4 @@
-"""The composed config as a short tree: what a run is, before it starts."""
+"""Print the composed config of a run as a short tree before it starts."""
 
 from typing import Any
 
@@ -10,20 +10,28 @@ from rbp.config.schema import GradMode
 from rbp.config.text import text
 from rbp.output import Screen
 
-# Functions' names and what the recipe says, which trainer and optimizer show as their own.
+# Keys not shown: names of functions, the recipe (its values appear under trainer and optimizer), and about.
 _LEFT_OUT = {"_target_", "recipe", "about"}
 _AXES = ("T", "step_mode", "grad_mode", "seed")
 
 
 def print_tree(cfg: DictConfig, console: Console | None = None) -> None:
-    """A line for the axes, then a line a group: its chosen option, and its keys, wrapped to the screen."""
+    """Print a line with T, step_mode, grad_mode and seed, then one entry per group, wrapped to the terminal.
+
+    A group's entry shows the chosen option and its keys.
+    """
     console = console or Screen(highlight=False)
     for line in tree(cfg, console.width if console.is_terminal else 0):
         console.print(line, markup=False, soft_wrap=True)
 
 
 def tree(cfg: DictConfig, width: int = 0) -> list[str]:
-    """The lines of `print_tree`, at most `width` characters long if that is not 0."""
+    """Return the lines that `print_tree` prints.
+
+    Args:
+        cfg: The config.
+        width: Characters per line; 0 does not wrap.
+    """
     values: Any = OmegaConf.to_container(cfg, resolve=True)
     groups = {key: value for key, value in values.items() if isinstance(value, dict) and key not in _AXES}
     lines = ["config   " + "  ".join(f"{key}={_axis(values[key])}" for key in _AXES)]
@@ -36,7 +44,7 @@ def tree(cfg: DictConfig, width: int = 0) -> list[str]:
 
 
 def _axis(value: Any) -> str:
-    """A plain value, or the name of an option with those of its keys that are not as usual."""
+    """Return a plain value as text, or an option's name with its keys that differ from the defaults."""
     if not isinstance(value, dict):
         return str(value)
     usual = defaults(GradMode)

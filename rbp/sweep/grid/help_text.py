@@ -1,4 +1,4 @@
-"""What `--help` lists: the groups with their options, the named grids, every key."""
+"""Supply the lists of `--help`: the groups with their options, the named grids, and every key."""
 
 import functools
 import textwrap
@@ -13,7 +13,7 @@ from rbp.sweep.grid.sweepfile import load_sweep
 
 
 def register() -> None:
-    """Make the lists known to conf/hydra/help/rbp.yaml."""
+    """Register the lists as OmegaConf resolvers, for use in conf/hydra/help/rbp.yaml."""
     lists = {
         "groups": _groups,
         "sweeps": _sweeps,
@@ -26,7 +26,7 @@ def register() -> None:
 
 
 def _escaped(listed: Callable[[], str]) -> str:
-    return listed().replace("$", "$$")  # Hydra takes the help text for a string.Template
+    return listed().replace("$", "$$")  # Hydra treats the help text as a string.Template
 
 
 def _groups() -> str:
@@ -42,5 +42,5 @@ def _sweeps() -> str:
 def _about(name: str) -> str:
     try:
         return load_sweep(name).about
-    except ConfigError as error:  # one that is damaged must not take the help away
+    except ConfigError as error:  # a damaged sweep file must not make --help fail
         return f"({str(error).splitlines()[0]})"

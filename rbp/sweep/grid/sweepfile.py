@@ -1,4 +1,4 @@
-"""Named grids: sweeps/NAME.yaml, read, checked and turned into overrides."""
+"""Read and check a named grid (sweeps/NAME.yaml), and turn it into overrides."""
 
 import difflib
 from collections import Counter
@@ -18,18 +18,31 @@ from rbp.sweep.grid.combinations import may_fit
 
 @dataclass
 class SweepFile:
-    """What a sweep file may hold."""
+    """The content of a sweep file.
 
-    name: str  # run folders lie in runs/NAME; the file's own name unless it says otherwise
-    about: str = ""  # what the grid is to show
-    fixed: dict[str, Any] = field(default_factory=dict)  # key: value, the same in all cells
-    grid: dict[str, list[Any]] = field(default_factory=dict)  # key: values; every combination is a cell
-    pairs: list[dict[str, list[Any]]] = field(default_factory=list)  # keys that change together
-    exclude: list[dict[str, Any]] = field(default_factory=list)  # cells left out: key: value or values
+    Attributes:
+        name: Run folders lie in runs/NAME; by default the name of the file.
+        about: What the grid is meant to show.
+        fixed: Key -> value, the same in all cells.
+        grid: Key -> list of values; every combination is a cell.
+        pairs: Groups of keys that change together, each key with its list of values.
+        exclude: Rules for cells to leave out: key -> value or list of values.
+    """
+
+    name: str
+    about: str = ""
+    fixed: dict[str, Any] = field(default_factory=dict)
+    grid: dict[str, list[Any]] = field(default_factory=dict)
+    pairs: list[dict[str, list[Any]]] = field(default_factory=list)
+    exclude: list[dict[str, Any]] = field(default_factory=list)
 
 
 def load_sweep(name: str) -> SweepFile:
-    """The sweep file of this name; ConfigError says which there are, or what is wrong in it."""
+    """Read and check the sweep file of this name.
+
+    Raises:
+        ConfigError: There is no such file, or its content is wrong.
+    """
     known = sweep_names()
     if name not in known:
         near = [f"did you mean sweeps={n}? " for n in difflib.get_close_matches(name, known, 1)]
@@ -39,7 +52,8 @@ def load_sweep(name: str) -> SweepFile:
     file = SWEEPS / f"{name}.yaml"
     try:
         content = OmegaConf.to_container(OmegaConf.load(file))
-    # ValueError: text that is not UTF-8; OSError: also a lone number; OmegaConf's: keys such as null
+    # ValueError covers text that is not UTF-8, OSError a file with just a number, OmegaConf's error keys such
+    # as null.
     except (YAMLError, ValueError, OSError, OmegaConfBaseException) as error:
         raise ConfigError(f"{file}: not valid YAML: {str(error).strip()}") from error
     if not isinstance(content, dict):
@@ -79,16 +93,20 @@ def _check(sweep: SweepFile, file: Path) -> None:
 
 
 def sweep_overrides(sweep: SweepFile, given: dict[str, str], fixed_only: bool) -> list[str]:
-    """The sweep as overrides, but for the keys that the command line gives (key -> value); it wins.
+    """Return the overrides of a sweep, without the keys that the command line sets itself.
 
-    fixed_only: what all cells share, for showing a config.
+    Args:
+        sweep: The sweep file.
+        given: Key -> value, as typed on the command line; these take precedence.
+        fixed_only: Whether to return only the values that all cells share, to show a config.
     """
     wanted = {"sweep.name": sweep.name, "sweep.about": sweep.about, **sweep.fixed}
     found = [override_of(key, value) for key, value in wanted.items() if key not in given]
     if fixed_only:
         return found
     found += [override_of(key, *values) for key, values in sweep.grid.items() if key not in given]
-    # What a narrower grid has not got need not be left out of it.
+    # Drop rules that cannot match any cell once the command line has narrowed the grid: a rule without a
+    # match would be refused.
     exclude = [rule for rule in sweep.exclude if may_fit(rule, given)]
     lists = {"pairs": [_without(pair, given) for pair in sweep.pairs], "exclude": exclude}
     return found + [
@@ -99,9 +117,12 @@ def sweep_overrides(sweep: SweepFile, given: dict[str, str], fixed_only: bool) -
 
 
 def _without(pair: Any, given: dict[str, str]) -> Any:
-    """A pair less the keys that the command line gives; of its rows those with the given values, if any."""
+    """Return a pair without the keys that the command line sets.
+
+    If some rows of the pair have the values given there, only those rows are kept.
+    """
     if not isinstance(pair, dict) or not all(isinstance(values, list) and values for values in pair.values()):
-        return pair  # the sweeper tells what is wrong with it
+        return pair  # malformed; `combinations` reports it
     known = {key: value for key, value in given.items() if key in pair}
     if not known or len({len(values) for values in pair.values()}) > 1:
         return pair

@@ -1,4 +1,4 @@
-"""Cells one after another in this process; single runs too."""
+"""hydra/launcher=inline: run cells one after another in this process; also used for single runs."""
 
 import traceback
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ from rbp.sweep.state.table import Row, print_table
 
 
 class Inline(Launcher):
-    """One cell after another, in this process."""
+    """A launcher that runs one cell after another in this process."""
 
     name, here = "inline", True
 
@@ -36,7 +36,10 @@ class Inline(Launcher):
         return {}
 
     def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
-        """Each cell is looked at once more, as another process may have had it meanwhile."""
+        """Run the cells to do, and return the states of all cells.
+
+        Each cell's state is read again just before its turn, since another process may have run it meanwhile.
+        """
         if plan.todo:
             with sweep.locked():
                 self.note_start(sweep, plan.cells)
@@ -48,7 +51,7 @@ class Inline(Launcher):
             say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
             errors[cell.name] = attempt(cell).error
         states = make_plan(plan.cells, settings).states
-        # A run that could not even begin has written nothing.
+        # A run that failed before it began has written no status, so that its state would still be "new".
         return [
             RunState("failed", reason=error)
             if state.name == "new" and (error := errors.get(cell.name))
@@ -58,27 +61,34 @@ class Inline(Launcher):
 
 
 def _make_room(cell: Cell) -> None:
-    """Put a stale result aside."""
+    """Move a stale result out of the way."""
     (state,) = observe([cell.folder])
     if state.result:
         put_aside(cell.folder, code_of(state.result) or "unknown")
 
 
 def note_code(cells: list[Cell]) -> None:
-    """Look at the code of cells that this process trains before it imports any, as files may be edited."""
+    """Compute the code version of each cell before any of that code is imported.
+
+    Files may be edited while this process trains, and the recorded version must be that of the code it runs.
+    """
     for cell in cells:
         code_version(cell.values)
 
 
 def train_cell(cell: Cell) -> dict[str, Any]:
-    """Train a cell in its folder, or evaluate it; returns the result."""
+    """Train a cell in its folder, or evaluate it if it has eval_only=true; return the result."""
     from rbp.train import evaluate, train
 
     return (evaluate if cell.values["eval_only"] else train)(cell.cfg, cell.folder)
 
 
 def run_one(cell: Cell) -> None:
-    """A single run: its result, and where the files lie."""
+    """Train or evaluate a single run unless it is done, and print its result and where its files are.
+
+    Raises:
+        UserError: The run cannot start or fails.
+    """
     evaluates = cell.values["eval_only"]
     result = None if evaluates else read_result(cell.folder)
     if result is not None:
@@ -94,7 +104,10 @@ def run_one(cell: Cell) -> None:
 
 
 def attempt(cell: Cell) -> Row:
-    """Run a cell of a grid; a failure is told and kept, so that it does not hide the others."""
+    """Run a cell of a grid and return its row of the table.
+
+    A failure is printed and recorded in the row rather than raised, so that the other cells still run.
+    """
     try:
         result = train_cell(cell)
         if cell.values["eval_only"]:
@@ -114,7 +127,7 @@ def attempt(cell: Cell) -> Row:
 
 
 def begins(cell: Cell) -> str:
-    """What is about to happen to a cell."""
+    """Return a line that says what is about to happen to a cell."""
     if cell.values["eval_only"]:
         return f"evaluating {cell.values['checkpoint'] or cell.folder}"
     verb = "going on with" if (cell.folder / "checkpoints").exists() else "training in"
@@ -122,7 +135,7 @@ def begins(cell: Cell) -> str:
 
 
 def _evaluated(cell: Cell, result: dict[str, Any]) -> str:
-    """Which checkpoint a result is of, and whether it was made with another config than this one."""
+    """Return a message that names the evaluated checkpoint, and its config if that is another one."""
     message = f"Checkpoint: {result['checkpoint']}, epoch {result['epochs']}"
     if "val_acc" in result:
         message += f", val acc {100 * result['val_acc']:.2f}%"

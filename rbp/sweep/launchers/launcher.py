@@ -1,4 +1,4 @@
-"""What a launcher is: where the cells of a grid run."""
+"""Define the interface of launchers, which run the cells of a grid."""
 
 import os
 import time
@@ -14,11 +14,11 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 class Launcher(ABC):
-    """Runs the cells of a grid.
+    """The base class of launchers.
 
     Attributes:
-        name: of the option of hydra/launcher.
-        here: whether it runs on this machine, so that its devices can be checked.
+        name: The option of hydra/launcher that chooses this launcher.
+        here: Whether cells run on this machine, so that its devices can be checked beforehand.
     """
 
     name: ClassVar[str]
@@ -26,18 +26,24 @@ class Launcher(ABC):
 
     @abstractmethod
     def check(self, cells: list[Cell]) -> None:
-        """Raise ConfigError where these cells cannot be run."""
+        """Raise ConfigError if this launcher cannot run these cells."""
 
     @abstractmethod
     def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
-        """Run what the plan has to do; return the states of all its cells afterwards."""
+        """Run the cells to do, and return the states of all cells of the plan afterwards.
+
+        Args:
+            sweep: The folder of the sweep.
+            plan: The cells, and which of them to run.
+            settings: Settings of the grid, such as whether to wait for jobs.
+        """
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Plain values, from which `make_launcher` makes the same again."""
+        """Return plain values from which `make_launcher` can create an equal launcher."""
 
     def note_start(self, sweep: SweepFolder, cells: list[Cell]) -> None:
-        """Write down what was started, for those who look at the sweep's folder later."""
+        """Record in the sweep's folder what was started, for `rbp retry` and other later readers."""
         sweep.note(
             {
                 "name": sweep.path.name,

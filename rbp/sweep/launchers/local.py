@@ -1,4 +1,4 @@
-"""hydra/launcher=local: processes side by side on this machine."""
+"""hydra/launcher=local: run cells in parallel processes on this machine."""
 
 import os
 import time
@@ -16,7 +16,7 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 class Local(Submitter):
-    """Processes side by side on this machine, which go on without the one that starts them."""
+    """A launcher that runs cells in parallel on this machine, in processes that outlive this one."""
 
     name, here = "local", True
 
@@ -41,7 +41,7 @@ class Local(Submitter):
 
 
 def _gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    """Return the GPUs that this process may use, in the notation of CUDA_VISIBLE_DEVICES."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [part for part in visible.split(",") if part.strip()]
     import torch

@@ -1,4 +1,4 @@
-"""Which launcher a name stands for."""
+"""Create launchers by name or by an option of hydra/launcher."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,8 @@ from rbp.sweep.launchers.local import Local
 from rbp.sweep.launchers.slurm import Slurm
 
 NAMES = ("inline", *LAUNCHERS)
-_OF_VERSION_0_1 = "hydra_plugins.rbp"  # where the launchers were, as a YAML of one's own may still have it
+# Module of the launchers in version 0.1. A user's own YAML file may still name it in `_target_`.
+_OF_VERSION_0_1 = "hydra_plugins.rbp"
 _TARGETS = {
     f"{place}.{kind.__name__}": kind.name
     for kind in (Inline, Local, Slurm)
@@ -24,7 +25,7 @@ def make_launcher(name: str, values: Mapping[str, Any]) -> Launcher:
 
     Args:
         name: inline, local or slurm.
-        values: its settings.
+        values: The settings of the launcher.
 
     Raises:
         ConfigError: A setting is wrong.
@@ -35,14 +36,14 @@ def make_launcher(name: str, values: Mapping[str, Any]) -> Launcher:
 
 
 def launcher_of(option: str, values: Mapping[str, Any]) -> Launcher:
-    """Return the launcher that an option of hydra/launcher stands for, one of the user's own too.
+    """Return the launcher for an option of hydra/launcher, which may be an option of the user's own.
 
     Args:
-        option: the name of the option.
-        values: what its file holds: `_target_`, and settings.
+        option: The name of the option.
+        values: The content of the option's file: `_target_` and settings.
 
     Raises:
-        ConfigError: It is none of rbp's launchers, or a setting is wrong.
+        ConfigError: `_target_` is not one of rbp's launchers, or a setting is wrong.
     """
     name = _TARGETS.get(str(values.get("_target_")))
     if name is None:

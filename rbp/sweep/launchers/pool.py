@@ -1,8 +1,8 @@
-"""Runs side by side on this machine: `python -m rbp.sweep.launchers.pool`, in a session of its own.
+"""Train runs in parallel on this machine: `python -m rbp.sweep.launchers.pool`, in its own session.
 
-A process per run, each with a device of its own, so that one that crashes takes no other with it. The pool
-does not end with the terminal, nor with who started it. Plain processes rather than submitit's local
-executor: that starts all jobs at once, in the caller's session, and counts time limits.
+Each run has its own process, with its own GPU where there are enough, so that a crash affects no other run.
+The pool outlives the terminal and the process that started it. It uses plain processes rather than submitit's
+local executor, which starts all jobs at once, in the caller's session, and counts time limits.
 """
 
 import json
@@ -21,12 +21,17 @@ from rbp.runs.status import mark, read_status, unless_busy
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
 
-LOOK = 0.2  # seconds between two looks at the processes
+LOOK = 0.2  # seconds between two polls of the processes
 
 
 @dataclass(frozen=True)
 class Slots:
-    """devices: each process's CUDA_VISIBLE_DEVICES; None: as it is. threads: of each on the CPU."""
+    """The places for processes that run at the same time.
+
+    Attributes:
+        devices: For each slot, the CUDA_VISIBLE_DEVICES of its process; None leaves the variable unchanged.
+        threads: CPU threads per process; None leaves the choice to torch.
+    """
 
     devices: tuple[str | None, ...]
     threads: int | None
@@ -34,17 +39,30 @@ class Slots:
 
 @dataclass
 class ProcessPool:
-    """Works off run folders."""
+    """A pool of processes that trains the runs in a list of folders.
+
+    Attributes:
+        folders: The run folders, in the order in which to start them.
+        submitted: When the runs were submitted, in seconds since 1970.
+        slots: The places for processes.
+        working: Slot -> run folder and process of the run in it.
+        stopping: Whether a signal has asked the pool to stop.
+        asked: Ids of the processes that were asked to stop.
+    """
 
     folders: list[str]
     submitted: float
     slots: Slots
     working: dict[int, tuple[str, subprocess.Popen[bytes]]] = field(default_factory=dict)
     stopping: bool = False
-    asked: set[int] = field(default_factory=set)  # processes that were asked to stop
+    asked: set[int] = field(default_factory=set)
 
     def run(self) -> None:
-        """Until every run has ended, or a signal says stop: SIGTERM is handed on, and nothing more begins."""
+        """Run until every run has ended.
+
+        On SIGTERM or SIGUSR2, send SIGTERM to the running processes, start no further run, and return when
+        they have ended.
+        """
         signal.signal(signal.SIGTERM, self._stop)
         signal.signal(signal.SIGUSR2, self._stop)
         waiting = list(self.folders)
@@ -62,7 +80,10 @@ class ProcessPool:
         self.stopping = True
 
     def _hand_on(self) -> None:
-        """Ask every process to stop, once; not in the handler, which may come before a start is noted."""
+        """Send SIGTERM to every running process, once.
+
+        The signal handler does not do this itself: it may run before a process just started is in `working`.
+        """
         for _, process in self.working.values():
             if process.pid not in self.asked:
                 process.send_signal(signal.SIGTERM)
@@ -78,13 +99,13 @@ class ProcessPool:
         return folder, subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL)
 
     def _ended(self, folder: str, process: subprocess.Popen[bytes]) -> None:
-        """A run that was killed, or never began, could not say so itself."""
+        """Record a failure on behalf of a run whose process was killed or never began."""
         code = process.returncode
         if code in (0, TRY_AGAIN) or (code == -signal.SIGTERM and process.pid in self.asked):
-            return  # asked to stop before it could listen: it has not begun
+            return  # killed by SIGTERM before its handler was installed: the run has not begun
         try:
             _mark_failed(Path(folder), code)
-        except OSError as error:  # its folder is gone, or the disk full: the others go on
+        except OSError as error:  # the folder is gone or the disk is full: the other runs continue
             say(f"{folder}: {_why(code)}; that cannot be written: {error.strerror}", sys.stderr)
 
 
@@ -103,12 +124,18 @@ def _why(code: int) -> str:
 
 
 def own_id() -> str:
-    """The job id of all runs of this pool."""
+    """Return the job id that all runs of this pool share."""
     return f"{LOCAL}{os.getpid()}@{os.uname().nodename}"
 
 
 def share_out(settings: LocalSettings, gpus: Sequence[str], cores: int) -> Slots:
-    """Devices and threads for the processes. gpus: as CUDA_VISIBLE_DEVICES names them."""
+    """Distribute GPUs and CPU threads over the processes.
+
+    Args:
+        settings: The number of processes and threads, where the user has set them.
+        gpus: The usable GPUs, in the notation of CUDA_VISIBLE_DEVICES.
+        cores: The number of usable CPU cores.
+    """
     n = settings.processes or len(gpus) or max(1, cores // 2)
     devices = tuple(gpus[i % len(gpus)] if gpus else None for i in range(n))
     threads = settings.threads or (None if gpus else max(1, cores // n))
@@ -116,7 +143,18 @@ def share_out(settings: LocalSettings, gpus: Sequence[str], cores: int) -> Slots
 
 
 def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: Path, submitted: float) -> str:
-    """Start a pool that outlives this process; returns its job id."""
+    """Start a pool that outlives this process.
+
+    Args:
+        folders: The run folders.
+        slots: The places for processes.
+        log: The file to which the output of the pool and its runs is appended.
+        code: The copy of the code that the runs import.
+        submitted: When the runs were submitted, in seconds since 1970.
+
+    Returns:
+        The job id of the pool.
+    """
     task = {"folders": [str(f) for f in folders], "submitted": submitted, "slots": vars(slots)}
     path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("ab") as stream:
@@ -126,7 +164,7 @@ def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: Path, sub
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            start_new_session=True,  # so that Ctrl-C and a closed terminal leave it alone
+            start_new_session=True,  # so that Ctrl-C and closing the terminal do not stop the pool
         )
     assert process.stdin is not None
     process.stdin.write(json.dumps(task).encode())
@@ -135,7 +173,7 @@ def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: Path, sub
 
 
 def main() -> None:
-    """Read the task from stdin and work it off."""
+    """Read a task from stdin and run it."""
     task = json.load(sys.stdin)
     slots = Slots(tuple(task["slots"]["devices"]), task["slots"]["threads"])
     ProcessPool(task["folders"], task["submitted"], slots).run()

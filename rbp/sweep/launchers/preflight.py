@@ -1,6 +1,7 @@
-"""What can be known about runs before any starts: folder, device, data, network.
+"""Check the folder, device, data and network of runs before any of them starts.
 
-No run is begun and no run folder made; data that can be had are fetched or prepared here, once for all runs.
+No run starts and no run folder is created. Missing data are downloaded or prepared where possible, once for
+all runs.
 """
 
 import os
@@ -13,14 +14,19 @@ from rbp.config.identity import run_folder
 from rbp.errors import ConfigError, UserError
 from rbp.sweep.grid.cell import Cell
 
-# Linux's limits: of a name, and of a path less what lies in a run folder.
+# Linux's limits in bytes: 255 for a file name, and 4096 for a path, less room for the files in a run folder.
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
 def preflight(cells: list[Cell], devices: bool = True) -> None:
-    """See that folder, device, data and network of every run are there and fit; one error lists all.
+    """Check that the folder, device, data and network of every run exist and fit together.
 
-    devices: they run on this machine, so that its devices can be checked.
+    Args:
+        cells: The runs.
+        devices: Whether the runs use this machine's devices, so that these can be checked.
+
+    Raises:
+        ConfigError: There are problems, all of which the message lists.
     """
     found: dict[str, None] = {}
     checked = set()
@@ -33,14 +39,14 @@ def preflight(cells: list[Cell], devices: bool = True) -> None:
                 check(cell.cfg)
             except UserError as error:
                 found[str(error)] = None
-                if check is _check_names:  # nothing else can be asked of such a path
+                if check is _check_names:  # a path that is too long cannot be checked any further
                     break
     if found:
         raise ConfigError("\n".join(found))
 
 
 def _checks(values: dict[str, Any], devices: bool) -> Iterator[tuple[Callable[[DictConfig], None], Any]]:
-    """What to check, each with all that it depends on: a thousand cells need few checks."""
+    """Yield each check with the values that it depends on, so that a thousand cells need few checks."""
     place = (values["runs_dir"], values["sweep"]["name"], values["eval_only"])
     yield _check_names, (place, values["dataset"]["name"], values["arch"]["name"])
     yield _check_folder, (place, run_folder(values) if os.path.lexists(run_folder(values)) else None)
@@ -51,7 +57,7 @@ def _checks(values: dict[str, Any], devices: bool) -> Iterator[tuple[Callable[[D
 
 
 def _check_names(cfg: DictConfig) -> None:
-    """Raise ConfigError if the run folder's path is longer than file systems take."""
+    """Raise ConfigError if the run folder's path is longer than file systems allow."""
     folder = run_folder(cfg).absolute()
     for part in folder.parts:
         if (length := len(os.fsencode(part))) > LONGEST_NAME:
@@ -66,11 +72,11 @@ def _check_names(cfg: DictConfig) -> None:
 
 
 def _check_folder(cfg: DictConfig) -> None:
-    """Raise ConfigError if the run folder cannot be made or written; evaluation writes nothing."""
+    """Raise ConfigError if the run folder cannot be created or written; evaluation needs neither."""
     if cfg.eval_only:
         return
     folder = run_folder(cfg).absolute()
-    while not os.path.lexists(folder):  # a link to nowhere is there
+    while not os.path.lexists(folder):  # unlike exists(), true for a broken symbolic link
         folder = folder.parent
     if not os.path.isdir(folder):
         raise ConfigError(
@@ -83,7 +89,7 @@ def _check_folder(cfg: DictConfig) -> None:
 
 
 def _check_device(cfg: DictConfig) -> None:
-    """Raise ConfigError if this machine does not have the device that a configuration asks for by name."""
+    """Raise ConfigError if this machine lacks the GPU that the configuration names."""
     device = cfg.trainer.device
     if not device.startswith("cuda"):
         return
@@ -110,9 +116,10 @@ def _check_data(cfg: DictConfig) -> None:
 
 
 def _check_network(cfg: DictConfig) -> None:
-    """Raise ConfigError if network or optimizer cannot be made from their groups' keys.
+    """Raise ConfigError if the network or the optimizer cannot be built from the configuration.
 
-    They are made without weights, on the meta device. What cannot be made there is made as in training.
+    Both are built on the meta device, without memory for weights. If that fails, they are built as in
+    training.
     """
     import torch
 
@@ -122,5 +129,5 @@ def _check_network(cfg: DictConfig) -> None:
     try:
         with torch.device("meta"):
             build_optimizer(cfg, build(cfg))
-    except Exception:  # a network that reads its own weights, or a real problem
+    except Exception:  # the network reads its weights while being built, or there is a real problem
         build_optimizer(cfg, build(cfg))

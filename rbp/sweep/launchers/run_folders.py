@@ -1,4 +1,4 @@
-"""What a launcher does to the folders of the runs that it submits."""
+"""Prepare the folders of runs that a launcher submits."""
 
 import os
 import shutil
@@ -11,20 +11,31 @@ from rbp.runs.status import mark, read_status, unless_busy
 
 
 def freeze_in(folder: Path, values: dict[str, Any]) -> None:
-    """Write the config that a job is to run; made anew so that nothing typed later changes it."""
+    """Write the config that a job is to run into the run's folder, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     write_config(RunFolder(folder).config, values)
 
 
 def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
-    """Say that a job is to come, unless it has come already."""
+    """Mark a run as queued, unless its job has already started.
+
+    Args:
+        folder: The run's folder.
+        job_id: Id of the job that is to train the run.
+        submitted: When the job was submitted, in seconds since 1970.
+    """
     with unless_busy(folder) as free:
         if free and read_status(folder).heartbeat < submitted:
             mark(folder, "queued", job_id)
 
 
 def put_aside(folder: Path, code: str) -> None:
-    """Move a stale result, and all that led to it, out of the way of the run that takes its place."""
+    """Move a stale result and the files it came from into older-CODE, to make room for a new run.
+
+    Args:
+        folder: The run's folder.
+        code: Hash of the code that computed the result.
+    """
     run, older = RunFolder(folder), folder / f"older-{code}"
     shutil.rmtree(older, ignore_errors=True)
     older.mkdir()
@@ -34,7 +45,7 @@ def put_aside(folder: Path, code: str) -> None:
 
 
 def put_back(folder: Path, code: str) -> None:
-    """Undo put_aside, where no run is to take the place after all."""
+    """Undo `put_aside`, if the new run could not be submitted."""
     older = folder / f"older-{code}"
     for path in older.iterdir():
         os.rename(path, folder / path.name)

@@ -1,4 +1,7 @@
-"""Jobs on a Slurm cluster, by submitit: one array for all cells of a submission."""
+"""Submit jobs to a Slurm cluster with submitit, as one job array per submission, and cancel them.
+
+A submission larger than the cluster's limit is split into several arrays.
+"""
 
 import contextlib
 import io
@@ -18,7 +21,7 @@ from rbp.sweep.launchers.worker import Worker
 
 
 def check_settings(settings: SlurmSettings) -> None:
-    """Raise ConfigError where values do not fit together, or this machine has no Slurm."""
+    """Raise ConfigError if settings contradict each other or this machine has no Slurm."""
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
             f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "
@@ -35,9 +38,21 @@ def check_settings(settings: SlurmSettings) -> None:
 def submit(
     settings: SlurmSettings, folders: Sequence[Path], jobs: Path, name: str, code: Path, submitted: float
 ) -> list[str]:
-    """Submit the runs in these folders; returns the job id of each.
+    """Submit the runs in these folders.
 
-    Raises ConfigError with Slurm's words where it refuses one array; the others are then cancelled too.
+    Args:
+        settings: The launcher's settings.
+        folders: The run folders.
+        jobs: The folder for submitit's files.
+        name: The name of the sweep, from which the job name is made.
+        code: The copy of the code that the jobs import.
+        submitted: When the runs were submitted, in seconds since 1970.
+
+    Returns:
+        The job id of each run.
+
+    Raises:
+        ConfigError: Slurm refuses an array; the message quotes it. Arrays already submitted are cancelled.
     """
     import submitit
 
@@ -52,7 +67,7 @@ def submit(
         executor.update_parameters(**_parameters(settings, name, code))
         largest = _largest_array()
         for start in range(0, len(workers), largest):
-            with contextlib.redirect_stderr(io.StringIO()):  # what Slurm says is in the error
+            with contextlib.redirect_stderr(io.StringIO()):  # Slurm's message is also in the exception
                 ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
     except submitit.core.utils.FailedJobError as error:
         cancel(ids)
@@ -61,14 +76,17 @@ def submit(
 
 
 def _python(settings: SlurmSettings) -> str:
-    """Python with SIGUSR2 held back until the job hears it: before that it would kill the process."""
+    """Return the command that starts Python with SIGUSR2 blocked.
+
+    The worker unblocks the signal once it has a handler; without one, the signal would kill the process.
+    """
     python = settings.python or shlex.quote(sys.executable)
     return f"env --block-signal=USR2 {python}"
 
 
 def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any]:
-    """For submitit."""
-    # Without PYTHONSAFEPATH the working directory would come before the copy of the code.
+    """Return the parameters for submitit's executor."""
+    # Without PYTHONSAFEPATH the working directory would precede the copy of the code on the import path.
     path = f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
     wanted = {
         "job_name": f"rbp-{name}",
@@ -84,7 +102,7 @@ def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any
         "ntasks_per_node": settings.tasks,
         "array_parallelism": settings.parallel,
         "signal_delay_s": settings.signal_delay,
-        # A rank that dies ends its job: the others would wait for it.
+        # End the whole job if one rank dies, since the other ranks would wait for it forever.
         "setup": [*settings.setup, path, "export SLURM_KILL_BAD_EXIT=1"],
         "stderr_to_stdout": True,
         "additional_parameters": {str(k).replace("_", "-"): v for k, v in settings.sbatch.items()} or None,
@@ -93,7 +111,7 @@ def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any
 
 
 def _largest_array() -> int:
-    """How many jobs an array may have here."""
+    """Return the maximum size of a job array on this cluster."""
     try:
         answer = subprocess.run(
             ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
@@ -115,7 +133,7 @@ _HINTS = {
 
 
 def _refusal(message: str, settings: SlurmSettings) -> str:
-    """Slurm's own words, and what to change."""
+    """Return a message with Slurm's error and a hint which setting to change."""
     lines = [line.strip() for line in message.splitlines() if "error" in line.lower()] or [message.strip()]
     words = "; ".join(dict.fromkeys(line.split("error:")[-1].strip() for line in lines))
     fitting = [hint for sign, hint in _HINTS.items() if sign in message.lower()]
@@ -124,7 +142,11 @@ def _refusal(message: str, settings: SlurmSettings) -> str:
 
 
 def cancel(job_ids: Sequence[str]) -> None:
-    """End jobs, queued or running. Raises ConfigError with Slurm's words."""
+    """Cancel jobs, queued or running.
+
+    Raises:
+        ConfigError: This machine has no scancel, or it failed; the message quotes its error.
+    """
     if not job_ids:
         return
     if not shutil.which("scancel"):

@@ -1,4 +1,4 @@
-"""hydra/launcher=slurm: jobs on a Slurm cluster."""
+"""hydra/launcher=slurm: run cells as jobs on a Slurm cluster."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +13,7 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 class Slurm(Submitter):
-    """Jobs on a Slurm cluster."""
+    """A launcher that runs cells as jobs on a Slurm cluster."""
 
     name, here = "slurm", False
 

@@ -1,4 +1,4 @@
-"""A copy of the code for jobs that wait: they run what was submitted, whatever is edited meanwhile."""
+"""Copy the code when jobs are submitted, so that edits made while a job waits do not change what it runs."""
 
 import hashlib
 import os
@@ -9,16 +9,27 @@ from pathlib import Path
 from rbp.config.composition.places import ROOT
 from rbp.errors import ConfigError
 
-# Of files that git does not know yet: those that a run may need. Data and results stay out.
+# Suffixes of the files to copy among those that git does not track yet; data and results are left out.
 _SOURCES = (".py", ".yaml")
-_OF_NO_RUN = ("tests/", "docs/")
+_OF_NO_RUN = ("tests/", "docs/")  # folders that no run needs
 
 
 def take_snapshot(folder: Path, root: Path = ROOT) -> Path:
-    """Copy the project's files as they are now below folder; the same content is copied once.
+    """Copy the current files of the project into a folder below `folder`.
 
-    Files that git tracks, with their uncommitted changes, and new sources; without git the package itself.
-    Returns the copy: put first on the path of imports, it is what a job runs.
+    The copy contains the files that git tracks, with uncommitted changes, and new source files; without git,
+    the source files of the package. It is named by a hash of its content, so that the same content is copied
+    only once.
+
+    Args:
+        folder: The folder for copies.
+        root: The root of the project.
+
+    Returns:
+        The folder of the copy. A job runs this code if the folder is first on its import path.
+
+    Raises:
+        ConfigError: A file cannot be read or written.
     """
     try:
         contents = {name: (root / name).read_bytes() for name in _files(root) if (root / name).is_file()}
@@ -45,20 +56,20 @@ def _write(copy: Path, contents: dict[str, bytes]) -> None:
 
 
 def _files(root: Path) -> list[str]:
-    """Names relative to root, sorted."""
+    """Return the files to copy, relative to `root` and sorted."""
     git = ["git", "-C", str(root), "ls-files", "-z"]
     try:
         names = _names(git) + _sources(_names([*git, "--others", "--exclude-standard"]))
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         names = []
-    if "rbp/__init__.py" not in names:  # an installed package, perhaps below somebody else's repository
+    if "rbp/__init__.py" not in names:  # an installed package, which may lie inside an unrelated repository
         files = [*(root / "rbp").rglob("*")]
         names = [file.relative_to(root).as_posix() for file in files if file.suffix in _SOURCES]
     return sorted({name for name in names if not name.startswith(_OF_NO_RUN)})
 
 
 def _sources(names: list[str]) -> list[str]:
-    """Those of new files that a run may need: nothing of a sweep's folder, such as copies of the code."""
+    """Return the source files among untracked ones, without those in sweep folders (copies of the code)."""
     sweeps = tuple({name.partition(".sweep/")[0] for name in names if "/.sweep/" in name})
     return [name for name in names if name.endswith(_SOURCES) and not name.startswith(sweeps)]
 

@@ -1,4 +1,4 @@
-"""Submit cells to processes that go on without this one: freeze them in their folders, copy the code."""
+"""Submit cells as jobs that outlive this process: write their configs and copy the code first."""
 
 import os
 import time
@@ -19,28 +19,31 @@ from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.watch import watch
 
-WRITERS = 16  # threads that write into run folders: each waits for the disk, twice a cell
+WRITERS = 16  # threads that write into run folders, since each write waits for the disk, twice per cell
 
 
 class Submitter(Launcher):
-    """A launcher whose jobs go on without this process."""
+    """The base class of launchers whose jobs outlive this process."""
 
     @abstractmethod
     def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
-        """Start or queue the runs in these folders; returns the job id of each.
+        """Start or queue the runs in these folders.
 
         Args:
-            folders: of the runs, with their frozen configs.
-            sweep: whose runs they are.
-            code: the copy of the code that they run.
-            submitted: seconds since 1970.
+            folders: The run folders, with frozen configs in them.
+            sweep: The sweep that the runs belong to.
+            code: The copy of the code that the runs import.
+            submitted: When the runs are submitted, in seconds since 1970.
+
+        Returns:
+            The job id of each run.
         """
 
     def run(self, sweep: SweepFolder, plan: Plan, settings: SweeperSettings) -> list[RunState]:
         cells = plan.cells
         if plan.todo:
             with sweep.locked():
-                todo = make_plan(cells, settings).todo  # another start may have been quicker
+                todo = make_plan(cells, settings).todo  # another process may have submitted them meanwhile
                 if todo:
                     submit_cells(todo, self, sweep)
                     self.note_start(sweep, cells)
@@ -51,9 +54,17 @@ class Submitter(Launcher):
 
 
 def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> None:
-    """Freeze the cells in their folders, copy the code, and hand both to the launcher.
+    """Write the configs of cells into their folders, copy the code, and submit the runs.
 
-    Call it with the sweep's lock held. Raises ConfigError where the launcher refuses; nothing runs then.
+    The caller must hold the sweep's lock.
+
+    Args:
+        cells: The cells to submit.
+        launcher: Submits the runs.
+        sweep: The sweep that the cells belong to.
+
+    Raises:
+        ConfigError: The launcher cannot submit the runs; none of them runs then.
     """
     if odd := sorted(set(str(sweep.path.absolute())) & {os.pathsep, "%"}):
         raise ConfigError(
@@ -78,7 +89,7 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
 def _freeze(cell: Cell, state: RunState) -> None:
     if state.result:
         put_aside(cell.folder, code_of(state.result) or "unknown")
-    # Data was looked at, and fetched, here: not by a hundred jobs at once.
+    # The preflight check has already downloaded the data; a hundred jobs must not do so at the same time.
     freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
 

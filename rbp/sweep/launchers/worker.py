@@ -1,4 +1,4 @@
-"""What a job does: trains the runs whose folders it is given, one after another, each as frozen there."""
+"""Train runs inside a job, one after another, each with the frozen config in its folder."""
 
 import contextlib
 import os
@@ -19,18 +19,18 @@ from rbp.runs.result import read_result
 from rbp.runs.status import read_status
 from rbp.sweep.grid.cell import Cell
 
-if TYPE_CHECKING:  # torch is loaded by a job, not where jobs are submitted
+if TYPE_CHECKING:  # these import torch, which only the job needs, not the process that submits it
     from omegaconf import DictConfig
 
     from rbp.train.resume.interrupt import Interruption
 
-# A job's exit codes beyond 0 and 1: it was asked to stop and can go on. As in sysexits.h.
+# Exit code of a job that was asked to stop and can continue later: EX_TEMPFAIL in sysexits.h.
 TRY_AGAIN = 75
-SIGNAL_SPREAD = 10.0  # seconds between the first and the last task of a job that hears of a signal
+SIGNAL_SPREAD = 10.0  # most seconds between a signal's arrival at the first and the last task of a job
 
 
 class Outcome(Enum):
-    """Of a run that a job had."""
+    """The outcome of a run within a job."""
 
     DONE = "done"
     FAILED = "failed"
@@ -40,10 +40,14 @@ class Outcome(Enum):
 
 @dataclass
 class Worker:
-    """A Slurm job: submitit calls it, on every rank of a cell that spans several tasks.
+    """The function that a Slurm job executes; submitit calls it in every task of the job.
 
-    folders: of the runs, which hold their config.yaml. submitted: seconds since 1970; what failed or was
-    cancelled after that is not begun again when the job is requeued.
+    Attributes:
+        folders: The run folders, each with a config.yaml.
+        submitted: When the job was submitted, in seconds since 1970. Runs that failed or were cancelled after
+            that are not started again when the job is requeued.
+        ranks: The number of tasks that train a run together.
+        failed: The names of the runs that have failed so far.
     """
 
     folders: list[str]
@@ -52,7 +56,8 @@ class Worker:
     failed: list[str] = field(default_factory=list)
 
     def __call__(self) -> None:
-        requeue = signal.getsignal(signal.SIGUSR2)  # submitit's: it counts time limits, and asks Slurm
+        # Keep submitit's handler, which counts time limits and asks Slurm to requeue; `listen` replaces it.
+        requeue = signal.getsignal(signal.SIGUSR2)
         if self.ranks > 1:
             _join_ranks()
         interruption = listen()
@@ -62,15 +67,16 @@ class Worker:
                 self._stop(interruption, requeue, folder)
             if outcome is Outcome.FAILED:
                 self.failed.append(folder.name)
-        if self.failed:  # so that Slurm says FAILED too
+        if self.failed:  # exit with an error, so that Slurm also reports FAILED
             say(f"failed: {', '.join(self.failed)}", sys.stderr)
             sys.exit(1)
 
     def _stop(self, interruption: "Interruption", requeue: Any, folder: Path) -> None:
-        """End this job; on SIGUSR2 it is queued again. On SIGTERM Slurm or a person has decided already.
+        """End this job after it was asked to stop; on SIGUSR2, have it requeued first.
 
-        All ranks come here if one was told to stop. The first asks Slurm; an error of another would end it
-        before it has.
+        SIGTERM means that Slurm or a person has already decided what becomes of the job, so it is not
+        requeued. All ranks get here if one was asked to stop. Only rank 0 asks Slurm, and the others exit
+        with 0, because an error exit of one would end the whole job before rank 0 has asked.
         """
         if self.ranks > 1 and os.environ["RANK"] != "0":
             sys.exit(0)
@@ -86,14 +92,22 @@ class Worker:
         sys.exit(TRY_AGAIN)
 
     def checkpoint(self) -> Any:
-        """What submitit queues again: the same job, which skips what is done."""
+        """Return what submitit requeues: the same job, which skips the runs that are done."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
 
 
 def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcome:
-    """Train the run in a folder unless it needs no work; errors are told here and are in its status."""
+    """Train the run in a folder unless there is nothing to do.
+
+    Errors are printed and recorded in the run's status, not raised.
+
+    Args:
+        folder: The run's folder.
+        interruption: Stops the training when a signal has arrived.
+        submitted: When the job was submitted, in seconds since 1970; see `Worker`.
+    """
     from rbp.train import train
 
     if reason := _needs_no_work(folder, submitted):
@@ -118,20 +132,23 @@ def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcom
 
 
 def _frozen(folder: Path) -> "DictConfig":
-    """The config to run. Raises ConfigError, which is noted as the run's, where it is gone or damaged."""
+    """Return the config in a run's folder.
+
+    Raise ConfigError, and record it as the run's error, if the config is missing or damaged.
+    """
     from rbp.runs.config import read_frozen
     from rbp.runs.status import mark
 
     try:
         return Cell(read_frozen(folder)).cfg
     except UserError as error:
-        with contextlib.suppress(OSError):  # the folder itself is gone
+        with contextlib.suppress(OSError):  # the folder itself may be gone
             mark(folder, "failed", error=str(error))
         raise
 
 
 def _needs_no_work(folder: Path, submitted: float) -> str:
-    """Why a run is not to be begun; "" if it is."""
+    """Return why a run is not to be started, or "" if it is."""
     if read_result(folder):
         return "done already"
     status = read_status(folder)
@@ -140,7 +157,13 @@ def _needs_no_work(folder: Path, submitted: float) -> str:
 
 
 def listen() -> "Interruption":
-    """Hear SIGUSR2 and SIGTERM from now on, and what was sent before, at the next step boundary."""
+    """Install handlers for SIGUSR2 and SIGTERM that request a stop at the next step boundary.
+
+    A signal that arrived earlier and was blocked is delivered now.
+
+    Returns:
+        The interruption that the handlers set and that training checks.
+    """
     from rbp.train.resume.interrupt import Interruption
 
     interruption = Interruption()
@@ -150,27 +173,35 @@ def listen() -> "Interruption":
 
     for number in (signal.SIGUSR2, signal.SIGTERM):
         signal.signal(number, note)
-    # A job starts with SIGUSR2 held back, as it would kill a process that loads its libraries.
+    # A job starts with SIGUSR2 blocked, since the signal would kill a process that is still importing.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR2, signal.SIGTERM})
     return interruption
 
 
 def _await_reason(interruption: "Interruption") -> None:
-    """A signal reaches the tasks of a job one after another; the first may have heard of it from others."""
+    """Wait until the signal itself has reached this task, for at most SIGNAL_SPREAD seconds.
+
+    Slurm signals the tasks of a job one after another, so another rank may have stopped this one before.
+    """
     end = time.monotonic() + SIGNAL_SPREAD
     while interruption.reason is None and time.monotonic() < end:
         time.sleep(0.05)
 
 
 def _join_ranks() -> None:
-    """Let torch.distributed know rank, world and address, as submitit learns them from Slurm."""
+    """Export rank, world size and address for torch.distributed, which submitit reads from Slurm."""
     from submitit.helpers import TorchDistributedEnvironment
 
     TorchDistributedEnvironment().export()
 
 
 def main(argv: list[str]) -> int:
-    """`python -m rbp.sweep.launchers.worker FOLDER SUBMITTED`: one run, for the pool of this machine."""
+    """Train one run for the local pool: `python -m rbp.sweep.launchers.worker FOLDER SUBMITTED`.
+
+    Returns:
+        The exit code: 0 if the run is done or was left alone, 1 if it failed, TRY_AGAIN if it was asked to
+        stop.
+    """
     outcome = work(Path(argv[0]), listen(), float(argv[1]))
     codes: dict[Outcome, int] = {Outcome.FAILED: 1, Outcome.PREEMPTED: TRY_AGAIN}
     return codes.get(outcome, 0)

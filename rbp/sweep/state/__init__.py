@@ -1,1 +1,6 @@
-"""What state the cells of a sweep are in, as their run folders and jobs tell, and how that is shown."""
+"""Determine the state of a sweep's runs from their folders and jobs, and show it.
+
+`jobs` queries Slurm and local processes. `states` combines run folders and jobs into one state per run.
+`plan` decides which cells a start runs. `sweepfolder` holds a sweep's own files. `table` prints the table of
+results, and `watch` shows progress while jobs work.
+"""

@@ -1,4 +1,4 @@
-"""What has become of jobs, asked in one call: a job's id tells whether Slurm or this machine runs it."""
+"""Query the states of jobs, all in one call; a job's id shows whether Slurm or this machine runs it."""
 
 import contextlib
 import os
@@ -12,8 +12,8 @@ from typing import Any
 from rbp.runs.status import Status
 
 PENDING, RUNNING, GONE = "pending", "running", "gone"
-UNKNOWN = "unknown"  # Slurm is here and gives no answer now
-LOCAL = "local-"  # then the process id of the pool that runs a local sweep, and its host
+UNKNOWN = "unknown"  # Slurm is installed here but does not answer at the moment
+LOCAL = "local-"  # prefix of a local job's id: local-PID@HOST, with the process id of the pool
 _ENDED = {
     "COMPLETED": "has ended",
     "FAILED": "ended with an error",
@@ -26,7 +26,11 @@ _ENDED = {
 
 
 class Jobs:
-    """The states of jobs at one moment. An id that nobody here can tell of is in none of them."""
+    """The states of jobs at the moment of construction.
+
+    Args:
+        ids: Job ids; None and "" are ignored.
+    """
 
     def __init__(self, ids: Iterable[str | None]) -> None:
         known = {i for i in ids if i}
@@ -34,16 +38,20 @@ class Jobs:
         self._states |= _slurm({i for i in known if is_slurms(i)})
 
     def state(self, job_id: str | None) -> str | None:
-        """PENDING, RUNNING, GONE, UNKNOWN, or None where that cannot be said."""
+        """Return PENDING, RUNNING, GONE or UNKNOWN.
+
+        None means that this machine cannot query the job: there is no id, the job is local to another host,
+        or Slurm is not installed here.
+        """
         return self._states.get(job_id or "", (None, ""))[0]
 
     def reason(self, job_id: str | None) -> str:
-        """Why a job is gone or waits, in words."""
+        """Return in words why a job is gone, waits or is unknown; "" if no reason is known."""
         return self._states.get(job_id or "", (None, ""))[1]
 
 
 def is_slurms(job_id: str) -> bool:
-    """Whether this is a job of Slurm's, alone (123) or of an array (123_4)."""
+    """Whether an id is that of a Slurm job, single (123) or part of an array (123_4)."""
     return re.fullmatch(r"\d+(_\d+)?", job_id) is not None
 
 
@@ -62,25 +70,31 @@ def _is_pool(pid: str) -> bool:
 
 
 def _is_ours(command_line: bytes, module: bytes) -> bool:
-    """Whether a process runs this module of rbp.sweep, wherever the version that started it has it."""
+    """Whether a command line runs this module of rbp.sweep, whose path differs between versions of rbp."""
     return b"rbp.sweep." in command_line and module in command_line
 
 
 def outlives_pool(status: Status) -> bool:
-    """Whether the process of a run works on here, though the pool that began it was killed."""
+    """Whether the process of a local run still works on this machine, even if its pool was killed."""
     mine = (status.job_id or "").startswith(LOCAL) and status.host == os.uname().nodename
     return mine and _is_ours(_command_line(status.pid), b".worker")
 
 
 def _command_line(pid: Any) -> bytes:
-    """Of a process of this machine: by it ours are told from others, to whom numbers are given again."""
+    """Return the command line of a process on this machine, or b"" if there is none.
+
+    PIDs are recycled: the command line shows whether the process is still one of rbp's.
+    """
     with contextlib.suppress(OSError, ValueError):
         return Path(f"/proc/{int(pid)}/cmdline").read_bytes()
     return b""
 
 
 def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
-    """One question for all jobs, whoever's they are, as long as Slurm remembers them."""
+    """Query all jobs with a single call of squeue, whichever user they belong to.
+
+    A job that Slurm no longer remembers counts as gone.
+    """
     if not ids or not shutil.which("squeue"):
         return {}
     arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in ids}))
@@ -89,7 +103,7 @@ def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
         done = subprocess.run(command, capture_output=True, text=True, timeout=20)
     except (subprocess.SubprocessError, OSError):
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
-    if done.returncode and "Invalid job id" not in done.stderr:  # the controller is away: the jobs go on
+    if done.returncode and "Invalid job id" not in done.stderr:  # the controller is down, but jobs still run
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     states = dict.fromkeys(ids, (GONE, "is no longer in Slurm's queue"))
     for line in done.stdout.splitlines():
@@ -105,5 +119,5 @@ def _as_state(state: str, reason: str) -> tuple[str, str]:
         return GONE, _ENDED[state]
     if state in ("RUNNING", "COMPLETING", "SUSPENDED", "STOPPED"):
         return RUNNING, ""
-    # Also NODE_FAIL, PREEMPTED, REQUEUED: Slurm starts these again.
+    # This includes NODE_FAIL, PREEMPTED and REQUEUED: Slurm starts these jobs again.
     return PENDING, "" if reason == "None" else reason

@@ -1,4 +1,4 @@
-"""What a start of a sweep is to do: which of its cells run, which are left alone, and why."""
+"""Decide which cells of a sweep a start runs, and which it leaves alone."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -10,14 +10,20 @@ from rbp.sweep.state.states import STATES, RunState, observe
 
 @dataclass(frozen=True)
 class Plan:
-    """Cells in their order with their states; todo: those to run now."""
+    """What a start of a sweep will do.
+
+    Attributes:
+        cells: All cells, in order.
+        states: The state of each cell.
+        todo: The cells to run now.
+    """
 
     cells: list[Cell]
     states: list[RunState]
     todo: list[Cell]
 
     def summary(self) -> str:
-        """How many cells there are in each state."""
+        """Return a sentence with the number of cells in each state."""
         one = len(self.cells) == 1
         if all(state.name == "done" for state in self.states):
             return "The cell is done." if one else f"All {len(self.cells)} cells are done."
@@ -25,7 +31,12 @@ class Plan:
 
 
 def make_plan(cells: list[Cell], settings: SweeperSettings) -> Plan:
-    """Look at the run folders as they are now."""
+    """Make a plan from the current states of the run folders.
+
+    Args:
+        cells: All cells of the sweep.
+        settings: Whether to run failed (retry) and stale (rerun_stale) cells.
+    """
     states = observe([cell.folder for cell in cells], compare_code=True)
     todo = [cell for cell, state in zip(cells, states, strict=True) if _is_wanted(state, settings)]
     return Plan(cells, states, todo)
@@ -40,6 +51,6 @@ def _is_wanted(state: RunState, settings: SweeperSettings) -> bool:
 
 
 def tell_counts(states: list[RunState]) -> str:
-    """Such as "3 done, 1 failed"."""
+    """Return the number of runs in each state as text, such as "3 done, 1 failed"."""
     counts = Counter(state.name for state in states)
     return ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])

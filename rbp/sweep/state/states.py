@@ -1,4 +1,4 @@
-"""In which state a run is: from its folder, and from its job where one can ask about it."""
+"""Determine the state of a run from its folder and, if it can be queried, its job."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from rbp.runs.result import read_result
 from rbp.runs.status import LOST_AFTER, Status, read_status
 from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
 
-# In the order of a run's life; new: never begun.
+# In the order of a run's life. "new" runs were never started; "stale" ones are done, but by other code.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
 
 _HAVE_JOBS = ("queued", "running", "preempted")
@@ -18,27 +18,43 @@ _HAVE_JOBS = ("queued", "running", "preempted")
 
 @dataclass(frozen=True)
 class RunState:
-    """name: one of STATES, or a mark of it. at_work: a job has the run or will have it; leave it alone."""
+    """The state of a run.
+
+    Attributes:
+        name: One of STATES.
+        at_work: Whether a job is working on the run or will be, so that nothing else may start it.
+        reason: Why the run is in this state, in words; may be "".
+        status: The content of status.json.
+        result: The content of result.json; None if the run is not done.
+    """
 
     name: str
     at_work: bool = False
     reason: str = ""
     status: Status = field(default_factory=Status)
-    result: dict[str, Any] | None = None  # result.json
+    result: dict[str, Any] | None = None
 
     @property
     def is_done(self) -> bool:
+        """Whether the run has a result, by current or by other code."""
         return self.name in ("done", "stale")
 
     @property
     def went_wrong(self) -> bool:
+        """Whether the run has failed or was lost."""
         return self.name in ("failed", "lost")
 
 
 def observe(folders: Iterable[Path], compare_code: bool = False) -> list[RunState]:
-    """The states of runs at this moment; with compare_code, results of other code than this are stale."""
+    """Return the current states of runs.
+
+    Args:
+        folders: The run folders.
+        compare_code: Whether a done run counts as stale if other code than the current one computed its
+            result.
+    """
     folders = list(folders)
-    # Jobs first: one that ends between the two questions leaves its result.
+    # Query jobs before reading results: if a job ends in between, its result is found.
     before = [read_status(folder) for folder in folders]
     jobs = Jobs(status.job_id for status in before if status.state in _HAVE_JOBS)
     return [_state(folder, jobs, compare_code) for folder in folders]
@@ -58,13 +74,19 @@ def _state(folder: Path, jobs: Jobs, compare_code: bool) -> RunState:
 
 
 def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
-    """The state of a run that has a job, or had one."""
+    """Return the state of a run without a result that has or had a job.
+
+    Args:
+        name: The state recorded in status.json: queued, running or preempted.
+        status: The content of status.json.
+        jobs: The states of the jobs.
+    """
     job_id = status.job_id
     job, reason = jobs.state(job_id), jobs.reason(job_id)
     silent = status.age()
     if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
         return RunState("running", at_work=True, status=status)
-    if job == PENDING:  # perhaps again, after its node was lost
+    if job == PENDING:  # for the first time, or again after its node was lost
         return RunState("preempted" if name == "preempted" else "queued", True, reason, status)
     if name == "running":
         why = f"job {job_id} {reason}" if job == GONE else f"no sign of life for {silent:.0f} s"
@@ -73,6 +95,7 @@ def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
         return RunState("lost", reason=f"job {job_id} {reason}", status=status)
     if name == "queued" and job_id is None:
         return RunState("lost", reason="was never submitted", status=status)
-    # Queued and nobody to ask: as the folder says. Preempted likewise waits for its job if that is there.
+    # A queued run whose job cannot be queried stays queued. A preempted run is active if its job still
+    # exists.
     at_work = name == "queued" or job in (RUNNING, UNKNOWN)
     return RunState(name, at_work, reason if job == UNKNOWN or not at_work else "", status)

@@ -1,4 +1,4 @@
-"""What a sweep keeps beside its run folders, in runs/SWEEP/.sweep: who it is, its code, its jobs' files."""
+"""Manage the files of a sweep in runs/SWEEP/.sweep: its record, copies of the code, and files of its jobs."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,42 +13,54 @@ from rbp.files import dump_yaml, load_yaml, write_bytes
 from rbp.locks import locked
 from rbp.runs.folder import is_run
 
-LOCK_WAIT = 120.0  # seconds; a submission of a thousand cells takes some ten
+LOCK_WAIT = 120.0  # seconds to wait for another process; it submits a thousand cells in about ten seconds
 
 
 @dataclass(frozen=True)
 class SweepFolder:
-    """The files of one sweep."""
+    """The files of one sweep.
+
+    Attributes:
+        path: The folder of the sweep, which holds its run folders.
+    """
 
     path: Path
 
     @property
     def control(self) -> Path:
+        """The folder with all files of the sweep itself."""
         return self.path / ".sweep"
 
     @property
     def record(self) -> Path:
+        """The file that records how the sweep was started; see `read` and `note`."""
         return self.control / "sweep.yaml"
 
     @property
     def code(self) -> Path:
+        """The folder with copies of the code that jobs run."""
         return self.control / "code"
 
     @property
     def jobs(self) -> Path:
+        """The folder with the logs and other files of jobs."""
         return self.control / "jobs"
 
     def runs(self) -> list[Path]:
-        """The folders of its runs, in the order in which they were first submitted."""
+        """Return the run folders of the sweep, in the order in which they were first started."""
         found = [p for p in self.path.iterdir() if is_run(p)]
         order = {name: number for number, name in enumerate(self.read()["cells"])}
         return sorted(found, key=lambda p: (order.get(p.name, len(order)), p.name))
 
     def read(self) -> dict[str, Any]:
-        """The record: at least `cells` (name -> choices) and `launcher`, empty where they are damaged."""
+        """Return the record of the sweep.
+
+        It has at least `cells` (run name -> choices) and `launcher` (name and settings). Either is empty if
+        it is missing or damaged.
+        """
         try:
             content = load_yaml(self.record.read_text())
-        except (OSError, ValueError, yaml.YAMLError):  # ValueError: text that is not UTF-8
+        except (OSError, ValueError, yaml.YAMLError):  # ValueError covers text that is not UTF-8
             content = None
         found = content if isinstance(content, dict) else {}
         launcher, cells = _keys(found.get("launcher")), _keys(found.get("cells"))
@@ -57,14 +69,21 @@ class SweepFolder:
         return found | {"launcher": launcher, "cells": texts}
 
     def note(self, values: dict[str, Any], cells: dict[str, dict[str, str]]) -> None:
-        """Write the record of this start; cells of earlier starts stay in it."""
+        """Write the record of a start, keeping the cells of earlier starts.
+
+        Args:
+            values: Everything to record except the cells.
+            cells: Run name -> choices, for the cells of this start.
+        """
         write_bytes(self.record, dump_yaml(values | {"cells": self.read()["cells"] | cells}))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """While inside, no other process submits cells of this sweep; waits for one that does.
+        """Hold the sweep's lock inside the block, so that no other process submits its cells.
 
-        Raises ConfigError where a file cannot be written, here or inside, or the other takes too long.
+        Raises:
+            ConfigError: Another process holds the lock for longer than LOCK_WAIT seconds, or a file cannot be
+                written, by this method or inside the block.
         """
         try:
             self.control.mkdir(parents=True, exist_ok=True)
@@ -83,7 +102,11 @@ class SweepFolder:
 
 
 def sweep_of(path: Path) -> SweepFolder:
-    """The sweep at a path. Raises ConfigError where there is none."""
+    """Return the sweep at a path.
+
+    Raises:
+        ConfigError: The path is not the folder of a sweep.
+    """
     if not path.is_dir():
         raise ConfigError(f"{path}: no such folder; name the folder of a sweep, such as runs/quickstart")
     sweep = SweepFolder(path)
@@ -98,5 +121,5 @@ def sweep_of(path: Path) -> SweepFolder:
 
 
 def _keys(value: Any) -> dict[str, Any]:
-    """A mapping as it should be, whatever was read."""
+    """Return a mapping with strings as keys; anything that is not a dictionary becomes empty."""
     return {str(key): item for key, item in value.items()} if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The side-by-side table of runs: rich on a terminal, plain aligned lines elsewhere."""
+"""Print the table that compares runs: formatted by rich on a terminal, plain aligned lines elsewhere."""
 
 import math
 import statistics
@@ -17,23 +17,40 @@ from rbp.report.statistics import paired
 
 @dataclass
 class Row:
-    """A run in the table: how it differs from the others, and its result or its error."""
+    """A run to show in the table.
+
+    Attributes:
+        choices: The swept keys with the run's values, by which it differs from the others.
+        name: The name of the run's folder.
+        result: The run's result; None if there is none.
+        error: Why the run failed; None if it did not.
+        state: The state to show if there is no result.
+    """
 
     choices: dict[str, str]
     name: str
     result: dict[str, Any] | None
     error: str | None = None
-    state: str = "failed"  # told where there is no result
+    state: str = "failed"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure of result.json. `noise`: the share by which single runs differ for no reason."""
+    """A column of the table, for one number of result.json.
+
+    Attributes:
+        title: The heading.
+        key: The key in result.json.
+        show: A function that formats the number.
+        better: max if larger is better, min if smaller is, None if neither is.
+        noise: Relative difference between two single runs up to which neither counts as better. The default,
+            infinity, means that single runs never decide.
+    """
 
     title: str
     key: str
     show: Callable[[float], str]
-    better: Callable[[list[float]], float] | None = None  # max, min, or None: neither is better
+    better: Callable[[list[float]], float] | None = None
     noise: float = math.inf
 
 
@@ -49,27 +66,36 @@ COLUMNS = (
 
 @dataclass
 class SeedGroup:
-    """The runs that differ in their seed alone: a line of the table."""
+    """Runs that differ only in their seed; they form one line of the table.
+
+    Attributes:
+        choices: The swept keys with their values, without the seed if the group has several runs.
+        rows: The runs.
+    """
 
     choices: dict[str, str]
     rows: list[Row]
 
     def values(self, column: Column) -> dict[str, float]:
-        """The figure by seed, of the runs that have one."""
+        """Return seed -> number, for the runs that have this number."""
         found = ((row.choices.get("seed", ""), (row.result or {}).get(column.key)) for row in self.rows)
         return {seed: value for seed, value in found if value is not None}
 
 
 def print_table(rows: list[Row], console: Console | None = None) -> None:
-    """Print all runs, means over seeds where there are several.
+    """Print the table of runs, averaged over seeds if there are several, followed by the errors.
 
-    Where lines differ in nothing but the gradient mode, the best figure is marked if it is so beyond the
-    spread.
+    Among lines that differ only in the gradient mode, the best number is marked with * if its lead exceeds
+    the spread over seeds (or, with a single seed, the column's noise).
+
+    Args:
+        rows: The runs.
+        console: The console to print to; None uses stdout.
     """
     console = console or Screen(highlight=False)
     pools = _pools(rows)
     several = len(pools) < len(rows)
-    keys = list(dict.fromkeys(key for pool in pools for key in pool.choices))  # of several grids, perhaps
+    keys = list(dict.fromkeys(key for pool in pools for key in pool.choices))  # lines may differ in keys
     heads = [*(keys or ["run"]), *(["seeds"] if several else [])]
     rivals = _rivals(pools)
     lines = [_cells(pool, keys, rivals[_rest(pool)], several) for pool in pools]
@@ -91,7 +117,10 @@ def _legend(several: bool) -> str:
 
 
 def _pools(rows: list[Row]) -> list[SeedGroup]:
-    """Rows by all but their seed, if that makes fewer lines and leaves something to tell them by."""
+    """Group rows by everything but the seed.
+
+    Each row stays on its own if grouping would not reduce the lines, or would leave nothing to label them by.
+    """
     found: dict[str, SeedGroup] = {}
     for row in rows:
         choices = {key: value for key, value in row.choices.items() if key != "seed"}
@@ -104,7 +133,7 @@ def _pools(rows: list[Row]) -> list[SeedGroup]:
 def _cells(
     pool: SeedGroup, keys: list[str], rivals: list[SeedGroup], several: bool
 ) -> list[tuple[str, bool]]:
-    """The texts of a line and whether each is marked."""
+    """Return the texts of a line, each with whether it is marked as the best."""
     start = [(pool.choices.get(key, "-"), False) for key in keys] or [(pool.rows[0].name, False)]
     done = sum(row.result is not None for row in pool.rows)
     count = [(f"{done}" if done == len(pool.rows) else f"{done} of {len(pool.rows)}", False)]
@@ -120,7 +149,7 @@ def _figure(pool: SeedGroup, column: Column) -> str:
 
 
 def _wins(pool: SeedGroup, rivals: list[SeedGroup], column: Column) -> bool:
-    """Whether this line is better than the same in the other gradient mode, beyond what chance makes."""
+    """Whether this line beats its rivals in the other gradient modes by more than chance explains."""
     if column.better is None or not any(map(_of_grad_mode, pool.choices)):
         return False
     others = [rival for rival in rivals if rival is not pool]
@@ -133,14 +162,16 @@ def _beats(mine: dict[str, float], theirs: dict[str, float], column: Column) -> 
         return False
     if difference.low is not None:
         sure = difference.beyond_spread
-    else:  # a single pair, or the same difference in all: no accuracy is better by that
+    else:
+        # A single pair, or the same difference in all pairs: there is no spread to compare with. The noise of
+        # accuracies is infinite, so that none counts as better here.
         base = statistics.fmean(theirs[seed] for seed in mine if seed in theirs)
         sure = abs(difference.mean) > column.noise * abs(base)
     return sure and (difference.mean > 0) == (column.better is max)
 
 
 def _rivals(pools: list[SeedGroup]) -> dict[tuple[tuple[str, str], ...], list[SeedGroup]]:
-    """Lines that differ in nothing but the gradient mode, by all else."""
+    """Group lines that differ only in the gradient mode, by the values of all other keys."""
     found: dict[tuple[tuple[str, str], ...], list[SeedGroup]] = {}
     for pool in pools:
         found.setdefault(_rest(pool), []).append(pool)
@@ -152,7 +183,7 @@ def _rest(pool: SeedGroup) -> tuple[tuple[str, str], ...]:
 
 
 def _of_grad_mode(key: str) -> bool:
-    """grad_mode, or grad_mode.segments."""
+    """Whether a key belongs to the gradient mode: grad_mode itself, or one such as grad_mode.segments."""
     return key.split(".")[0] == "grad_mode"
 
 

@@ -1,4 +1,4 @@
-"""The cells of a sweep while their jobs work: a live table on a terminal, a line per change elsewhere."""
+"""Show the cells of a sweep while jobs work: a live table on a terminal, a line per change elsewhere."""
 
 import time
 from collections.abc import Sequence
@@ -15,12 +15,17 @@ from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import tell_counts
 from rbp.sweep.state.states import RunState, observe
 
-LOOK = 5.0  # seconds between two looks at run folders and, on a cluster, one question to Slurm
-_FIRST = ("running", "failed", "lost", "preempted", "queued")  # what is shown where there is no room for all
+LOOK = 5.0  # seconds between updates; each reads the run folders and, on a cluster, queries Slurm once
+_FIRST = ("running", "failed", "lost", "preempted", "queued")  # shown, in this order, if not all cells fit
 
 
 def watch(cells: Sequence[Cell], sweep: Path) -> None:
-    """Until no cell has a job any more. Ctrl-C ends the watching, not the jobs."""
+    """Show the states of cells until none has a job any more; Ctrl-C ends the display, not the jobs.
+
+    Args:
+        cells: The cells.
+        sweep: The folder of the sweep, for the message on Ctrl-C.
+    """
     screen = Screen(highlight=False)
     try:
         if screen.is_terminal and not screen.is_dumb_terminal:
@@ -66,7 +71,12 @@ def _view(cells: Sequence[Cell], states: Sequence[RunState], room: int) -> Group
 
 
 def tell_state(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
-    """Print cells and their states: a table on a terminal, aligned lines elsewhere."""
+    """Print cells and their states: a table on a terminal, aligned lines elsewhere.
+
+    Args:
+        lines: Label and state of each cell.
+        screen: The console to print to.
+    """
     if screen.is_terminal:
         screen.print(state_table(lines))
         return
@@ -76,7 +86,7 @@ def tell_state(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
 
 
 def state_table(lines: Sequence[tuple[str, RunState]]) -> Table:
-    """Cells and their states, for rich."""
+    """Return a rich table of cells, given the label and state of each."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for title in ("cell", "state", "progress"):
         table.add_column(title, overflow="fold")
@@ -89,7 +99,7 @@ _STYLE = {"done": "green", "failed": "bold red", "lost": "bold red", "running": 
 
 
 def _line(state: RunState) -> str:
-    """How far a run is, or what it came to, or why it stopped."""
+    """Return what to show beside a state: the result, the progress, or the reason."""
     if state.result:
         return f"test acc {100 * state.result['test_acc']:.2f}%"
     if state.name in ("running", "preempted") and not state.reason:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rbp.data.events.framing import Framing
-from rbp.data.events.prepare.sealed import read_sealed, sha256_of
+from rbp.data.events.prepare.checksummed_json import read_sealed, sha256_of
 from rbp.data.images import Images
 from rbp.errors import DataError
 from rbp.output import say
@@ -22,7 +22,7 @@ MANIFEST = "manifest.json"
 PARTS = ("train", "test")
 
 
-def what_decides(name: str, framing: Framing) -> dict[str, Any]:
+def frame_settings(name: str, framing: Framing) -> dict[str, Any]:
     """Return the settings that decide the frames and must be equal in two sets of the same frames."""
     framed = {k: v for k, v in asdict(framing).items() if k not in ("prepared", "on_error")}
     return {"format": FORMAT, "dataset": name} | framed
@@ -39,7 +39,7 @@ def read_manifest(folder: Path, name: str, framing: Framing) -> dict[str, Any] |
     if not file.exists():
         return None
     manifest = read_sealed(file)
-    if manifest is None or manifest.get("made_of") != what_decides(name, framing):
+    if manifest is None or manifest.get("made_of") != frame_settings(name, framing):
         raise DataError(f"{file}: is damaged, or of other frames; {_again(folder)}")
     if framing.on_error == "raise" and manifest["skipped"]:
         raise DataError(

@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rbp.cores import usable_cores
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.joining import join, put_in_place
-from rbp.data.events.prepare.manifest import MANIFEST, PARTS, open_prepared, read_manifest, what_decides
+from rbp.data.events.prepare.manifest import MANIFEST, PARTS, frame_settings, open_prepared, read_manifest
 from rbp.data.events.prepare.shards import make_all, plan, unwritable
 from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings, fingerprint
 from rbp.data.images import Images
@@ -140,7 +140,7 @@ def _build(
     workers: int,
 ) -> dict[str, Any]:
     """Make the missing shards, join them, and move the result to its final folder."""
-    made_of = what_decides(data.name, framing) | {"source": source}
+    made_of = frame_settings(data.name, framing) | {"source": source}
     if read_json(building / "plan.json") != made_of:  # made from other files: nothing is reusable
         shutil.rmtree(building)
         building.mkdir()
@@ -152,7 +152,7 @@ def _build(
         for recordings in make_all(shards, workers):
             progress.advance(task, recordings)
     about = {
-        "made_of": what_decides(data.name, framing),
+        "made_of": frame_settings(data.name, framing),
         "source": {"found_as": found.source, "fingerprint": source},
     }
     manifest = join(data.title, shards, about, building)

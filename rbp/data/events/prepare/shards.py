@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from rbp.data.events.framing import Framing
-from rbp.data.events.prepare.sealed import read_sealed, sha256_of, write_sealed
+from rbp.data.events.prepare.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.events.recordings import Frames, Recording, read_frames
 from rbp.errors import DataError
 from rbp.files import write_bytes

@@ -16,7 +16,7 @@ from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings
 from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.recordings import Recording, content_of, natural
-from rbp.data.events.splitting import refuse_seed, split
+from rbp.data.events.splitting import require_default_split, split
 from rbp.data.files import broken
 from rbp.errors import DataError
 
@@ -138,7 +138,7 @@ def _split_pairs(pairs: dict[str, list[Recording]], root: Path, framing: Framing
     for part, recordings in pairs.items():
         if not recordings:
             raise DataError(f"{root / part}: has no frames; expected 0.pt, 1.pt, ... there")
-    refuse_seed(framing, f"the frames in {root}/train and {root}/test")
+    require_default_split(framing, f"the frames in {root}/train and {root}/test")
     T, side = _first_shape(pairs["train"]) or (framing.T, None)
     if framing.T != T or framing.by != "number":
         raise DataError(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from rbp.data.events.camera import watch
+from rbp.data.events.camera import simulate_events
 from rbp.data.events.events import Events, count
 from rbp.data.events.framing import Framing
 from rbp.data.events.recordings import as_stored
@@ -26,7 +26,10 @@ STEPS = 64  # time steps per recording
 STEP = 1000  # duration of a step in microseconds
 TREMBLES = 8  # periods of the tremor per recording
 TREMOR, DRIFT = 0.75, 3.0  # radius of the tremor and length of the drift, in pixels
-THRESHOLD, DARK = 0.15, 0.1  # arguments of `watch`: log contrast of an event, intensity added to each pixel
+THRESHOLD, DARK = (
+    0.15,
+    0.1,
+)  # arguments of `simulate_events`: log contrast of an event, intensity added to each pixel
 _GREYS = 16  # largest pixel value
 _N_TEST = 360
 
@@ -44,7 +47,7 @@ def digits_dvs(root: str, download: bool, framing: Framing) -> tuple[Images, Ima
     films = film(torch.from_numpy(bunch.images).float() / _GREYS, stream(0, "digits_dvs"))
     frames = [
         as_stored(count(events_of(signed), framing.T, framing.by), framing)
-        for signed in watch(films, THRESHOLD, DARK).numpy()
+        for signed in simulate_events(films, THRESHOLD, DARK).numpy()
     ]
     pixels = torch.from_numpy(np.stack([values for values, _ in frames]))
     labels = torch.from_numpy(bunch.target).long()

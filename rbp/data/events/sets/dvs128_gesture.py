@@ -11,7 +11,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.prepare.prepare import EventSet
 from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings
 from rbp.data.events.recordings import Recording
-from rbp.data.events.splitting import refuse_seed
+from rbp.data.events.splitting import require_default_split
 from rbp.data.files import broken
 from rbp.errors import DataError
 
@@ -34,7 +34,7 @@ def find(root: Path, framing: Framing) -> FoundRecordings:
             f"dataset.root={root}: DVS128 Gesture is not there. Expected in it, or in its DvsGesture: "
             f"{', '.join(_LISTS)}, userNN_LIGHT.aedat and userNN_LIGHT_labels.csv, from DvsGesture.tar.gz"
         )
-    refuse_seed(framing, f"the recordings in {folder}")
+    require_default_split(framing, f"the recordings in {folder}")
     train, test = (_of_list(folder / name) for name in _LISTS)
     if both := sorted({gesture.file.name for gesture in train} & {gesture.file.name for gesture in test}):
         raise DataError(f"{folder}: {', '.join(_LISTS)} both list {', '.join(both)}; each may be in one only")

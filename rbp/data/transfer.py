@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 
-def sent(values: Tensor, device: torch.device) -> Tensor:
+def to_device(values: Tensor, device: torch.device) -> Tensor:
     """Return CPU values on the device without waiting for the device.
 
     A blocking `.to` waits until the GPU has finished all work queued so far, so that training steps could no
