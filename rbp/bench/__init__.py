@@ -1,4 +1,10 @@
-"""`rbp bench`: what a training step costs in time and memory, by gradient mode and number of time steps."""
+"""`rbp bench`: time and memory of a training step by gradient mode and number of time steps.
+
+Modules: `run` (the benchmark as a whole), `arguments` (its command line), `contestants` (the networks that
+are compared), `spikingjelly_nets` (BPTT with SpikingJelly's own layers), `step` (one training step),
+`measure` (measuring a table's contestants), `timing` (clocks), `limits` (lower bounds of a step's time),
+`profiling` (longest kernels), `machine` (GPU clock), `figure` (the plot).
+"""
 
 from rbp.bench.run import bench
 

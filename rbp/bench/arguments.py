@@ -1,4 +1,4 @@
-"""The command line of `rbp bench`, checked: a set of arguments for each table, a config for each T."""
+"""Parsing the command line of `rbp bench` into checked arguments for each table and a config for each T."""
 
 import argparse
 import itertools
@@ -16,7 +16,7 @@ from rbp.sweep.grid.compose import freeze
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `rbp bench` takes."""
+    """Add the arguments of `rbp bench` to a parser."""
     parser.add_argument("--arch", default="resnet18", help="an option of the group arch (resnet18)")
     parser.add_argument("--dataset", default="cifar10", help="whose image shape is used (cifar10)")
     parser.add_argument("--T", default="1,2,4,8", help="time steps, comma-separated (1,2,4,8)")
@@ -39,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def tables(args: argparse.Namespace) -> list[argparse.Namespace]:
-    """The arguments of each table, with one batch size, step mode and precision. Raises ConfigError."""
+    """Return the arguments of each table, with a single batch size, step mode and precision each.
+
+    Raises:
+        ConfigError: An argument has a wrong value, or two exclude each other.
+    """
     _check_numbers(args)
     if args.kernels not in CHOICES:
         raise ConfigError(f"--kernels {args.kernels}: one of {', '.join(CHOICES)}")
@@ -66,7 +70,7 @@ def _check_numbers(args: argparse.Namespace) -> None:
 
 
 def configs(args: argparse.Namespace) -> list[DictConfig]:
-    """Of one table's arguments: the config of each T. Raises ConfigError."""
+    """Return the config of each T for one table's arguments. Raises ConfigError if they do not compose."""
     return [_config(args, steps) for steps in _numbers("--T", args.T, least=1)]
 
 
@@ -82,7 +86,10 @@ def _config(args: argparse.Namespace, steps: int) -> DictConfig:
 
 
 def check_place(args: argparse.Namespace) -> None:
-    """Before anything is measured: the folder and the device. Raises ConfigError."""
+    """Raise ConfigError if the output folder cannot be written or the device does not exist.
+
+    Called before anything is measured.
+    """
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -98,6 +105,7 @@ def check_place(args: argparse.Namespace) -> None:
 
 
 def _numbers(option: str, text: str, least: int) -> list[int]:
+    """Parse comma-separated whole numbers that are at least `least`."""
     try:
         found = [int(part) for part in text.split(",")]
     except ValueError:
@@ -108,6 +116,7 @@ def _numbers(option: str, text: str, least: int) -> list[int]:
 
 
 def _words(option: str, text: str, allowed: tuple[str, ...]) -> list[str]:
+    """Parse comma-separated words that are all in `allowed`."""
     words = text.split(",")
     for word in words:
         if word not in allowed:

@@ -1,4 +1,4 @@
-"""Who is compared: one network by Rate-BP, by BPTT as users of SpikingJelly train it, and with ReLUs."""
+"""The contestants: one network trained by Rate-BP, by SpikingJelly's BPTT, and with ReLUs for neurons."""
 
 import functools
 import re
@@ -28,10 +28,10 @@ def who(compile: bool, kernels: str, segments: Sequence[int] = (1,)) -> tuple[st
     """Return the contestants' names.
 
     Args:
-        compile: also what torch.compile makes of them.
-        kernels: of the rate. Where they are asked for ("plain" or "compiled", not "auto"), `rate` has those,
-            and there is no second one.
-        segments: the numbers of segments of time that the rate is measured with.
+        compile: Whether to include contestants compiled by torch.compile.
+        kernels: Kernels of the rate contestants. If "plain" or "compiled" rather than "auto", `rate` uses
+            those, and there is no second rate contestant.
+        segments: Numbers of time segments to measure rate mode with.
     """
     names = NAMES if not compile else ALL if kernels == "auto" else _WITHOUT_SECOND_RATE
     dial = tuple(with_segments(k) for k in segments if k > 1)
@@ -39,34 +39,44 @@ def who(compile: bool, kernels: str, segments: Sequence[int] = (1,)) -> tuple[st
 
 
 def with_segments(k: int) -> str:
-    """Return the name of the rate contestant with k segments of time."""
+    """Return the name of the rate contestant with `k` time segments."""
     return RATE if k == 1 else f"{RATE}, {k} segments"
 
 
 def segments_of(name: str) -> int:
-    """Return a contestant's number of segments of time: 1 but for those of `with_segments`."""
+    """Return a contestant's number of time segments: 1 except for those named by `with_segments`."""
     found = re.fullmatch(rf"{RATE}, (\d+) segments", name)
     return int(found[1]) if found else 1
 
 
 def is_rate(name: str) -> bool:
-    """Whether it is a rate contestant, of any kernels and segments."""
+    """Whether a name is that of a rate contestant, with any kernels and number of segments."""
     return name in (RATE, RATE_COMPILED, RATE_GRAPH) or segments_of(name) > 1
 
 
 def contestant(
     name: str, cfg: DictConfig, example: Tensor, rate_options: dict[str, Any] | None = None
 ) -> tuple[nn.Module, Forward]:
-    """The network of this name with its forward pass over T steps, on the device of the example images.
+    """Build a contestant's network and its forward pass over T steps, on the device of `example`.
 
-    The ReLU network is the same with every neuron a ReLU, and sees the image once: the unit of cost. BPTT is
-    SpikingJelly's own layers in the config's step mode, with its fastest kernels for neurons (see
-    rbp.bench.spikingjelly_nets); with memopt, its gradient checkpointing and spike compression (level 1) as
-    the rival in memory. (What it computes again in the backward pass is not among its bytes kept.)
+    The ReLU network has a ReLU in place of every neuron and sees the image once: the unit of cost. BPTT uses
+    SpikingJelly's own layers in the config's step mode, with its fastest neuron kernels (see
+    rbp.bench.spikingjelly_nets). With memopt it adds SpikingJelly's gradient checkpointing and spike
+    compression (level 1), as the rival in memory; what memopt recomputes in the backward pass is not counted
+    in its bytes kept.
+
+    Args:
+        name: The contestant's name.
+        cfg: The config of the network, with T.
+        example: A batch of images [B, C, H, W].
+        rate_options: Keyword arguments of `rbp.forward`, for rate contestants.
+
+    Returns:
+        The network and its forward pass.
     """
     if name in (RELU, RELU_COMPILED):
         net = _relu_network(cfg).to(example.device)
-        # Each size and layout gets kernels of its own, and what cannot be compiled is an error.
+        # Compile separate kernels for each size and layout, and fail if anything cannot be compiled.
         run = torch.compile(net, fullgraph=True, dynamic=False) if name == RELU_COMPILED else net
         return net, lambda x, steps: run(x)
     net = build(cfg).to(example.device)
@@ -76,14 +86,14 @@ def contestant(
 
 
 def rate_options_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Of rbp.forward, for the rate contestant of this name."""
+    """Return the keyword arguments of `rbp.forward` for the rate contestant of this name."""
     if name in (RATE_COMPILED, RATE_GRAPH):
         return options | {"kernels": "compiled"}
     return options if name == RATE else options | {"segments": segments_of(name)}
 
 
 def eager(name: str, net: nn.Module, cfg: DictConfig, forward: Forward, options: dict[str, Any]) -> Forward:
-    """A forward pass of the same operations, of which none is in a compiled kernel: torch sees them all."""
+    """Return a forward pass with the same operations but no compiled kernels, so that torch sees them all."""
     if name in (RELU, RELU_COMPILED):
         return lambda x, steps: net(x)
     if is_rate(name):
@@ -92,21 +102,23 @@ def eager(name: str, net: nn.Module, cfg: DictConfig, forward: Forward, options:
 
 
 def runs_compiled(name: str, options: dict[str, Any], device: torch.device) -> bool:
-    """Whether torch.compile made kernels of the contestant's operations."""
+    """Whether the contestant's operations run in kernels made by torch.compile."""
     if not is_rate(name):
         return name == RELU_COMPILED
-    if segments_of(name) > 1:  # there are plain ones alone
+    if segments_of(name) > 1:  # segments have only plain kernels
         return False
     kernels = rate_options_of(name, options).get("kernels", "auto")
     return compiled.wanted(kernels, device) and compiled.works(device)
 
 
 def _rate(net: nn.Module, cfg: DictConfig, options: dict[str, Any]) -> Forward:
+    """Return the forward pass of a rate contestant."""
     how = {"step_mode": cfg.step_mode, "grad_mode": "rate"} | options
     return lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
 
 
 def _spikingjelly(name: str, net: nn.Module, cfg: DictConfig, example: Tensor) -> tuple[nn.Module, Forward]:
+    """Build BPTT with SpikingJelly's layers, and with memopt if the name says so."""
     net = as_spikingjelly(net)
     functional.set_step_mode(net, cfg.step_mode)
     if example.device.type == "cuda":
@@ -117,7 +129,7 @@ def _spikingjelly(name: str, net: nn.Module, cfg: DictConfig, example: Tensor) -
 
 
 def _bptt(net: nn.Module, step_mode: str, x: Tensor, steps: int) -> Tensor:
-    """The time mean [B, K] of a SpikingJelly network's output, as its tutorials compute it."""
+    """Return the time mean [B, K] of a SpikingJelly network's output, computed as in its tutorials."""
     functional.reset_net(net)
     if step_mode == "m":
         return net(x.expand(steps, *x.shape)).mean(0)
@@ -128,7 +140,7 @@ def _bptt(net: nn.Module, step_mode: str, x: Tensor, steps: int) -> Tensor:
 
 
 def _relu_network(cfg: DictConfig) -> nn.Module:
-    """The architecture with a ReLU in every neuron's place, and the same initial weights."""
+    """Build the architecture with a ReLU in place of every neuron, and the same initial weights."""
     net = build(cfg)
     for module in list(net.modules()):
         for name, child in module.named_children():

@@ -6,7 +6,7 @@ from typing import Any
 
 from rbp.report.figures.style import COLOURS as STYLE
 
-# Okabe and Ito's palette: told apart by the colour-blind, and in grey.
+# Okabe and Ito's palette, distinguishable with colour blindness and in greyscale.
 COLOURS = {
     "relu": "#999999",
     "relu compiled": "#000000",
@@ -20,8 +20,13 @@ OTHERS = ("#CC79A7", "#117733", "#882255", "#44AA99", "#DDCC77")
 
 
 def draw(record: dict[str, Any], file: Path) -> None:
-    """Write the figure of a benchmark's record (see rbp.bench.run) as SVG: all contestants of its rows."""
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # no display, and no global state
+    """Plot all contestants of a benchmark record and write the figure as SVG.
+
+    Args:
+        record: The content of the benchmark's JSON file (see rbp.bench.run).
+        file: The SVG file to write.
+    """
+    from matplotlib.backends.backend_svg import FigureCanvasSVG  # needs no display and has no global state
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(8, 3.4), layout="constrained")

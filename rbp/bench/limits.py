@@ -1,6 +1,6 @@
-"""The two limits of a step's time: its operations at the device's rate, its bytes at the device's bandwidth.
+"""Two lower limits of a step's time: operations at the device's speed, bytes at the device's bandwidth.
 
-Rate and bandwidth are those of a big matrix product and of a big copy, measured on the device at hand.
+Speed and bandwidth are measured on the device at hand, with a large matrix product and a large copy.
 """
 
 import functools
@@ -21,8 +21,13 @@ REPEATS = 5
 
 @dataclass(frozen=True)
 class Work:
-    """Of one step: floating-point operations (two a multiplication and addition), bytes, and the namespaces
-    of the operators that it called ("aten" and others)."""
+    """The work of one training step.
+
+    Attributes:
+        operations: Floating-point operations; a multiplication with addition counts as two.
+        moved_bytes: Bytes read and written.
+        namespaces: Namespaces of the operators that were called ("aten" and others).
+    """
 
     operations: int
     moved_bytes: int
@@ -31,27 +36,34 @@ class Work:
 
 @dataclass(frozen=True)
 class Speed:
-    """Of a device, in one precision: operations a second and bytes a second."""
+    """The speed of a device in one precision.
+
+    Attributes:
+        operations: Floating-point operations per second.
+        moved_bytes: Bytes per second.
+    """
 
     operations: float
     moved_bytes: float
 
 
 def count(step: Callable[[], Any], fused: bool = False) -> Work:
-    """The work of a step that runs eagerly; fused: see Moved."""
+    """Return the work of a step, which must run eagerly; for `fused`, see `Moved`."""
     with FlopCounterMode(display=False) as flops, Moved(fused) as moved:
         step()
     return Work(flops.get_total_flops(), moved.total, frozenset(moved.namespaces))
 
 
 class Moved(TorchDispatchMode):
-    """Bytes that the operators called inside read and write: `total`, a lower bound of what they move.
+    """A lower bound (`total`) of the bytes that the operators called inside the block read and write.
 
-    Each operator reads each of its tensors once and writes each of its results once. Views are free, memory
-    that is only allocated too, and an expanded tensor has the bytes of its storage. What is read twice is
-    counted once; but what a cache still holds need not come from memory, so that small tensors may beat it.
-    fused: leave out operators that work element by element, as compiled kernels can keep their intermediate
-    results in registers: of the rest only is it sure that they read and write memory.
+    Each operator reads each of its tensors once and writes each of its results once. Views and bare
+    allocations are free, and an expanded tensor has the bytes of its storage. What is read twice counts once.
+    On the other hand, data still in a cache need not come from memory, so small tensors may beat the bound.
+
+    Args:
+        fused: Leave out elementwise operators, since compiled kernels can keep their intermediate results in
+            registers; only the other operators are certain to read and write memory.
     """
 
     def __init__(self, fused: bool = False) -> None:
@@ -70,18 +82,18 @@ class Moved(TorchDispatchMode):
         return result
 
 
-# They give memory out, or another shape of the same memory, though their schemas do not say so.
+# Operators that allocate memory or return a view, although their schemas do not say so.
 _FREE = frozenset(
     {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided", "_unsafe_view", "detach"}
 )
-_OVERWRITES = frozenset({"copy_", "fill_", "zero_"})  # what they change they do not read
+_OVERWRITES = frozenset({"copy_", "fill_", "zero_"})  # these do not read the tensor that they change
 _FILLS = frozenset(
     {"ones_like", "zeros_like", "full_like", "new_ones", "new_zeros", "new_full"}
-)  # read nothing
+)  # these read nothing
 
 
 def _free(func: Any) -> bool:
-    """Whether an operator moves nothing: it allocates, or all of its results are views."""
+    """Whether an operator moves nothing: it only allocates, or all of its results are views."""
     if func.overloadpacket.__name__ in _FREE:
         return True
     results = [result.alias_info for result in func._schema.returns]
@@ -89,9 +101,9 @@ def _free(func: Any) -> bool:
 
 
 def _read(func: Any, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
-    """The different tensors that an operator reads."""
+    """Return the distinct tensors that an operator reads."""
     name = func.overloadpacket.__name__
-    if name in _FILLS:  # of what they are given they need the shape alone
+    if name in _FILLS:  # these need only the shape of their argument
         return []
     found = {id(x): x for x in _tensors(args[1:] if name in _OVERWRITES else args)}
     outs = {argument.name for argument in func._schema.arguments if argument.is_out}
@@ -100,16 +112,21 @@ def _read(func: Any, args: tuple, kwargs: dict[str, Any]) -> list[Tensor]:
 
 
 def _tensors(values: Any) -> list[Tensor]:
+    """Return all tensors in nested arguments."""
     return [x for x in tree_leaves(values) if isinstance(x, Tensor)]
 
 
 def _bytes(x: Tensor) -> int:
+    """Return a tensor's bytes, at most those of its storage."""
     return min(x.numel() * x.element_size(), x.untyped_storage().nbytes())
 
 
 @functools.cache
 def speed(device: torch.device, precision: str) -> Speed:
-    """Measured once in a process. On a GPU float32 products may use TF32 where its convolutions do."""
+    """Measure a device's speed, once per process.
+
+    On a GPU, float32 products may use TF32 if convolutions do.
+    """
     cuda = device.type == "cuda"
     before = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = cuda and torch.backends.cudnn.allow_tf32
@@ -121,18 +138,20 @@ def speed(device: torch.device, precision: str) -> Speed:
 
 
 def _product_speed(device: torch.device, side: int, dtype: torch.dtype) -> float:
+    """Return the floating-point operations per second of a matrix product."""
     a = torch.rand(side, side, device=device).to(dtype)
     result = torch.empty_like(a)
     return 2 * side**3 / _fastest(lambda: torch.mm(a, a, out=result), device)
 
 
 def _copy_speed(device: torch.device) -> float:
-    """Bytes read and written a second; the copy is far larger than caches are."""
+    """Return the bytes read and written per second by a copy far larger than the caches."""
     source = torch.ones(2**27 if device.type == "cuda" else 2**24, device=device)
     target = torch.empty_like(source)
     return 2 * source.nbytes / _fastest(lambda: target.copy_(source), device)
 
 
 def _fastest(action: Callable[[], Any], device: torch.device) -> float:
+    """Return the least seconds of several repetitions."""
     action()
     return min(timed(action, device)[0] for _ in range(REPEATS))

@@ -1,20 +1,24 @@
-"""What a benchmark's record says of its machine beyond rbp.train.device: the state of the GPU's clock."""
+"""The state of the GPU's clock, recorded in a benchmark in addition to rbp.train.device.describe_machine."""
 
 import subprocess
 from typing import Any
 
 import torch
 
-# By nvidia-smi's names; older drivers call the last one otherwise.
+# Field names of nvidia-smi; the throttle reasons have another name in older drivers.
 _STATE = ("clocks.sm", "clocks.max.sm", "power.draw", "temperature.gpu")
 _REASONS = ("clocks_event_reasons.active", "clocks_throttle_reasons.active")
 TIMEOUT = 10  # seconds
 
 
 def clock(device: torch.device) -> dict[str, Any] | None:
-    """Of a GPU: MHz now and at most, watts, degrees Celsius and, as a bit mask in hexadecimal, why it is not
-    faster; a field that the GPU does not tell is as nvidia-smi puts it. None on a CPU, and where nvidia-smi
-    is missing or does not answer."""
+    """Return the state of a GPU's clock as nvidia-smi reports it.
+
+    Returns:
+        Clock now and maximum (MHz), power draw (watts), temperature (degrees Celsius) and `throttle_reasons`,
+        a hexadecimal bit mask of why the clock is not faster. A field that the GPU does not report is
+        nvidia-smi's text. None on a CPU, or if nvidia-smi is missing or does not answer.
+    """
     if device.type != "cuda":
         return None
     for reasons in _REASONS:
@@ -27,7 +31,7 @@ def clock(device: torch.device) -> dict[str, Any] | None:
 
 
 def _ask(fields: tuple[str, ...], uuid: str | None) -> str:
-    """The first line of nvidia-smi's answer, "" where there is none."""
+    """Return the first line of nvidia-smi's answer, or "" if there is none."""
     command = ["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv,noheader,nounits"]
     if uuid is not None:
         command.append(f"--id={uuid}")
@@ -39,7 +43,7 @@ def _ask(fields: tuple[str, ...], uuid: str | None) -> str:
 
 
 def _uuid(device: torch.device) -> str | None:
-    """By which nvidia-smi knows the GPU: its own numbers are not those of CUDA_VISIBLE_DEVICES."""
+    """Return the GPU's UUID for nvidia-smi, whose numbering ignores CUDA_VISIBLE_DEVICES."""
     uuid = getattr(torch.cuda.get_device_properties(device), "uuid", None)
     return None if uuid is None else f"GPU-{uuid}"
 

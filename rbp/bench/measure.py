@@ -1,4 +1,4 @@
-"""Time, bytes and kernels of one training step, the contestants turn by turn."""
+"""Measuring time, bytes and kernels of one training step, with the contestants taking turns."""
 
 import dataclasses
 import gc
@@ -24,8 +24,18 @@ from rbp.train.telemetry.costs import count_kept_bytes
 
 @dataclass
 class Timing:
-    """One contestant at one T: seconds of every round, bytes kept for backward, the most bytes allocated (on
-    a GPU), layout in memory, work, kernels run (on a GPU), and the rows of rbp.bench.profiling."""
+    """The measurements of one contestant at one T.
+
+    Attributes:
+        wall: Seconds of each round.
+        cpu: Seconds of this process's CPU time in each round.
+        kept_bytes: Bytes kept for the backward pass.
+        peak_bytes: Peak of allocated bytes (GPU only).
+        layout: Memory layout, a key of rbp.bench.step.LAYOUTS.
+        work: Operations and bytes moved; None if they could not be counted.
+        kernel_launches: Number of kernels run (GPU only).
+        kernels: Rows of rbp.bench.profiling.
+    """
 
     wall: list[float] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
@@ -39,11 +49,20 @@ class Timing:
 
 @dataclass
 class Bench:
-    """One table's settings, and what comes to light on the way.
+    """The settings of one table, and what is found out while measuring it.
 
-    rate_options: of rbp.forward. until: of time.monotonic(), after which nothing new is begun. layouts: each
-    contestant's, chosen when it is first met. notes: what was left out, and why. neurons: the kernels that
-    SpikingJelly's neurons ran in. cut: time was up before each contestant was begun.
+    Attributes:
+        names: Names of the contestants.
+        batch: Images per batch.
+        device: Where to measure.
+        rounds: Counted steps of each contestant.
+        rate_options: Keyword arguments of `rbp.forward` for rate contestants.
+        until: Time (`time.monotonic`) after which no new measurement is begun.
+        profile: Whether to profile every contestant also on a CPU.
+        layouts: Memory layout by contestant, chosen at its first measurement.
+        notes: What was left out, and why.
+        neurons: Kernels that SpikingJelly's neurons ran in.
+        cut: Whether time ran out before all contestants were begun.
     """
 
     names: tuple[str, ...]
@@ -59,21 +78,24 @@ class Bench:
     cut: bool = False
 
     def late(self) -> bool:
-        """Whether time is up."""
+        """Whether the time is up."""
         return time.monotonic() >= self.until
 
     def note(self, line: str) -> None:
-        """Remember a line, once."""
+        """Add a line to the notes, unless it is there already."""
         if line not in self.notes:
             self.notes.append(line)
 
 
 def measure(cfg: DictConfig, bench: Bench) -> dict[str, Timing]:
-    """Timings of every contestant on a random batch of the data set's shape.
+    """Measure every contestant on a random batch of the data set's shape.
 
-    In each round every contestant takes one step, so that a change of the machine's speed meets all alike.
-    One that runs out of memory or cannot be compiled or captured is left out, with a note; so are those that
-    were not begun when time was up.
+    In each round every contestant takes one step, so that changes in the machine's speed affect all alike. A
+    contestant that runs out of memory, or cannot be compiled or captured, is left out with a note. Those not
+    begun when the time is up are left out too.
+
+    Returns:
+        The timings by contestant.
     """
     x, y = _batch(cfg, bench)
     timings: dict[str, Timing] = {}
@@ -95,6 +117,7 @@ def measure(cfg: DictConfig, bench: Bench) -> dict[str, Timing]:
 
 
 def _batch(cfg: DictConfig, bench: Bench) -> tuple[Tensor, Tensor]:
+    """Return random images [B, C, H, W] and labels [B]."""
     random = torch.Generator().manual_seed(0)
     shape = (bench.batch, cfg.dataset.channels, cfg.dataset.size, cfg.dataset.size)
     x = torch.randn(shape, generator=random).to(bench.device)
@@ -102,7 +125,7 @@ def _batch(cfg: DictConfig, bench: Bench) -> tuple[Tensor, Tensor]:
 
 
 def _tolerant(bench: Bench, name: str, action: Callable[[], Any]) -> Any:
-    """What the action returns; None, and a note, where the contestant must be left out."""
+    """Return the action's result; if the contestant must be left out, add a note and return None."""
     try:
         return action()
     except torch.OutOfMemoryError:
@@ -118,12 +141,15 @@ def _tolerant(bench: Bench, name: str, action: Callable[[], Any]) -> Any:
 
 
 def _extra(bench: Bench, what: str, action: Callable[[], Any]) -> Any:
-    """What the action returns; None, and a note, where it fails: no table is given up for it."""
+    """Return the action's result; if it fails, add a note and return None.
+
+    Used for measurements whose failure should not cost the whole table.
+    """
     try:
         return action()
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # of many types: counters and profilers meet kernels that they do not know
+    except Exception as error:  # of many types: counters and profilers may not support a kernel
         bench.note(f"{what}: not measured: {_first_line(error)}")
         return None
 
@@ -135,11 +161,11 @@ def _first_line(error: Exception) -> str:
 def _prepare(
     name: str, cfg: DictConfig, x: Tensor, y: Tensor, timing: Timing, bench: Bench
 ) -> Callable[[], Any]:
-    """A contestant's step, ready to be timed, after all that is measured by itself."""
+    """Return a contestant's step, ready to be timed, after measuring all that is measured separately."""
     if name in (RATE_COMPILED, RATE_GRAPH) and not compiled.works(bench.device):
         raise RuntimeError("torch.compile does not work here")
     step = Step(*contestant(name, cfg, x, bench.rate_options), cfg, x, y)
-    step()  # compiles, chooses algorithms, allocates gradients
+    step()  # warm-up: compiles, chooses algorithms, allocates gradients
     if bench.device.type == "cuda":
         _lay_out(name, step, bench)
     timing.layout = step.layout
@@ -154,6 +180,8 @@ def _prepare(
 
 
 def _lay_out(name: str, step: Step, bench: Bench) -> None:
+    """Lay the step out in the contestant's memory layout; choose the fastest one at its first measurement."""
+
     def seconds(step: Step) -> float:
         what = f"{name} in layout {step.layout}"
         taken = _extra(bench, what, lambda: usual(step, bench.device))
@@ -167,6 +195,7 @@ def _lay_out(name: str, step: Step, bench: Bench) -> None:
 
 
 def _count(name: str, step: Step, timing: Timing, bench: Bench) -> None:
+    """Count the bytes kept, the peak of allocated bytes (GPU only), and the work of a step."""
     sizes: list[int] = []
     with count_kept_bytes(step.net, sizes), count_packed_bytes(sizes):
         step()
@@ -183,13 +212,14 @@ def _count(name: str, step: Step, timing: Timing, bench: Bench) -> None:
 
 
 def _note_neurons(step: Step, work: Work | None, bench: Bench) -> None:
+    """Record which kernels SpikingJelly's neurons ran in; add a warning if a GPU used plain torch."""
     bench.neurons, why = neurons_used(step.net, bench.device, None if work is None else work.namespaces)
     if bench.device.type == "cuda" and bench.neurons == "torch":
         bench.note(f"WARNING: SpikingJelly's neurons ran as plain torch, not in fused kernels ({why})")
 
 
 def _peak_bytes(step: Step) -> int:
-    """The most that is allocated during a step, the contestant's weights with it and the others' without."""
+    """Return the peak of allocated bytes in a step, with this contestant's weights but not the others'."""
     device = step.x.device
     step.net.zero_grad(set_to_none=True)
     torch.cuda.synchronize(device)
@@ -201,6 +231,7 @@ def _peak_bytes(step: Step) -> int:
 
 
 def _take_turns(bench: Bench, runs: dict[str, Callable[[], Any]], timings: dict[str, Timing]) -> None:
+    """Time all contestants in turn, after a warm-up; drop those that fail."""
     warmup = WARMUP[bench.device.type]
     for number in range(warmup + bench.rounds):
         for name in list(runs):
@@ -213,5 +244,5 @@ def _take_turns(bench: Bench, runs: dict[str, Callable[[], Any]], timings: dict[
 
 
 def ratio(of: list[float], to: list[float]) -> float:
-    """The median over rounds of each round's ratio."""
+    """Return the median over rounds of the ratio `of / to` of each round."""
     return statistics.median(a / b for a, b in zip(of, to, strict=True))

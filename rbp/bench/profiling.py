@@ -1,4 +1,4 @@
-"""What a step runs: how many kernels, and which ones take longest (torch.profiler)."""
+"""The kernels that a step runs: how many, and which take longest (torch.profiler)."""
 
 import json
 import tempfile
@@ -13,10 +13,12 @@ LONGEST = 10
 
 
 def profiled(step: Callable[[], Any], device: torch.device) -> list[dict[str, Any]]:
-    """One step's kernels, each name once: `name`, `calls`, `ms` in all, the longest first.
+    """Profile one step.
 
-    On a CPU operators, with the time of those they call left out. On a GPU copies and fills of memory are
-    among the kernels, with `kernel` false.
+    Returns:
+        A row per kernel name, longest first: `name`, `calls`, `ms` (total) and `kernel`. On a CPU, the rows
+        are operators, timed without those that they call. On a GPU, copies and fills of memory are included,
+        with `kernel` false.
     """
     activities = [ProfilerActivity.CPU]
     if device.type == "cuda":
@@ -36,7 +38,7 @@ def profiled(step: Callable[[], Any], device: torch.device) -> list[dict[str, An
 
 
 def _trace(profiler: profile) -> dict[str, Any]:
-    """As Chrome's trace format has it, which names the kind of each event."""
+    """Return the profile in Chrome's trace format, which names the kind of each event."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))
@@ -44,7 +46,7 @@ def _trace(profiler: profile) -> dict[str, Any]:
 
 
 def summed(trace: dict[str, Any]) -> list[dict[str, Any]]:
-    """The rows of `profiled` from a GPU's trace, in which durations are microseconds."""
+    """Return the rows of `profiled` from a GPU's trace (durations in microseconds)."""
     rows: dict[str, dict[str, Any]] = {}
     for event in trace["traceEvents"]:
         kind = event.get("cat", "")
@@ -58,12 +60,15 @@ def summed(trace: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def launches(rows: list[dict[str, Any]]) -> int:
-    """Kernels that a step runs, copies and fills not counted; a CUDA graph starts all of its own at once."""
+    """Return the number of kernels that a step runs, without copies and fills.
+
+    A CUDA graph starts all of its kernels at once; they are counted one by one.
+    """
     return sum(row["calls"] for row in rows if row["kernel"])
 
 
 def as_text(profiles: list[dict[str, Any]]) -> str:
-    """The profiles of a record, `{"T", "contestant", "longest"}` each, as tables."""
+    """Return the profiles of a record as text tables; each has `T`, `contestant` and `longest` (rows)."""
     lines = []
     for each in profiles:
         lines += [f"T={each['T']}, {each['contestant']}", f"{'ms':>10} {'calls':>7}  name"]

@@ -28,12 +28,15 @@ HEADS = (
     *("ops ms", "bytes ms"),
 )
 HEADS_GPU = (*HEADS, "launches", "layout")
-_LEFT = {"contestant": 22, "layout": 14}  # columns of words, and their widths
+_LEFT = {"contestant": 22, "layout": 14}  # left-aligned columns, with their widths
 
 
 def bench(args: argparse.Namespace) -> int:
-    """Run the benchmark of the command line's arguments: a table, a JSON file and a figure for each batch
-    size, step mode and precision. Raises ConfigError for arguments that make no sense."""
+    """Run the benchmark: a table, a JSON file and a figure for each batch size, step mode and precision.
+
+    Raises:
+        ConfigError: The arguments make no sense.
+    """
     until = float("inf") if args.seconds is None else time.monotonic() + args.seconds
     todo = [(one, configs(one)) for one in tables(args)]
     check_place(args)
@@ -46,7 +49,7 @@ def bench(args: argparse.Namespace) -> int:
 
 
 class _Table:
-    """One table, its settings and its files, which are written anew after each T."""
+    """One table with its settings and its files, which are rewritten after each T."""
 
     def __init__(self, args: argparse.Namespace, cfgs: list[DictConfig], until: float) -> None:
         self.args, self.cfgs = args, cfgs
@@ -59,7 +62,7 @@ class _Table:
         self.profiles: list[dict[str, Any]] = []
 
     def fill(self) -> bool:
-        """Measure, print and write; False where time was up before all of it was begun."""
+        """Measure, print and write the table; return False if the time was up before all of it was begun."""
         if self.bench.late():
             return False
         _set_up_torch(self.cfgs[0], self.device)
@@ -79,6 +82,7 @@ class _Table:
         return done
 
     def _add(self, steps: int, timings: dict[str, Timing], limits: Speed) -> None:
+        """Add the measurements of one T to the table, and print them."""
         new = rows(steps, timings, limits)
         heads = HEADS_GPU if self.device.type == "cuda" else HEADS
         _print(new, heads, first=not self.rows)
@@ -87,7 +91,7 @@ class _Table:
             self.profiles.append({"T": steps, "contestant": name, "longest": timing.kernels[:LONGEST]})
 
     def _record(self, limits: Speed, before: dict[str, Any] | None, done: bool) -> dict[str, Any]:
-        """What the JSON file holds."""
+        """Return the content of the JSON file."""
         args, cfg = self.args, self.cfgs[0]
         machine = describe_machine(cfg, self.device) | {"deterministic": False, "kernels": args.kernels}
         machine["spikingjelly_neurons"] = self.bench.neurons
@@ -109,6 +113,7 @@ class _Table:
         }
 
     def _write(self, record: dict[str, Any]) -> None:
+        """Write the JSON file, the profiles if requested, and the figure."""
         stem = self._stem()
         write_json(self.args.out / f"{stem}.json", record)
         if self.args.profile:
@@ -116,10 +121,11 @@ class _Table:
             write_bytes(self.args.out / f"{stem}-profile.txt", as_text(self.profiles).encode())
         try:
             draw(record, self.args.out / f"{stem}.svg")
-        except ModuleNotFoundError as error:  # the numbers are worth having without matplotlib
+        except ModuleNotFoundError as error:  # the numbers are useful without matplotlib too
             self.bench.note(f"no figure: {error}")
 
     def _stem(self) -> str:
+        """Return the files' common name, without suffix."""
         args = self.args
         stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{self.device.type}"
         stem += "" if args.kernels == "auto" else f"-{args.kernels}"
@@ -127,6 +133,7 @@ class _Table:
         return stem + ("" if args.chunk is None else f"-chunk{args.chunk}")
 
     def _close(self, record: dict[str, Any]) -> None:
+        """Print the notes, the machine and the files."""
         machine = record["machine"]
         for note in record["notes"]:
             print(note)
@@ -138,9 +145,9 @@ class _Table:
 
 
 def _set_up_torch(cfg: DictConfig, device: torch.device) -> None:
-    """For speed alone, and with room for the compiled networks of all tables and layouts."""
+    """Set torch up for speed alone, with room for the compiled networks of all tables and layouts."""
     if device.type == "cuda":
-        torch.cuda.set_device(device)  # Triton's kernels go to the current one
+        torch.cuda.set_device(device)  # Triton launches kernels on the current device
     prepare_torch(cfg)
     torch.use_deterministic_algorithms(False)
     torch.backends.cudnn.benchmark = True
@@ -148,12 +155,17 @@ def _set_up_torch(cfg: DictConfig, device: torch.device) -> None:
 
 
 def rows(steps: int, timings: dict[str, Timing], limits: Speed | None = None) -> list[dict[str, Any]]:
-    """The table's rows at one T; seconds are medians over rounds.
+    """Return the table's rows at one T; seconds are medians over rounds.
 
-    `times_floor`: the floor is T forwards and one backward for each of k segments of time, (T+2k)/3 of the
-    ReLU network's step, as a backward pass costs about two forwards. `operations_seconds`, `bytes_seconds`:
-    the least that the step's operations, and the bytes it moves, take on this device. A ratio to a contestant
-    that is not there is null.
+    `times_floor` is the time relative to a floor of T forward passes and one backward pass for each of k time
+    segments. As a backward pass costs about two forward passes, the floor is (T+2k)/3 of the ReLU network's
+    step. `operations_seconds` and `bytes_seconds` are the least times that the step's operations and moved
+    bytes take on this device. A ratio to a contestant that is not in the table is None.
+
+    Args:
+        steps: T.
+        timings: Timings by contestant.
+        limits: The device's speed; None leaves `operations_seconds` and `bytes_seconds` None.
     """
     return [_row(steps, name, timing, timings, limits) for name, timing in timings.items()]
 
@@ -186,6 +198,7 @@ def _row(
 
 
 def _print(table: list[dict[str, Any]], heads: tuple[str, ...], first: bool) -> None:
+    """Print rows, with the column heads before the first ones."""
     console = Console(highlight=False, soft_wrap=True)
     if first:
         console.out(_line({head: head for head in heads}))
@@ -195,6 +208,8 @@ def _print(table: list[dict[str, Any]], heads: tuple[str, ...], first: bool) -> 
 
 
 def _cells(row: dict[str, Any]) -> dict[str, str]:
+    """Return the texts of a row by column head."""
+
     def number(key: str, form: str, scale: float = 1) -> str:
         return "-" if row[key] is None else f"{row[key] * scale:{form}}"
 

@@ -1,8 +1,8 @@
-"""BPTT as SpikingJelly does it at its best: its layers, its fused neurons, its gradient checkpointing.
+"""BPTT as SpikingJelly does it best: with its layers, its fused neurons and its gradient checkpointing.
 
-SpikingJelly 2.0 chooses a GPU's kernels for neurons by itself: native CUDA, else Triton, else plain torch,
-the first that there is. `SJ_LIF_CUDA_IMPLEMENTATION` (SJ_IF_..., SJ_PLIF_...), read when it is imported, asks
-for one of them; it is left as the user set it. PyPI's wheel has no native kernels.
+On a GPU, SpikingJelly 2.0 itself chooses the kernels of neurons, the first available of native CUDA, Triton
+and plain torch. `SJ_LIF_CUDA_IMPLEMENTATION` (SJ_IF_..., SJ_PLIF_...), read at import, requests one of them;
+it is left as the user set it. PyPI's wheel has no native kernels.
 """
 
 import contextlib
@@ -17,36 +17,43 @@ from torch.utils._pytree import tree_leaves
 
 from rbp.rate.registry import is_neuron
 
-# SpikingJelly's wrappers of torch's layers: the same computation, for one step or for [T, B, ...].
+# SpikingJelly's wrappers of torch layers: the same computation, for one step or for [T, B, ...].
 _WRAPPERS = (
     *(layer.Conv2d, layer.BatchNorm2d, layer.Linear),
     *(layer.AvgPool2d, layer.AdaptiveAvgPool2d, layer.Flatten),
 )
-# The neurons with fused kernels, by SpikingJelly's names for them.
+# The neurons with fused kernels, and SpikingJelly's names for them.
 _FUSED = {neuron.LIFNode: "lif", neuron.IFNode: "if", neuron.ParametricLIFNode: "plif"}
 
 
 class Unit(nn.Sequential):
-    """Consecutive layers of which memopt keeps the input alone, and computes the rest again."""
+    """Consecutive layers that memopt checkpoints together: it keeps their input and recomputes the rest."""
 
 
 def as_spikingjelly(net: nn.Module) -> nn.Module:
-    """A copy of net in which every torch layer is SpikingJelly's wrapper of it, with the same parameters."""
+    """Return a copy of `net` with every torch layer replaced by SpikingJelly's wrapper of it.
+
+    The copy has parameters of its own, with the same values.
+    """
     net = copy.deepcopy(net)
     for module in net.modules():
         for wrapper in _WRAPPERS:
             if type(module) is wrapper.__mro__[1]:
-                module.__class__ = wrapper  # a wrapper adds to its layer no more than a step mode
+                module.__class__ = wrapper  # a wrapper only adds a step mode to its layer
                 module.__dict__["_step_mode"] = "s"
     return net
 
 
 def checkpointed(net: nn.Module, run: Any) -> nn.Module:
-    """net with SpikingJelly's memopt (level 1): units are computed again in the backward pass, and inputs of
-    spikes kept as bits. run: a function of the network that does a forward pass, by which memopt finds them.
+    """Return `net` with SpikingJelly's memopt (level 1).
 
-    A unit ends with its neurons, so that the next one's input is spikes: in a Sequential the layers up to a
-    layer of neurons (pools included), or a block that has neurons inside.
+    memopt recomputes units in the backward pass, and keeps inputs that are spikes as bits. A unit ends with a
+    layer of neurons, so that the next unit's input is spikes. In a Sequential, it is the layers up to a layer
+    of neurons (pools included), or a block that has neurons inside.
+
+    Args:
+        net: A network with SpikingJelly layers.
+        run: Runs a forward pass of the network it is given; memopt uses it to find such inputs.
     """
     net = _in_units(net)
     return memopt.optimize_memory(net, Unit, run, level=1)
@@ -54,7 +61,10 @@ def checkpointed(net: nn.Module, run: Any) -> nn.Module:
 
 @contextlib.contextmanager
 def count_packed_bytes(sizes: list[int]) -> Iterator[None]:
-    """Add to sizes the bytes of spikes that memopt packs, and keeps where no hook of autograd sees them."""
+    """Append to `sizes` the bytes of spikes that memopt packs inside the block.
+
+    memopt keeps them where autograd's hooks do not see them.
+    """
     compressor: Any = memopt.BitSpikeCompressor
     compress = compressor.compress
 
@@ -71,6 +81,7 @@ def count_packed_bytes(sizes: list[int]) -> Iterator[None]:
 
 
 def _in_units(net: nn.Module) -> nn.Module:
+    """Group the layers of a network into units."""
     if not isinstance(net, nn.Sequential):
         for name, child in net.named_children():
             if _spikes(child):
@@ -91,14 +102,15 @@ def _in_units(net: nn.Module) -> nn.Module:
 
 
 def _spikes(module: nn.Module) -> bool:
+    """Whether a module is or contains a layer of neurons."""
     return any(isinstance(inner, base.MemoryModule) for inner in module.modules())
 
 
 def with_float_states(net: nn.Module) -> nn.Module:
-    """net, its neurons with membrane potentials in float32 whatever their currents' precision.
+    """Make the neurons of `net` keep membrane potentials in float32, whatever their currents' precision.
 
-    Under autocast SpikingJelly would give them the currents' bfloat16, for which it has no fused kernel: it
-    then runs plain torch without a word.
+    Under autocast, SpikingJelly would give them the bfloat16 of the currents. It has no fused kernel for
+    that, and would silently run plain torch.
     """
     for module in net.modules():
         if type(module) in _FUSED:
@@ -119,12 +131,17 @@ def _float_states(module: Any) -> Any:
 def neurons_used(
     net: nn.Module, device: torch.device, namespaces: frozenset[str] | None = None
 ) -> tuple[str, str]:
-    """Which kernels SpikingJelly's neurons ran in, and why not better ones ("" where it says nothing).
+    """Return which kernels SpikingJelly's neurons ran in, and why not better ones.
 
-    The first is "torch", "triton" or "cuda" (native). namespaces: of the operators that a step called (see
-    rbp.bench.limits), where they are known. Without one of `sj_...` among them the neurons ran as plain
-    torch, whatever SpikingJelly has bound: so it does for precisions, surrogates and neurons that it has no
-    kernel for.
+    Args:
+        net: The network.
+        device: Where it ran.
+        namespaces: Namespaces of the operators that a step called (see rbp.bench.limits), if known. If none
+            begins with `sj_`, the neurons ran as plain torch, whatever SpikingJelly has bound. This happens
+            for precisions, surrogates and neurons that it has no kernel for.
+
+    Returns:
+        "torch", "triton" or "cuda" (native); and the reason, "" if SpikingJelly gives none.
     """
     if device.type != "cuda":
         return "torch", ""

@@ -1,4 +1,4 @@
-"""A contestant's training step, forward and backward without an optimizer, and the ways to run it faster."""
+"""A contestant's training step (forward and backward, no optimizer), and two ways to make it faster."""
 
 import contextlib
 from collections.abc import Callable
@@ -18,12 +18,21 @@ CAPTURE_WARMUP = 3
 
 
 class NotCaptured(Exception):
-    """A step cannot be a CUDA graph; says why, in one line."""
+    """The reason why a step cannot be captured as a CUDA graph, in one line."""
 
 
 @dataclass
 class Step:
-    """Images x [B, C, H, W], labels y [B]; gradients of the step before are dropped."""
+    """A training step on a fixed batch; each call drops the gradients of the call before.
+
+    Attributes:
+        net: The network.
+        forward: Its forward pass.
+        cfg: The config, with T and precision.
+        x: Images [B, C, H, W].
+        y: Labels [B].
+        layout: The current memory layout, a key of LAYOUTS.
+    """
 
     net: nn.Module
     forward: Forward
@@ -33,6 +42,7 @@ class Step:
     layout: str = CONTIGUOUS
 
     def __call__(self) -> Tensor:
+        """Compute loss and gradients; return the loss."""
         self.net.zero_grad(set_to_none=True)
         with autocast(self.cfg, self.x.device):
             logits = self.forward(self.x, self.cfg.T)
@@ -41,14 +51,19 @@ class Step:
         return loss.detach()
 
     def lay_out(self, layout: str) -> None:
-        """Put images and weights of convolutions into memory in that order, a key of LAYOUTS."""
+        """Move the images and the weights of convolutions to a memory layout, a key of LAYOUTS."""
         self.net.to(memory_format=LAYOUTS[layout])
         self.x = self.x.contiguous(memory_format=LAYOUTS[layout])
         self.layout = layout
 
 
 def choose_layout(step: Step, seconds: Callable[[Step], float]) -> str:
-    """Lay the step out in the way in which it takes the fewest seconds; of equals the first of LAYOUTS."""
+    """Put the step into the fastest memory layout, and return it; among equals, the first of LAYOUTS.
+
+    Args:
+        step: The step; left in the chosen layout.
+        seconds: Measures the seconds of a step.
+    """
     taken = {}
     for layout in LAYOUTS:
         step.lay_out(layout)
@@ -58,9 +73,13 @@ def choose_layout(step: Step, seconds: Callable[[Step], float]) -> str:
 
 
 def capture(step: Step) -> Callable[[], None]:
-    """The whole step as one CUDA graph, which runs again on the same batch and writes the same gradients.
+    """Capture the whole step as a CUDA graph.
 
-    Raises NotCaptured without a GPU, where capturing fails, and where gradients are not those of the step.
+    Returns:
+        A function that runs the graph again on the same batch and writes the same gradients.
+
+    Raises:
+        NotCaptured: There is no GPU, capturing fails, or the graph's gradients differ from those of the step.
     """
     if step.x.device.type != "cuda":
         raise NotCaptured("CUDA graphs need a GPU")
@@ -69,8 +88,8 @@ def capture(step: Step) -> Callable[[], None]:
             return _capture(step)
     except NotCaptured:
         raise
-    except Exception as error:  # of many types, from CUDA, Dynamo or Triton
-        with contextlib.suppress(Exception):  # capturing's own error may come up once more
+    except Exception as error:  # CUDA, Dynamo and Triton raise many types
+        with contextlib.suppress(Exception):  # the error may be raised again here
             torch.cuda.synchronize(step.x.device)
         lines = str(error).strip().splitlines()
         raise NotCaptured(lines[0] if lines else type(error).__name__) from error
@@ -79,7 +98,7 @@ def capture(step: Step) -> Callable[[], None]:
 def _capture(step: Step) -> Callable[[], None]:
     aside = torch.cuda.Stream()
     aside.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(aside):  # capturing wants a stream that is not the default one
+    with torch.cuda.stream(aside):  # capturing needs a stream other than the default one
         for _ in range(CAPTURE_WARMUP):
             step()
     torch.cuda.current_stream().wait_stream(aside)
@@ -97,5 +116,6 @@ def _capture(step: Step) -> Callable[[], None]:
 
 
 def _size_of_gradients(net: nn.Module) -> float:
+    """Return the norm of all gradients together."""
     gradients = [p.grad.float().norm() for p in net.parameters() if p.grad is not None]
     return float(torch.stack(gradients).norm())

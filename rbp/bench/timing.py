@@ -1,4 +1,4 @@
-"""How long something takes: by CUDA's events on a GPU, by the clock on a CPU."""
+"""Measuring how long an action takes: with CUDA events on a GPU, with the clock on a CPU."""
 
 import statistics
 import time
@@ -9,13 +9,17 @@ import torch
 
 from rbp.train.device import synchronize
 
-# A GPU's clock takes a while to rise.
+# Warm-up runs by device type. A GPU's clock takes a while to rise.
 WARMUP = {"cpu": 2, "cuda": 10}
 
 
 def timed(action: Callable[[], Any], device: torch.device) -> tuple[float, float]:
-    """Seconds that an action takes on the device, and seconds of this process's CPU time until it is done
-    (on a GPU the wait for it, which spins, is among them)."""
+    """Run an action once and time it.
+
+    Returns:
+        Its seconds on the device, and the seconds of this process's CPU time until it is done. On a GPU, the
+        CPU time includes waiting for the device, which is a busy loop.
+    """
     synchronize(device)
     cpu = time.process_time()
     wall = _by_events(action, device) if device.type == "cuda" else _by_clock(action)
@@ -29,7 +33,7 @@ def _by_clock(action: Callable[[], Any]) -> float:
 
 
 def _by_events(action: Callable[[], Any], device: torch.device) -> float:
-    """From the first to the last of what the action gives to the current stream."""
+    """Return the seconds from the first to the last work that the action queues on the current stream."""
     with torch.cuda.device(device):
         start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         start.record()
@@ -40,7 +44,7 @@ def _by_events(action: Callable[[], Any], device: torch.device) -> float:
 
 
 def usual(action: Callable[[], Any], device: torch.device, rounds: int = 5) -> float:
-    """Median seconds of an action, after a warm-up."""
+    """Return the median seconds of an action over several rounds, after a warm-up."""
     for _ in range(WARMUP[device.type]):
         action()
     return statistics.median(timed(action, device)[0] for _ in range(rounds))

@@ -1,6 +1,8 @@
-"""`rbp check`: is this installation right on this machine?
+"""`rbp check`: tests whether this installation works correctly on this machine.
 
-`command` runs the checks, each in a process of its own (`runner`) and under a time limit, and shows a line of
-each finding (`finding`). The checks: `engine` (against numbers of the published code and against BPTT, with
-`networks` and `golden/`), `resume`, `ranks`, `images`, and `surroundings` (what is there beside rbp).
+`command` runs the checks, each in a process of its own with a time limit (`runner`), and prints a line for
+each result (`finding`). The checks: `engine` (gradients against numbers of the published code and against
+BPTT, with `networks` and the folder `golden`), `resume` (a killed run resumes bit for bit), `ranks` (several
+processes train one network), `images` (augmentation on the device), and `surroundings` (compiler, Slurm,
+wandb, data sets).
 """

@@ -1,4 +1,4 @@
-"""`rbp check`: run every check, show a line for each, say what to do."""
+"""`rbp check`: run every check, print a line for each result, and advise what to do."""
 
 import argparse
 import dataclasses
@@ -31,11 +31,11 @@ from rbp.output import Screen, say
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
 DEVICES = ("auto", "cpu", "cuda")
-_LIMITS = {"compiled kernels": 90.0}  # a dozen kernels, where none is in torch's cache
+_LIMITS = {"compiled kernels": 90.0}  # seconds, for compiling a dozen kernels if torch's cache is empty
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What `rbp check` takes."""
+    """Add the arguments of `rbp check` to a parser."""
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (auto: a GPU if there is one)")
     parser.add_argument(
         "--json",
@@ -47,25 +47,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """Run all checks; exit code 1 if something is wrong. Raises ConfigError for a missing device."""
+    """Run all checks.
+
+    Returns:
+        The exit code: 1 if something is wrong, else 0.
+
+    Raises:
+        ConfigError: The device is missing, or the JSON file cannot be written.
+    """
     device = _device(args.device)
     to_stdout = args.json == "-"
     screen = Screen(file=sys.stderr if to_stdout else sys.stdout, highlight=False)
     found: list[Finding] = []
     if args.json and not to_stdout:
-        _write(Path(args.json), found, device)  # before what takes long
+        _write(Path(args.json), found, device)  # fails early if the file cannot be written
     for check in checks():
         found.append(run(check, device))
-        _show(found[-1], screen)  # at once, so that one that takes long is seen to
+        _show(found[-1], screen)  # at once, so that slow checks are visible
         if args.json and not to_stdout:
-            _write(Path(args.json), found, device)  # so that a cut leaves what was done
+            _write(Path(args.json), found, device)  # so an interrupted command leaves its findings so far
     if to_stdout:
         say(_as_json(found, device))
     return int(any(finding.status == "wrong" for finding in found))
 
 
 def checks() -> Iterator[Check]:
-    """All of them, the quickest and most telling first."""
+    """Yield all checks, the quickest and most informative first."""
     for variant in VARIANTS:
         limit = _LIMITS.get(variant.name, 30.0)
         yield Check(f"engine, {variant.name}", functools.partial(check_engine, variant=variant), limit)
@@ -82,7 +89,7 @@ def checks() -> Iterator[Check]:
 
 
 def _show(finding: Finding, screen: Screen) -> None:
-    """Status, name, seconds, what was found; then what to do."""
+    """Print status, name, seconds and summary of a finding, and its advice unless all is well."""
     start = f"{finding.status:<7}{finding.name:<29}{finding.seconds:6.1f} s  "
     screen.print(start, style=COLOURS[finding.status], end="", markup=False, soft_wrap=True)
     screen.print(finding.summary, markup=False, soft_wrap=True)
@@ -91,6 +98,7 @@ def _show(finding: Finding, screen: Screen) -> None:
 
 
 def _as_json(found: list[Finding], device: torch.device) -> str:
+    """Return the findings as JSON text."""
     summary = {
         "rbp": __version__,
         "torch": torch.__version__,
@@ -101,6 +109,7 @@ def _as_json(found: list[Finding], device: torch.device) -> str:
 
 
 def _device(wanted: str) -> torch.device:
+    """Return the device to check. Raises ConfigError if it is unknown or missing."""
     if wanted not in DEVICES:
         raise ConfigError(f"--device {wanted}: must be one of {', '.join(DEVICES)}")
     there = torch.cuda.is_available()
@@ -110,6 +119,7 @@ def _device(wanted: str) -> torch.device:
 
 
 def _write(file: Path, found: list[Finding], device: torch.device) -> None:
+    """Write the findings to a JSON file."""
     try:
         write_bytes(file, f"{_as_json(found, device)}\n".encode())
     except OSError as error:

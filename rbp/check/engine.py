@@ -1,8 +1,8 @@
-"""The engine's gradients on this device, against the published code's numbers and BPTT where they agree.
+"""Check of the engine's gradients on this device, against the published code's numbers and against BPTT.
 
-In lower precision a membrane potential near the threshold may end on its other side, so that whole spikes
-come and go: there the share of spikes that flipped and the gradient's cosine are judged, not differences by
-element.
+Rate-BP is compared with BPTT only where the two agree. In lower precision, a membrane potential near the
+threshold may end up on the other side of it, so that whole spikes appear or vanish. There, the share of
+flipped spikes and the cosine of the gradients are judged, not elementwise differences.
 """
 
 import contextlib
@@ -22,25 +22,26 @@ from rbp.rate import forward
 
 Gradients = dict[str, Tensor]
 
-# NET-...-INPUT-STEP_MODE-T-GRAD_MODE-SEED, and how far the published code itself is off.
+# Golden files, named NET-...-INPUT-STEP_MODE-T-GRAD_MODE-SEED, and the tolerated relative distance, which
+# allows for the published code's own error.
 GOLDEN = {
     "plain-lam0.2-vth1.0-frames-m-T5-bptt-s1": 1e-4,
     "plain-lam0.2-vth1.0-frames-m-T5-rate-s1": 1e-4,
     "residual-lam0.2-vth1.0-static-m-T5-bptt-s1": 1e-4,
     "residual-lam0.2-vth1.0-static-m-T5-rate-s1": 1e-4,
     "plain-lam0.2-vth1.0-static-s-T5-bptt-s1": 1e-4,
-    "plain-lam0.2-vth1.0-static-s-T5-rate-s1": 3e-4,  # it adds batch normalisation's eps twice
+    "plain-lam0.2-vth1.0-static-s-T5-rate-s1": 3e-4,  # its batch normalisation adds eps twice
 }
 DEEPEST = "residual-lam0.2-vth1.0-static-m-T5-rate-s1"
-# Compiling takes seconds a kernel: these need few, and BPTT none at all.
+# Compiling takes seconds per kernel: these golden files need few, and BPTT needs none.
 COMPILED = ("plain-lam0.2-vth1.0-frames-m-T5-rate-s1",)
-LEAST_COSINE = 0.9  # in lower precision; a wrong gradient is far below
+LEAST_COSINE = 0.9  # in lower precision; the cosine of a wrong gradient is far lower
 MOST_FLIPPED = 0.05
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A way to compute the same. rounds: in lower precision than float32."""
+    """A way to compute the same gradients: kernels, memory layout and precision."""
 
     name: str
     kernels: str = "plain"
@@ -50,6 +51,7 @@ class Variant:
 
     @property
     def rounds(self) -> bool:
+        """Whether the variant computes in lower precision than float32."""
         return self.tf32 or self.bf16
 
 
@@ -65,7 +67,15 @@ VARIANTS = (
 
 @dataclass(frozen=True)
 class GradientCheck:
-    """One network's gradients against the truth. flipped: share of spikes that are not those of float32."""
+    """Comparison of one network's gradients with the reference.
+
+    Attributes:
+        what: Description of the comparison.
+        distance: Norm of the difference relative to the norm of the reference.
+        cosine: Cosine similarity to the reference.
+        tolerance: Distance up to which the gradients count as equal.
+        flipped: Share of spikes that differ from those in float32.
+    """
 
     what: str
     distance: float
@@ -75,7 +85,7 @@ class GradientCheck:
 
 
 def check_engine(device: torch.device, variant: Variant) -> Finding:
-    """Every comparison in one variant. device: where to compute."""
+    """Run every comparison of one variant on a device."""
     if variant.tf32 and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
         return absent("TF32 is of NVIDIA GPUs since Ampere")
     found = list(_comparisons(device, variant))
@@ -90,14 +100,16 @@ def check_engine(device: torch.device, variant: Variant) -> Finding:
 
 
 def _is_right(c: GradientCheck, variant: Variant) -> bool:
+    """Whether a comparison passes."""
     if c.distance <= c.tolerance:
         return True
-    # Also in float32: another order of sums may flip a spike.
+    # In float32 too, a different order of sums may flip a spike.
     may_flip = variant.rounds or c.flipped > 0
     return may_flip and c.flipped <= MOST_FLIPPED and c.cosine >= LEAST_COSINE
 
 
 def _comparisons(device: torch.device, variant: Variant) -> Iterator[GradientCheck]:
+    """Yield all comparisons of a variant, with golden files and with BPTT."""
     compiled = variant.kernels == "compiled"
     for name in COMPILED if compiled else GOLDEN:
         yield _with_golden(name, GOLDEN[name], device, variant)
@@ -116,6 +128,7 @@ def _seeded(make: Callable[[], nn.Module]) -> nn.Module:
 
 
 def _with_golden(name: str, tolerance: float, device: torch.device, variant: Variant) -> GradientCheck:
+    """Compare the gradients of a golden file's network with those in the file."""
     _, _, _, frames, step_mode, steps, grad_mode, _ = name.split("-")
     net, x, y = _golden_network(name, device)
     T = int(steps[1:])
@@ -133,14 +146,16 @@ def _with_golden(name: str, tolerance: float, device: torch.device, variant: Var
 def _with_bptt(
     what: str, net: nn.Module, x_seq: Tensor, y: Tensor, step_mode: str, variant: Variant
 ) -> GradientCheck:
+    """Compare rate mode with BPTT on a network for which the two agree."""
     rate, bptt = (gradients(net, x_seq, y, step_mode, mode, variant) for mode in ("rate", "bptt"))
     return _compared(f"rate against BPTT, {what}", rate, bptt, 1e-4, flipped(net, x_seq, variant))
 
 
 def _golden_network(name: str, device: torch.device) -> tuple[nn.Module, Tensor, Tensor]:
-    """The network of a file with its weights, its input and its labels."""
+    """Return the network of a golden file with its weights, its input and its labels."""
     net = NETS[name.split("-")[0]]()
-    net.load_state_dict(_part(name, "param/"), strict=False)  # running statistics start as they are made
+    # strict=False: running statistics are not loaded, they keep their initial values.
+    net.load_state_dict(_part(name, "param/"), strict=False)
     arrays = _arrays(name)
     return net.to(device), arrays["x"].to(device), arrays["y"].to(device)
 
@@ -152,14 +167,25 @@ def _arrays(name: str) -> Gradients:
 
 
 def _part(name: str, prefix: str) -> Gradients:
-    """Of a file's arrays those below a prefix, by what follows it."""
+    """Return the arrays of a golden file whose keys begin with `prefix`, by the rest of the key."""
     return {k.removeprefix(prefix): a for k, a in _arrays(name).items() if k.startswith(prefix)}
 
 
 def gradients(
     net: nn.Module, x_seq: Tensor, y: Tensor, step_mode: str, grad_mode: str, variant: Variant
 ) -> Gradients:
-    """Every parameter's gradient of the mean cross-entropy, in float32 on the CPU."""
+    """Return every parameter's gradient of the mean cross-entropy, in float32 on the CPU.
+
+    Biases of convolutions are left out, see `_is_before_norm`.
+
+    Args:
+        net: The network.
+        x_seq: Input [T, B, C, H, W].
+        y: Labels [B].
+        step_mode: "m" or "s".
+        grad_mode: "rate" or "bptt".
+        variant: Kernels, layout and precision.
+    """
     if variant.channels_last:
         net = net.to(memory_format=torch.channels_last)
         x_seq = _channels_last(x_seq)
@@ -176,12 +202,15 @@ def gradients(
 
 
 def _is_before_norm(name: str, net: nn.Module) -> bool:
-    """A convolution's bias ahead of batch normalisation: its gradient is 0 but for rounding."""
+    """Whether a name is the bias of a convolution before batch normalisation.
+
+    Its gradient is 0 except for rounding.
+    """
     return name.endswith("bias") and isinstance(net.get_submodule(name.rpartition(".")[0]), nn.Conv2d)
 
 
 def _channels_last(x_seq: Tensor) -> Tensor:
-    """[T, B, C, H, W] with channels last in each step; a static image stays a view of stride 0."""
+    """Lay out [T, B, C, H, W] with channels last in each step; a static image stays a view of stride 0."""
     if x_seq.stride(0) == 0:
         return x_seq[0].contiguous(memory_format=torch.channels_last).expand(x_seq.shape)
     return x_seq.flatten(0, 1).contiguous(memory_format=torch.channels_last).unflatten(0, x_seq.shape[:2])
@@ -189,7 +218,7 @@ def _channels_last(x_seq: Tensor) -> Tensor:
 
 @contextlib.contextmanager
 def _precision(variant: Variant, device: torch.device) -> Iterator[None]:
-    """TF32 and autocast as the variant has them, whatever they were."""
+    """Set TF32 and autocast to the variant's settings inside the block, and restore TF32 afterwards."""
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32
     matmul.allow_tf32 = cudnn.allow_tf32 = variant.tf32
@@ -201,7 +230,7 @@ def _precision(variant: Variant, device: torch.device) -> Iterator[None]:
 
 
 def flipped(net: nn.Module, x_seq: Tensor, variant: Variant) -> float:
-    """The share of all spikes, over layers and steps, that are others in this variant than in float32."""
+    """Return the share of spikes, over all layers and steps, that differ between this variant and float32."""
     theirs, ours = (_spikes(net, x_seq, v) for v in (FLOAT32, variant))
     return float(sum((a != b).sum() for a, b in zip(theirs, ours, strict=True))) / sum(
         s.numel() for s in ours
@@ -209,6 +238,7 @@ def flipped(net: nn.Module, x_seq: Tensor, variant: Variant) -> float:
 
 
 def _spikes(net: nn.Module, x_seq: Tensor, variant: Variant) -> list[Tensor]:
+    """Return the spikes of every layer at every step, as float tensors."""
     found: list[Tensor] = []
     hooks = [
         module.register_forward_hook(lambda module, args, out: found.append(out.float()))
@@ -228,6 +258,7 @@ def _spikes(net: nn.Module, x_seq: Tensor, variant: Variant) -> list[Tensor]:
 def _compared(
     what: str, found: Gradients, truth: Gradients, tolerance: float, flipped: float
 ) -> GradientCheck:
+    """Compare gradients with the reference `truth`."""
     a = torch.cat([found[name].flatten() for name in found])
     b = torch.cat([truth[name].flatten() for name in found])
     distance = float((a - b).norm() / b.norm().clamp(min=1e-12))

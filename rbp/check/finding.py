@@ -1,14 +1,22 @@
-"""What a check found."""
+"""The result of a check."""
 
 from dataclasses import dataclass
 
-# slow: it ran past its limit. absent: this machine does not have what is checked, which may be all right.
+# slow: the check exceeded its time limit. absent: this machine lacks what is checked, which may be fine.
 STATUSES = ("ok", "slow", "wrong", "absent")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """status: one of STATUSES; told: what was found, in a line; advice: what to do, "" where nothing is."""
+    """The result of a check.
+
+    Attributes:
+        status: One of STATUSES.
+        summary: What was found, in one line.
+        advice: What to do; "" if nothing.
+        name: Name of the check; set by `rbp.check.runner.run`.
+        seconds: How long the check took; set by `rbp.check.runner.run`.
+    """
 
     status: str
     summary: str

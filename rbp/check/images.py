@@ -1,4 +1,7 @@
-"""Augmentation and frames on this device are those of the CPU: a batch depends on the seed alone."""
+"""Check that augmented images and frames are the same on this device as on the CPU.
+
+A batch must depend only on the seed.
+"""
 
 from collections.abc import Iterator, Mapping
 
@@ -8,20 +11,20 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.check.finding import Finding, absent, ok, wrong
 from rbp.data import Images, train_batches
 
-CLOSE = 1e-6  # normalisation divides, which devices round differently
+CLOSE = 1e-6  # tolerance: normalisation divides, and devices round that differently
 _EVERYTHING = {"crop": 4, "flip": True, "autoaugment": True, "cutout": 8, "roll": 3}
 _OF_FRAMES = {"crop": 2, "flip": True, "autoaugment": False, "cutout": 0, "roll": 5}
 
 
 def check_augmentation(device: torch.device) -> Finding:
-    """Images with every change that a recipe makes."""
+    """Check images with every augmentation that a recipe can use."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (64, 3, 32, 32), generator=random, dtype=torch.uint8)
     return _compare(device, "augmented images", pixels, 255, _config(3, _EVERYTHING))
 
 
 def check_frames(device: torch.device) -> Finding:
-    """Frames of events, all of a recording changed alike."""
+    """Check frames of events; all frames of a recording are augmented alike."""
     random = torch.Generator().manual_seed(0)
     pixels = torch.randint(40, (16, 4, 2, 24, 24), generator=random, dtype=torch.int16)
     return _compare(device, "frames of events", pixels, 64, _config(2, _OF_FRAMES))
@@ -32,6 +35,7 @@ def _config(channels: int, augment: Mapping[str, object]) -> DictConfig:
 
 
 def _compare(device: torch.device, what: str, pixels: torch.Tensor, levels: int, cfg: DictConfig) -> Finding:
+    """Compare batches of `pixels` made on the device with those made on the CPU."""
     if device.type == "cpu":
         return absent("the device is the CPU itself")
     pairs = list(

@@ -1,4 +1,4 @@
-"""The networks of the golden vectors that are checked, and one of a single hidden layer."""
+"""The networks of the golden files, and a network with a single hidden layer."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 def lif() -> nn.Module:
-    """The paper's neuron: leak 0.2, soft reset, detached."""
+    """Build the paper's neuron: leak 0.2, soft reset, detached reset."""
     sigmoid = surrogate.Sigmoid(alpha=4.0)
     return neuron.LIFNode(
         tau=1.25, decay_input=False, v_reset=None, detach_reset=True, surrogate_function=sigmoid
@@ -15,7 +15,7 @@ def lif() -> nn.Module:
 
 
 class Residual(nn.Module):
-    """A basic block: [B, c_in, H, W] -> [B, c_out, H/stride, W/stride]."""
+    """A basic residual block: [B, c_in, H, W] -> [B, c_out, H/stride, W/stride]."""
 
     def __init__(self, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -35,7 +35,7 @@ class Residual(nn.Module):
 
 
 class Net(nn.Module):
-    """Its layers one after another; their parameters are called body.N."""
+    """A sequence of layers, whose parameters are named body.N as in the golden files."""
 
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()
@@ -46,21 +46,21 @@ class Net(nn.Module):
 
 
 def plain() -> Net:
-    """Two convolutions and a linear layer: [B, 3, 8, 8] -> [B, 5]."""
+    """Build two convolutions and a linear layer: [B, 3, 8, 8] -> [B, 5]."""
     first = [nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), lif(), nn.AvgPool2d(2)]
     second = [nn.Conv2d(8, 16, 3, padding=1), nn.BatchNorm2d(16), lif(), nn.AvgPool2d(2)]
     return Net(*first, *second, nn.Flatten(), nn.Linear(64, 5))
 
 
 def residual() -> Net:
-    """A stem, two residual blocks, two linear layers: [B, 3, 8, 8] -> [B, 5]."""
+    """Build a stem, two residual blocks and two linear layers: [B, 3, 8, 8] -> [B, 5]."""
     stem = [nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), lif()]
     end = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 12), lif(), nn.Linear(12, 5)]
     return Net(*stem, Residual(8, 8, 1), Residual(8, 16, 2), *end)
 
 
 def one_hidden_layer() -> Net:
-    """One layer of neurons, for which rate mode is exact on a static image: [B, 3, 8, 8] -> [B, 5]."""
+    """Build one layer of neurons, for which rate mode is exact on a static image: [B, 3, 8, 8] -> [B, 5]."""
     return Net(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), lif(), nn.Flatten(), nn.Linear(512, 5))
 
 

@@ -1,4 +1,4 @@
-"""Several processes that train one network: their gradients together are those of one process."""
+"""Check that several processes that train one network get the gradients of a single process."""
 
 import contextlib
 import tempfile
@@ -16,14 +16,17 @@ from rbp.check.networks import plain
 from rbp.check.runner import CONTEXT
 from rbp.rate import data_parallel, forward
 
-Gradients = dict[str, np.ndarray]  # tensors cannot outlive the process that sends them
+Gradients = dict[str, np.ndarray]  # arrays, since tensors cannot outlive the process that sends them
 
-TOLERANCE = 1e-5  # in float64, which still sums in another order
+TOLERANCE = 1e-5  # relative, in float64; several ranks sum in another order
 BATCH, STEPS = 8, 3
 
 
 def check_ranks(device: torch.device) -> Finding:
-    """Two ranks with gloo on a CPU, with NCCL on two GPUs; on a single GPU one rank with NCCL."""
+    """Compare the gradients of several ranks with those of one process.
+
+    Two ranks are used with gloo on a CPU, and with NCCL on two GPUs; on a single GPU, one rank with NCCL.
+    """
     on_gpu = device.type == "cuda"
     backend, world = ("nccl", min(2, torch.cuda.device_count())) if on_gpu else ("gloo", 2)
     alone = _gradients(_network(), *_batch())
@@ -42,7 +45,7 @@ def check_ranks(device: torch.device) -> Finding:
 
 
 def _together(backend: str, world: int, device: str, store: Path) -> Gradients | str:
-    """The first rank's gradients, or what went wrong."""
+    """Return the gradients of the first rank, or a message on what went wrong."""
     ours, theirs = CONTEXT.Pipe(duplex=False)
     ranks = [
         CONTEXT.Process(
@@ -64,7 +67,7 @@ def _together(backend: str, world: int, device: str, store: Path) -> Gradients |
 
 
 def _rank(backend: str, rank: int, world: int, device: str, store: Path, answer: Connection | None) -> None:
-    """In a rank's process: its share of the batch."""
+    """Compute the gradients of a rank's share of the batch, in the rank's process."""
     try:
         place = torch.device(device, rank) if device == "cuda" else torch.device(device)
         dist.init_process_group(backend, init_method=f"file://{store}", rank=rank, world_size=world)
@@ -91,6 +94,7 @@ def _batch() -> tuple[Tensor, Tensor]:
 
 
 def _share(rank: int, world: int) -> tuple[Tensor, ...]:
+    """Return a rank's part of images and labels."""
     return tuple(part.tensor_split(world)[rank] for part in _batch())
 
 
@@ -101,9 +105,10 @@ def _gradients(net: nn.Module, x: Tensor, y: Tensor) -> Gradients:
     return {
         name: p.grad.cpu().numpy()
         for name, p in inner.named_parameters()
-        if p.grad is not None and float(p.grad.norm()) > 1e-9  # not a bias ahead of batch normalisation
+        if p.grad is not None and float(p.grad.norm()) > 1e-9  # leaves out biases before batch normalisation
     }
 
 
 def _distance(found: np.ndarray, truth: np.ndarray) -> float:
+    """Return the distance relative to the norm of `truth`."""
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))

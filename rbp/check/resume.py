@@ -1,4 +1,4 @@
-"""A run that is killed goes on to the same bits, on this device."""
+"""Check that a killed run resumes to bit-identical results on this device."""
 
 import json
 import os
@@ -24,7 +24,10 @@ _OF_TIME = ("seconds", "images_per_second")
 
 
 def check_resume(device: torch.device) -> Finding:
-    """Train digits twice, once undisturbed and once killed in its second epoch; compare all that is kept."""
+    """Train a small network twice, once undisturbed and once killed after its first epoch, and compare.
+
+    Metrics (except times) and weights must be equal to the last bit.
+    """
     with tempfile.TemporaryDirectory() as folder:
         whole, killed = (_prepare(Path(folder) / name, device) for name in ("whole", "killed"))
         if error := _train(whole):
@@ -41,7 +44,7 @@ def check_resume(device: torch.device) -> Finding:
 
 
 def _prepare(folder: Path, device: torch.device) -> RunFolder:
-    """A run folder with the config of a small training run."""
+    """Write the config of a small training run to a run folder of its own."""
     schema.register()
     overrides = ["arch=dvs_cnn", "T='2'", "tracker=none", f"trainer.epochs={EPOCHS}", "trainer.threads=1"]
     (cell,) = compose_grid([*overrides, f"trainer.device={device}", f"runs_dir={folder}"])
@@ -52,19 +55,21 @@ def _prepare(folder: Path, device: torch.device) -> RunFolder:
 
 
 def _start(run: RunFolder) -> subprocess.Popen[str]:
+    """Start training in a process of its own, without other ranks."""
     command = [sys.executable, "-m", "rbp.sweep.launchers.worker", str(run.path), str(time.time())]
     alone = os.environ | {"WORLD_SIZE": "1"}
     return subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def _train(run: RunFolder) -> str:
-    """Train to the end; what went wrong, or ""."""
+    """Train to the end; return what went wrong, or ""."""
     process = _start(run)
     summary, _ = process.communicate()
     return "" if process.returncode == 0 else (summary.strip().splitlines() or ["no word"])[-1]
 
 
 def _kill_after_an_epoch(process: subprocess.Popen[str], run: RunFolder) -> int:
+    """Kill the process once metrics of an epoch are written; return the number of epochs written."""
     while process.poll() is None and not read_lines(run.metrics):
         time.sleep(0.005)
     process.kill()
@@ -73,7 +78,7 @@ def _kill_after_an_epoch(process: subprocess.Popen[str], run: RunFolder) -> int:
 
 
 def _different(one: RunFolder, other: RunFolder) -> str:
-    """What of two runs is not the same: metrics, or weights by their names; "" for nothing."""
+    """Return what differs between two runs: "metrics" or the names of weights; "" if nothing does."""
     metrics, others = (
         [{k: v for k, v in line.items() if k not in _OF_TIME} for line in read_lines(run.metrics)]
         for run in (one, other)

@@ -1,4 +1,4 @@
-"""What is there beside rbp: a compiler, SpikingJelly's fused neurons, Slurm, a wandb login, data sets."""
+"""Checks of rbp's surroundings: compiler, SpikingJelly's fused neurons, Slurm, wandb login, data sets."""
 
 import importlib.util
 import netrc
@@ -24,7 +24,7 @@ WANDB = "api.wandb.ai"
 
 
 def check_compiler(device: torch.device) -> Finding:
-    """Whether torch.compile makes kernels: rate mode's fused neurons want them on a GPU."""
+    """Check whether torch.compile works; rate mode uses it for fused neurons on a GPU."""
     from rbp.rate.neurons.compiled import works
 
     if works(device):
@@ -34,7 +34,7 @@ def check_compiler(device: torch.device) -> Finding:
 
 
 def check_fused_neurons(device: torch.device) -> Finding:
-    """Which kernels SpikingJelly's own neurons have, as BPTT uses them."""
+    """Check whether SpikingJelly has fused kernels for its neurons, which BPTT uses."""
     if device.type != "cuda":
         return absent("SpikingJelly fuses neurons on GPUs only")
     for package in ("triton", "cupy"):
@@ -44,7 +44,7 @@ def check_fused_neurons(device: torch.device) -> Finding:
 
 
 def check_slurm(device: torch.device) -> Finding:
-    """Whether jobs can be submitted from here."""
+    """Check whether jobs can be submitted from here."""
     if shutil.which("sbatch") is None:
         return absent("no sbatch on this machine", "submit from a login node, or use hydra/launcher=local")
     done = subprocess.run(["sinfo", "--noheader", "--format=%P %a %D"], capture_output=True, text=True)
@@ -55,7 +55,7 @@ def check_slurm(device: torch.device) -> Finding:
 
 
 def check_wandb(device: torch.device) -> Finding:
-    """Whether runs could go online; offline needs nothing."""
+    """Check whether runs could be logged online; offline logging needs no login."""
     if importlib.util.find_spec("wandb") is None:
         return absent("wandb is not installed", "pip install wandb, or use tracker=none or tensorboard")
     if os.environ.get("WANDB_API_KEY"):
@@ -66,6 +66,7 @@ def check_wandb(device: torch.device) -> Finding:
 
 
 def _has_login(file: Path) -> bool:
+    """Whether a netrc file has a wandb login."""
     try:
         return netrc.netrc(file).authenticators(WANDB) is not None
     except (OSError, netrc.NetrcParseError):
@@ -73,7 +74,10 @@ def _has_login(file: Path) -> bool:
 
 
 def check_dataset(name: str, device: torch.device) -> Finding:
-    """Whether a data set's files are where its config says, and whole; nothing is fetched or prepared."""
+    """Check whether a data set's files are complete and where its config says.
+
+    Downloads and prepares nothing.
+    """
     schema.register()
     architecture = "dvs_cnn" if "dvs" in name else "digits_cnn"
     (cell,) = compose_grid([f"dataset={name}", f"arch={architecture}", "dataset.download=false"])
@@ -85,7 +89,7 @@ def check_dataset(name: str, device: torch.device) -> Finding:
 
 
 def _what_is_there(dataset: DictConfig) -> str:
-    """The images of a data set, or its recordings. Raises DataError where there are none."""
+    """Return a description of a data set's images or recordings. Raises DataError if there are none."""
     reader, framing = find_reader(dataset._target_), framing_of(dataset)
     if isinstance(reader, EventSet) and framing is not None:
         root = Path(dataset.root).expanduser()

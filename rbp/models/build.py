@@ -1,4 +1,4 @@
-"""From the groups `arch` and `neuron` of a config to a network with seeded initial weights."""
+"""Building the network of a config from its groups `arch` and `neuron`, with seeded initial weights."""
 
 import functools
 import inspect
@@ -16,10 +16,13 @@ from rbp.seeds import stream
 
 
 def build(cfg: DictConfig) -> nn.Module:
-    """The network of a config, on the CPU, with initial weights that depend on `seed` and the network alone.
+    """Build the network of a config on the CPU; its initial weights depend only on `seed` and the network.
 
     The architecture's function is called as `f(neuron, in_channels, classes, **own keys of the group)`, where
-    `neuron()` makes one layer of neurons. Raises ConfigError if a group's `_target_` cannot be called so.
+    `neuron()` makes one layer of neurons.
+
+    Raises:
+        ConfigError: A group's `_target_` cannot be imported or called like this, or does not return a module.
     """
     neuron = _target(cfg.neuron, "neuron", labels(Neuron))
     arch = _target(cfg.arch, "arch", labels(Arch), neuron, cfg.dataset.channels, cfg.dataset.classes)
@@ -38,16 +41,23 @@ def build(cfg: DictConfig) -> nn.Module:
 
 
 def _target(group: DictConfig, key: str, own: tuple[str, ...], *args: Any) -> Callable[[], nn.Module]:
-    """The group's function with its arguments, checked but not called."""
+    """Return the group's function with its arguments bound, checked but not called.
+
+    Args:
+        group: Config group with a `_target_`.
+        key: Name of the group, for error messages.
+        own: Keys of the group that are labels, not arguments.
+        args: Positional arguments.
+    """
     try:
         function = get_method(group._target_)
-    except Exception as error:  # Hydra wraps what the import raised
+    except Exception as error:  # Hydra wraps whatever the import raised
         raise ConfigError(f"{key}._target_={group._target_}: cannot be imported: {error}") from error
     values = OmegaConf.to_container(group, resolve=True)
     assert isinstance(values, dict)
     arguments = {str(name): value for name, value in values.items() if name not in own}
     try:
         inspect.signature(function).bind(*args, **arguments)
-    except (TypeError, ValueError) as error:  # ValueError: a function of C that does not tell its arguments
+    except (TypeError, ValueError) as error:  # ValueError: a C function without a signature
         raise ConfigError(f"{key}={group.name}: {group._target_} takes other keys: {error}") from error
     return functools.partial(function, *args, **arguments)

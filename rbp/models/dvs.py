@@ -6,7 +6,11 @@ from torch import nn
 
 
 def dvs_cnn(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
-    """conv 16 A conv 32 A conv 64, global average, linear: [B, C, H, W] -> [B, classes]."""
+    """Build: conv 16, pool, conv 32, pool, conv 64, global average, linear: [B, C, H, W] -> [B, classes].
+
+    Each convolution is 3 x 3, followed by batch normalisation and a layer of neurons; pools are averages over
+    2 x 2.
+    """
 
     def conv(c_in: int, c_out: int) -> list[nn.Module]:
         return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), neuron()]

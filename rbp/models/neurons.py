@@ -1,4 +1,4 @@
-"""SpikingJelly's neurons as the group `neuron` describes them: one call makes one layer of neurons."""
+"""SpikingJelly neurons built from config group `neuron`; each call makes one layer of neurons."""
 
 from spikingjelly.activation_based import neuron, surrogate
 from torch import nn
@@ -23,7 +23,10 @@ def lif(
     surrogate: str,
     alpha: float,
 ) -> nn.Module:
-    """Leaky integrate-and-fire, u[t] = (1 - 1/tau) u'[t-1] + c[t] where the input is not decayed."""
+    """Build leaky integrate-and-fire neurons: u[t] = (1 - 1/tau) u'[t-1] + c[t] if the input is not decayed.
+
+    u is the membrane potential before the spike, u' after the reset, c the input current.
+    """
     shape = _SURROGATES[surrogate](alpha=alpha)
     return neuron.LIFNode(float(tau), decay_input, float(v_threshold), v_reset, shape, detach_reset)
 
@@ -31,7 +34,7 @@ def lif(
 def if_(
     v_threshold: float, v_reset: float | None, detach_reset: bool, surrogate: str, alpha: float
 ) -> nn.Module:
-    """Integrate-and-fire: u[t] = u'[t-1] + c[t]."""
+    """Build integrate-and-fire neurons: u[t] = u'[t-1] + c[t]."""
     return neuron.IFNode(float(v_threshold), v_reset, _SURROGATES[surrogate](alpha=alpha), detach_reset)
 
 
@@ -44,7 +47,7 @@ def plif(
     surrogate: str,
     alpha: float,
 ) -> nn.Module:
-    """Leaky integrate-and-fire with a tau that is learnt, one a layer (Fang et al., ICCV 2021)."""
+    """Build leaky integrate-and-fire neurons with a learnable tau, one per layer (Fang et al., ICCV 2021)."""
     shape = _SURROGATES[surrogate](alpha=alpha)
     return neuron.ParametricLIFNode(
         float(init_tau), decay_input, float(v_threshold), v_reset, shape, detach_reset

@@ -1,4 +1,4 @@
-"""The ResNets of the paper for 32 x 32 images (arXiv 2410.11488), with PyTorch's default initial weights."""
+"""The paper's ResNets for 32 x 32 images (arXiv 2410.11488), with PyTorch's default initial weights."""
 
 from collections.abc import Callable
 
@@ -8,7 +8,10 @@ Neuron = Callable[[], nn.Module]
 
 
 class BasicBlock(nn.Module):
-    """conv bn neuron conv bn, + shortcut (1 x 1 conv and bn where the shape changes), neuron."""
+    """A residual block: conv, bn, neuron, conv, bn, + shortcut, neuron.
+
+    The shortcut is a 1 x 1 convolution and bn where the shape changes, the identity elsewhere.
+    """
 
     def __init__(self, neuron: Neuron, c_in: int, c_out: int, stride: int) -> None:
         super().__init__()
@@ -32,7 +35,14 @@ class BasicBlock(nn.Module):
 def _trunk(
     neuron: Neuron, in_channels: int, first: int, stages: list[tuple[int, int, int]]
 ) -> list[nn.Module]:
-    """conv bn neuron, stages of (blocks, width, stride of the first block), global average pool, flatten."""
+    """Return the layers before the head: conv, bn, neuron, the stages, global average pool, flatten.
+
+    Args:
+        neuron: Makes one layer of neurons.
+        in_channels: Channels of the images.
+        first: Width of the first convolution.
+        stages: (number of blocks, width, stride of the first block) of each stage.
+    """
     layers: list[nn.Module] = [
         nn.Conv2d(in_channels, first, 3, padding=1, bias=False),
         nn.BatchNorm2d(first),
@@ -47,13 +57,19 @@ def _trunk(
 
 
 def resnet18(neuron: Neuron, in_channels: int, classes: int) -> nn.Module:
-    """conv 64, four stages of two blocks of widths 64 128 256 512, linear: [B, C, H, W] -> [B, classes]."""
+    """Build ResNet-18: [B, C, H, W] -> [B, classes].
+
+    conv 64, four stages of two blocks each with widths 64, 128, 256, 512, linear.
+    """
     stages = [(2, 64, 1), (2, 128, 2), (2, 256, 2), (2, 512, 2)]
     return nn.Sequential(*_trunk(neuron, in_channels, 64, stages), nn.Linear(512, classes))
 
 
 def resnet19(neuron: Neuron, in_channels: int, classes: int) -> nn.Module:
-    """conv 128, stages of 3 3 2 blocks of widths 128 256 512, linear 256, neuron, linear."""
+    """Build ResNet-19: [B, C, H, W] -> [B, classes].
+
+    conv 128, stages of 3, 3, 2 blocks with widths 128, 256, 512, linear 256, neuron, linear.
+    """
     stages = [(3, 128, 1), (3, 256, 2), (2, 512, 2)]
     head = [nn.Linear(512, 256), neuron(), nn.Linear(256, classes)]
     return nn.Sequential(*_trunk(neuron, in_channels, 128, stages), *head)

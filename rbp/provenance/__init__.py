@@ -1,7 +1,8 @@
-"""Which code computed a result, and whether that is still the code at hand.
+"""The version of the code that computed a result, and whether it is still the current code.
 
-`code` names the code of a run and tells stale results; `imports` finds the modules that it stands on, without
-running them; `syntax` tells whether a file has changed in what it does.
+Modules: `code` (hashes the code of a run and detects stale results), `imports` (finds the modules that a
+module depends on, without running them), `finding` (locates modules), `syntax` (fingerprints of source files
+that ignore comments, docstrings and layout).
 """
 
 from rbp.provenance.code import code_version, package_versions, why_stale

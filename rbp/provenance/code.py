@@ -1,4 +1,4 @@
-"""The code of a run: a hash of all that its numbers depend on, so that a result of other code can be told."""
+"""A hash of all code that a run's numbers depend on, so that results of other code can be recognised."""
 
 import functools
 import hashlib
@@ -13,12 +13,12 @@ from rbp.config.versions import todays_target
 from rbp.provenance.finding import module_of
 from rbp.provenance.imports import Closure, closure
 
-# What every run stands on: the engine, training, the random streams.
+# Modules that every run depends on: the engine, training, the random streams.
 ENGINE = ("rbp.rate", "rbp.train", "rbp.seeds")
-# What they import, and no number depends on: what a run may be, what it says, where it writes.
+# Modules that these import but no number depends on: config validation, messages, output files.
 APART = frozenset(
     {
-        "rbp",  # its __init__ only
+        "rbp",  # only its __init__
         "rbp.bench",
         "rbp.cli",
         "rbp.config",
@@ -43,18 +43,24 @@ APART = frozenset(
 
 
 def code_version(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
-    """The code that a configuration runs, for its result.
+    """Return the version of the code that a config runs, for its result.
 
-    `version` of rbp; `targets`, the functions that its `_target_`s name; `hash`, twelve hexadecimal digits
-    over the syntax trees, without docstrings, of the engine, of the targets' modules and of all that they
-    import, a lab's own packages too. Third-party packages do not count: see `package_versions`.
+    Third-party packages do not count, see `package_versions`.
+
+    Args:
+        cfg: A config, or its plain values.
+
+    Returns:
+        `version` of rbp; `targets`, the functions named by the config's `_target_`s; and `hash`, twelve
+        hexadecimal digits over the syntax trees, without docstrings, of the engine, of the targets' modules,
+        and of all that they import, including a lab's own packages.
     """
     targets = _targets_of(cfg)
     return {"version": __version__, "hash": _hash(targets), "targets": list(targets)}
 
 
 def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:
-    """The versions of the third-party packages that a configuration's code imports, by their names."""
+    """Return the versions of the third-party packages that a config's code imports, by distribution name."""
     packages = _closure(_targets_of(cfg)).packages
     names = _distributions()
     found = {}
@@ -68,15 +74,15 @@ def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:
 
 @functools.cache
 def _distributions() -> Mapping[str, list[str]]:
-    """By import names; read once, as every cell of a sweep asks."""
+    """Return the distributions by import name; cached, since every cell of a sweep needs them."""
     return packages_distributions()
 
 
 def why_stale(result: Mapping[str, Any]) -> str:
-    """Why a result was computed by other code than that at hand; "" where it was not.
+    """Return why a result is stale (computed by other code than the current one), or "" if it is not.
 
-    Also "" where nobody can say: for results of version 0.1, which hashed every file of the package, and
-    where a target is not on this machine.
+    Also returns "" if this cannot be known: for results of version 0.1, which hashed every file of the
+    package, and if a target is not installed on this machine.
     """
     code = result.get("code")
     if not isinstance(code, Mapping) or not isinstance(code.get("targets"), list):
@@ -88,6 +94,7 @@ def why_stale(result: Mapping[str, Any]) -> str:
 
 
 def _targets_of(cfg: DictConfig | Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the `_target_`s of a config, sorted, each once."""
     values = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
     return tuple(sorted(set(_targets(values))))
 
@@ -105,6 +112,7 @@ def _targets(value: Any) -> Iterator[str]:
 
 @functools.cache
 def _hash(targets: tuple[str, ...]) -> str:
+    """Return the hash over the fingerprints of all modules that a run of these targets depends on."""
     modules = _closure(targets).modules
     lines = [f"{name} {modules[name].fingerprint}" for name in sorted(modules)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:12]
@@ -112,5 +120,6 @@ def _hash(targets: tuple[str, ...]) -> str:
 
 @functools.cache
 def _closure(targets: tuple[str, ...]) -> Closure:
+    """Return the modules and third-party packages that a run of these targets depends on."""
     modules = (module_of(target) for target in targets)
     return closure([*ENGINE, *(module for module in modules if module is not None)], APART)

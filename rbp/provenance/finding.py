@@ -1,4 +1,4 @@
-"""Where a module lies, and whether it is code that a lab works on; found without importing anything."""
+"""Locating modules, and telling a lab's own code from third-party code, without importing anything."""
 
 import functools
 import json
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlparse
 
-# Import names of what rbp depends on: its versions are recorded, however it was installed.
+# Import names of rbp's dependencies. They count as third-party (their versions are recorded) even if they
+# were installed from a source folder.
 DEPENDENCIES = frozenset(
     [
         "torch",
@@ -32,19 +33,24 @@ DEPENDENCIES = frozenset(
 )
 _INSTALLED = {"site-packages", "dist-packages"}
 _STANDARD = tuple(sysconfig.get_paths()[name] for name in ("stdlib", "platstdlib"))
-_DEEPEST = 64  # parts of a dotted name
+_DEEPEST = 64  # parts of a dotted name that are looked at
 
 
 @dataclass(frozen=True)
 class ModulePlace:
-    """Where a module lies. file: None for a package without __init__; folders: of a package."""
+    """The location of a module.
+
+    Attributes:
+        file: Its source file; None for a package without __init__.
+        folders: The folders of a package; empty for other modules.
+    """
 
     file: Path | None
     folders: tuple[str, ...] = ()
 
 
 def module_of(target: str) -> str | None:
-    """The module in which a dotted name such as package.module.function is; None where it is not there."""
+    """Return the module part of a dotted name such as package.module.function, or None if there is none."""
     parts = target.split(".")
     for n in range(min(len(parts), _DEEPEST), 0, -1):
         if find(name := ".".join(parts[:n])) is not None:
@@ -54,7 +60,10 @@ def module_of(target: str) -> str | None:
 
 @functools.cache
 def find(name: str) -> ModulePlace | None:
-    """Where a module lies; unlike importlib's find_spec, it imports no parent package."""
+    """Return the location of a module, or None.
+
+    Unlike importlib's find_spec, this imports no parent package.
+    """
     parent, _, _ = name.rpartition(".")
     if not parent:
         return _find_top(name)
@@ -63,7 +72,7 @@ def find(name: str) -> ModulePlace | None:
 
 
 def _find_top(name: str) -> ModulePlace | None:
-    """By all finders, those of editable installs too."""
+    """Locate a top-level module with all finders, including those of editable installs."""
     for finder in sys.meta_path:
         spec = finder.find_spec(name, None) if name and hasattr(finder, "find_spec") else None
         if spec is not None:
@@ -73,7 +82,10 @@ def _find_top(name: str) -> ModulePlace | None:
 
 
 def _find_in(name: str, folders: tuple[str, ...]) -> ModulePlace | None:
-    """In the folders of its package. Several folders without __init__ are one package together."""
+    """Locate a module in the folders of its package.
+
+    A namespace package (without __init__) may consist of several folders.
+    """
     portions: list[str] = []
     for folder in folders:
         finder = pkgutil.get_importer(folder)
@@ -88,9 +100,10 @@ def _find_in(name: str, folders: tuple[str, ...]) -> ModulePlace | None:
 
 @functools.cache
 def is_own(top: str) -> bool:
-    """Whether a top-level package is code that a lab works on, ours or its own, rather than third-party.
+    """Whether a top-level package is rbp's or a lab's own code rather than third-party.
 
-    That is what lies in a folder of sources, or was installed from one that is still there or a repository.
+    Own code lies in a folder of sources, or was installed from a source folder that still exists or from a
+    repository.
     """
     if top == "rbp":
         return True
@@ -101,6 +114,7 @@ def is_own(top: str) -> bool:
 
 
 def _is_of_sources(top: str, folder: Path) -> bool:
+    """Whether a top-level package in this folder counts as own code."""
     if _INSTALLED & set(folder.parts):
         return top in _installed(folder, from_sources=True)
     if str(folder).startswith(_STANDARD):
@@ -110,7 +124,12 @@ def _is_of_sources(top: str, folder: Path) -> bool:
 
 @functools.cache
 def _installed(folder: Path, from_sources: bool = False) -> frozenset[str]:
-    """The top-level packages that pip has put into a folder; or those of them that it had from sources."""
+    """Return the top-level packages that pip installed into a folder.
+
+    Args:
+        folder: A folder such as site-packages.
+        from_sources: Only those installed from a source folder or repository.
+    """
     found: set[str] = set()
     for info in folder.glob("*.dist-info"):
         if from_sources and not _came_from_sources(info):
@@ -125,7 +144,7 @@ def _installed(folder: Path, from_sources: bool = False) -> frozenset[str]:
 
 
 def _came_from_sources(info: Path) -> bool:
-    """Whether a distribution was installed from a folder that is still there, or a repository (PEP 610)."""
+    """Whether a distribution was installed from a folder that still exists or from a repository (PEP 610)."""
     try:
         origin = json.loads((info / "direct_url.json").read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The modules that a module stands on, found from the sources alone: nothing is imported or run."""
+"""The modules that a module depends on, found from the sources alone: nothing is imported or run."""
 
 import ast
 import functools
@@ -12,10 +12,13 @@ from rbp.provenance.syntax import fingerprint, parse
 
 @dataclass(frozen=True)
 class Module:
-    """A module of our own or of a lab's.
+    """A module of rbp or of a lab's own code.
 
-    imports: dotted names of what it may import, at any place; `package.*` for all that a package exports.
-    exports: what its __all__ lists.
+    Attributes:
+        fingerprint: The fingerprint of its source file.
+        imports: Dotted names that it may import anywhere in the file; `package.*` for all exports of a
+            package.
+        exports: Names listed in its __all__.
     """
 
     fingerprint: str
@@ -25,16 +28,23 @@ class Module:
 
 @dataclass(frozen=True)
 class Closure:
-    """modules: name -> module, all that are not third-party. packages: top-level names of those that are."""
+    """A set of modules together with everything that they import, directly or indirectly.
+
+    Attributes:
+        modules: Own modules by dotted name.
+        packages: Top-level names of the third-party packages that they import.
+    """
 
     modules: dict[str, Module]
     packages: frozenset[str]
 
 
 def closure(names: Iterable[str], apart: frozenset[str]) -> Closure:
-    """What these modules import, and what that imports, and so on; their packages' __init__ too.
+    """Return all modules that the named modules import, directly or indirectly, including parent packages.
 
-    apart: modules and packages that are left out, with all that only they import.
+    Args:
+        names: Dotted names of modules.
+        apart: Modules and packages to leave out, with everything that only they import.
     """
     modules: dict[str, Module] = {}
     packages: set[str] = set()
@@ -50,7 +60,7 @@ def closure(names: Iterable[str], apart: frozenset[str]) -> Closure:
             package = name.removesuffix(".*")
             exported = _read(package)
             waiting += [f"{package}.{export}" for export in exported.exports] if exported else []
-        elif (module := _read(name)) is not None:  # else an attribute of a module, or not there
+        elif (module := _read(name)) is not None:  # otherwise an attribute of a module, or missing
             modules[name] = module
             waiting += module.imports
             waiting += _parents(name)
@@ -59,6 +69,7 @@ def closure(names: Iterable[str], apart: frozenset[str]) -> Closure:
 
 @functools.cache
 def _read(name: str) -> Module | None:
+    """Return a module's fingerprint, imports and exports, or None if there is no such module."""
     place = find(name)
     if place is None:
         return None
@@ -74,7 +85,10 @@ def _read(name: str) -> Module | None:
 
 
 def _imports(tree: ast.AST, package: str) -> Iterator[str]:
-    """Dotted names after `import` and `from` and in import_module("..."), but those for type checkers."""
+    """Yield the dotted names of a tree's imports, without those for type checkers only.
+
+    These are the names after `import` and `from`, and in import_module("...") and __import__("...").
+    """
     waiting = [tree]
     while waiting:
         node = waiting.pop()
@@ -93,7 +107,7 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def _absolute(name: str, package: str) -> str:
-    """A name with leading dots as seen from a package."""
+    """Resolve a name with leading dots, as seen from a package."""
     rest = name.lstrip(".")
     level = len(name) - len(rest)
     parts = package.split(".")
@@ -102,12 +116,13 @@ def _absolute(name: str, package: str) -> str:
 
 
 def _is_for_types(test: ast.expr) -> bool:
+    """Whether the condition is TYPE_CHECKING."""
     name = test.attr if isinstance(test, ast.Attribute) else test.id if isinstance(test, ast.Name) else ""
     return name == "TYPE_CHECKING"
 
 
 def _imported_by_call(node: ast.AST) -> str | None:
-    """The name in import_module("name") or __import__("name"), where it is written out."""
+    """Return the name in import_module("name") or __import__("name") if it is a literal."""
     match node:
         case ast.Call(
             func=ast.Name(id="import_module" | "__import__") | ast.Attribute(attr="import_module"),
@@ -118,7 +133,7 @@ def _imported_by_call(node: ast.AST) -> str | None:
 
 
 def _exports(tree: ast.Module) -> Iterator[str]:
-    """What __all__ lists, where it is written out."""
+    """Yield the names in __all__ that are literals."""
     for node in tree.body:
         match node:
             case (
@@ -131,9 +146,11 @@ def _exports(tree: ast.Module) -> Iterator[str]:
 
 
 def _parents(name: str) -> list[str]:
+    """Return the dotted names of the packages that contain a module, outermost first."""
     parts = name.split(".")
     return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def _is_below(name: str, apart: frozenset[str]) -> bool:
+    """Whether a module or one of its parents is in `apart`; `rbp` there stands for its own __init__ only."""
     return name in apart or any(parent in apart for parent in _parents(name) if parent != "rbp")

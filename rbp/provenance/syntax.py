@@ -6,23 +6,25 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Of a node: what says nothing beyond the rest, or is written by some versions of Python only.
+# Fields of a node that are redundant, or that exist in some versions of Python only.
 _SKIPPED = {"ctx", "kind", "type_comment", "type_ignores"}
 _WITH_DOCSTRING = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def parse(file: Path) -> ast.Module | None:
-    """The tree of a source file; None where it is not Python, such as a compiled module."""
+    """Return the syntax tree of a source file, or None if it cannot be parsed, such as a compiled module."""
     try:
         return ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):  # ValueError: null bytes
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OSError):  # null bytes raise ValueError
         return None
 
 
 def fingerprint(file: Path, tree: ast.Module | None) -> str:
-    """The same for files whose trees differ in docstrings only, in every version of Python.
+    """Return a hash that ignores docstrings and is the same in every version of Python.
 
-    tree: what `parse` gave; without one, the file's bytes count.
+    Args:
+        file: The source file.
+        tree: The result of `parse`; if None, the file's bytes are hashed.
     """
     try:
         content = _bytes_of(file) if tree is None else _as_bytes(tree)
@@ -34,7 +36,7 @@ def fingerprint(file: Path, tree: ast.Module | None) -> str:
 def _bytes_of(file: Path) -> bytes:
     try:
         return file.read_bytes()
-    except OSError:  # not to be read by this user: nor can it be run
+    except OSError:  # a file that this user cannot read cannot be run either
         return b""
 
 
@@ -43,7 +45,7 @@ def _as_bytes(tree: ast.Module) -> bytes:
 
 
 def _tokens(value: Any) -> Iterator[str]:
-    """A tree as lines. Fields that are empty are left out, as new versions of Python add some."""
+    """Yield a tree as lines. Empty fields are left out, since new versions of Python add some."""
     if isinstance(value, ast.AST):
         yield type(value).__name__
         for name, inner in ast.iter_fields(value):

@@ -1,7 +1,7 @@
-"""`rbp dashboard`: the comparison as a workspace in wandb, by wandb-workspaces (the extra `dashboard`).
+"""`rbp dashboard`: a wandb workspace that compares runs, made with wandb-workspaces (the extra `dashboard`).
 
-Its runs are grouped by data set, architecture, step mode, T and gradient mode, so that every line and bar is
-one such group over its seeds, in its gradient mode's colour.
+Runs are grouped by data set, architecture, step mode, T and gradient mode. Each line or bar shows one group
+over its seeds, in the colour of its gradient mode.
 """
 
 import argparse
@@ -26,7 +26,19 @@ BARS = {
 
 
 def workspace(paths: list[Path], entity: str | None, project: str | None) -> Any:
-    """The workspace of the runs below paths; entity and project None: as in their configs."""
+    """Build the workspace of the runs below `paths`.
+
+    Args:
+        paths: Sweep or run folders.
+        entity: wandb account or team; None takes `tracker.entity` of the runs.
+        project: wandb project; None takes `tracker.project` of the runs.
+
+    Returns:
+        A `wandb_workspaces.workspaces.Workspace`, not saved yet.
+
+    Raises:
+        UserError: wandb-workspaces is not installed.
+    """
     try:
         from wandb_workspaces import workspaces as ws
     except ImportError as error:
@@ -49,12 +61,13 @@ def workspace(paths: list[Path], entity: str | None, project: str | None) -> Any
 
 
 def _groups(runs: list[Run]) -> list[tuple[str, ...]]:
+    """Return the groups of the runs, each once, as values of GROUPS."""
     found = (tuple(str(getattr(run, key)) for key in GROUPS) for run in runs if run.grad_mode in COLOURS)
     return list(dict.fromkeys(found))
 
 
 def _curves() -> Any:
-    """Mean over the seeds of each group with its standard deviation, over epochs."""
+    """Return the section with curves over epochs: mean and standard deviation over each group's seeds."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as panels
 
@@ -70,7 +83,7 @@ def _curves() -> Any:
 
 
 def _bars() -> Any:
-    """A bar for each group: accuracy, time and memory over T, both gradient modes side by side."""
+    """Return the section with bars over T: accuracy, time and memory, both gradient modes side by side."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as panels
 
@@ -83,13 +96,13 @@ def _bars() -> Any:
 
 
 def as_json(made: Any) -> str:
-    """What wandb-workspaces would send, as text."""
-    model = made._to_model()  # it has no public way to its JSON
+    """Return the workspace as the JSON text that wandb-workspaces would send."""
+    model = made._to_model()  # there is no public method that returns the JSON
     return json.dumps(json.loads(model.model_dump_json(by_alias=True, exclude_none=True)), indent=2) + "\n"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rbp dashboard`."""
+    """Add the arguments of `rbp dashboard` to a parser."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="sweeps' or runs' folders")
     parser.add_argument("--entity", help="account or team; default: tracker.entity of the runs")
     parser.add_argument("--project", help="default: tracker.project of the runs")
@@ -97,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def command(args: argparse.Namespace) -> int:
-    """`rbp dashboard`: make the workspace, or with --dry-run write its JSON."""
+    """Run `rbp dashboard`: save the workspace to wandb, or with --dry-run write its JSON to a file."""
     made = workspace(args.paths, args.entity, args.project)
     if args.dry_run:
         file = args.paths[0] / FILE
@@ -108,7 +121,7 @@ def command(args: argparse.Namespace) -> int:
         raise UserError("--entity: which account or team of wandb? or set tracker.entity in the runs' config")
     try:
         made.save()
-    except Exception as error:  # wandb's and the network's, many kinds
+    except Exception as error:  # wandb and the network raise many types
         raise UserError(f"wandb did not take the workspace: {' '.join(str(error).split())}") from error
     say(f"Workspace: {made.url}")
     return 0

@@ -1,6 +1,6 @@
-"""The process that follows one run folder and feeds a tracker: python -m rbp.track.follow RUNFOLDER.
+"""The process that follows a run folder and feeds a tracker: python -m rbp.track.follow RUNFOLDER.
 
-It ends when its standard input does: the run is over then, or its process is dead.
+It exits after its standard input is closed, which means that the run has ended or its process is dead.
 """
 
 import os
@@ -22,25 +22,30 @@ from rbp.runs.status import Status, current_status
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
-GIVE_UP_AFTER = 300.0  # seconds after the run's end, for whatever hangs
+GIVE_UP_AFTER = 300.0  # seconds after the run's end, in case the tracker hangs
 
 
 class Sink(Protocol):
-    """A tracker's run. `last_step`: of what it was told; `code`: the exit code to tell the trainer by."""
+    """Interface of a tracker's run.
+
+    Attributes:
+        last_step: The last training step that was logged, -1 if none was.
+        code: Exit code of the following process, by which the trainer sees problems; 0 if there are none.
+    """
 
     last_step: int
     code: int
 
     def log(self, line: dict[str, Any], epochs: int) -> None:
-        """Take a line of metrics.jsonl, of a run of so many epochs."""
+        """Log a line of metrics.jsonl; `epochs` is the number of epochs of the run."""
 
     def finish(self, status: Status, figures: dict[str, Any]) -> None:
-        """The run is over: what it ended as, and the figures that sum it up."""
+        """End the tracker's run with the run's final status and the figures that sum it up."""
 
 
 def follow(folder: Path) -> int:
-    """Feed the tracker of the run's config until the run is over; returns the exit code."""
-    with locked(folder / LOCK, wait=None):  # an earlier start's may still be finishing
+    """Feed the tracker of the run's config until the run is over; return the exit code."""
+    with locked(folder / LOCK, wait=None):  # the process of an earlier start may still be finishing
         return _follow(folder)
 
 
@@ -49,7 +54,7 @@ def _follow(folder: Path) -> int:
     sink = open_sink(config, folder)
     step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
     while not over:
-        over = _is_over(LOOK_EVERY)  # first, so that nothing written before the end is missed
+        over = _is_over(LOOK_EVERY)  # before reading, so that nothing written until the end is missed
         for line in _lines_after(step, folder):
             sink.log(line, epochs)
             step = line["step"]
@@ -58,7 +63,7 @@ def _follow(folder: Path) -> int:
 
 
 def _end(folder: Path) -> Status:
-    """What the run ended as; its process is gone, whatever it says last."""
+    """Return the run's final status; `failed` if its process ended without writing one."""
     status = current_status(folder)
     if status.state not in ("running", "lost"):
         return status
@@ -66,7 +71,7 @@ def _end(folder: Path) -> Status:
 
 
 def open_sink(config: dict[str, Any], folder: Path) -> Sink:
-    """The tracker's run for this run: a new one, or the one it had before."""
+    """Open the tracker's run of this run folder: wandb continues an earlier one, TensorBoard starts anew."""
     if config["tracker"]["name"] == "wandb":
         from rbp.track.wandb_run import WandbRun
 
@@ -77,7 +82,10 @@ def open_sink(config: dict[str, Any], folder: Path) -> Sink:
 
 
 def _lines_after(step: int, folder: Path) -> list[dict[str, Any]]:
-    """Lines of later steps, in order; a line redone after a kill has a step that was there before."""
+    """Return the metrics lines of later steps, in order.
+
+    A line repeated after a kill has a step that was there before, and is left out.
+    """
     found = []
     for line in read_lines(RunFolder(folder).metrics):
         if isinstance(line.get("step"), int) and line["step"] > step:
@@ -87,7 +95,7 @@ def _lines_after(step: int, folder: Path) -> list[dict[str, Any]]:
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
-    """The figures of result.json; of a run that has none, the last line and the best accuracy so far."""
+    """Return the figures of result.json; without one, the last and the best test accuracy so far."""
     if (result := read_result(folder)) is not None:
         return result
     lines = read_lines(RunFolder(folder).metrics)
@@ -96,13 +104,16 @@ def summary_of(folder: Path) -> dict[str, Any]:
 
 
 def _is_over(seconds: float) -> bool:
-    """Wait so long for the end of standard input."""
+    """Wait up to `seconds` for the end of standard input; return whether it has ended."""
     ready, _, _ = select.select([sys.stdin.fileno()], [], [], seconds)
     return bool(ready) and not os.read(sys.stdin.fileno(), 4096)
 
 
 def main() -> int:
-    """Behave: let the run go first, and end with it rather than by the signals that are meant for it."""
+    """Run at low priority, ignore signals, exit when stdin closes.
+
+    The signals are meant for the run; this process ends after it.
+    """
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
@@ -111,8 +122,11 @@ def main() -> int:
 
 
 def _watch() -> None:
-    """From another thread, since what hangs may be the tracker in the main one."""
-    select.select([sys.stdin.fileno()], [], [])  # nothing is ever written: readable means ended
+    """Exit the process some time after the end of the run.
+
+    This needs a thread of its own, since the tracker in the main thread may be what hangs.
+    """
+    select.select([sys.stdin.fileno()], [], [])  # nothing is ever written to stdin, so readable means closed
     time.sleep(GIVE_UP_AFTER)
     print(f"given up {GIVE_UP_AFTER:.0f} s after the end of the run", file=sys.stderr, flush=True)
     os._exit(1)

@@ -1,4 +1,4 @@
-"""wandb's own files of a run: one folder each time that the run was started."""
+"""wandb's files of a run: each start of the run has written a folder (segment) of its own."""
 
 import json
 import subprocess
@@ -9,25 +9,31 @@ INSPECT_SECONDS = 60.0
 
 
 def segments(folder: Path) -> list[Path]:
-    """The .wandb files in a run's wandb/, the earliest first: folder names begin with the time."""
+    """Return the .wandb files in a run's `wandb` folder, earliest first: folder names begin with the time."""
     return sorted(folder.glob("*run-*/*.wandb"), key=lambda file: file.parent.name.partition("run-")[2])
 
 
 def mark_of(file: Path) -> Path:
-    """The mark beside a .wandb file that wandb's service has all of it: wandb sync's, and an online run's."""
+    """Return the path of the marker file which says that wandb's service has all of a .wandb file.
+
+    `wandb sync` creates it, and so does rbp after an online run.
+    """
     return file.with_name(f"{file.name}.synced")
 
 
 def last_step(folder: Path) -> int:
-    """The last step that is in the files; -1 where none is.
+    """Return the last step in the .wandb files, -1 if there is none.
 
-    wandb keeps some of what it was given in memory: a kill loses that, so that only its files can tell.
+    Only the files show what survives a kill, since wandb keeps some logged data in memory.
     """
     return max((step for file in segments(folder) for step in steps(file)), default=-1)
 
 
 def steps(file: Path) -> list[int]:
-    """The steps logged in a file, as wandb's own tool reads them; of a damaged one those before that."""
+    """Return the steps logged in a .wandb file, as read by wandb's own tool.
+
+    Of a damaged file, only the steps before the damage are returned.
+    """
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
         output = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout

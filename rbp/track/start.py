@@ -1,7 +1,7 @@
-"""The trainer's end of a tracker: starts the process that follows the run folder, and lets it finish.
+"""Starting the process that follows a run folder for a tracker, and waiting for it at the end of the run.
 
-Training and tracker share nothing but the run folder and a pipe whose end says that the run is over, so that
-a tracker that fails, hangs or is full neither stops a run nor slows its steps.
+Training and tracker share only the run folder and a pipe, whose closing means that the run is over. A tracker
+that fails, hangs or has no disk space can therefore neither stop a run nor slow its steps.
 """
 
 import os
@@ -18,22 +18,28 @@ from rbp.output import say
 from rbp.runs.status import current_status
 
 LOG = "tracker.log"
-# Seconds that a run waits at its end for the tracker; a preempted one has to be gone soon.
+# Seconds that a run waits for the tracker at its end; a preempted run must exit soon.
 PATIENCE, PATIENCE_PREEMPTED = 30.0, 10.0
-# Of the environment: what would make wandb take another run for this one.
+# Environment variables that would make wandb log to another run or service.
 _NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_RESUME", "WANDB_RUN_GROUP")
 
 
 class TrackerProcess:
-    """As a context around a run: what `start` has started is told at its end that the run is over."""
+    """The process that feeds the tracker of a run, as a context manager around the run.
+
+    Leaving the context tells a started process that the run is over and waits for it, but not for ever.
+    """
 
     def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self.cfg, self.folder = cfg, folder.absolute()
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start following the run folder, from now on and what is in it already."""
-        # WANDB_MODE=disabled is how wandb itself is switched off from outside.
+        """Start following the run folder, including what it already contains.
+
+        Do nothing if no tracker is configured. If the process cannot be started, print why; the run goes on.
+        """
+        # WANDB_MODE=disabled is wandb's own way to switch it off from the environment.
         mode = mode_of(self.cfg.tracker.mode)
         if self.cfg.tracker.name == "none" or mode == "disabled":
             return
@@ -46,7 +52,7 @@ class TrackerProcess:
                     stdout=log,
                     stderr=log,
                     env=_environment(mode),
-                    start_new_session=True,  # Ctrl-C at the terminal is for the run alone
+                    start_new_session=True,  # Ctrl-C in the terminal should reach only the run
                 )
         except OSError as error:
             say(f"tracker={self.cfg.tracker.name}: cannot be started ({error.strerror}); the run goes on")
@@ -72,17 +78,21 @@ class TrackerProcess:
 
 
 def mode_of(configured: str) -> str:
-    """The mode that holds: WANDB_MODE=disabled or offline keeps in what a config would let out."""
+    """Return the tracker mode in effect.
+
+    WANDB_MODE=disabled or offline in the environment overrides a config that would send more.
+    """
     outside = os.environ.get("WANDB_MODE", "")
     return outside if outside in ("disabled", "offline") and configured != "disabled" else configured
 
 
 def _environment(mode: str) -> dict[str, str]:
+    """Return the environment of the tracker process."""
     env = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
-    if mode != "online":  # nothing leaves the machine, reports of wandb's own errors included
+    if mode != "online":  # nothing may leave the machine, not even wandb's own error reports
         env.pop("WANDB_API_KEY", None)
         env["WANDB_ERROR_REPORTING"] = "false"
-    root = str(Path(rbp.__file__).parents[1])  # the same code, wherever the run was started
+    root = str(Path(rbp.__file__).parents[1])  # import the same rbp, whatever the working directory
     return env | {
         "PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH")))),
         "RBP_MODE": mode,
@@ -90,9 +100,11 @@ def _environment(mode: str) -> dict[str, str]:
 
 
 def _last_line(file: Path) -> str:
+    """Return the last non-empty line of a log, or "failed"."""
     try:
         lines = file.read_text(errors="replace").split("\n")
     except OSError:
         lines = []
-    stripped = (line.strip() for line in reversed(lines) if "errors.pydantic.dev" not in line)  # only a link
+    # pydantic ends its errors with a link.
+    stripped = (line.strip() for line in reversed(lines) if "errors.pydantic.dev" not in line)
     return next(filter(None, stripped), "failed")

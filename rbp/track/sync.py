@@ -1,4 +1,4 @@
-"""`rbp sync`: uploads the wandb runs of finished runs, once each, through wandb's own sync."""
+"""`rbp sync`: upload the wandb data of finished runs, once each, with `wandb sync`."""
 
 import argparse
 import contextlib
@@ -19,13 +19,20 @@ from rbp.track.follow import LOCK
 from rbp.track.segments import mark_of, segments
 
 FINISHED = ("done", "failed", "cancelled")
-AT_ONCE = 100  # runs in one call of wandb
-EMPTY = 8  # bytes: no more than wandb's own header, all that is left of a run killed at once
+AT_ONCE = 100  # runs per call of wandb
+EMPTY = 8  # bytes up to which a file counts as empty: wandb's header, left by a run killed at once
 
 
 class Counts(NamedTuple):
-    """Of runs: uploaded now, uploaded before, not finished, in another process's hands, of the same identity
-    as one of the others."""
+    """Number of runs by outcome of the sync.
+
+    Attributes:
+        uploaded: Uploaded now.
+        before: Uploaded before.
+        waiting: Not finished, left for later.
+        busy: Being followed or uploaded by another process.
+        twins: Skipped, since another folder with the same identity is uploaded instead.
+    """
 
     uploaded: int = 0
     before: int = 0
@@ -35,11 +42,17 @@ class Counts(NamedTuple):
 
 
 def sync(paths: list[Path]) -> Counts:
-    """Upload the segments that have no mark that the service has them, and count their runs.
+    """Upload all segments without an upload marker, and count their runs.
 
-    One that an online run or another sync left half sent is sent whole: of a step that comes again the
-    service keeps one. A run that may still go on is left for later, so that its steps arrive in order.
-    Raises UserError in wandb's own words where something was not taken.
+    A segment that an online run or another sync left half sent is sent again as a whole; the service keeps
+    one of two equal steps. A run that may still continue is left for later, so that its steps arrive in
+    order.
+
+    Args:
+        paths: Sweep or run folders.
+
+    Raises:
+        UserError: wandb did not accept something; the message quotes wandb's output.
     """
     every = [folder for folder in find_runs(paths) if _files(folder)]
     folders = _one_each(every)
@@ -51,7 +64,10 @@ def sync(paths: list[Path]) -> Counts:
 
 
 def _one_each(folders: list[Path]) -> list[Path]:
-    """One folder of each identity, which is one run in wandb: uploaded before, else done, else the first."""
+    """Deduplicate by identity, which is one run in wandb.
+
+    A folder that was uploaded before is preferred, then one that is done, then the first.
+    """
     best: dict[str, Path] = {}
     for folder in folders:
         if folder.name not in best or _worth(folder) > _worth(best[folder.name]):
@@ -60,11 +76,12 @@ def _one_each(folders: list[Path]) -> list[Path]:
 
 
 def _worth(folder: Path) -> tuple[bool, bool]:
+    """Return the sort key by which `_one_each` prefers a folder: (uploaded before, done)."""
     return any(mark_of(file).exists() for file in _files(folder)), read_result(folder) is not None
 
 
 def _sync_some(folders: list[Path]) -> Counts:
-    """With the locks of these runs held: what another process follows or uploads is left to it."""
+    """Upload these runs with their locks held; runs that another process follows or uploads are skipped."""
     todo: list[Path] = []
     uploaded = before = waiting = busy = 0
     with contextlib.ExitStack() as held:
@@ -84,10 +101,12 @@ def _sync_some(folders: list[Path]) -> Counts:
 
 
 def _files(folder: Path) -> list[Path]:
+    """Return the segments of a run that are not empty."""
     return [file for file in segments(folder / "wandb") if file.stat().st_size > EMPTY]
 
 
 def _upload(files: list[Path]) -> None:
+    """Upload segments with `wandb sync`. Raises UserError if one of them has no marker afterwards."""
     folders = [str(file.parent) for file in files]
     command = [sys.executable, "-m", "wandb", "sync", "--include-online", *folders]
     with tempfile.TemporaryDirectory() as place:  # for wandb's own logs
@@ -105,12 +124,12 @@ def _upload(files: list[Path]) -> None:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `rbp sync`."""
+    """Add the arguments of `rbp sync` to a parser."""
     parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="sweeps' or runs' folders")
 
 
 def command(args: argparse.Namespace) -> int:
-    """`rbp sync`: upload and say what was."""
+    """Run `rbp sync`: upload and print a summary."""
     found = sync(args.paths)
     parts = [f"{found.uploaded} runs uploaded", f"{found.before} were before"]
     parts += [f"{found.waiting} not finished: left for later"] if found.waiting else []

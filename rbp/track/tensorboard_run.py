@@ -1,4 +1,4 @@
-"""A run for TensorBoard: tensorboard --logdir runs/SWEEP."""
+"""TensorBoard event files of a run; view them with tensorboard --logdir runs/SWEEP."""
 
 import itertools
 import shutil
@@ -15,9 +15,10 @@ from rbp.track.values import histogram, scalars, summary
 
 
 class TensorboardRun:
-    """Event files in the run folder's tensorboard/, written anew from metrics.jsonl by each process.
+    """Event files in the run folder's `tensorboard`, rewritten from metrics.jsonl by each process.
 
-    Through tensorboard's own writer: torch's would load torch into the process beside the run.
+    They are written with tensorboard's own writer, since torch's would load torch into the process beside the
+    run.
     """
 
     last_step = -1
@@ -30,7 +31,10 @@ class TensorboardRun:
         self.step = 0
 
     def log(self, line: dict[str, Any], epochs: int) -> None:
-        """Every number and, at a few epochs, the histogram of firing rates, at the training step."""
+        """Write every number of the line and, at a few epochs, the histogram of firing rates.
+
+        The x axis is the training step.
+        """
         self.step = line["step"]
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(line).items()]
         if (found := histogram(line, epochs)) is not None:
@@ -38,7 +42,7 @@ class TensorboardRun:
         self._write(values)
 
     def finish(self, status: Status, figures: dict[str, Any]) -> None:
-        """The figures of the result as scalars result/NAME."""
+        """Write the figures of the result as scalars result/NAME."""
         found = summary(figures).items()
         self._write([Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found])
         self.writer.close()
@@ -49,6 +53,7 @@ class TensorboardRun:
 
 
 def _as_proto(counts: list[int], edges: list[float]) -> HistogramProto:
+    """Convert a histogram to TensorBoard's format; sums are computed from the middles of the bins."""
     middles = [(low + high) / 2 for low, high in itertools.pairwise(edges)]
     total = sum(count * middle for count, middle in zip(counts, middles, strict=True))
     squares = sum(count * middle**2 for count, middle in zip(counts, middles, strict=True))

@@ -1,10 +1,10 @@
-"""What trackers show of a line of metrics.jsonl."""
+"""The values that trackers show, taken from lines of metrics.jsonl and from result.json."""
 
 from typing import Any
 
 from rbp.files import is_number
 
-# Summed up in the end: figures of result.json.
+# Figures of result.json shown in the summary at the end of a run.
 SUMMARY = (
     *(
         "test_acc",
@@ -18,19 +18,26 @@ SUMMARY = (
     ),
     *("seconds_per_epoch", "step_seconds", "images_per_second", "peak_memory_bytes", "seconds"),
 )
-BINS = 32  # of a histogram of firing rates, over [0, 1]
+BINS = 32  # of the histogram of firing rates, over [0, 1]
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:
-    """Every number of a line by its name there, and firing rates by layer as firing_rate/LAYER."""
+    """Return every number of a metrics line by its key, and firing rates by layer as firing_rate/LAYER."""
     rates = line.get("firing_rates") or {}
     by_layer = {f"firing_rate/{layer}": rate for layer, rate in rates.items() if is_number(rate)}
     return {key: value for key, value in line.items() if key != "step" and is_number(value)} | by_layer
 
 
 def histogram(line: dict[str, Any], epochs: int) -> tuple[list[int], list[float]] | None:
-    """At a few epochs (1, 2, 4, 8, ... and the last) how many layers fire how often: counts [BINS] and
-    edges [BINS + 1] of their firing rates; None at other epochs."""
+    """Return a histogram of the layers' firing rates, at a few epochs only (1, 2, 4, 8, ... and the last).
+
+    Args:
+        line: A line of metrics.jsonl.
+        epochs: Number of epochs of the run.
+
+    Returns:
+        Counts [BINS] and bin edges [BINS + 1]; None at other epochs, or if there are no firing rates.
+    """
     epoch, rates = line.get("epoch"), [r for r in (line.get("firing_rates") or {}).values() if is_number(r)]
     if not isinstance(epoch, int) or not rates or (epoch & (epoch - 1) and epoch != epochs):
         return None
@@ -41,5 +48,5 @@ def histogram(line: dict[str, Any], epochs: int) -> tuple[list[int], list[float]
 
 
 def summary(values: dict[str, Any]) -> dict[str, float]:
-    """The figures of SUMMARY that there are."""
+    """Return the figures named in SUMMARY that are present."""
     return {key: values[key] for key in SUMMARY if is_number(values.get(key))}

@@ -1,4 +1,4 @@
-"""A run in wandb: the same one however often the run is preempted, requeued or started again."""
+"""The wandb run of a run folder, the same one however often the run is preempted, requeued or restarted."""
 
 import sys
 from pathlib import Path
@@ -15,27 +15,30 @@ FAILED, KEPT_OFFLINE, INCOMPLETE = 1, 3, 4
 
 
 class WandbRun:
-    """wandb's run of a run folder; its files lie in the folder's wandb/."""
+    """The wandb run of a run folder; its files are in the folder's `wandb`.
+
+    If online mode fails, the run is kept offline, for `rbp sync`.
+    """
 
     def __init__(self, config: dict[str, Any], folder: Path, mode: str) -> None:
         self.code, self.files = 0, folder / "wandb"
         before = last_step(self.files)
         try:
             self.run = _begin(config, folder, mode, before)
-        except Exception as error:  # wandb's own, and the network's
+        except Exception as error:  # wandb and the network raise many types
             if mode != "online":
                 raise
             self.run, self.code = _begin(config, folder, "offline", before), KEPT_OFFLINE
             message = " ".join(str(error).split())
             print(f"online is not to be had ({message}); kept offline, for rbp sync", file=sys.stderr)
-        # Online the service knows how far it got; offline only what reached the files counts.
+        # Online, the service knows the last step it received; offline, only steps in the files count.
         self.last_step = max(before, self.run.step - 1) if self.run.offline else self.run.step - 1
         for name in ("epoch", "images"):
             self.run.define_metric(name)
         self.run.define_metric("*", step_metric="epoch")
 
     def log(self, line: dict[str, Any], epochs: int) -> None:
-        """As wandb's step: the training step."""
+        """Log a metrics line; wandb's step is the training step."""
         values: dict[str, Any] = dict(scalars(line))
         if (found := histogram(line, epochs)) is not None:
             values["firing_rates"] = wandb.Histogram(np_histogram=(np.array(found[0]), np.array(found[1])))
@@ -43,8 +46,11 @@ class WandbRun:
         self.last_step = line["step"]
 
     def finish(self, status: Status, figures: dict[str, Any]) -> None:
-        """Summary, state and error; what is not done is a failed run in wandb, or a preempted one."""
-        # The run may have failed before: then the error goes.
+        """Write summary, state and error, and end the wandb run.
+
+        In wandb, a run that is not done counts as failed or preempted.
+        """
+        # The run may have failed before, so an earlier error is overwritten.
         self.run.summary.update(summary(figures) | {"state": status.state, "error": status.error})
         if status.state == "preempted":
             self.run.mark_preempting()
@@ -52,14 +58,17 @@ class WandbRun:
         if not self.run.offline:
             self._mark_uploaded()
         if self.run.offline and (kept := last_step(self.files)) < self.last_step:
-            self.code = INCOMPLETE  # wandb itself says nothing where it cannot write
+            self.code = INCOMPLETE  # wandb reports no error if it cannot write
             print(
                 f"wandb's files end at step {max(kept, 0)}: is the disk full? metrics.jsonl has all",
                 file=sys.stderr,
             )
 
     def _mark_uploaded(self) -> None:
-        """finish() has waited until the service had everything, or has given up: its log alone tells."""
+        """Create the marker files of all segments, unless wandb gave up uploading.
+
+        finish() waits until the service has everything or wandb has given up; only wandb's log shows which.
+        """
         files = segments(self.files)
         log = files[-1].parent / "logs" / "debug-internal.log"
         if log.exists() and b"fatal error" in log.read_bytes():
@@ -71,8 +80,15 @@ class WandbRun:
 
 
 def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
-    """wandb's run. `before`: the last step in its files here; where there is none, the run begins anew in
-    wandb, whatever it has of one with this id (a stale one, say): metrics.jsonl has everything."""
+    """Start or resume the wandb run.
+
+    Args:
+        config: The run's config.
+        folder: The run folder.
+        mode: wandb's mode, online or offline.
+        before: The last step in the wandb files here. If there is none, the run starts anew, even if wandb
+            has a (stale) run with this id: metrics.jsonl has everything.
+    """
     tracker, sweep = config["tracker"], config["sweep"]["name"] or "single"
     tags = [config["dataset"]["name"], config["arch"]["name"], f"T{config['T']}", config["step_mode"]]
     tags += [config["grad_mode"]["name"]]
@@ -89,12 +105,12 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
         dir=folder,
         resume="allow" if before >= 0 else None,
         settings=wandb.Settings(
-            console="off",  # what is printed here is not the run's
+            console="off",  # this process's output is not the run's
             silent=True,
             save_code=False,
             disable_code=True,
             disable_git=True,
-            x_disable_meta=True,  # command line, paths, user: nobody's business
+            x_disable_meta=True,  # keeps command line, paths and user name private
             x_disable_stats=True,  # would measure this process
             x_label="rbp",
         ),
@@ -105,7 +121,10 @@ _GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer")
 
 
 def shown_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The resolved config with the chosen options by name at the top; each group's keys below `config`."""
+    """Return the resolved config as shown in wandb.
+
+    The names of the chosen options are at the top level; each group's keys are below `config`.
+    """
     names = {group: config[group].get("name") for group in _GROUPS}
     top = {key: config[key] for key in ("T", "step_mode", "seed")}
     details = {group: config[group] for group in _GROUPS}

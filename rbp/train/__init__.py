@@ -1,4 +1,10 @@
-"""Training one cell: from a frozen config to a run folder with its result."""
+"""Training and evaluation of one run: from a frozen config to a run folder with its result.
+
+Modules: `run` (the training loop), `epoch` (one epoch), `evaluate` (accuracy and firing rates), `state`
+(data, network and optimizer of a run), `optimizer` (optimizer and learning-rate schedule), `device` (device,
+precision and machine description), `ranks` (several processes that train one network). Subfolders: `resume`
+(checkpoints and stop requests), `telemetry` (costs, progress, display and the files written while training).
+"""
 
 from rbp.train.evaluate import evaluate
 from rbp.train.run import train

@@ -1,4 +1,4 @@
-"""Where and how precisely a run computes, and what to say of the machine so that its numbers compare."""
+"""The device and precision of a run, and the description of the machine that makes its numbers comparable."""
 
 import os
 import platform
@@ -15,7 +15,13 @@ from rbp.train.ranks import ALONE, Ranks
 
 
 def choose_device(cfg: DictConfig, ranks: Ranks = ALONE) -> torch.device:
-    """trainer.device, with auto as the first GPU where there is one; each rank of a node takes its own."""
+    """Return the device of `trainer.device`; `auto` means the first GPU, or the CPU if there is none.
+
+    With several ranks on a node, each rank gets a GPU of its own.
+
+    Raises:
+        ConfigError: `trainer.device` names one GPU (such as `cuda:1`), but the run has several ranks.
+    """
     wanted = cfg.trainer.device
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
@@ -26,35 +32,38 @@ def choose_device(cfg: DictConfig, ranks: Ranks = ALONE) -> torch.device:
         )
     if wanted != "cuda":
         return torch.device(wanted)
-    # A launcher may show each task all GPUs of its node, or its own alone.
+    # A launcher may make all GPUs of the node visible to each task, or only the task's own GPU.
     return torch.device("cuda", ranks.local_rank % max(torch.cuda.device_count(), 1))
 
 
 def prepare_torch(cfg: DictConfig) -> None:
-    """Set what holds for a whole process: threads, and kernels that give the same bits again."""
+    """Set the process-wide torch settings: number of threads and deterministic kernels."""
     if cfg.trainer.threads is not None:
         torch.set_num_threads(cfg.trainer.threads)
-    # cuBLAS reads this when it is first used; without it, its results may differ from run to run.
+    # cuBLAS reads this variable on first use. Without it, results may differ from run to run.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(cfg.trainer.deterministic, warn_only=True)
-    # What it would fill is memory about to be written: a guard for debugging, at a cost.
+    # Filling new tensors is a debugging aid; here it only costs time, since they are overwritten anyway.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = not cfg.trainer.deterministic
 
 
 def autocast(cfg: DictConfig, device: torch.device) -> torch.autocast:
-    """Mixed precision where trainer.precision asks for it; weights and membrane potentials stay float32."""
+    """Return the autocast context of `trainer.precision`: bfloat16 for `bf16`, disabled otherwise.
+
+    Weights and membrane potentials stay float32.
+    """
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=cfg.trainer.precision == "bf16")
 
 
 def synchronize(device: torch.device) -> None:
-    """Wait for the device to finish what it was given."""
+    """Wait until all work queued on a GPU is done; do nothing on a CPU."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE) -> dict[str, Any]:
-    """What decides whether two runs' costs (and bits) can be compared."""
+    """Return the hardware and software facts that decide whether two runs' costs and bits are comparable."""
     cuda = device.type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if cuda else _cpu_name(),
@@ -62,7 +71,7 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
         "driver": _driver() if cuda else None,
         "threads": torch.get_num_threads(),
         "ranks": ranks.world,
-        "torch": str(torch.__version__),  # a class of its own, which weights_only refuses
+        "torch": str(torch.__version__),  # TorchVersion would be refused by torch.load(weights_only=True)
         "cuda": torch.version.cuda if cuda else None,
         "spikingjelly": getattr(spikingjelly, "__version__", None) or _version("spikingjelly"),
         "python": platform.python_version(),
@@ -74,7 +83,7 @@ def describe_machine(cfg: DictConfig, device: torch.device, ranks: Ranks = ALONE
 
 
 def _kernels(cfg: DictConfig, device: torch.device) -> str | None:
-    """Which kernels the neurons of a rate run are to get; BPTT has no choice of them."""
+    """Return the neuron kernels that a rate run will use, "compiled" or "plain"; None for BPTT."""
     if cfg.grad_mode.name != "rate":
         return None
     asked = compiled.wanted(cfg.trainer.kernels, device)
@@ -88,7 +97,7 @@ def _version(package: str) -> str:
 
 
 def _cpu_name() -> str:
-    """The processor's model, with the number of cores this process may use."""
+    """Return the processor's model name and the number of cores that this process may use."""
     model = platform.processor() or platform.machine()
     try:
         with open("/proc/cpuinfo") as stream:
@@ -99,7 +108,7 @@ def _cpu_name() -> str:
 
 
 def _driver() -> str | None:
-    """The NVIDIA driver's version, as the kernel module tells it."""
+    """Return the version of the NVIDIA driver as reported by its kernel module, or None."""
     try:
         with open("/proc/driver/nvidia/version") as stream:
             words = stream.readline().split()

@@ -1,4 +1,4 @@
-"""One epoch of training."""
+"""One epoch of training, with checks for losses and weights that are not finite."""
 
 import itertools
 import math
@@ -17,16 +17,24 @@ from rbp.train.resume.history import History, Part
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
 
-# Reading a loss waits for the GPU: there it is looked at every so many batches.
+# Batches between two looks at the loss, by device type. Reading a loss waits for the GPU.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
 
 
 def train_epoch(
     training: TrainState, history: History, boundary: StepBoundary, show: Callable[[int, float, float], None]
 ) -> None:
-    """Train on what is left of the epoch, so that history.part is all of it.
+    """Train on the remaining batches of the current epoch; afterwards `history.part` covers the whole epoch.
 
-    Raises TrainingError if a loss is not finite, Preempted if the boundary between two steps says so.
+    Args:
+        training: The run's state; network, optimizer and random states are updated.
+        history: `history.part` says how many batches of the epoch are already done.
+        boundary: Called before the first step and after each step; may save a checkpoint.
+        show: Called with the batch number (from 1), the mean loss and the accuracy of the epoch so far.
+
+    Raises:
+        TrainingError: A loss is not finite.
+        Preempted: A stop was requested; the boundary has saved a checkpoint.
     """
     cfg, part, n_batches = training.cfg, history.part, batches_per_epoch(training)
     training.net.train()
@@ -37,7 +45,8 @@ def train_epoch(
         with history.costs.measure(
             training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
         ):
-            # Gradients are averaged over ranks, whose shares of a last smaller batch may differ.
+            # Gradients are averaged over ranks. In a smaller last batch, ranks may have different numbers of
+            # images, so each rank's loss is weighted by its share of the batch.
             loss, correct = training_step(training, x, y, len(y) * training.ranks.world / n)
         sums.add(loss, correct, len(y))
         due, number = boundary.due(), part.batches + len(sums.waiting)
@@ -49,6 +58,7 @@ def train_epoch(
 
 
 def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield batches `start` to `stop` (exclusive) of an epoch's order, before they are split over ranks."""
     cfg = training.cfg
     batches = train_batches(
         training.splits.train,
@@ -62,10 +72,19 @@ def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterato
 
 
 def training_step(training: TrainState, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Forward, backward, update on images x [B, C, H, W] and labels y [B], whose loss counts `weight` times.
+    """Run forward, backward and optimizer update on one batch.
 
-    Returns the mean cross-entropy and the number of right answers, both of no dimension. The published code
-    divides the loss by T in rate mode alone (trainer.loss_over_T); what is returned is undivided.
+    The published code divides the loss by T in rate mode only (`trainer.loss_over_T`).
+
+    Args:
+        training: The run's state.
+        x: Images [B, C, H, W], or frames [B, T, C, H, W].
+        y: Labels [B].
+        weight: Factor of the loss in the backward pass.
+
+    Returns:
+        The mean cross-entropy, neither weighted nor divided by T, and the number of correct answers; both are
+        scalar tensors on the device.
     """
     logits = training.forward(x)
     loss = F.cross_entropy(logits, y)
@@ -78,23 +97,27 @@ def training_step(training: TrainState, x: Tensor, y: Tensor, weight: float = 1.
 
 
 class EpochSums:
-    """Adds batches to a part of an epoch. Figures wait on the device until `settle`, in their order: sums are
-    the same to the last bit however often somebody looks."""
+    """Running sums of an epoch's loss, correct answers and images, added to a `Part`.
+
+    Values stay on the device until `settle` adds them in the order of the batches, so that the sums are the
+    same to the last bit however often `settle` is called.
+
+    Attributes:
+        infinite: The number (from 1) and loss of the first batch whose loss is not finite, or None.
+    """
 
     def __init__(self, part: Part, ranks: Ranks) -> None:
         self.part, self.ranks = part, ranks
         self.waiting: list[tuple[Tensor, Tensor, int]] = []
         self.clock = time.perf_counter()
-        self.infinite: tuple[int, float] | None = (
-            None  # the first batch with such a loss, from 1, and the loss
-        )
+        self.infinite: tuple[int, float] | None = None
 
     def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """Of this rank's share of one batch: its mean loss, right answers, and images."""
+        """Queue this rank's share of a batch: its mean loss, its correct answers and its number of images."""
         self.waiting.append((loss, correct, size))
 
     def settle(self) -> None:
-        """Bring the part up to date with all ranks' shares; waits for the device and the ranks."""
+        """Add the queued batches of all ranks to the part; waits for the device and for the other ranks."""
         part, now = self.part, time.perf_counter()
         part.seconds += now - self.clock
         self.clock = now
@@ -112,14 +135,19 @@ class EpochSums:
 
 
 def refuse_broken(training: TrainState, epoch: int, scores: dict[str, Any]) -> None:
-    """Raise TrainingError if losses, weights or statistics are not finite after epoch (0 is the first).
+    """Raise TrainingError if losses, weights or statistics are not finite after an epoch.
 
-    Spikes hide it: a membrane potential that is no number never reaches the threshold, so that the network
+    The loss alone does not show it: a NaN membrane potential never reaches the threshold, so the network
     falls silent and the loss stays finite.
+
+    Args:
+        training: The run's state.
+        epoch: Number of the epoch, from 0.
+        scores: The epoch's metrics; `val_loss` and `test_loss` are checked if present.
     """
     broken = [f"{key} is {scores[key]}" for key in _LOSSES if not math.isfinite(scores.get(key, 0.0))]
     broken += [name for name, p in training.net.named_parameters() if not bool(p.isfinite().all())]
-    # Of buffers the mask of an attention may hold -inf.
+    # -inf is allowed in buffers, since attention masks contain it.
     buffers = ((name, b) for name, b in training.net.named_buffers() if b.is_floating_point())
     broken += [name for name, buffer in buffers if not bool((buffer < math.inf).all())]
     if broken:
@@ -134,10 +162,12 @@ _LOSSES = ("val_loss", "test_loss")
 
 
 def _some(names: list[str]) -> str:
+    """Return the first three names, and the number of the others."""
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
 
 
 def _refuse_infinite(sums: EpochSums, training: TrainState, epoch: int, n_batches: int) -> None:
+    """Raise TrainingError if the loss of a batch is not finite."""
     if sums.infinite is None:
         return
     batch, loss = sums.infinite

@@ -1,4 +1,4 @@
-"""What a network reaches on images it was not trained on, and how often its neurons fire there."""
+"""Evaluation of a network: loss, accuracy and firing rates on held-out or test images."""
 
 import contextlib
 import itertools
@@ -22,16 +22,24 @@ from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_netwo
 from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry.memory import memory_errors_explained
 
-TOP5_ABOVE = 10  # classes: with fewer, the top 5 say little
+TOP5_ABOVE = 10  # classes; with fewer, top-5 accuracy says little
 
 
 @torch.no_grad()
 def score(training: TrainState, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
-    """Over images: `loss` (mean cross-entropy), `acc`, `top5` (with more than ten classes), both in [0, 1],
-    `firing_rate` (spikes per neuron and time step, over all neurons) and `firing_rates` by layer.
+    """Evaluate the network on images.
 
-    between: called before every batch; it stops the evaluation by raising. Of several ranks each takes every
-    so many-th batch, and all return the same.
+    With several ranks, each evaluates every `world`-th batch, and all return the same scores.
+
+    Args:
+        training: The run's state.
+        images: The images to evaluate on.
+        between: Called before every batch; it can stop the evaluation by raising.
+
+    Returns:
+        `loss` (mean cross-entropy), `acc` and, with more than ten classes, `top5`, both in [0, 1];
+        `firing_rate` (spikes per neuron and time step over all neurons, None without neurons) and
+        `firing_rates` by layer.
     """
     training.net.eval()
     loss = torch.zeros((), dtype=torch.float64, device=training.device)
@@ -40,7 +48,7 @@ def score(training: TrainState, images: Images, between: Callable[[], None] = la
     with count_spikes(training.net) as counts:
         for batch in _own_batches(training, images):
             between()
-            if batch is None:  # others have one more
+            if batch is None:  # other ranks have one batch more
                 continue
             x, y = batch
             logits = training.forward(x)
@@ -58,7 +66,7 @@ def score(training: TrainState, images: Images, between: Callable[[], None] = la
 
 
 def _own_batches(training: TrainState, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
-    """This rank's batches; as many on every rank, the last one None where they do not come out even."""
+    """Yield this rank's batches, padded with None so that every rank yields the same number."""
     cfg, ranks = training.cfg.trainer, training.ranks
     n = min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
     batches = eval_batches(images, training.cfg.dataset, batch_size=cfg.eval_batch_size)
@@ -68,7 +76,12 @@ def _own_batches(training: TrainState, images: Images) -> Iterator[tuple[Tensor,
 
 @contextlib.contextmanager
 def count_spikes(net: nn.Module) -> Iterator[dict[str, tuple[Tensor, int]]]:
-    """While inside: every layer of neurons -> its spikes so far, and how many there could have been."""
+    """Count the spikes of every layer of neurons inside the block.
+
+    Yields:
+        A dict that fills up while the network runs: layer name -> (number of spikes as a float64 tensor,
+        number of possible spikes).
+    """
     counts: dict[str, tuple[Tensor, int]] = {}
     with contextlib.ExitStack() as stack:
         for name in _neurons(net):
@@ -80,7 +93,7 @@ def count_spikes(net: nn.Module) -> Iterator[dict[str, tuple[Tensor, int]]]:
 def _counter(counts: dict[str, tuple[Tensor, int]], name: str) -> Any:
     def count(module: nn.Module, args: Any, output: Any) -> None:
         spikes = output.spikes if isinstance(output, Pair) else output
-        assert spikes is not None  # only the pass that builds a graph has none
+        assert spikes is not None  # None only in the call of step mode s that builds the graph of the rates
         fired, possible = counts.get(name, (0, 0))
         counts[name] = (fired + spikes.sum(dtype=torch.float64), possible + spikes.numel())
 
@@ -92,24 +105,33 @@ def _neurons(net: nn.Module) -> list[str]:
 
 
 def _plain(net: nn.Module, counts: dict[str, tuple[Tensor, int]]) -> list[list[float]]:
-    """Of every layer of neurons, called or not: spikes, and how many there could have been."""
+    """Return [spikes, possible spikes] of every layer of neurons, including layers that were never called."""
     found = [counts.get(name, (torch.zeros(()), 0)) for name in _neurons(net)]
     return [[fired.item(), possible] for fired, possible in found]
 
 
 def _firing_rates(net: nn.Module, spikes: list[list[float]]) -> dict[str, Any]:
+    """Return `firing_rate` over all neurons, and `firing_rates` by layer without layers never called."""
     by_layer = {name: s[0] / s[1] for name, s in zip(_neurons(net), spikes, strict=True) if s[1]}
     fired, possible = (sum(s[i] for s in spikes) for i in (0, 1))
     return {"firing_rate": fired / possible if possible else None, "firing_rates": by_layer}
 
 
 def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
-    """Score a checkpoint on the test images (and the held out): cfg.checkpoint, or the last of run `folder`.
+    """Evaluate a checkpoint on the test images and, if there are any, the held-out ones. Writes nothing.
 
-    One that was saved in mid-epoch is scored as it is, and `part` says where: {"batches": ...} of the epoch
-    after `epochs` whole ones. Nothing is written.
+    A checkpoint saved in the middle of an epoch is evaluated as it is.
 
-    Raises CheckpointError where there is none, or one of another network.
+    Args:
+        cfg: A frozen config; `cfg.checkpoint` names the file, None means the run's last checkpoint.
+        folder: The run folder.
+
+    Returns:
+        The scores, the checkpoint's path, `epochs` (completed epochs), `made_with` (name of the config that
+        made it) and, for a checkpoint saved in mid-epoch, `part`: {"batches": batches done after `epochs`}.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or it is one of another network.
     """
     file, state = _find(cfg, RunFolder(folder))
     with memory_errors_explained(cfg):
@@ -128,6 +150,7 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
 
 
 def _find(cfg: DictConfig, run: RunFolder) -> tuple[Path, dict[str, Any]]:
+    """Return the file and state of the checkpoint to evaluate."""
     if cfg.checkpoint is not None:
         return Path(cfg.checkpoint), load_checkpoint(Path(cfg.checkpoint))
     file, state, problems = load_latest(run.checkpoints)

@@ -1,4 +1,4 @@
-"""The optimizer of a network, and its learning rate over the epochs."""
+"""The optimizer of a network, and its learning-rate schedule over the epochs."""
 
 import math
 from typing import Any
@@ -15,10 +15,13 @@ from rbp.rate.registry import is_neuron
 
 
 def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimizer, LambdaLR]:
-    """The optimizer of config group `optimizer`, and its schedule, to be stepped once an epoch.
+    """Build the optimizer of config group `optimizer` and its schedule, to be stepped once per epoch.
 
-    Weight decay is for the weights of convolutions and linear layers: not for norms, biases, nor what a
-    neuron learns (ParametricLIF's tau). Raises ConfigError for a key that the optimizer does not take.
+    Weight decay applies to the weights of convolutions and linear layers. Norms, biases and learnable neuron
+    parameters (ParametricLIF's tau) are not decayed.
+
+    Raises:
+        ConfigError: The optimizer cannot be imported, or does not accept one of the group's keys.
     """
     values = OmegaConf.to_container(cfg.optimizer, resolve=True)
     assert isinstance(values, dict)
@@ -32,7 +35,10 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimi
 
 
 def share_of_lr(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
-    """The share of the full learning rate in an epoch (from 0): a linear rise, then cosine or flat."""
+    """Return the fraction of the full learning rate in an epoch (from 0).
+
+    It rises linearly in the warm-up, then follows a cosine or stays constant.
+    """
     if epoch < warmup:
         return (epoch + 1) / (warmup + 1)
     if schedule == "constant":
@@ -41,7 +47,8 @@ def share_of_lr(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
 
 
 def _groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    decayed: dict[nn.Parameter, None] = {}  # a dict, since two layers may share a parameter
+    """Split the parameters into a group with weight decay and one without."""
+    decayed: dict[nn.Parameter, None] = {}  # a dict as an ordered set: two layers may share a parameter
     others: dict[nn.Parameter, None] = {}
     for module in net.modules():
         for name, parameter in module.named_parameters(recurse=False):

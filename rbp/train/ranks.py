@@ -1,7 +1,7 @@
-"""Several processes that train one cell together: which of them this is, and what they tell one another.
+"""Communication between the processes (ranks) that train one network together.
 
-Rank and meeting point come from the environment that torchrun and submitit's TorchDistributedEnvironment
-leave: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
+Rank, world size and rendezvous address come from the environment variables that torchrun and submitit's
+TorchDistributedEnvironment set: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MASTER_PORT.
 """
 
 import contextlib
@@ -22,35 +22,43 @@ from torch.distributed.rendezvous import rendezvous
 from rbp.errors import ConfigError, Preempted, TrainingError
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(minutes=10)  # until all have come; importing torch takes long on a network's disk
-LINGER = timedelta(seconds=15)  # for the others to read why the first rank failed
+PATIENCE = timedelta(minutes=10)  # timeout of the rendezvous; importing torch from a network disk is slow
+LINGER = timedelta(seconds=15)  # time for the other ranks to read why the first rank failed
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
-_meetings = itertools.count()  # of this process, so that a cell's ranks do not meet another cell's
+_meetings = itertools.count()  # numbers this process's runs, so that ranks of different runs do not meet
 
 
 @dataclass(frozen=True)
 class Ranks:
-    """This process among `world` ones; the first alone writes. With a world of one, nothing is exchanged.
+    """This process's place among the `world` processes of a run. With a world of one, nothing is exchanged.
 
-    group: of the CPU, for what they tell one another besides gradients and batch statistics.
+    Only the first rank writes to the run folder.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        world: Number of processes.
+        local_rank: Number of this process on its node, from 0.
+        group: CPU process group for everything but gradients and batch statistics.
+        board: Key-value store shared by the ranks; holds the reason why a rank failed.
     """
 
     rank: int = 0
     world: int = 1
     local_rank: int = 0
     group: Any = field(default=None, compare=False, repr=False)
-    board: Any = field(default=None, compare=False, repr=False)  # a store; holds why a rank failed
+    board: Any = field(default=None, compare=False, repr=False)
 
     @property
     def first(self) -> bool:
+        """Whether this is the first rank."""
         return self.rank == 0
 
     def share(self, batch: Tensor) -> Tensor:
-        """This rank's part of a batch, axis 0: parts differ by one at most."""
+        """Return this rank's part of a batch along axis 0; the sizes of the parts differ by one at most."""
         return batch.tensor_split(self.world)[self.rank] if self.world > 1 else batch
 
     def agree(self, due: int) -> int:
-        """The greatest wish of all ranks."""
+        """Return the greatest `due` of all ranks."""
         if self.world == 1:
             return due
         greatest = torch.tensor(due)
@@ -58,7 +66,10 @@ class Ranks:
         return int(greatest)
 
     def add(self, figures: list[list[float]]) -> list[list[float]]:
-        """Sums over all ranks, in their order: all_reduce's order depends on how many figures there are."""
+        """Return elementwise sums over all ranks.
+
+        They are added in rank order. all_reduce would not do: its order depends on how many numbers are sent.
+        """
         if self.world == 1:
             return figures
         own = torch.tensor(figures, dtype=torch.float64)
@@ -67,7 +78,7 @@ class Ranks:
         return sum(everyone[1:], start=everyone[0]).tolist()
 
     def gather(self, value: Value) -> list[Value]:
-        """Everybody's value, by rank."""
+        """Return the values of all ranks, ordered by rank."""
         if self.world == 1:
             return [value]
         values: list[Any] = [None] * self.world
@@ -75,7 +86,7 @@ class Ranks:
         return values
 
     def from_first(self, make: Callable[[], Value]) -> Value:
-        """What the first rank makes."""
+        """Return, on every rank, the value that `make` returns on the first rank."""
         if self.world == 1:
             return make()
         shared: list[Any] = [make() if self.first else None]
@@ -87,7 +98,11 @@ ALONE = Ranks()
 
 
 def ranks_here() -> Ranks:
-    """Who this process is by its environment. Raises ConfigError where that is not whole."""
+    """Read this process's rank from the environment.
+
+    Raises:
+        ConfigError: The variables are incomplete or wrong.
+    """
     env = os.environ
     try:
         world = int(env.get("WORLD_SIZE", 1))
@@ -107,7 +122,20 @@ def ranks_here() -> Ranks:
 
 @contextlib.contextmanager
 def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
-    """While inside, the ranks can talk. One that fails leaves the group, so that the others fail in turn."""
+    """Connect the ranks inside the block.
+
+    A rank that fails leaves the process group, so that the exchanges of the other ranks fail as well.
+
+    Args:
+        ranks: This process's place, as returned by `ranks_here`.
+        device: The type of the device chooses the backend: NCCL for CUDA, gloo otherwise.
+
+    Yields:
+        The ranks with `group` and `board` set, unchanged for a world of one.
+
+    Raises:
+        TrainingError: The ranks did not all connect.
+    """
     if ranks.world == 1:
         yield ranks
         return
@@ -129,24 +157,25 @@ def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         raise
     except BaseException as error:
         failed = True
-        with contextlib.suppress(RuntimeError):  # the board is gone with the first rank's process
+        with contextlib.suppress(RuntimeError):  # the store ends with the first rank's process
             reason = f"rank {ranks.rank} of {ranks.world} failed: {type(error).__name__}: {error}"
-            board.compare_set("failed", "", reason)  # who came first is the cause
+            board.compare_set("failed", "", reason)  # only the first failure is kept: it is the cause
             board.set(f"heard {ranks.rank}", "")
         raise
     finally:
         dist.destroy_process_group()
-        if failed and ranks.first:  # it keeps the board, perhaps until its process ends
+        if failed and ranks.first:  # it hosts the store, perhaps until its process ends
             with contextlib.suppress(RuntimeError):
                 board.wait([f"heard {rank}" for rank in range(ranks.world)], LINGER)
 
 
 def _prepare_to_leave() -> None:
-    """See that a rank that fails and goes on to its next cell closes the connections of the one before.
+    """Make sure that a failed rank's connections close before it starts its next run.
 
-    They stay open as long as anything refers to their group, and ranks that wait for this one would wait for
-    ever. A cell that failed may be in a cycle of references; and torch.distributed.nn, which the first
-    optimizer imports, keeps the group that there is at its import as its functions' default.
+    Connections stay open as long as anything refers to their process group, and other ranks would wait for
+    this one for ever. Two things may keep such a reference: a reference cycle of the failed run, and
+    torch.distributed.nn, which the first optimizer imports and whose functions keep the group that exists at
+    import time as their default argument. So import it now, while there is no group, and collect garbage.
     """
     import torch.distributed.nn  # noqa: F401
 
@@ -155,13 +184,16 @@ def _prepare_to_leave() -> None:
 
 @functools.cache
 def _meeting_point(ranks: Ranks) -> dist.Store:
-    """Kept as long as this process lives: its cells meet at one port."""
+    """Return the rendezvous store, kept for the life of the process: all its runs use one port."""
     return next(iter(rendezvous("env://", ranks.rank, ranks.world, timeout=PATIENCE)))[0]
 
 
 @contextlib.contextmanager
 def lost_rank_explained(ranks: Ranks) -> Iterator[None]:
-    """While inside, an exchange that breaks off raises TrainingError; all ranks leave together."""
+    """Raise TrainingError if an exchange between ranks breaks off inside the block.
+
+    A barrier at the end of the block makes all ranks leave it together.
+    """
     try:
         yield
         if ranks.world > 1:
@@ -176,13 +208,14 @@ _WIRE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer"
 
 
 def _is_of_the_wire(error: BaseException) -> bool:
-    """Whether an error is that of an exchange between ranks; gloo raises plain RuntimeErrors."""
+    """Whether an error comes from an exchange between ranks; gloo raises plain RuntimeErrors."""
     if isinstance(error, dist.DistError):
         return True
     return isinstance(error, RuntimeError) and any(word in str(error) for word in _WIRE)
 
 
 def _why_gone(ranks: Ranks) -> str:
+    """Return the message for a lost rank: the recorded reason of the first failure, if there is one."""
     reason = f"one of the {ranks.world} ranks is gone without a word (killed? out of memory? its node lost?)"
     with contextlib.suppress(RuntimeError):
         if ranks.board.check(["failed"]):
@@ -194,7 +227,7 @@ def _why_gone(ranks: Ranks) -> str:
 
 
 def refuse_uneven(batch_size: int, ranks: Ranks) -> None:
-    """Raise ConfigError if a batch cannot be shared out evenly."""
+    """Raise ConfigError if the batch size is not a multiple of the number of ranks."""
     if batch_size % ranks.world:
         raise ConfigError(
             f"trainer.batch_size={batch_size}: is the whole batch of a cell, and must be a multiple of its "

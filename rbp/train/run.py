@@ -1,4 +1,4 @@
-"""A run from its first epoch, or from its last checkpoint, to its result."""
+"""One training run, from its first epoch or its last checkpoint to its result."""
 
 import contextlib
 import statistics
@@ -34,11 +34,21 @@ from rbp.train.telemetry.record import Record, make_record
 
 
 def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:
-    """Train a frozen config in its folder, from where its last checkpoint left off; returns the result.
+    """Train a frozen config in its run folder, starting from the last checkpoint if there is one.
 
-    interruption: may be requested at any time; the run then saves all at the next boundary between two steps.
-    Raises Preempted for that (status `preempted`); UserError for what a user can put right: status.json then
-    says `failed` and why, but for FolderBusy, where the folder is another process's.
+    Args:
+        cfg: The frozen config.
+        folder: The run folder; created if missing.
+        interruption: A stop can be requested on it at any time; the run then saves a checkpoint at the next
+            boundary between two steps.
+
+    Returns:
+        The content of result.json.
+
+    Raises:
+        Preempted: A stop was requested; status.json says `preempted`.
+        FolderBusy: Another process works in the folder; status.json is left alone.
+        UserError: Something that the user can fix; status.json says `failed`, with the reason.
     """
     run, here = RunFolder(folder), ranks_here()
     refuse_uneven(cfg.trainer.batch_size, here)
@@ -51,7 +61,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         _disk_errors_explained(run),
     ):
         if ranks.first:
-            tracker.start()  # before all that may fail
+            tracker.start()  # before anything that may fail, so that the tracker shows failures too
         training = set_up(cfg, ranks)
         history = _resume(training, run, record)
         _fit(training, history, StepBoundary(training, history, run, record, interruption or Interruption()))
@@ -64,7 +74,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
 
 @contextlib.contextmanager
 def _disk_errors_explained(run: RunFolder) -> Iterator[None]:
-    """While inside, a file that cannot be read or written raises TrainingError."""
+    """Raise TrainingError if a file cannot be read or written inside the block."""
     try:
         yield
     except OSError as error:
@@ -75,7 +85,7 @@ def _disk_errors_explained(run: RunFolder) -> Iterator[None]:
 
 
 def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
-    """The history to go on from: that of the newest whole checkpoint, or an empty one."""
+    """Restore the newest intact checkpoint, if any, and return its history, or an empty one."""
     file, state, problems = training.ranks.from_first(lambda: load_latest(run.checkpoints))
     history = History() if state is None else restore(training, state, file)
     if problems:
@@ -98,12 +108,13 @@ def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
 
 
 def _place(history: History) -> str:
+    """Return how far a history is, as text."""
     some = f" and {history.part.batches} batches" if history.part.batches else ""
     return f"epoch {history.epochs}{some}"
 
 
 def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
-    """Add now where it differs from what was last; whether there was another before it."""
+    """Append `now` if it differs from the last entry; return whether it replaces an earlier one."""
     if before[-1:] == [now]:
         return False
     before.append(now)
@@ -111,6 +122,7 @@ def _noted(before: list[dict[str, Any]], now: dict[str, Any]) -> bool:
 
 
 def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None:
+    """Train all remaining epochs; save a checkpoint and write metrics after each."""
     shown = (
         training.cfg
         if training.ranks.first
@@ -135,8 +147,11 @@ def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None
 def _epoch(
     training: TrainState, history: History, boundary: StepBoundary, display: Display
 ) -> tuple[dict[str, Any], bool]:
-    """Train what is left of an epoch and score, add it to history. Returns the metrics, and whether they are
-    the best."""
+    """Finish the current epoch, evaluate, and add it to the history.
+
+    Returns:
+        The epoch's metrics, and whether it is the best epoch so far.
+    """
     number, part = history.epochs + 1, history.part
     learning_rate = training.optimizer.param_groups[0]["lr"]
     train_epoch(training, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
@@ -165,12 +180,14 @@ def _epoch(
 
 
 def _next_learning_rate(training: TrainState) -> None:
-    with warnings.catch_warnings():  # torch misses a step of the optimizer, where another process made them
+    """Step the schedule."""
+    with warnings.catch_warnings():  # torch warns if the run was resumed after the epoch's last training step
         warnings.filterwarnings("ignore", "Detected call of `lr_scheduler.step")
         training.schedule.step()
 
 
 def _scores(training: TrainState, part: Part, boundary: StepBoundary) -> dict[str, Any]:
+    """Return the training metrics of the epoch and the scores on validation and test images."""
     scores: dict[str, Any] = {"train_loss": part.loss / part.images, "train_acc": part.correct / part.images}
     boundary.before_evaluation()
     if training.splits.val is not None:
@@ -182,7 +199,7 @@ def _scores(training: TrainState, part: Part, boundary: StepBoundary) -> dict[st
 
 
 def make_result(training: TrainState, history: History) -> dict[str, Any]:
-    """The content of result.json: what the run reached, what it cost, and on what."""
+    """Return the content of result.json: the run's scores and costs, and the machine and code it used."""
     cfg, last, best = training.cfg, history.last, history.best
     step_seconds = history.costs.step_median()
     return {
@@ -206,7 +223,8 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "firing_rate": last["firing_rate"],
         "firing_rates": last["firing_rates"],
         "seconds": history.seconds,
-        # Kernels may fall back while a run trains; and one with no step left to do says what was asked for.
+        # Kernels may fall back to others during training, so the kernels that ran are recorded. A resumed run
+        # with no step left to do ran none, and records those it expected.
         "machine": training.machine | {"kernels": compiled.what_ran() or training.machine["kernels"]},
         "machines_before": history.machines[:-1],
         "code": training.code,
@@ -216,12 +234,14 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
 
 
 def _choices(cfg: DictConfig) -> dict[str, Any]:
+    """Return the options and settings that identify the run's cell in tables."""
     named = {group: cfg[group].name for group in ("dataset", "arch", "neuron")}
     axes = {"step_mode": cfg.step_mode, "grad_mode": grad_mode(cfg), "T": cfg.T, "seed": cfg.seed}
     return named | axes | grad_mode_settings(cfg)
 
 
 def _as_line(metrics: dict[str, Any], epochs: int) -> str:
+    """Return an epoch's metrics as one line of text."""
     parts = [
         f"epoch {metrics['epoch']}/{epochs}",
         f"loss {metrics['train_loss']:.4f}",

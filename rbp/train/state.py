@@ -1,4 +1,4 @@
-"""What a run works with: device, data, network, optimizer; and what of it goes into a checkpoint."""
+"""The working parts of a run (device, data, network, optimizer), and their checkpointed state."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from rbp.config.identity import folder_name, identity
 from rbp.data import Splits, load, n_train_batches
-from rbp.data.stage import staged
+from rbp.data.stage import copied_to_stage
 from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
 from rbp.provenance import code_version
@@ -29,7 +29,20 @@ from rbp.train.telemetry.costs import CostMeter
 
 @dataclass
 class TrainState:
-    """A run's working parts, all on its device."""
+    """The working parts of a training run, all on its device.
+
+    Attributes:
+        cfg: The frozen config.
+        device: Where the run computes.
+        splits: Training, validation and test images.
+        net: The network, not wrapped.
+        optimizer: The optimizer.
+        schedule: The learning-rate schedule, stepped once per epoch.
+        machine: The description of the machine (`describe_machine`).
+        code: The version of the code (`code_version`).
+        ranks: The processes that train the network together.
+        parallel: `net` wrapped in DistributedDataParallel; None with a single rank.
+    """
 
     cfg: DictConfig
     device: torch.device
@@ -40,11 +53,14 @@ class TrainState:
     machine: dict[str, Any]
     code: dict[str, Any]
     ranks: Ranks = ALONE
-    parallel: DistributedDataParallel | None = None  # net, wrapped, where several ranks train it
+    parallel: DistributedDataParallel | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The network's output [B, K] in float32 for images x [B, C, H, W], each shown at every time step, or
-        for frames x [B, T, C, H, W], one a time step.
+        """Run the network and return its output [B, K] in float32.
+
+        Args:
+            x: Images [B, C, H, W], each presented at every time step, or frames [B, T, C, H, W], one per time
+                step.
         """
         together = self.parallel is not None and torch.is_grad_enabled()
         net, cfg = self.parallel if together else self.net, self.cfg
@@ -54,18 +70,18 @@ class TrainState:
             how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
             mode = cfg.grad_mode
             how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
-            if how["layout"] == "static":  # the network repeats the image itself
+            if how["layout"] == "static":  # the network itself repeats the image T times
                 return forward(net, x, T=cfg.T, **how).float()
             x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
             return forward(net, x_seq, **how).float()
 
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
-    """Everything of a run before its first step, from the config and its seed alone."""
-    code = code_version(cfg)  # first, since the files may be edited while the run works
+    """Build everything that a run needs before its first step, from the config and its seed alone."""
+    code = code_version(cfg)  # first, since files may be edited while the run goes on
     prepare_torch(cfg)
     device = choose_device(cfg, ranks)
-    splits = load(staged(cfg.dataset))
+    splits = load(copied_to_stage(cfg.dataset))
     on_device = Splits(
         train=splits.train.to(device),
         val=None if splits.val is None else splits.val.to(device),
@@ -73,15 +89,16 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     )
     _refuse_small_last(cfg, splits, ranks)
     net = build(cfg).to(device)
-    # Otherwise DDP sorts its buckets anew after a process's first step, and with them the order of sums over
-    # three ranks or more: a run that goes on would have other bits. (torch warns that it costs a little.)
+    # Without find_unused_parameters, DDP reorders its buckets after a process's first step. That changes the
+    # order of sums over three or more ranks, and a resumed run would not be bit-identical. (torch warns that
+    # the option costs a little.)
     parallel = data_parallel(net, find_unused_parameters=True) if ranks.world > 1 else None
-    net = net if parallel is None else parallel.module  # its batch normalisation is another layer now
+    net = net if parallel is None else parallel.module  # the wrapper replaced its batch normalisation
     optimizer, schedule = build_optimizer(cfg, net)
-    own = (ranks.rank,) if ranks.rank else ()  # every rank has other images: other masks as well
+    own = (ranks.rank,) if ranks.rank else ()  # ranks see different images and need different dropout masks
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)
-    compiled.ran.clear()  # of an earlier run of this process
+    compiled.ran.clear()  # counts of an earlier run in this process
     return TrainState(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
 
 
@@ -97,13 +114,16 @@ def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:
 
 
 def batches_per_epoch(training: TrainState) -> int:
-    """Training batches an epoch, trainer.limit_batches considered."""
+    """Return the number of training batches per epoch, limited by `trainer.limit_batches`."""
     n = n_train_batches(training.splits.train, training.cfg.trainer.batch_size)
     return min(n, training.cfg.trainer.limit_batches or n)
 
 
 def state_of(training: TrainState, history: History) -> dict[str, Any]:
-    """Plain values and tensors from which `restore` makes the run go on bit for bit; asks every rank."""
+    """Return the plain values and tensors from which `restore` continues the run bit for bit.
+
+    All ranks must call this together, since their random states are gathered.
+    """
     random = training.ranks.gather(random_states(training.device))
     return {
         "identity": identity(training.cfg),
@@ -117,7 +137,16 @@ def state_of(training: TrainState, history: History) -> dict[str, Any]:
 
 
 def restore(training: TrainState, state: dict[str, Any], file: Path) -> History:
-    """Make training go on from a checkpoint's state. Raises CheckpointError if it does not fit."""
+    """Restore the run from a checkpoint's state and return its history.
+
+    Args:
+        training: A freshly set up run; network, optimizer, schedule and random states are overwritten.
+        state: The state of the checkpoint.
+        file: The checkpoint's path, for error messages.
+
+    Raises:
+        CheckpointError: The checkpoint belongs to another network or run, or is not complete.
+    """
     load_network(training.net, state, file)
     if state["identity"] != identity(training.cfg):
         raise CheckpointError(
@@ -126,7 +155,7 @@ def restore(training: TrainState, state: dict[str, Any], file: Path) -> History:
     try:
         training.optimizer.load_state_dict(state["optimizer"])
         training.schedule.load_state_dict(state["schedule"])
-        if (own := str(training.ranks.rank)) in state["random"]:  # else it was saved by fewer ranks
+        if (own := str(training.ranks.rank)) in state["random"]:  # otherwise fewer ranks saved it
             restore_random_states(state["random"][own], training.device)
     except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(
@@ -135,5 +164,5 @@ def restore(training: TrainState, state: dict[str, Any], file: Path) -> History:
         ) from error
     history = from_plain(state["history"])
     comparable = history.machines[-1:] == [training.machine] and history.code[-1:] == [training.code]
-    # Times and bytes of another machine say nothing of this one; warm-up is a process's own.
+    # Costs measured on another machine or with other code do not count. Each process warms up anew.
     return replace(history, costs=replace(history.costs, warm_steps=0) if comparable else CostMeter())

@@ -1,1 +1,5 @@
-"""What lets a run stop at any instant and go on: checkpoints, its history, requests to stop."""
+"""Stopping a run at any time and resuming it bit for bit.
+
+Modules: `checkpoint` (writing and reading checkpoint files), `history` (what a run has done so far),
+`interrupt` (stop requests), `step_boundary` (checkpoints and stops between two steps).
+"""

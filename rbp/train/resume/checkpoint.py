@@ -1,4 +1,4 @@
-"""Checkpoints: everything a run needs to go on as if it had never stopped, in one file written atomically."""
+"""Checkpoint files: all that is needed to continue a run bit for bit, in one atomically written file."""
 
 import contextlib
 import io
@@ -16,22 +16,28 @@ from rbp.files import write_bytes
 from rbp.runs.checkpoints import BEST, LAST, PREVIOUS
 from rbp.train.resume.history import from_plain
 
-FORMAT = 2  # 2: with the part of an epoch
-# What a checkpoint holds besides its format, and of which type.
+FORMAT = 2  # since 2, a checkpoint can hold a partly trained epoch
+# Keys of a checkpoint besides "format", with the types of their values.
 PARTS = {"identity": str, "made_with": str} | dict.fromkeys(
     ("network", "optimizer", "schedule", "random", "history"), dict
 )
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
-    """Write state as the last checkpoint (and the best); what was the last becomes the previous one."""
+    """Write `state` as the last checkpoint; the one that was last before becomes the previous checkpoint.
+
+    Args:
+        folder: The run's checkpoint folder; created if missing.
+        state: The result of `state_of`.
+        best: Whether to write it as the best checkpoint as well.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     buffer = io.BytesIO()
     torch.save({"format": FORMAT, **state}, buffer)
     content = buffer.getvalue()
     if best:
         write_bytes(folder / BEST, content)
-    if (folder / LAST).exists():  # a second name for the file, so that a last one is there at any instant
+    if (folder / LAST).exists():  # a hard link, so that the last checkpoint exists at every instant
         name = folder / f".{PREVIOUS}.{os.getpid()}.tmp"
         name.unlink(missing_ok=True)
         os.link(folder / LAST, name)
@@ -40,8 +46,12 @@ def save_checkpoint(folder: Path, state: dict[str, Any], best: bool) -> None:
 
 
 def load_checkpoint(file: Path) -> dict[str, Any]:
-    """The state in a checkpoint. Raises CheckpointError if it is missing, damaged or of another program."""
-    if os.path.isdir(file):  # Path.is_dir raises for a name that is too long
+    """Read a checkpoint's state.
+
+    Raises:
+        CheckpointError: The file is missing, damaged or not a checkpoint of rbp.
+    """
+    if os.path.isdir(file):  # unlike this, Path.is_dir raises if the name is too long
         raise CheckpointError(f"{file}: is a folder; name a file in it, such as checkpoints/{LAST} of a run")
     if not os.path.isfile(file):
         raise CheckpointError(f"{file}: no such checkpoint")
@@ -52,7 +62,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{file}: not a checkpoint of this program: it holds other than tensors"
         ) from error
-    except Exception as error:  # torch raises many kinds, by where the damage is
+    except Exception as error:  # torch's error type depends on where the damage is
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{file}: damaged, or no checkpoint: {reason}") from error
     if not isinstance(state, dict) or state.get("format") != FORMAT:
@@ -65,6 +75,7 @@ def load_checkpoint(file: Path) -> dict[str, Any]:
 
 
 def _check_parts(state: dict[str, Any]) -> None:
+    """Raise ValueError if keys are missing, or values have the wrong type."""
     if missing := [key for key in PARTS if key not in state]:
         raise ValueError(f"it lacks {', '.join(missing)}")
     if wrong := [key for key, kind in PARTS.items() if not isinstance(state[key], kind)]:
@@ -73,7 +84,10 @@ def _check_parts(state: dict[str, Any]) -> None:
 
 
 def _check_sums(file: Path) -> None:
-    """torch.load itself does not notice a changed byte in a tensor; the file's own checksums tell."""
+    """Raise an error if a checksum in the archive is wrong.
+
+    torch.load itself does not notice a changed byte in a tensor.
+    """
     with zipfile.ZipFile(file) as archive:
         damaged = archive.testzip()
     if damaged is not None:
@@ -81,9 +95,17 @@ def _check_sums(file: Path) -> None:
 
 
 def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
-    """The newest whole checkpoint of a run: file and state (None: the run starts anew); what is damaged.
+    """Read the newest intact checkpoint of a run.
 
-    Raises CheckpointError where checkpoints are there but none is whole.
+    Args:
+        folder: The run's checkpoint folder.
+
+    Returns:
+        Its file; its state, or None if there is no checkpoint; and a message for each newer one that is
+        damaged.
+
+    Raises:
+        CheckpointError: There are checkpoints, but all are damaged.
     """
     problems: list[str] = []
     for name in (LAST, PREVIOUS, BEST):
@@ -100,7 +122,16 @@ def load_latest(folder: Path) -> tuple[Path, dict[str, Any] | None, list[str]]:
 
 
 def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
-    """Put a checkpoint's weights into net. Raises CheckpointError that says how another network differs."""
+    """Load a checkpoint's weights into `net`.
+
+    Args:
+        net: The network; its weights and buffers are overwritten.
+        state: The checkpoint's state.
+        file: The checkpoint's path, for error messages.
+
+    Raises:
+        CheckpointError: The checkpoint is of another network; the message lists the differences.
+    """
     theirs: dict[str, torch.Tensor] = state["network"]
     ours = net.state_dict()
     differences = [f"{key} is missing" for key in ours if key not in theirs]
@@ -120,7 +151,7 @@ def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
-    """The states of torch's global generators: dropout and the like draw from them."""
+    """Return the states of torch's global generators, which dropout and similar layers draw from."""
     states = {"cpu": torch.get_rng_state()}
     if device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(device)
@@ -128,8 +159,8 @@ def random_states(device: torch.device) -> dict[str, torch.Tensor]:
 
 
 def restore_random_states(states: dict[str, torch.Tensor], device: torch.device) -> None:
-    """Set the global generators; one that the checkpoint's machine did not have is left alone."""
+    """Set torch's global generators; a generator that the states do not include is left unchanged."""
     torch.set_rng_state(states["cpu"])
     if device.type == "cuda" and "cuda" in states:
-        with contextlib.suppress(RuntimeError):  # another CUDA version's state
+        with contextlib.suppress(RuntimeError):  # the state may come from another CUDA version
             torch.cuda.set_rng_state(states["cuda"], device)

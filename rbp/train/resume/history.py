@@ -1,4 +1,4 @@
-"""What a run has behind it: kept in every checkpoint, so that it goes on as if it had never stopped."""
+"""What a run has done so far; saved in every checkpoint, so that a resumed run continues exactly."""
 
 import dataclasses
 from dataclasses import dataclass, field
@@ -9,7 +9,15 @@ from rbp.train.telemetry.costs import CostMeter
 
 @dataclass
 class Part:
-    """An epoch of which so many batches are done: sums over their images, in the order of training."""
+    """A partly trained epoch: the number of batches done, and sums over their images in training order.
+
+    Attributes:
+        batches: Batches done.
+        images: Images in them.
+        loss: Sum of the images' losses.
+        correct: Number of correct answers.
+        seconds: Wall time spent on them.
+    """
 
     batches: int = 0
     images: int = 0
@@ -20,12 +28,19 @@ class Part:
 
 @dataclass
 class History:
-    """All of it goes into the run's checkpoints.
+    """The progress of a run; all of it is saved in the run's checkpoints.
 
-    epochs: whole ones. part: what there is of the next one.
-    last: the metrics of the last whole epoch. best: those of the epoch with the best validation accuracy
-    (test accuracy where nothing is held out); the earlier one of equals. machines, code: what it ran on, and
-    the versions of this package that it ran with, in order.
+    Attributes:
+        epochs: Number of completed epochs.
+        part: What is done of the next epoch.
+        seconds: Wall time of the completed epochs, including evaluation.
+        epoch_seconds: Wall time of each completed epoch, without evaluation.
+        last: Metrics of the last completed epoch.
+        best: Metrics of the epoch with the best validation accuracy (test accuracy if no images are held
+            out); the earliest one if several are equal.
+        machines: Descriptions of the machines that the run used, in order.
+        code: Versions of the code that the run used, in order.
+        costs: Measured time and memory of training steps.
     """
 
     epochs: int = 0
@@ -40,18 +55,18 @@ class History:
 
 
 def to_plain(history: History) -> dict[str, Any]:
-    """Plain values, from which `from_plain` makes the same history."""
+    """Convert a history to plain values, the inverse of `from_plain`."""
     return dataclasses.asdict(history)
 
 
 def from_plain(values: Any) -> History:
-    """Raises ValueError, in words, where values are not those of a history."""
+    """Convert plain values to a history. Raises ValueError that names the key if they do not describe one."""
     _compare(values, to_plain(History()), "history")
     return History(**{**values, "part": Part(**values["part"]), "costs": CostMeter(**values["costs"])})
 
 
 def _compare(values: Any, model: Any, name: str) -> None:
-    """The same keys, and values of the same types; what is None in the model may be anything."""
+    """Raise ValueError unless keys and types match those of `model`; None in the model matches anything."""
     if model is not None and type(values) is not type(model):
         raise ValueError(f"{name} is a {type(values).__name__}, not a {type(model).__name__}")
     if not isinstance(model, dict) or not model:

@@ -1,12 +1,20 @@
-"""A wish to stop, that anyone may utter at any instant; training hears it between two steps."""
+"""Stop requests, which training checks between two steps."""
 
 
 class Interruption:
-    """Handed to `rbp.train.train`. `request` does no more than leave a note: a signal handler may call it."""
+    """A stop request; safe to set from a signal handler.
+
+    Attributes:
+        reason: Why a stop was requested, or None if none was.
+    """
 
     def __init__(self) -> None:
         self.reason: str | None = None
 
     def request(self, reason: str) -> None:
-        """Ask for a stop at the next step boundary; reason (a signal's name) is told in the run's log."""
+        """Request a stop at the next step boundary.
+
+        Args:
+            reason: Why, such as a signal's name; written to the run's log. The first reason is kept.
+        """
         self.reason = self.reason or reason

@@ -1,4 +1,4 @@
-"""What happens between two steps: the heartbeat learns how far the run is; a checkpoint; a stop."""
+"""Work done between two training steps: progress updates, periodic checkpoints, and stops on request."""
 
 import time
 from enum import IntEnum
@@ -13,7 +13,7 @@ from rbp.train.telemetry.record import Record
 
 
 class Action(IntEnum):
-    """What is to be done at a boundary; the greater one includes the smaller."""
+    """What to do at a step boundary; a greater value includes the smaller ones."""
 
     NOTHING = 0
     SAVE = 1
@@ -21,7 +21,10 @@ class Action(IntEnum):
 
 
 class StepBoundary:
-    """Of one run. A checkpoint in the middle of an epoch holds the epoch's sums so far (History.part)."""
+    """The boundary between two training steps of a run.
+
+    A checkpoint in the middle of an epoch contains the epoch's sums so far (`History.part`).
+    """
 
     def __init__(
         self,
@@ -38,10 +41,11 @@ class StepBoundary:
         self._note_saved()
 
     def due(self) -> Action:
-        """What is asked for now, of any rank; all ranks get the same answer."""
+        """Return the action that is due on any rank; all ranks get the same answer."""
         return Action(self.training.ranks.agree(self._own_due()))
 
     def _own_due(self) -> Action:
+        """Return the action that is due on this rank."""
         if self.interruption.reason is not None:
             return Action.STOP
         minutes = self.training.cfg.trainer.checkpoint_minutes
@@ -49,7 +53,11 @@ class StepBoundary:
         return Action.SAVE if due else Action.NOTHING
 
     def act(self, due: Action) -> None:
-        """Save, and stop by raising Preempted, as wished; history must be up to date."""
+        """Update the progress, and save a checkpoint and stop if due. The history must be up to date.
+
+        Raises:
+            Preempted: If `due` is STOP.
+        """
         self.record.progress.update(self.history, self.steps_per_epoch)
         if due is Action.NOTHING:
             return
@@ -60,17 +68,20 @@ class StepBoundary:
             raise Preempted(f"{self.interruption.reason or 'asked to stop'}: stopped in {where}")
 
     def before_evaluation(self) -> None:
-        """The boundary that an interruption of the evaluation goes back to."""
+        """Remember the random states to which an interrupted evaluation goes back."""
         self.random_before_evaluation = random_states(self.training.device)
 
     def in_evaluation(self) -> None:
-        """Between two batches of evaluation; it is done again from its start when the run goes on."""
+        """Stop between two batches of an evaluation if requested.
+
+        The resumed run repeats the evaluation from its start.
+        """
         if self.due() is Action.STOP:
             restore_random_states(self.random_before_evaluation, self.training.device)
             self.act(Action.STOP)
 
     def save(self, best: bool) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint of the current state; all ranks must call this together."""
         state = state_of(self.training, self.history)
         if self.training.ranks.first:
             save_checkpoint(self.run.checkpoints, state, best)
@@ -80,4 +91,5 @@ class StepBoundary:
         self.saved_place, self.saved_at = self._place(), time.monotonic()
 
     def _place(self) -> tuple[int, int]:
+        """Return the position of the run: completed epochs, and batches of the next one."""
         return self.history.epochs, self.history.part.batches

@@ -1,1 +1,6 @@
-"""What is measured and shown of a run while it trains: costs, memory, progress, its record on disk."""
+"""What is measured, shown and written while a run trains.
+
+Modules: `costs` (time and memory of training steps), `display` (progress bar or plain lines), `memory`
+(out-of-memory errors with advice), `progress` (progress and remaining time), `record` (the files of the run
+folder).
+"""

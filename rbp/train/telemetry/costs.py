@@ -1,4 +1,4 @@
-"""What training costs, measured so that two runs can be compared: time of a step, and memory."""
+"""The costs of training: time per step and memory, measured so that two runs can be compared."""
 
 import contextlib
 import statistics
@@ -11,50 +11,65 @@ from torch import Tensor, nn
 
 from rbp.train.device import synchronize
 
-WARMUP_STEPS = 3  # these choose algorithms and fill caches
-TIMED_STEPS = 100  # then each step is waited for; later ones run on without
+WARMUP_STEPS = 3  # steps in which algorithms are chosen and caches fill
+TIMED_STEPS = 100  # steps that are timed, which needs a device synchronisation; later ones are not
 
 
 @dataclass
 class CostMeter:
-    """Of one run; kept in its checkpoints, never shared with another run of the same process.
+    """Measured costs of one run, saved in its checkpoints.
 
-    warmup_seconds, step_seconds: synchronised times of whole training steps (forward, backward, update) on
-    full batches, the first few of each process apart.
-    memory: bytes. CUDA: the most that was allocated during a timed step after the warm-up (warmup_memory:
-    during it). CPU: bytes kept for the backward pass, plus parameters, gradients and optimizer state.
+    A meter belongs to one run, even if a process trains several.
+
+    Times are synchronised wall times of whole training steps (forward, backward, update) on full batches. On
+    CUDA, memory is the peak of allocated bytes during a timed step. On a CPU, it is the bytes kept for the
+    backward pass, plus parameters, gradients and optimizer state.
+
+    Attributes:
+        warmup_seconds: Times of the warm-up steps, the first few of each process.
+        step_seconds: Times of the steps after the warm-up.
+        memory: Bytes; on CUDA, of steps after the warm-up.
+        warmup_memory: Bytes during the warm-up (CUDA only).
+        warm_steps: Warm-up steps that this process has done.
     """
 
     warmup_seconds: list[float] = field(default_factory=list)
     step_seconds: list[float] = field(default_factory=list)
     memory: int | None = None
     warmup_memory: int | None = None
-    warm_steps: int = 0  # of the warm-up of this process
+    warm_steps: int = 0
 
     def step_median(self) -> float | None:
-        """Seconds of a step; of the warm-up's where a run is too short for others."""
+        """Return the median seconds of a step; of warm-up steps if the run is too short for others."""
         times = self.step_seconds or self.warmup_seconds
         return statistics.median(times) if times else None
 
     def peak_memory(self) -> int | None:
-        """Bytes; the warm-up's where a run is too short for others."""
+        """Return the memory in bytes; that of the warm-up if the run is too short for other steps."""
         return self.warmup_memory if self.memory is None else self.memory
 
     @contextlib.contextmanager
     def measure(
         self, device: torch.device, net: nn.Module, optimizer: torch.optim.Optimizer, full: bool
     ) -> Iterator[None]:
-        """Around a training step; `full`: it has a full batch, so that it counts."""
+        """Measure the training step inside the block.
+
+        Args:
+            device: Where the step runs.
+            net: The network that is trained.
+            optimizer: Its optimizer.
+            full: Whether the step has a full batch; others are not measured.
+        """
         if not full or len(self.step_seconds) >= TIMED_STEPS:
             yield
             return
-        # On the CPU bytes are counted in one step of the warm-up, as counting takes time.
+        # On a CPU, bytes are counted in a single warm-up step, since counting takes time.
         warm = self.warm_steps >= WARMUP_STEPS
         counting = device.type == "cpu" and not warm and self.memory is None
         kept: list[int] = []
         with count_kept_bytes(net, kept) if counting else contextlib.nullcontext():
             synchronize(device)
-            if device.type == "cuda":  # so that neither evaluation counts nor what ran before
+            if device.type == "cuda":  # so that evaluation and earlier work do not count
                 torch.cuda.reset_peak_memory_stats(device)
             start = time.perf_counter()
             yield
@@ -73,9 +88,12 @@ class CostMeter:
 
 @contextlib.contextmanager
 def count_kept_bytes(net: nn.Module, sizes: list[int]) -> Iterator[None]:
-    """Add to sizes the bytes of each storage that autograd keeps for backward, but for the network's own."""
+    """Append to `sizes` the bytes of each storage that autograd saves for the backward pass inside the block.
+
+    Parameters and buffers of `net` are not counted, and each storage is counted once.
+    """
     seen = {t.untyped_storage().data_ptr() for t in [*net.parameters(), *net.buffers()]}
-    held: list[Tensor] = []  # while counting, so that no freed storage's address is met again
+    held: list[Tensor] = []  # kept alive while counting, so that no address is reused
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
@@ -90,7 +108,7 @@ def count_kept_bytes(net: nn.Module, sizes: list[int]) -> Iterator[None]:
 
 
 def resident_bytes(net: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Parameters, their gradients and the optimizer's state."""
+    """Return the bytes of the parameters, their gradients and the optimizer's state."""
     parameters = list(net.parameters())
     gradients = [p.grad for p in parameters if p.grad is not None]
     state = [v for values in optimizer.state.values() for v in values.values() if isinstance(v, Tensor)]

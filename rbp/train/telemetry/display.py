@@ -1,4 +1,4 @@
-"""What a person sees of a run: a bar on a terminal, plain lines elsewhere."""
+"""Progress display of a run: a bar on a terminal, plain lines elsewhere."""
 
 import time
 from typing import Protocol
@@ -10,7 +10,11 @@ from rbp.output import Screen, say
 
 
 class Display(Protocol):
-    """Follows a run. `batch`: so many of the epoch's are done, with their mean loss and accuracy so far."""
+    """Interface of a progress display.
+
+    `batch` is called with the epoch's number (from 1), the number of batches done in it, and their mean loss
+    and accuracy. `epoch` is called with a line that sums up an epoch, `message` with any other line to show.
+    """
 
     def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None: ...
 
@@ -22,7 +26,13 @@ class Display(Protocol):
 
 
 def make_display(cfg: DictConfig, batches: int, epochs_done: int) -> Display:
-    """The display of trainer.progress, for epochs of so many batches."""
+    """Return the display chosen by `trainer.progress`.
+
+    Args:
+        cfg: The run's config.
+        batches: Batches per epoch.
+        epochs_done: Epochs completed before this process started.
+    """
     kind = cfg.trainer.progress
     if kind == "auto":
         kind = "bar" if Screen().is_terminal and not Screen().is_dumb_terminal else "plain"
@@ -32,7 +42,7 @@ def make_display(cfg: DictConfig, batches: int, epochs_done: int) -> Display:
 
 
 class _Bar:
-    """One bar over all batches of the run, with loss, accuracy, images per second and time left."""
+    """One progress bar over all batches of the run, with loss, accuracy, images per second and time left."""
 
     def __init__(self, cfg: DictConfig, batches: int, epochs_done: int) -> None:
         self.cfg, self.batches = cfg, batches
@@ -60,7 +70,7 @@ class _Bar:
         )
 
     def epoch(self, line: str) -> None:
-        """The bar moves on; the line is in log.txt."""
+        """Show nothing: the bar moves on, and the line is in log.txt."""
 
     def message(self, line: str) -> None:
         self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -70,7 +80,7 @@ class _Bar:
 
 
 class _Plain:
-    """A line an epoch, and one every trainer.log_every batches in long epochs."""
+    """One line per epoch and, in long epochs, one every `trainer.log_every` batches."""
 
     def __init__(self, cfg: DictConfig, batches: int, quiet: bool) -> None:
         self.cfg, self.batches, self.quiet = cfg, batches, quiet
@@ -88,4 +98,4 @@ class _Plain:
             say(line)
 
     def close(self) -> None:
-        """Nothing to clear away."""
+        """Do nothing: there is nothing to clean up."""

@@ -1,4 +1,4 @@
-"""Memory that runs out, told as what to change."""
+"""Out-of-memory errors with advice on which settings to change."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ from rbp.errors import TrainingError
 
 @contextlib.contextmanager
 def memory_errors_explained(cfg: DictConfig) -> Iterator[None]:
-    """While inside, an allocation that fails raises TrainingError."""
+    """Raise TrainingError with advice if an allocation fails inside the block."""
     try:
         yield
     except (torch.OutOfMemoryError, MemoryError) as error:
         raise _out_of_memory(cfg, error) from error
-    except RuntimeError as error:  # what torch raises on the CPU
+    except RuntimeError as error:  # torch raises a plain RuntimeError on a CPU
         if "can't allocate memory" not in str(error):
             raise
         raise _out_of_memory(cfg, error) from error

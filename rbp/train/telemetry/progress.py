@@ -1,4 +1,4 @@
-"""How far a run is, and how long it may still take: what status.json says besides the state."""
+"""Progress of a run and its estimated remaining time, as written to status.json."""
 
 import os
 import time
@@ -8,10 +8,17 @@ from rbp.train.resume.history import History
 
 
 class Progress:
-    """How far a run is in this process.
+    """The progress of a run.
 
-    epoch: whole epochs done, of `epochs`. test_acc: of the last of them. step: training steps done, of
-    `steps`, also those before the run went on from a checkpoint. All but epochs are None until known.
+    Everything but `epochs` is None until known.
+
+    Attributes:
+        epochs: Number of epochs of the run.
+        epoch: Completed epochs.
+        test_acc: Test accuracy of the last completed epoch.
+        step: Training steps done, including those before the run was resumed.
+        steps: Training steps of the whole run.
+        begun: The step count at which this process began, and the time of it (`time.monotonic`).
     """
 
     def __init__(self, epochs: int) -> None:
@@ -20,17 +27,23 @@ class Progress:
         self.test_acc: float | None = None
         self.step: int | None = None
         self.steps: int | None = None
-        self.begun: tuple[int, float] | None = None  # the first step of this process, and when
+        self.begun: tuple[int, float] | None = None
 
     def update(self, history: History, steps_per_epoch: int) -> None:
-        """As of now; a few assignments, since it is called after every step."""
+        """Update from the run's history.
+
+        Called after every step, so it does no more than a few assignments.
+        """
         self.step = history.epochs * steps_per_epoch + history.part.batches
         self.steps = self.epochs * steps_per_epoch
         self.epoch, self.test_acc = history.epochs, history.last.get("test_acc")
         self.begun = self.begun or (self.step, time.monotonic())
 
     def as_values(self) -> dict[str, Any]:
-        """For status.json; `progress` in [0, 1]; `seconds_left` goes by the speed of this process so far."""
+        """Return the values for status.json.
+
+        `progress` is in [0, 1]; `seconds_left` is estimated from the speed of this process so far.
+        """
         progress = None if self.step is None or not self.steps else self.step / self.steps
         return {
             "epoch": self.epoch,
@@ -50,7 +63,10 @@ class Progress:
 
 
 def job_id() -> str | None:
-    """RBP_JOB_ID, which a launcher sets; else Slurm's, as 123_4 in a job array; else None."""
+    """Return the scheduler's job id: RBP_JOB_ID if a launcher set it, else Slurm's, else None.
+
+    In a Slurm job array it has the form 123_4.
+    """
     env = os.environ
     if "RBP_JOB_ID" in env:
         return env["RBP_JOB_ID"]

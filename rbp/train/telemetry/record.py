@@ -1,4 +1,4 @@
-"""What a run writes into its folder while it works: status with a heartbeat, metrics, log, result."""
+"""The files that a run writes to its folder while training: status with heartbeat, metrics, log, result."""
 
 import json
 import os
@@ -23,15 +23,18 @@ from rbp.train.ranks import Ranks
 from rbp.train.telemetry.progress import Progress, job_id
 
 HEARTBEAT_SECONDS = 5.0
-MARKING_SECONDS = 2.0  # who submits or cancels a run holds its lock too, for the instant of a write
-ROOM = 64 * 1024  # bytes
+MARKING_SECONDS = 2.0  # wait for the lock: submitting or cancelling a run also takes it briefly
+ROOM = 64 * 1024  # bytes reserved on disk
 
 
 class Record:
-    """Holds a run's folder while a run works in it, and keeps its files true to what happens.
+    """The record of a run in its folder: holds the folder's lock, and keeps the files up to date.
 
-    As a context: takes the folder's lock and says `running`; at the end says `done`, or what went wrong.
-    Raises ConfigError if the folder cannot be written, FolderBusy if another process works in it.
+    Use it as a context manager. Entering takes the lock and sets the status `running`; leaving sets `done`,
+    or the status and reason of the exception that ended the run.
+
+    Entering raises ConfigError if the folder cannot be written, and FolderBusy if another process works in
+    it.
     """
 
     def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
@@ -39,7 +42,8 @@ class Record:
         self._values: Any = OmegaConf.to_container(cfg)
         self.started = time.time()
         self.progress = Progress(cfg.trainer.epochs)
-        self._room = folder.path / ".room"  # kept free for the last words of a run that fills the disk
+        # Reserved space, freed at the end so that a run that fills the disk can still write its status.
+        self._room = folder.path / ".room"
         self._stop = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
 
@@ -66,16 +70,17 @@ class Record:
         try:
             try:
                 self._tell_end(error)
-            except OSError:  # a full disk may be what went wrong
+            except OSError:  # the disk may be full: free the reserved space and try again
                 self._room.unlink(missing_ok=True)
                 self._tell_end(error)
             self._room.unlink(missing_ok=True)
-        except OSError as full:  # the error itself must come through
+        except OSError as full:  # do not mask the exception that ended the run
             print(f"{self.folder.path}: {full}", file=sys.stderr)
         finally:
             self._lock.release()
 
     def _tell_end(self, error: BaseException | None) -> None:
+        """Write the final status, by the exception that ended the run."""
         if error is None:
             self._say("done")
         elif isinstance(error, KeyboardInterrupt):
@@ -94,18 +99,19 @@ class Record:
             self.log("".join(traceback.format_exception(error)))
 
     def log(self, line: str) -> None:
-        """Add a line to log.txt, with the time."""
+        """Append a line with a timestamp to log.txt."""
         with self.folder.log.open("a") as stream:
             stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
+        """Append a line to metrics.jsonl."""
         append_line(self.folder.metrics, values)
 
     def cut_metrics(self, epochs: int) -> list[int]:
-        """Keep the lines of the first `epochs` epochs: what a checkpoint goes on from.
+        """Keep only the lines of the first `epochs` epochs in metrics.jsonl, to match a checkpoint.
 
-        Returns the epochs whose line is not there, or damaged.
+        Returns:
+            The epochs whose line is missing or damaged.
         """
         lines = {n: line for line in read_lines(self.folder.metrics) if type(n := line.get("epoch")) is int}
         wanted = range(1, epochs + 1)
@@ -115,17 +121,19 @@ class Record:
         return [n for n in wanted if n not in lines]
 
     def result(self, values: dict[str, Any]) -> None:
-        """Write result.json: with it, the run is done."""
+        """Write result.json, which marks the run as done."""
         write_json(self.folder.result, values)
 
     def _beat(self) -> None:
+        """Rewrite the status every few seconds until the run ends."""
         while not self._stop.wait(HEARTBEAT_SECONDS):
             try:
                 self._say("running")
-            except OSError as error:  # a full disk: training itself will tell when it has to write
+            except OSError as error:  # if the disk is full, training fails by itself on its next write
                 print(f"{self.folder.status}: {error}", file=sys.stderr)
 
     def _say(self, state: str, error: str | None = None) -> None:
+        """Write status.json."""
         now = time.time()
         status = Status(
             state=state,
@@ -142,7 +150,10 @@ class Record:
 
 
 class NullRecord(Record):
-    """The record of a rank that is not the first: writes nothing; an error goes to stderr, its task's log."""
+    """The record of a rank that is not the first: writes no files.
+
+    An error is printed to stderr, which goes to the log of the rank's task.
+    """
 
     def __enter__(self) -> Self:
         return self
@@ -154,25 +165,26 @@ class NullRecord(Record):
             traceback.print_exception(error)
 
     def log(self, line: str) -> None:
-        """The first rank's."""
+        """Do nothing: the first rank writes it."""
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """The first rank's."""
+        """Do nothing: the first rank writes them."""
 
     def cut_metrics(self, epochs: int) -> list[int]:
+        """Do nothing: the first rank cuts them."""
         return []
 
     def result(self, values: dict[str, Any]) -> None:
-        """The first rank's."""
+        """Do nothing: the first rank writes it."""
 
 
 def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
-    """Of a run that one process trains, or several together."""
+    """Return the record of a run for this rank: a Record on the first rank, a NullRecord on the others."""
     return Record(folder, cfg) if ranks.first else NullRecord(folder, cfg)
 
 
 def _lock(folder: RunFolder) -> FileLock:
-    """Take the folder for this process."""
+    """Take the folder's lock for this process. Raises FolderBusy if another process holds it."""
     holder = f"pid {os.getpid()} on {socket.gethostname()}"
     if (lock := try_lock(folder.lock, wait=MARKING_SECONDS, holder=holder)) is not None:
         return lock
