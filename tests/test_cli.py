@@ -39,15 +39,13 @@ def test_every_end_is_an_exit_code(
     line: str,
     code: int,
     told: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert main(line.split()) == code
     shown = capsys.readouterr()
     assert told in (shown.err if code else shown.out)
-    assert list(tmp_path.iterdir()) == []
+    assert list(here.iterdir()) == []
 
 
 def test_arguments_may_be_any_sequence(capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,12 +53,11 @@ def test_arguments_may_be_any_sequence(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_train_is_launch_py_and_every_file_bears_its_format(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     line = "train trainer=debug tracker=none T=7 arch=dvs_cnn trainer.threads=1"
     assert main(line.split()) == 0
-    (run,) = (tmp_path / "runs" / "single").iterdir()
+    (run,) = (here / "runs" / "single").iterdir()
     assert run.name.startswith("digits-dvs_cnn-T7-m-rate-s0-")
     assert next(iter(load_yaml((run / "config.yaml").read_text()).items())) == ("format", FORMAT)
     result = json.loads((run / "result.json").read_text())

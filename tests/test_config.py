@@ -12,7 +12,7 @@ from rbp.config.identity import folder_name, identity, not_in_identity, run_fold
 from rbp.config.validate import problems
 from rbp.errors import ConfigError
 from rbp.sweep.grid.command_line import CommandLine, read_command_line
-from tests.support.configs import leaves, make
+from tests.support.configs import as_dict, leaves, make
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def plain() -> DictConfig:
 
 def changed(cfg: DictConfig, key: str) -> DictConfig:
     """The config with another value at key, of whatever type."""
-    other = OmegaConf.create(OmegaConf.to_container(cfg))
+    other = OmegaConf.create(as_dict(cfg))
     OmegaConf.update(other, key, f"not {OmegaConf.select(cfg, key)}")
     return other
 
@@ -106,7 +106,7 @@ def test_a_bare_number_of_a_group_is_an_option_of_it() -> None:
 def test_each_key_counts_for_the_identity_unless_the_schema_says_otherwise(
     plain: DictConfig,
 ) -> None:
-    keys = leaves(OmegaConf.to_container(plain))
+    keys = leaves(as_dict(plain))
     assert len(keys) > 50
     for key in keys:
         undecisive = any(key == listed or key.startswith(f"{listed}.") for listed in not_in_identity())
@@ -242,7 +242,7 @@ def test_a_value_out_of_range_is_refused_by_key_value_and_what_is_allowed(
 
 
 def test_a_neuron_of_ones_own_may_have_other_keys(plain: DictConfig) -> None:
-    other = OmegaConf.create(OmegaConf.to_container(plain))
+    other = OmegaConf.create(as_dict(plain))
     other.neuron = {"name": "mine", "_target_": "some.where", "threshold": 0.5, "v_reset": 0.0}
     assert problems(other) == []
 

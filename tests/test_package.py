@@ -34,7 +34,15 @@ class Environment:
         self.site = site
 
     def install(self, *what: str) -> None:
-        pip = [sys.executable, "-m", "pip", "--python", self.bin / "python", "install", "--quiet"]
+        pip: list[str | Path] = [
+            sys.executable,
+            "-m",
+            "pip",
+            "--python",
+            self.bin / "python",
+            "install",
+            "--quiet",
+        ]
         offline = ["--no-deps", "--no-index", "--no-build-isolation", "--force-reinstall"]
         subprocess.run([*pip, *offline, *what], check=True, capture_output=True, text=True, timeout=120)
 
@@ -158,7 +166,7 @@ def test_what_is_imported_is_declared() -> None:
     imported -= sys.stdlib_module_names | {"rbp", "__future__"}
     declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
     named = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
-    provided = importlib.metadata.packages_distributions() | {"wandb_workspaces": ["wandb-workspaces"]}
+    provided = dict(importlib.metadata.packages_distributions()) | {"wandb_workspaces": ["wandb-workspaces"]}
     for package in imported:
         assert named & {name.lower() for name in provided[package]}, f"{package} is not declared"
 

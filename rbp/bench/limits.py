@@ -48,13 +48,13 @@ class Speed:
 
 
 def count(step: Callable[[], Any], fused: bool = False) -> Work:
-    """Return the work of a step, which must run eagerly; for `fused`, see `Moved`."""
-    with FlopCounterMode(display=False) as flops, Moved(fused) as moved:
+    """Return the work of a step, which must run eagerly; for `fused`, see `BytesMovedCounter`."""
+    with FlopCounterMode(display=False) as flops, BytesMovedCounter(fused) as moved:
         step()
     return Work(flops.get_total_flops(), moved.total, frozenset(moved.namespaces))
 
 
-class Moved(TorchDispatchMode):
+class BytesMovedCounter(TorchDispatchMode):
     """A lower bound (`total`) of the bytes that the operators called inside the block read and write.
 
     Each operator reads each of its tensors once and writes each of its results once. Views and bare

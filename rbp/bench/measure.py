@@ -17,7 +17,7 @@ from rbp.bench.limits import Work, count
 from rbp.bench.profiling import launches, profiled
 from rbp.bench.spikingjelly_nets import count_packed_bytes, neurons_used
 from rbp.bench.step import CONTIGUOUS, NotCaptured, Step, capture, choose_layout
-from rbp.bench.timing import WARMUP, timed, usual
+from rbp.bench.timing import WARMUP, median_seconds, timed
 from rbp.rate.neurons import compiled
 from rbp.train.telemetry.costs import count_kept_bytes
 
@@ -184,7 +184,7 @@ def _lay_out(name: str, step: Step, bench: Bench) -> None:
 
     def seconds(step: Step) -> float:
         what = f"{name} in layout {step.layout}"
-        taken = _extra(bench, what, lambda: usual(step, bench.device))
+        taken = _extra(bench, what, lambda: median_seconds(step, bench.device))
         return float("inf") if taken is None else taken
 
     if name in bench.layouts:

@@ -43,7 +43,7 @@ def _by_events(action: Callable[[], Any], device: torch.device) -> float:
     return start.elapsed_time(end) / 1e3
 
 
-def usual(action: Callable[[], Any], device: torch.device, rounds: int = 5) -> float:
+def median_seconds(action: Callable[[], Any], device: torch.device, rounds: int = 5) -> float:
     """Return the median seconds of an action over several rounds, after a warm-up."""
     for _ in range(WARMUP[device.type]):
         action()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from rbp.errors import ConfigError
 from rbp.output import say
-from rbp.runs.checkpoints import KEEP, kept_by, superfluous
+from rbp.runs.checkpoints import KEEP, kept_by, removable_checkpoints
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder, find_runs
-from rbp.runs.status import unless_busy
+from rbp.runs.status import run_lock
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 
@@ -41,7 +41,7 @@ def command(args: argparse.Namespace) -> int:
 
 def _clean_run(folder: Path, args: argparse.Namespace) -> int:
     """Clean the folder of a finished run unless a process is working in it; return the bytes freed."""
-    with unless_busy(folder) as free:
+    with run_lock(folder) as free:
         return sum(_remove(path, args.dry_run) for path in _unneeded(folder, args)) if free else 0
 
 
@@ -52,7 +52,7 @@ def _unneeded(folder: Path, args: argparse.Namespace) -> Iterator[Path]:
     except (ConfigError, KeyError, TypeError):
         say(f"{run.config}: is damaged, so that all checkpoints stay; --keep says which to keep")
         keep = "all"
-    yield from superfluous(run.checkpoints, keep)
+    yield from removable_checkpoints(run.checkpoints, keep)
     if args.older:
         yield from sorted(folder.glob("older-*"))
 

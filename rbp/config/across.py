@@ -27,7 +27,7 @@ READ_ACROSS = {
 }
 
 
-def misfits(cfg: DictConfig) -> Iterator[str]:
+def cross_key_problems(cfg: DictConfig) -> Iterator[str]:
     """Yield one message for each combination of values in a configuration that does not fit together."""
     yield from _network_and_images(cfg)
     yield from _layout(cfg)

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.key import defaults
 from rbp.config.schema import GradMode, keys
-from rbp.config.versions import first_form
+from rbp.config.versions import to_first_version
 
 # A run's frozen configuration, as an OmegaConf node or as plain values.
 Frozen = DictConfig | Mapping[str, Any]
@@ -23,7 +23,7 @@ def identity(cfg: Frozen) -> str:
     could express.
     """
     values: Any = OmegaConf.to_container(cfg, resolve=True) if isinstance(cfg, DictConfig) else cfg
-    return hashlib.sha256(json.dumps(first_form(values), sort_keys=True).encode()).hexdigest()[:8]
+    return hashlib.sha256(json.dumps(to_first_version(values), sort_keys=True).encode()).hexdigest()[:8]
 
 
 def not_in_identity() -> list[str]:
@@ -31,7 +31,7 @@ def not_in_identity() -> list[str]:
 
     They say where a run computes and writes and what it shows, or are labels.
     """
-    return [name for name, key in keys().items() if not key.decides]
+    return [name for name, key in keys().items() if not key.affects_result]
 
 
 def grad_mode(values: Frozen) -> str:

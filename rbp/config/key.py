@@ -40,7 +40,7 @@ class Key:
 
     about: str
     allowed: Allowed | None = None
-    decides: bool = True
+    affects_result: bool = True
     since: str = FIRST_VERSION
     before: Any = None
     label: bool = False
@@ -93,7 +93,9 @@ def group(children: type, about: str, *, open: bool = False, **more: Any) -> Any
     return dataclasses.field(default_factory=dict if open else children, metadata=metadata)
 
 
-def keys(kind: type, prefix: str = "", decides: bool = True, since: str = FIRST_VERSION) -> dict[str, Key]:
+def keys(
+    kind: type, prefix: str = "", affects_result: bool = True, since: str = FIRST_VERSION
+) -> dict[str, Key]:
     """Return every declared key by its dotted name, each group before its members.
 
     Members of a group that does not decide the result do not decide it either, and members of a group from a
@@ -107,12 +109,12 @@ def keys(kind: type, prefix: str = "", decides: bool = True, since: str = FIRST_
     """
     found: dict[str, Key] = {}
     for name, declared in _declared(kind):
-        here = dataclasses.replace(declared, decides=declared.decides and decides)
+        here = dataclasses.replace(declared, affects_result=declared.affects_result and affects_result)
         if not here.is_later:
             here = dataclasses.replace(here, since=since)
         found[f"{prefix}{name}"] = here
         if here.children is not None:
-            found |= keys(here.children, f"{prefix}{name}.", here.decides, here.since)
+            found |= keys(here.children, f"{prefix}{name}.", here.affects_result, here.since)
     return found
 
 

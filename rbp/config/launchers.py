@@ -89,7 +89,7 @@ class SlurmSettings:
 
 # Settings of a grid as a whole that the command line takes without the prefix hydra.sweeper, as in
 # wait=false.
-OF_THE_GRID = tuple(name for name, declared in keys_of(SweeperSettings).items() if declared.type is bool)
+GRID_FLAGS = tuple(name for name, declared in keys_of(SweeperSettings).items() if declared.type is bool)
 
 LAUNCHERS: dict[str, type] = {"local": LocalSettings, "slurm": SlurmSettings}
 
@@ -97,7 +97,7 @@ LAUNCHERS: dict[str, type] = {"local": LocalSettings, "slurm": SlurmSettings}
 def full_name(kind: type, name: str) -> str:
     """Return the name of a launcher's or the sweeper's setting as typed on the command line."""
     if kind is SweeperSettings:
-        return name if name in OF_THE_GRID else f"hydra.sweeper.{name}"
+        return name if name in GRID_FLAGS else f"hydra.sweeper.{name}"
     return f"hydra.launcher.{name}"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from rbp.config.key import Key, defaults
 from rbp.config.key import keys as keys_of
-from rbp.config.launchers import LAUNCHERS, OF_THE_GRID, SweeperSettings, full_name
+from rbp.config.launchers import GRID_FLAGS, LAUNCHERS, SweeperSettings, full_name
 from rbp.config.schema import keys
 from rbp.config.text import text
 
@@ -54,7 +54,7 @@ def grid_help(width: int = 110) -> str:
     The settings that the command line takes without the prefix hydra.sweeper come first.
     """
     declared = keys_of(SweeperSettings)
-    names = sorted(declared, key=lambda name: name not in OF_THE_GRID)
+    names = sorted(declared, key=lambda name: name not in GRID_FLAGS)
     return "\n".join(_help_line(full_name(SweeperSettings, name), declared[name], width) for name in names)
 
 
@@ -88,7 +88,7 @@ def _of_group(prefix: str) -> Iterator[tuple[str, Key]]:
 
 def _table(found: Iterator[tuple[str, Key]]) -> str:
     rows = [
-        f"| `{name}` | {_cell(key.about)} | {_cell(key.words)} | {'yes' * key.decides} | {key.since} |"
+        f"| `{name}` | {_cell(key.about)} | {_cell(key.words)} | {'yes' * key.affects_result} | {key.since} |"
         for name, key in found
     ]
     return "\n".join(["| key | meaning | must be | decides | since |", "|---|---|---|---|---|", *rows, ""])

@@ -58,13 +58,13 @@ class Dataset:
 
     name: str = key("of the data set", allowed.NAME)
     _target_: str = key("a function (root, download) -> (train, test)", allowed.FUNCTION)
-    root: str = key("the folder with the files", decides=False)
-    download: bool = key("fetch missing files", decides=False)
+    root: str = key("the folder with the files", affects_result=False)
+    download: bool = key("fetch missing files", affects_result=False)
     stage: str | None = key(
         "a folder on the node's own disk to copy root to and read from, such as $SLURM_TMPDIR/rbp",
         or_null(allowed.FOLDER, "none"),
         default=None,
-        decides=False,
+        affects_result=False,
     )
     channels: int = key("of an image", at_least(1))
     size: int = key("side of the square images", at_least(1))
@@ -73,7 +73,9 @@ class Dataset:
     std: list[float] = key("standard deviation per channel", allowed.DEVIATIONS)
     augment: Augment = group(Augment, "random changes of the training images")
     val_split: float = key("share of the training images held out for validation", allowed.SHARE)
-    recipe: Recipe = group(Recipe, "what suits the data set; trainer and optimizer read it", decides=False)
+    recipe: Recipe = group(
+        Recipe, "what suits the data set; trainer and optimizer read it", affects_result=False
+    )
     T: int | None = key("of event data: frames per recording, always the run's T", default=None)
     frames: str | None = key(
         "of event data: event counts, or the published code's 8-bit images",
@@ -94,7 +96,9 @@ class Dataset:
         default=None,
     )
     prepared: str | None = key(
-        "of event data: folder of the prepared frames; null: root/prepared", default=None, decides=False
+        "of event data: folder of the prepared frames; null: root/prepared",
+        default=None,
+        affects_result=False,
     )
 
 
@@ -110,10 +114,10 @@ class Arch:
         required=True,
     )
     min_size: int | None = key(
-        "smallest side of an image that fits", or_null(at_least(1), "any"), label=True, decides=False
+        "smallest side of an image that fits", or_null(at_least(1), "any"), label=True, affects_result=False
     )
     channels: int | None = key(
-        "image channels it needs", or_null(at_least(1), "any"), label=True, decides=False
+        "image channels it needs", or_null(at_least(1), "any"), label=True, affects_result=False
     )
     layout: str | None = key(
         "how the network handles the time axis; static: it takes an image, and repeats it itself",
@@ -186,16 +190,16 @@ class Optimizer:
 class Trainer:
     """The training protocol: duration, device, precision, checkpoints, and which epoch's accuracy counts."""
 
-    name: str = key("of the protocol", decides=False)
+    name: str = key("of the protocol", affects_result=False)
     epochs: int = key("passes over the training images", at_least(1))
     batch_size: int = key("images per training step, over all ranks", at_least(1))
     eval_batch_size: int = key("images at once in evaluation", at_least(1))
-    device: str = key("auto: the first GPU if there is one", allowed.DEVICE, decides=False)
+    device: str = key("auto: the first GPU if there is one", allowed.DEVICE, affects_result=False)
     precision: str = key("bf16: mixed", one_of(*PRECISIONS))
     loss_over_T: bool = key("true: the loss is divided by T in rate mode, as the published code does")
     headline: str = key("the epoch whose accuracy counts", one_of("last", "best"))
     initial_weights: str = key(
-        "where an architecture reads it (arch.init)", one_of(*INITIAL_WEIGHTS), decides=False
+        "where an architecture reads it (arch.init)", one_of(*INITIAL_WEIGHTS), affects_result=False
     )
     limit_batches: int | None = key("training and test batches per epoch; null: all", or_null(at_least(1)))
     deterministic: bool = key("the same bits again on the same machine")
@@ -203,27 +207,27 @@ class Trainer:
         "between checkpoints in mid-epoch, besides those after every epoch",
         or_null(above(0), "never"),
         default=10.0,
-        decides=False,
+        affects_result=False,
     )
     keep: str | None = key(
         "checkpoints that stay when a run is done; null: that of trainer.headline",
         or_null(one_of("last", "best", "all")),
         default=None,
-        decides=False,
+        affects_result=False,
         since="0.2",
     )
     threads: int | None = key(
-        "CPU threads; null: torch's choice", or_null(between(1, allowed.MOST_THREADS)), decides=False
+        "CPU threads; null: torch's choice", or_null(between(1, allowed.MOST_THREADS)), affects_result=False
     )
     chunk: int | None = key(
         "rate mode, step mode m: time steps in memory at once; null: all",
         or_null(between(1, 10**6)),
-        decides=False,
+        affects_result=False,
     )
-    kernels: str = key("of rate mode; auto: compiled on a GPU", one_of(*KERNELS), decides=False)
-    log_every: int = key("batches between two lines of log", at_least(1), decides=False)
+    kernels: str = key("of rate mode; auto: compiled on a GPU", one_of(*KERNELS), affects_result=False)
+    log_every: int = key("batches between two lines of log", at_least(1), affects_result=False)
     progress: str = key(
-        "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), decides=False
+        "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), affects_result=False
     )
 
 
@@ -254,18 +258,20 @@ class Config:
     step_mode: str = key("m: all time steps layer by layer; s: step by step", one_of("m", "s"))
     grad_mode: GradMode = group(GradMode, "how gradients are made")
     seed: int = key("of initial weights, data order and augmentation", at_least(0))
-    runs_dir: str = key("run folders lie below it", allowed.FOLDER, decides=False)
+    runs_dir: str = key("run folders lie below it", allowed.FOLDER, affects_result=False)
     checkpoint: str | None = key(
-        "what eval_only evaluates; null: the run's own last", or_null(allowed.CHECKPOINT), decides=False
+        "what eval_only evaluates; null: the run's own last",
+        or_null(allowed.CHECKPOINT),
+        affects_result=False,
     )
-    eval_only: bool = key("evaluate instead of training", decides=False)
+    eval_only: bool = key("evaluate instead of training", affects_result=False)
     dataset: Dataset = group(Dataset, "images, and the recipe that suits them")
     arch: dict[str, Any] = group(Arch, "the network", open=True)
     neuron: dict[str, Any] = group(Neuron, "the spiking neuron and its surrogate gradient", open=True)
     optimizer: dict[str, Any] = group(Optimizer, "with its learning rate and schedule", open=True)
     trainer: Trainer = group(Trainer, "how long, where, how precisely, and what counts as the result")
-    tracker: Tracker = group(Tracker, "a dashboard beside the run folder", decides=False)
-    sweep: Sweep = group(Sweep, "the grid that a run belongs to", decides=False)
+    tracker: Tracker = group(Tracker, "a dashboard beside the run folder", affects_result=False)
+    sweep: Sweep = group(Sweep, "the grid that a run belongs to", affects_result=False)
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.across import READ_ACROSS, misfits
+from rbp.config.across import READ_ACROSS, cross_key_problems
 from rbp.config.allowed import LARGEST
 from rbp.config.dotted import ABSENT, find
 from rbp.config.schema import Config, keys
@@ -42,7 +42,7 @@ def problems(cfg: DictConfig, values: Any = None) -> list[str]:
     found += [f"{key}={short(value)}: must be {allowed}" for key, value, allowed in broken]
     # The rules between keys assume that each value they read is allowed by itself.
     sound = READ_ACROSS.isdisjoint(key for key, _, _ in broken)
-    return found + (list(misfits(cfg)) if sound else [])
+    return found + (list(cross_key_problems(cfg)) if sound else [])
 
 
 def _unknown(values: Any, schema: type, prefix: str = "") -> Iterator[tuple[str, str]]:

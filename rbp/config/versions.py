@@ -1,7 +1,7 @@
 """Read configurations written by earlier versions, and keep the identity of a run the same in all versions.
 
 `upgrade` adds to a file of an earlier version the keys introduced since, and renames functions that have
-moved. `first_form` converts a configuration back to the form of version 0.1, from which the identity is
+moved. `to_first_version` converts a configuration back to the form of version 0.1, from which the identity is
 computed.
 """
 
@@ -20,7 +20,7 @@ FORMAT = 2
 
 # Functions of rbp that have moved. Each row lists all names of one function: that of version 0.1 first, the
 # current one last.
-MOVED: tuple[tuple[str, ...], ...] = (
+RENAMED_TARGETS: tuple[tuple[str, ...], ...] = (
     ("rbp.data.digits.digits", "rbp.data.static.digits.digits"),
     ("rbp.data.cifar.cifar10", "rbp.data.static.cifar.cifar10"),
     ("rbp.data.cifar.cifar100", "rbp.data.static.cifar.cifar100"),
@@ -51,14 +51,14 @@ def upgrade(values: Mapping[str, Any], file: object = "config.yaml") -> dict[str
     found = dict(values)
     refuse_newer(found.pop("format", 1), file)
     try:
-        return _complete(_renamed(found, {name: row[-1] for row in MOVED for name in row}))
+        return _complete(_renamed(found, {name: row[-1] for row in RENAMED_TARGETS for name in row}))
     except RecursionError as error:
         raise ConfigError(f"{file}: not the config of a run: a value contains itself") from error
 
 
-def todays_target(name: str) -> str:
+def current_target(name: str) -> str:
     """Return the current name of a function of rbp, given its name in any version; other names unchanged."""
-    return next((row[-1] for row in MOVED if name in row), name)
+    return next((row[-1] for row in RENAMED_TARGETS if name in row), name)
 
 
 def refuse_newer(number: Any, file: object) -> None:
@@ -72,7 +72,7 @@ def refuse_newer(number: Any, file: object) -> None:
         )
 
 
-def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
+def to_first_version(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the keys that decide a run's result, in the form that version 0.1 would have written.
 
     A key introduced since is left out if its value reproduces what rbp did without it. A group that was a
@@ -81,11 +81,11 @@ def first_form(values: Mapping[str, Any]) -> dict[str, Any]:
     """
     found = _floats({key: value for key, value in values.items() if key != "format"})
     for name, key in reversed(keys().items()):  # the members of a group before the group itself
-        if not key.decides:
+        if not key.affects_result:
             _drop(found, name)
         elif key.is_later:
             _drop(found, name, unless_other_than=_floats(key.before))
-    return _plain_again(_renamed(found, {name: row[0] for row in MOVED for name in row}))
+    return _plain_again(_renamed(found, {name: row[0] for row in RENAMED_TARGETS for name in row}))
 
 
 def _complete(values: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> N
     inner, declared = find(values, parent), keys()[name]
     if not isinstance(inner, dict):
         return
-    if not declared.decides or inner.get(last) == {} or _same(inner.get(last), unless_other_than):
+    if not declared.affects_result or inner.get(last) == {} or _same(inner.get(last), unless_other_than):
         inner.pop(last, None)
 
 

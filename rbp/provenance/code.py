@@ -9,9 +9,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from rbp import __version__
-from rbp.config.versions import todays_target
-from rbp.provenance.finding import module_of
+from rbp.config.versions import current_target
 from rbp.provenance.imports import Closure, closure
+from rbp.provenance.module_location import module_of
 
 # Modules that every run depends on: the engine, training, the random streams.
 ENGINE = ("rbp.rate", "rbp.train", "rbp.seeds")
@@ -87,7 +87,7 @@ def why_stale(result: Mapping[str, Any]) -> str:
     code = result.get("code")
     if not isinstance(code, Mapping) or not isinstance(code.get("targets"), list):
         return ""
-    targets = tuple(todays_target(str(target)) for target in code["targets"])
+    targets = tuple(current_target(str(target)) for target in code["targets"])
     if any(module_of(target) is None for target in targets) or (now := _hash(targets)) == code.get("hash"):
         return ""
     return f"computed by code {code.get('hash')}, now {now}"

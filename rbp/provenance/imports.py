@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from rbp.provenance.finding import find, is_own
+from rbp.provenance.module_location import find, is_own
 from rbp.provenance.syntax import fingerprint, parse
 
 

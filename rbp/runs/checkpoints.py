@@ -9,7 +9,7 @@ _KEPT = {"last": {LAST}, "best": {BEST}, "all": {LAST, PREVIOUS, BEST}}
 KEEP = tuple(_KEPT)
 
 
-def superfluous(folder: Path, keep: str) -> list[Path]:
+def removable_checkpoints(folder: Path, keep: str) -> list[Path]:
     """Return the checkpoints of a finished run that need not be kept.
 
     If none of the checkpoints to keep exists, the list is empty, so that a run never loses all of them.
@@ -23,9 +23,9 @@ def superfluous(folder: Path, keep: str) -> list[Path]:
     return [folder / name for name in sorted(there - kept)] if kept else []
 
 
-def remove_superfluous(folder: Path, keep: str) -> None:
-    """Remove the checkpoints that `superfluous` lists."""
-    for file in superfluous(folder, keep):
+def remove_unneeded_checkpoints(folder: Path, keep: str) -> None:
+    """Remove the checkpoints that `removable_checkpoints` lists."""
+    for file in removable_checkpoints(folder, keep):
         file.unlink(missing_ok=True)
 
 

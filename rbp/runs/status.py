@@ -83,7 +83,7 @@ def write_status(folder: Path, status: Status) -> None:
     write_json(RunFolder(folder).status, {"format": FORMAT, **own, **status.progress})
 
 
-def unless_busy(folder: Path) -> AbstractContextManager[bool]:
+def run_lock(folder: Path) -> AbstractContextManager[bool]:
     """Return a context manager that holds a run's lock, so that the caller may write on the run's behalf.
 
     It yields False if another process holds the lock, that is, works in the run's folder.

@@ -11,9 +11,9 @@ from pathlib import Path
 from rbp.errors import ConfigError, SweepFailed
 from rbp.output import Screen, say
 from rbp.runs.folder import RunFolder, is_run
-from rbp.runs.status import mark, unless_busy
-from rbp.sweep.state.jobs import LOCAL, is_slurms
-from rbp.sweep.state.plan import tell_counts
+from rbp.runs.status import mark, run_lock
+from rbp.sweep.state.jobs import LOCAL, is_slurm_job
+from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder, sweep_of
 
@@ -39,14 +39,14 @@ def add_retry(parser: argparse.ArgumentParser) -> None:
 
 def status(args: argparse.Namespace) -> int:
     """Print every run with its state; return the exit code, 1 if a run failed or was lost."""
-    from rbp.sweep.state.watch import tell_state
+    from rbp.sweep.state.watch import print_states
 
     wrong = False
     for path in args.path:
         folders = _runs(path)
         states = observe(folders, compare_code=True)
-        tell_state([(folder.name, state) for folder, state in zip(folders, states, strict=True)], Screen())
-        say(f"{path}: {len(folders)} runs: {tell_counts(states)}")
+        print_states([(folder.name, state) for folder, state in zip(folders, states, strict=True)], Screen())
+        say(f"{path}: {len(folders)} runs: {format_counts(states)}")
         wrong = wrong or any(state.went_wrong for state in states)
     return int(wrong)
 
@@ -59,7 +59,7 @@ def logs(args: argparse.Namespace) -> int:
     if run.log.exists():
         say(run.log.read_text(errors="replace").rstrip("\n"))
     job = state.status.job_id or ""
-    of_job = f"{job}_*log.out" if is_slurms(job) else ""
+    of_job = f"{job}_*log.out" if is_slurm_job(job) else ""
     for file in sorted(SweepFolder(run.path.parent).jobs.glob(of_job)) if of_job else []:
         say(f"--- {file}")
         say(file.read_text(errors="replace").rstrip("\n"))
@@ -100,7 +100,7 @@ def _cancel_runs(path: Path, folders: list[Path]) -> int:
     states = observe(folders)
     live = [(f, s) for f, s in zip(folders, states, strict=True) if s.at_work]
     if not live:
-        say(f"{path}: nothing to cancel: {tell_counts(states)}")
+        say(f"{path}: nothing to cancel: {format_counts(states)}")
         return 0
     _refuse_elsewhere(live)
     _stop_jobs(live)
@@ -146,7 +146,7 @@ def _stop_jobs(live: Sequence[tuple[Path, RunState]]) -> None:
 
 def _slurms_job(state: RunState) -> str:
     job = state.status.job_id or ""
-    return job if is_slurms(job) else ""
+    return job if is_slurm_job(job) else ""
 
 
 def _mark_cancelled(folder: Path, asked: set[int]) -> bool:
@@ -159,7 +159,7 @@ def _mark_cancelled(folder: Path, asked: set[int]) -> bool:
         asked: Ids of the processes already asked to end; updated in place.
     """
     try:
-        with unless_busy(folder) as free:
+        with run_lock(folder) as free:
             (state,) = observe([folder])
             if not free and not _slurms_job(state):
                 _ask_to_end(state.status.pid, asked)

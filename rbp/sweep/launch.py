@@ -59,7 +59,7 @@ def _run(argv: list[str]) -> int:
     _check_working_directory()
     line = read_command_line(argv)
     with own_folder(line.config_dir):
-        if line.shows:
+        if line.display_flags:
             from rbp.sweep.show import show
 
             show(line)

@@ -30,7 +30,7 @@ def show(line: CommandLine) -> None:
     help_text.register()
     nothing = hydra.main(config_path=str(CONF), config_name=line.config_name, version_base="1.3")(print)
     try:
-        with _hydra_raises(), _argv([*line.shows, *line.overrides]):
+        with _hydra_raises(), _argv([*line.display_flags, *line.overrides]):
             with_any_T(nothing)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, line.overrides)) from error

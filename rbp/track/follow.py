@@ -25,7 +25,7 @@ LOOK_EVERY = 1.0  # seconds
 GIVE_UP_AFTER = 300.0  # seconds after the run's end, in case the tracker hangs
 
 
-class Sink(Protocol):
+class TrackerRun(Protocol):
     """Interface of a tracker's run.
 
     Attributes:
@@ -70,7 +70,7 @@ def _end(folder: Path) -> Status:
     return replace(status, state="failed", error="killed: its process ended without a last word")
 
 
-def open_sink(config: dict[str, Any], folder: Path) -> Sink:
+def open_sink(config: dict[str, Any], folder: Path) -> TrackerRun:
     """Open the tracker's run of this run folder: wandb continues an earlier one, TensorBoard starts anew."""
     if config["tracker"]["name"] == "wandb":
         from rbp.track.wandb_run import WandbRun

@@ -13,7 +13,7 @@ def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*run-*/*.wandb"), key=lambda file: file.parent.name.partition("run-")[2])
 
 
-def mark_of(file: Path) -> Path:
+def upload_marker(file: Path) -> Path:
     """Return the path of the marker file which says that wandb's service has all of a .wandb file.
 
     `wandb sync` creates it, and so does rbp after an online run.

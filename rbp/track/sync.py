@@ -16,7 +16,7 @@ from rbp.runs.folder import find_runs
 from rbp.runs.result import read_result
 from rbp.runs.status import current_status
 from rbp.track.follow import LOCK
-from rbp.track.segments import mark_of, segments
+from rbp.track.segments import segments, upload_marker
 
 FINISHED = ("done", "failed", "cancelled")
 AT_ONCE = 100  # runs per call of wandb
@@ -38,7 +38,7 @@ class Counts(NamedTuple):
     before: int = 0
     waiting: int = 0
     busy: int = 0
-    twins: int = 0
+    duplicates: int = 0
 
 
 def sync(paths: list[Path]) -> Counts:
@@ -56,7 +56,7 @@ def sync(paths: list[Path]) -> Counts:
     """
     every = [folder for folder in find_runs(paths) if _files(folder)]
     folders = _one_each(every)
-    total = Counts(twins=len(every) - len(folders))
+    total = Counts(duplicates=len(every) - len(folders))
     for start in range(0, len(folders), AT_ONCE):
         found = _sync_some(folders[start : start + AT_ONCE])
         total = Counts(*(a + b for a, b in zip(total, found, strict=True)))
@@ -77,7 +77,7 @@ def _one_each(folders: list[Path]) -> list[Path]:
 
 def _worth(folder: Path) -> tuple[bool, bool]:
     """Return the sort key by which `_one_each` prefers a folder: (uploaded before, done)."""
-    return any(mark_of(file).exists() for file in _files(folder)), read_result(folder) is not None
+    return any(upload_marker(file).exists() for file in _files(folder)), read_result(folder) is not None
 
 
 def _sync_some(folders: list[Path]) -> Counts:
@@ -88,7 +88,7 @@ def _sync_some(folders: list[Path]) -> Counts:
         for folder in folders:
             if not held.enter_context(locked(folder / LOCK)):
                 busy += 1
-            elif not (left := [file for file in _files(folder) if not mark_of(file).exists()]):
+            elif not (left := [file for file in _files(folder) if not upload_marker(file).exists()]):
                 before += 1
             elif current_status(folder).state not in FINISHED:
                 waiting += 1
@@ -117,7 +117,7 @@ def _upload(files: list[Path]) -> None:
             text=True,
             env=os.environ | {"WANDB_DIR": place},
         )
-    refused = [file.parent for file in files if not mark_of(file).exists()]
+    refused = [file.parent for file in files if not upload_marker(file).exists()]
     if refused:
         words = "\n".join((done.stdout + done.stderr).strip().splitlines()[-8:])
         raise UserError(f"{refused[0]}: not uploaded ({len(refused)} of {len(files)} in all):\n{words}")
@@ -134,6 +134,7 @@ def command(args: argparse.Namespace) -> int:
     parts = [f"{found.uploaded} runs uploaded", f"{found.before} were before"]
     parts += [f"{found.waiting} not finished: left for later"] if found.waiting else []
     parts += [f"{found.busy} in another process's hands: left to it"] if found.busy else []
-    parts += [f"{found.twins} left out: the same run in another sweep is sent"] if found.twins else []
+    same = f"{found.duplicates} left out: the same run in another sweep is sent"
+    parts += [same] if found.duplicates else []
     say(", ".join(parts))
     return 0

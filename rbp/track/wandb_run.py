@@ -8,7 +8,7 @@ import numpy as np
 import wandb
 
 from rbp.runs.status import Status
-from rbp.track.segments import last_step, mark_of, segments
+from rbp.track.segments import last_step, segments, upload_marker
 from rbp.track.values import histogram, scalars, summary
 
 FAILED, KEPT_OFFLINE, INCOMPLETE = 1, 3, 4
@@ -76,7 +76,7 @@ class WandbRun:
             print("the service did not take everything; kept for rbp sync", file=sys.stderr)
             return
         for file in files:
-            mark_of(file).touch()
+            upload_marker(file).touch()
 
 
 def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:

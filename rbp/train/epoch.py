@@ -13,7 +13,7 @@ from torch import Tensor
 from rbp.data import train_batches
 from rbp.errors import TrainingError
 from rbp.train.ranks import Ranks
-from rbp.train.resume.history import History, Part
+from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
 
@@ -39,7 +39,7 @@ def train_epoch(
     cfg, part, n_batches = training.cfg, history.part, batches_per_epoch(training)
     training.net.train()
     sums = EpochSums(part, training.ranks)
-    boundary.act(boundary.due())
+    boundary.save_or_stop(boundary.due())
     for x, y in _batches(training, history.epochs, part.batches, n_batches):
         n, x, y = len(y), training.ranks.share(x), training.ranks.share(y)
         with history.costs.measure(
@@ -54,7 +54,7 @@ def train_epoch(
             sums.settle()
             _refuse_infinite(sums, training, history.epochs, n_batches)
             show(number, part.loss / part.images, part.correct / part.images)
-        boundary.act(due)
+        boundary.save_or_stop(due)
 
 
 def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -97,7 +97,7 @@ def training_step(training: TrainState, x: Tensor, y: Tensor, weight: float = 1.
 
 
 class EpochSums:
-    """Running sums of an epoch's loss, correct answers and images, added to a `Part`.
+    """Running sums of an epoch's loss, correct answers and images, added to a `PartialEpoch`.
 
     Values stay on the device until `settle` adds them in the order of the batches, so that the sums are the
     same to the last bit however often `settle` is called.
@@ -106,7 +106,7 @@ class EpochSums:
         infinite: The number (from 1) and loss of the first batch whose loss is not finite, or None.
     """
 
-    def __init__(self, part: Part, ranks: Ranks) -> None:
+    def __init__(self, part: PartialEpoch, ranks: Ranks) -> None:
         self.part, self.ranks = part, ranks
         self.waiting: list[tuple[Tensor, Tensor, int]] = []
         self.clock = time.perf_counter()
@@ -134,7 +134,7 @@ class EpochSums:
         self.waiting.clear()
 
 
-def refuse_broken(training: TrainState, epoch: int, scores: dict[str, Any]) -> None:
+def check_finite(training: TrainState, epoch: int, scores: dict[str, Any]) -> None:
     """Raise TrainingError if losses, weights or statistics are not finite after an epoch.
 
     The loss alone does not show it: a NaN membrane potential never reaches the threshold, so the network

@@ -31,10 +31,10 @@ def build_optimizer(cfg: DictConfig, net: nn.Module) -> tuple[torch.optim.Optimi
     except (TypeError, ValueError, ImportError) as error:
         raise ConfigError(f"optimizer={cfg.optimizer.name}: {cfg.optimizer._target_}: {error}") from error
     schedule, warmup, epochs = cfg.optimizer.schedule, cfg.optimizer.warmup_epochs, cfg.trainer.epochs
-    return optimizer, LambdaLR(optimizer, lambda epoch: share_of_lr(schedule, warmup, epochs, epoch))
+    return optimizer, LambdaLR(optimizer, lambda epoch: lr_factor(schedule, warmup, epochs, epoch))
 
 
-def share_of_lr(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
+def lr_factor(schedule: str, warmup: int, epochs: int, epoch: int) -> float:
     """Return the fraction of the full learning rate in an epoch (from 0).
 
     It rises linearly in the warm-up, then follows a cosine or stays constant.

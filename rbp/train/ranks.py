@@ -97,7 +97,7 @@ class Ranks:
 ALONE = Ranks()
 
 
-def ranks_here() -> Ranks:
+def ranks_from_environment() -> Ranks:
     """Read this process's rank from the environment.
 
     Raises:
@@ -121,13 +121,13 @@ def ranks_here() -> Ranks:
 
 
 @contextlib.contextmanager
-def joined(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
+def process_group(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
     """Connect the ranks inside the block.
 
     A rank that fails leaves the process group, so that the exchanges of the other ranks fail as well.
 
     Args:
-        ranks: This process's place, as returned by `ranks_here`.
+        ranks: This process's place, as returned by `ranks_from_environment`.
         device: The type of the device chooses the backend: NCCL for CUDA, gloo otherwise.
 
     Yields:

@@ -16,15 +16,15 @@ from rbp.errors import TrainingError
 from rbp.output import say
 from rbp.provenance import package_versions
 from rbp.rate.neurons import compiled
-from rbp.runs.checkpoints import kept_by, remove_superfluous
+from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
 from rbp.track import TrackerProcess
 from rbp.train.device import choose_device
-from rbp.train.epoch import refuse_broken, train_epoch
+from rbp.train.epoch import check_finite, train_epoch
 from rbp.train.evaluate import score
-from rbp.train.ranks import joined, lost_rank_explained, ranks_here, refuse_uneven
+from rbp.train.ranks import lost_rank_explained, process_group, ranks_from_environment, refuse_uneven
 from rbp.train.resume.checkpoint import load_latest
-from rbp.train.resume.history import History, Part
+from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.resume.step_boundary import Action, StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch, restore, set_up
@@ -50,11 +50,11 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         FolderBusy: Another process works in the folder; status.json is left alone.
         UserError: Something that the user can fix; status.json says `failed`, with the reason.
     """
-    run, here = RunFolder(folder), ranks_here()
+    run, here = RunFolder(folder), ranks_from_environment()
     refuse_uneven(cfg.trainer.batch_size, here)
     with (
         TrackerProcess(cfg, folder) as tracker,
-        joined(here, choose_device(cfg, here)) as ranks,
+        process_group(here, choose_device(cfg, here)) as ranks,
         make_record(run, cfg, ranks) as record,
         lost_rank_explained(ranks),
         memory_errors_explained(cfg),
@@ -68,7 +68,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         result = ranks.from_first(lambda: make_result(training, history))
         record.result(result)
         if ranks.first:
-            remove_superfluous(run.checkpoints, kept_by(cfg.trainer))
+            remove_unneeded_checkpoints(run.checkpoints, kept_by(cfg.trainer))
     return result
 
 
@@ -141,7 +141,7 @@ def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None
             display.epoch(line)
     finally:
         display.close()
-    boundary.act(Action.NOTHING)
+    boundary.save_or_stop(Action.NOTHING)
 
 
 def _epoch(
@@ -157,7 +157,7 @@ def _epoch(
     train_epoch(training, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
     start = time.perf_counter()
     scores = _scores(training, part, boundary)
-    refuse_broken(training, history.epochs, scores)
+    check_finite(training, history.epochs, scores)
     _next_learning_rate(training)
     metrics = {
         "epoch": number,
@@ -168,7 +168,7 @@ def _epoch(
         "seconds": part.seconds,
         "images_per_second": part.images / part.seconds,
     }
-    history.epochs, history.part = number, Part()
+    history.epochs, history.part = number, PartialEpoch()
     history.seconds += part.seconds + time.perf_counter() - start
     history.epoch_seconds.append(part.seconds)
     history.last = metrics
@@ -186,7 +186,7 @@ def _next_learning_rate(training: TrainState) -> None:
         training.schedule.step()
 
 
-def _scores(training: TrainState, part: Part, boundary: StepBoundary) -> dict[str, Any]:
+def _scores(training: TrainState, part: PartialEpoch, boundary: StepBoundary) -> dict[str, Any]:
     """Return the training metrics of the epoch and the scores on validation and test images."""
     scores: dict[str, Any] = {"train_loss": part.loss / part.images, "train_acc": part.correct / part.images}
     boundary.before_evaluation()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from omegaconf import DictConfig
 
 import rbp
 from rbp.bench.contestants import (
@@ -61,7 +62,7 @@ def test_rate_is_the_engine_and_relu_a_network_without_neurons() -> None:
     for ours, theirs in zip(net.parameters(), gradients(RATE), strict=True):
         assert ours.grad is not None and torch.equal(ours.grad, theirs)
     relu, _ = contestant(RELU, make(), X)
-    assert [type(m).__name__ for m in relu].count("ReLU") == 3
+    assert [type(m).__name__ for m in relu.children()].count("ReLU") == 3
     assert all(torch.equal(a, b) for a, b in zip(relu.parameters(), net.parameters(), strict=True))
 
 
@@ -207,7 +208,7 @@ def test_what_was_done_when_time_is_up_is_in_valid_files(
 
 
 def test_each_t_is_written_before_the_next_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail_at_2(cfg, bench: Bench) -> dict[str, Timing]:
+    def fail_at_2(cfg: DictConfig, bench: Bench) -> dict[str, Timing]:
         if cfg.T == 2:
             raise KeyboardInterrupt
         return measure(cfg, bench)

@@ -1,13 +1,15 @@
 """Operations and bytes of a step, against numbers worked out by hand."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rbp.bench.contestants import ALL, NAMES, RATE_COMPILED, contestant, eager
-from rbp.bench.limits import Moved, count, speed
+from rbp.bench.limits import BytesMovedCounter, count, speed
 from rbp.bench.step import Step
 from tests.support.configs import make
 
@@ -49,9 +51,9 @@ def test_bytes_are_each_tensor_once_and_views_and_gradients_of_sums_free() -> No
         (lambda x: x[:1].expand(3, 4).clone(), 48 + 48),  # the storage that it is a part of
     ],
 )
-def test_what_moves_and_what_does_not(action, expected: int) -> None:
+def test_what_moves_and_what_does_not(action: Callable[[Tensor], Any], expected: int) -> None:
     x = torch.rand(3, 4)
-    with torch.no_grad(), Moved() as moved:
+    with torch.no_grad(), BytesMovedCounter() as moved:
         action(x)
     assert moved.total == expected
 

@@ -62,18 +62,24 @@ def test_packed_spikes_are_a_bit_each() -> None:
 
 def test_a_unit_ends_with_its_neurons_and_begins_with_spikes() -> None:
     found = _in_units(build(make()))
-    kinds = [[type(layer).__name__ for layer in child] for child in found if isinstance(child, Unit)]
+    kinds = [
+        [type(layer).__name__ for layer in child] for child in found.children() if isinstance(child, Unit)
+    ]
     assert kinds == [
         ["Conv2d", "BatchNorm2d", "LIFNode"],
         ["Conv2d", "BatchNorm2d", "LIFNode"],
         ["AvgPool2d", "Conv2d", "BatchNorm2d", "LIFNode"],
     ]
-    assert [type(child).__name__ for child in found][3:] == ["AdaptiveAvgPool2d", "Flatten", "Linear"]
+    assert [type(child).__name__ for child in found.children()][3:] == [
+        "AdaptiveAvgPool2d",
+        "Flatten",
+        "Linear",
+    ]
 
 
 def test_blocks_with_neurons_inside_are_units_in_a_network_of_any_shape() -> None:
     resnet = build(make("arch=resnet18"))
-    assert [len(child) for child in _in_units(resnet) if isinstance(child, Unit)] == [3] + 8 * [1]
+    assert [len(child) for child in _in_units(resnet).children() if isinstance(child, Unit)] == [3] + 8 * [1]
 
     class Own(nn.Module):
         def __init__(self) -> None:

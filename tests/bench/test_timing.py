@@ -36,5 +36,5 @@ def test_a_warm_up_is_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([9.0, 1.0, 2.0, 3.0])
     steps = []
     monkeypatch.setattr(timing, "_by_clock", lambda action: (action(), next(seconds))[1])
-    assert timing.usual(lambda: steps.append(0), torch.device("cpu"), rounds=3) == 2.0
+    assert timing.median_seconds(lambda: steps.append(0), torch.device("cpu"), rounds=3) == 2.0
     assert len(steps) == timing.WARMUP["cpu"] + 3

@@ -1,5 +1,7 @@
 """What `rbp check` says of the engine: right here, and wrong where a gradient is."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -50,7 +52,7 @@ def test_a_gradient_that_is_off_in_float32_is_wrong(
 ) -> None:
     own = engine.forward
 
-    def forward(net: torch.nn.Module, x_seq: Tensor, **how: str) -> Tensor:
+    def forward(net: torch.nn.Module, x_seq: Tensor, **how: Any) -> Tensor:
         y = own(net, x_seq, **how)
         if how["grad_mode"] == mode and y.requires_grad:
             y.register_hook(lambda grad: grad * (1 + off))

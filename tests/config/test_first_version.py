@@ -50,10 +50,9 @@ FINISHED = [
 
 
 @pytest.fixture
-def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def runs(here: Path) -> Path:
     """A copy of the folder runs/, in the working directory."""
-    monkeypatch.chdir(tmp_path)
-    return shutil.copytree(FIXTURES / "runs", tmp_path / "runs")
+    return shutil.copytree(FIXTURES / "runs", here / "runs")
 
 
 def test_the_fixtures_hold_every_option_of_every_group_of_that_version() -> None:

@@ -23,7 +23,7 @@ CONFIGS = sorted(RUNS.glob("*/*/config.yaml"))
 @dataclass
 class LaterTrainer(Trainer):
     smoothing: float = key("of labels", allowed.SHARE, since="0.3", before=0)
-    keep: str = key("checkpoints that stay", since="0.3", before="all", decides=False)
+    keep: str = key("checkpoints that stay", since="0.3", before="all", affects_result=False)
 
 
 @dataclass
@@ -63,7 +63,7 @@ def later(monkeypatch: pytest.MonkeyPatch) -> None:
         ("rbp.models.vgg.vgg11", "rbp.nets.vgg11", "rbp.networks.vgg11"),
         ("rbp.models.neurons.lif", "rbp.networks.lif"),
     )
-    monkeypatch.setattr(versions, "MOVED", moved)
+    monkeypatch.setattr(versions, "RENAMED_TARGETS", moved)
 
 
 @pytest.mark.usefixtures("later")
@@ -142,7 +142,7 @@ def test_a_function_that_moved_twice_is_found_by_each_of_its_names() -> None:
     assert len(found) == 1 and identity({"arch": {"_target_": "rbp.nets.vgg13"}}) not in found
     for name in names:
         assert upgrade({"arch": {"_target_": name}})["arch"]["_target_"] == "rbp.networks.vgg11"
-        assert versions.todays_target(name) == "rbp.networks.vgg11"
+        assert versions.current_target(name) == "rbp.networks.vgg11"
 
 
 def test_whole_numbers_that_no_float_holds_are_told_apart() -> None:

@@ -8,6 +8,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,7 +75,7 @@ def test_every_event_comes_back(form: str, events: Events) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 def test_spikingjelly_reads_the_same_events_out_of_the_same_files(tmp_path: Path) -> None:
-    cifar10_dvs = pytest.importorskip("spikingjelly.datasets.cifar10_dvs", exc_type=Exception)
+    cifar10_dvs = pytest.importorskip("spikingjelly.datasets.cifar10_dvs", exc_type=Exception)  # type: ignore[arg-type]
     from spikingjelly.datasets.utils import load_aedat_v3
 
     events = random_events(500, 0)
@@ -164,7 +165,7 @@ def test_broken_recordings_are_named_with_what_is_wrong(form: str, content: byte
     assert said in str(told.value)
 
 
-def arrays(**values: np.ndarray) -> bytes:
+def arrays(**values: Any) -> bytes:
     stream = io.BytesIO()
     np.savez(stream, **values)
     return stream.getvalue()

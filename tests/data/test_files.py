@@ -27,7 +27,7 @@ each_reader = pytest.mark.parametrize(("reader", "write", "fetcher", "below", "f
 
 @each_reader
 def test_nothing_there_names_folder_files_and_ways_out(
-    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: tuple[Any, str], below: str, file: str
+    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: str, below: str, file: str
 ) -> None:
     with pytest.raises(DataError) as caught:
         reader(str(tmp_path), download=False)
@@ -52,7 +52,7 @@ def test_a_missing_file_is_named(
     monkeypatch: pytest.MonkeyPatch,
     reader: Any,
     write: Callable[[Path], Any],
-    fetcher: tuple[Any, str],
+    fetcher: str,
     below: str,
     file: str,
     download: bool,
@@ -71,7 +71,7 @@ def test_download_fetches_what_is_not_there_and_only_that(
     monkeypatch: pytest.MonkeyPatch,
     reader: Any,
     write: Callable[[Path], Any],
-    fetcher: tuple[Any, str],
+    fetcher: str,
     below: str,
     file: str,
 ) -> None:
@@ -95,7 +95,7 @@ def test_a_download_that_fails_is_one_message(
     monkeypatch: pytest.MonkeyPatch,
     reader: Any,
     write: Callable[[Path], Any],
-    fetcher: tuple[Any, str],
+    fetcher: str,
     below: str,
     file: str,
     error: Exception,
@@ -129,7 +129,7 @@ def without_permission(path: Path) -> Iterator[None]:
 
 @each_reader
 def test_a_folder_or_file_that_may_not_be_read(
-    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: tuple[Any, str], below: str, file: str
+    tmp_path: Path, reader: Any, write: Callable[[Path], Any], fetcher: str, below: str, file: str
 ) -> None:
     write(tmp_path)
     with without_permission(tmp_path), pytest.raises(DataError, match=f"{tmp_path}.*Permission denied"):

@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from rbp.data.events.events import count, from_xyp
 from rbp.data.events.readers.aedat2 import read_aedat2
 from rbp.data.events.recordings import narrow
-from rbp.data.events.resize import levels, shrink, resize_as_published
+from rbp.data.events.resize import levels, resize_as_published, shrink
 from tests.support.event_recordings import Events, aedat2, random_events, slow_count
 
 SIDE = 6
@@ -25,7 +25,8 @@ any_events = st.lists(event, min_size=1, max_size=60).map(lambda events: sorted(
 @given(events=any_events, T=st.integers(1, 12))
 @settings(deadline=None)
 def test_each_event_is_counted_in_its_frame_and_place(by: str, events: Events, T: int) -> None:
-    read = from_xyp(*np.array(events).T, SIDE, "FILE")
+    t, x, y, p = np.array(events).T
+    read = from_xyp(t, x, y, p, SIDE, "FILE")
     assert np.array_equal(count(read, T, by), slow_count(events, T, by, SIDE))
 
 
@@ -33,7 +34,7 @@ def test_each_event_is_counted_in_its_frame_and_place(by: str, events: Events, T
 @pytest.mark.parametrize("by", ["number", "time"])
 @pytest.mark.parametrize("T", [1, 4, 10])
 def test_frames_are_spikingjellys(by: str, T: int) -> None:
-    utils = pytest.importorskip("spikingjelly.datasets.utils", exc_type=Exception)
+    utils = pytest.importorskip("spikingjelly.datasets.utils", exc_type=Exception)  # type: ignore[arg-type]
     events = random_events(3000, 7)
     columns = dict(zip("txyp", np.array(events).T, strict=True))
     theirs = utils.integrate_events_by_fixed_frames_number(columns, by, T, 128, 128)
@@ -41,7 +42,8 @@ def test_frames_are_spikingjellys(by: str, T: int) -> None:
 
 
 def test_frames_by_time_last_as_long_and_frames_by_number_have_as_many_events() -> None:
-    events = from_xyp(np.array([0, 1, 2, 3, 50, 99, 100, 100]), *np.zeros((3, 8), int), SIDE, "FILE")
+    x, y, p = np.zeros((3, 8), int)
+    events = from_xyp(np.array([0, 1, 2, 3, 50, 99, 100, 100]), x, y, p, SIDE, "FILE")
     assert count(events, 4, "time").sum((1, 2, 3)).tolist() == [4, 0, 1, 3]
     assert count(events, 4, "number").sum((1, 2, 3)).tolist() == [2, 2, 2, 2]
 

@@ -13,7 +13,7 @@ from rbp.cli import main
 from rbp.data import load
 from rbp.data.events.framing import Framing, framing_of
 from rbp.data.events.recordings import Recording
-from rbp.data.events.resize import levels, shrink, resize_as_published
+from rbp.data.events.resize import levels, resize_as_published, shrink
 from rbp.data.events.sets.cifar10_dvs import CLASSES, cifar10_dvs, find
 from rbp.data.events.sets.dvs128_gesture import dvs128_gesture
 from rbp.data.events.splitting import split

@@ -48,7 +48,12 @@ def watch_shards(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of the shards that are made from now on."""
     made: list[int] = []
     whole = shards.make
-    monkeypatch.setattr(shards, "make", lambda shard: (made.append(shard.number), whole(shard)))
+
+    def make(shard: shards.Shard) -> None:
+        made.append(shard.number)
+        whole(shard)
+
+    monkeypatch.setattr(shards, "make", make)
     return made
 
 

@@ -93,7 +93,9 @@ def test_bundled_data_have_nothing_to_stage(tmp_path: Path) -> None:
 
 def test_variables_are_those_of_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_TMPDIR", str(tmp_path / "job 7"))
-    assert copied_to_stage(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp")).root.startswith(str(tmp_path / "job 7" / "rbp"))
+    assert copied_to_stage(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp")).root.startswith(
+        str(tmp_path / "job 7" / "rbp")
+    )
     monkeypatch.delenv("SLURM_TMPDIR")
     with pytest.raises(DataError, match=r"dataset.stage=\$SLURM_TMPDIR/rbp: \$SLURM_TMPDIR is not set on "):
         copied_to_stage(cifar(tmp_path, stage="$SLURM_TMPDIR/rbp"))

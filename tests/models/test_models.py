@@ -1,5 +1,7 @@
 """The networks are the paper's, counted by hand; initial weights depend on seed and network alone."""
 
+from typing import Any
+
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -115,7 +117,7 @@ def test_vggsnn_dvs_sees_3_x_3_maps_of_the_papers_frames_and_fits_every_size_fro
     own = sum(conv_bn(a, b, bias=True) for a, b in zip([2, *widths], widths, strict=False))
     net = build(make("dataset=cifar10_dvs", "arch=vggsnn_dvs"))
     assert sum(p.numel() for p in net.parameters()) == own + linear(512 * 9, 10)
-    assert [type(m) for m in net][-3:] == [nn.AvgPool2d, nn.Flatten, nn.Linear]  # no adaptive pool
+    assert [type(m) for m in net.children()][-3:] == [nn.AvgPool2d, nn.Flatten, nn.Linear]  # no adaptive pool
     for size in (16, 31, 48, 50):
         net = build(make("dataset=cifar10_dvs", "arch=vggsnn_dvs", f"dataset.size={size}"))
         assert net(torch.rand(2, 2, size, size)).shape == (2, 10)
@@ -155,7 +157,8 @@ def test_published_weights_of_the_vggs_are_normal_with_deviation_one_half() -> N
         assert ours.bias.abs().max() == 0
         bound = (ours.in_channels * 9) ** -0.5  # PyTorch's default: uniform within 1/sqrt(fan in)
         assert bound * 0.9 < default.weight.abs().max().item() <= bound * 1.000001
-    assert 0.48 < published[-1].weight.std().item() < 0.52
+    *_, last = published.children()
+    assert isinstance(last, nn.Linear) and 0.48 < last.weight.std().item() < 0.52
 
 
 # --- neurons ------------------------------------------------------------------------------------------------
@@ -197,6 +200,7 @@ AT_THRESHOLD = {
 
 @pytest.mark.parametrize("name", SURROGATES)
 def test_the_surrogate_has_the_width_asked_for(name: str) -> None:
+    first: Any
     (first, *_) = neurons(f"neuron.surrogate={name}", "neuron.alpha=3")
     x = torch.zeros(1, requires_grad=True)
     first.surrogate_function(x).sum().backward()

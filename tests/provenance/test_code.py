@@ -14,7 +14,7 @@ import pytest
 
 import rbp
 from rbp.config.composition.places import ROOT
-from rbp.provenance import code, code_version, finding, imports, package_versions, syntax, why_stale
+from rbp.provenance import code, code_version, imports, module_location, package_versions, syntax, why_stale
 
 VGG = {"arch": {"_target_": "rbp.models.vgg.vgg11"}, "optimizer": {"_target_": "torch.optim.SGD"}}
 RESNET = {"arch": {"_target_": "rbp.models.resnet.resnet18"}}
@@ -34,9 +34,9 @@ def forget() -> None:
     """As a new process sees the files."""
     importlib.invalidate_caches()
     for cached in (
-        finding.is_own,
-        finding.find,
-        finding._installed,
+        module_location.is_own,
+        module_location.find,
+        module_location._installed,
         imports._read,
         code._hash,
         code._closure,
@@ -331,7 +331,7 @@ def test_a_moved_target_is_looked_for_where_it_is_now(monkeypatch: pytest.Monkey
     result = {"code": code_version(VGG) | {"targets": ["rbp.old.vgg11", "torch.optim.SGD"]}}
     assert why_stale(result) != ""
     moved = ("rbp.older.vgg11", "rbp.old.vgg11", "rbp.models.vgg.vgg11")
-    monkeypatch.setattr("rbp.config.versions.MOVED", (moved,))
+    monkeypatch.setattr("rbp.config.versions.RENAMED_TARGETS", (moved,))
     assert why_stale(result) == ""
     assert why_stale({"code": result["code"] | {"hash": "0"}}).startswith("computed by code 0, now ")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import layer, neuron
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
@@ -14,17 +14,17 @@ from tests.support.networks import BPTT, RATE, distance, frames, lif, small, sna
 
 
 class Squares(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x**2
 
 
 class Compares(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
 
 
 class Equals(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return x * (x == 0)
 
 
@@ -36,22 +36,22 @@ class MeanOverTime(nn.Module):
         self.fc, self.lif = layer.Linear(8, 8, step_mode="m"), neuron.LIFNode(v_threshold=0.3, step_mode="m")
         self.head = nn.Linear(8, 5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(self.lif(self.fc(x[..., 0, 0, :])).mean(0))
 
 
 class SumOverTime(MeanOverTime):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(torch.sum(self.lif(self.fc(x[..., 0, 0, :])), dim=0) / len(x))
 
 
 class Cuts(MeanOverTime):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         return self.head(self.lif(self.fc(x[..., 0, 0, :])))[1:]
 
 
 @pytest.mark.parametrize("net", [MeanOverTime, SumOverTime])
-def test_a_network_may_take_the_time_mean_itself(net):
+def test_a_network_may_take_the_time_mean_itself(net: type[nn.Module]) -> None:
     torch.manual_seed(0)
     network, x = net(), frames(1)[0].expand(3, 4, 2, 8, 8)
     (y, gradients), (y_bptt, by_bptt) = (step(network, x, **how) for how in (RATE, BPTT))
@@ -64,7 +64,7 @@ STEPS: dict[str, Any] = {"step_mode": "s", "layout": "step"}
 
 
 class TwoOutputs(nn.Module):
-    def forward(self, x):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x
 
 
@@ -83,7 +83,9 @@ class TwoOutputs(nn.Module):
     ],
     ids=lambda v: type(v).__name__,
 )
-def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module, operation, step_mode):
+def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(
+    module: nn.Module, operation: str, step_mode: str
+) -> None:
     net = nn.Sequential(nn.Linear(8, 8), nn.Sequential(lif(), module))
     kind = type(module).__qualname__
     message = rf"for 1\.1 \(.*{kind}\): .*{operation}.*rbp.rate.register\(rule, LayerType\)"
@@ -127,7 +129,9 @@ def test_what_has_no_rule_names_its_path_type_and_the_way_to_register_one(module
         ),
     ],
 )
-def test_bad_input_is_one_clear_error_and_changes_nothing(net, x, how, message):
+def test_bad_input_is_one_clear_error_and_changes_nothing(
+    net: Any, x: Any, how: dict[str, Any], message: str
+) -> None:
     net = net()
     before = snapshot(net)
     with pytest.raises(InputError, match=message):
@@ -135,7 +139,7 @@ def test_bad_input_is_one_clear_error_and_changes_nothing(net, x, how, message):
     assert snapshot(net) == before
 
 
-def test_bptt_needs_neither_rules_nor_neurons():
+def test_bptt_needs_neither_rules_nor_neurons() -> None:
     torch.manual_seed(0)
     net, x = nn.Sequential(nn.Linear(8, 8), nn.GELU(), Squares(), nn.Softmax(-1)), torch.rand(3, 4, 8)
     for step_mode in "ms":

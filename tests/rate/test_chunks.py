@@ -1,16 +1,18 @@
 """Step mode m in chunks of time steps: the same numbers, in memory that does not grow with T."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import layer, neuron
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.models.resnet import resnet18
 from rbp.rate.memory.lazy import Bits
 from tests.support.golden_vectors import FILES, before_norm, relative, step
-from tests.support.networks import frames, kept_bytes, lif, most_alive, small
+from tests.support.networks import frames, gradients_of, kept_bytes, lif, most_alive, small
 
 
 class Shown(nn.Module):
@@ -74,21 +76,20 @@ NETS = {
         for name, make in NETS.items()
     ],
 )
-def test_chunks_change_nothing_but_rounding(make, static: bool, chunk: int) -> None:
+def test_chunks_change_nothing_but_rounding(make: Callable[[], nn.Module], static: bool, chunk: int) -> None:
     torch.manual_seed(0)
     net = make().double()
     x = frames(T=5).double()
     x = x[0].expand(x.shape) if static else x
     state = {k: v.clone() for k, v in net.state_dict().items()}
-    results = []
+    results: list[list[Tensor]] = []
     for size in (None, chunk):
         net.load_state_dict(state)
         net.zero_grad()
         torch.manual_seed(1)  # dropout's mask
         y = rbp.forward(net, x, per_step=True, chunk=size)
         F.cross_entropy(y.mean(0), torch.arange(4)).backward()
-        results.append([y.detach(), *(p.grad for p in net.parameters()), *net.buffers()])
-        results[-1] = [t.clone() for t in results[-1]]
+        results.append([t.clone() for t in (y.detach(), *gradients_of(net).values(), *net.buffers())])
     for whole, chunked in zip(*results, strict=True):
         torch.testing.assert_close(chunked, whole, rtol=1e-9, atol=1e-11)
 
@@ -130,7 +131,7 @@ def test_memory_at_its_most_grows_by_the_bits_of_the_spikes_alone(static: bool) 
 
 
 @pytest.mark.parametrize("make", [network, small])
-def test_as_much_is_kept_for_the_backward_pass_as_without_chunks(make) -> None:
+def test_as_much_is_kept_for_the_backward_pass_as_without_chunks(make: Callable[[], nn.Module]) -> None:
     x = torch.rand(6, 4, 2, 8, 8) if make is small else torch.rand(6, 4, 2, 16, 16)
     assert kept_bytes(make(), x, chunk=2) == kept_bytes(make(), x)
 

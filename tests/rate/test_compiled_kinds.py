@@ -62,10 +62,12 @@ def named(value: Any) -> str:
     return str(value)
 
 
-def made(device: str, kind: str, v_reset: float | None, detached: bool, shape: Any, last: bool, static: bool):
+def made(
+    device: str, kind: str, v_reset: float | None, detached: bool, shape: Any, last: bool, static: bool
+) -> tuple[nn.Module, Tensor]:
     """A network of two layers of such neurons, and its input."""
     torch.manual_seed(0)
-    how = {"v_reset": v_reset, "detach_reset": detached, "surrogate_function": shape}
+    how: dict[str, Any] = {"v_reset": v_reset, "detach_reset": detached, "surrogate_function": shape}
     first, second = (NEURONS[kind](v_threshold=0.5, **how) for _ in range(2))
     body = [nn.Conv2d(2, 4, 3, bias=False), nn.BatchNorm2d(4), first, nn.AvgPool2d(2)]
     body += [nn.Conv2d(4, 4, 2, bias=False), nn.BatchNorm2d(4), second]

@@ -1,8 +1,10 @@
 """Currents kept as formulas, and what is kept for the backward pass in fewer bytes."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.models.resnet import resnet18
@@ -55,7 +57,9 @@ def test_gradients_do_not_depend_on_the_size_of_a_block(
     for block in (1, 1 << 16):
         monkeypatch.setattr(module, "BLOCK", block)
         torch.manual_seed(0)
-        net = resnet18(kinds[neuron], 2, 5)[:4].append(nn.Flatten()).double()
+        resnet = resnet18(kinds[neuron], 2, 5)
+        assert isinstance(resnet, nn.Sequential)
+        net = resnet[:4].append(nn.Flatten()).double()
         x = torch.randn(3, 2, 2, 4, 4, dtype=torch.float64)
         rbp.forward(net, x, step_mode=step_mode).square().sum().backward()
         gradients.append([p.grad for p in net.parameters()])
@@ -91,8 +95,9 @@ def test_a_rate_is_kept_in_a_byte_exactly(steps: int) -> None:
 def test_no_more_is_kept_for_the_backward_pass_than_with_relus_at_any_T(steps: int) -> None:
     x = torch.randn(2, 3, 8, 8)
 
-    def kept(make, forward) -> int:  # type: ignore[no-untyped-def]
-        net, sizes = resnet18(make, 3, 10), []
+    def kept(make: Callable[[], nn.Module], forward: Callable[[nn.Module], Tensor]) -> int:
+        net = resnet18(make, 3, 10)
+        sizes: list[int] = []
         with count_kept_bytes(net, sizes):
             forward(net).sum().backward()
         return sum(sizes)

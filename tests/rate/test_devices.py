@@ -190,7 +190,8 @@ def test_a_count_on_the_device_gives_the_variance_that_a_number_gives(n: int) ->
     mean, var = torch.randn(16), torch.rand(16)
     batchnorm.update_running(by_number, mean, var, n)
     batchnorm.update_running(by_count, mean, var, torch.tensor(n))
-    assert torch.equal(by_number.running_var, by_count.running_var)
+    one, other = by_number.running_var, by_count.running_var
+    assert one is not None and other is not None and torch.equal(one, other)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -200,7 +201,7 @@ def test_a_cumulative_average_has_the_bits_of_one_by_number(dtype: torch.dtype) 
     for i, mean in enumerate(means):
         batchnorm.update_running(ours, mean, mean.square(), 8)
         by_number.lerp_(mean, 1.0 / (i + 1))
-        assert torch.equal(ours.running_mean, by_number)
+        assert ours.running_mean is not None and torch.equal(ours.running_mean, by_number)
 
 
 # --- what others wait for -----------------------------------------------------------------------------------

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 import rbp
 from rbp.rate.memory.segments import Segments
-from tests.rate.test_distance import OPERATORS, Net
-from tests.rate.test_segments import NEURONS, Projected, frames, lif, network
 from tests.support.networks import BPTT, RATE, step
+from tests.support.operators import OPERATORS, Operated
+from tests.support.segments import NEURONS, Projected, frames, lif, network
 
 MODES = ["m", "s"]
 
@@ -78,7 +78,11 @@ def test_the_error_of_a_weights_gradient_is_what_varies_within_segments(k: int) 
     x_seq = torch.randn(T, 6, 4).double() * 2
     seen: dict[str, Any] = {}
     middle = net[2]
-    middle.register_full_backward_hook(lambda module, gi, go: seen.update(grad=go[0]))
+
+    def see(module: nn.Module, given: Any, got: Any) -> None:
+        seen.update(grad=got[0])
+
+    middle.register_full_backward_hook(see)
     middle.register_forward_hook(lambda module, args, y: seen.update(a=args[0]))
     _, by_steps = step(net, x_seq, **BPTT)
     delta, a = seen["grad"], seen["a"].spikes.detach()
@@ -106,7 +110,7 @@ def moving(T: int, B: int = 16) -> Tensor:
 def far_from_projected(operator: Any, k: int, seed: int) -> float:
     """Distance of the convolution's gradient in conv - LIF - operator - linear, on a static image, T=6."""
     torch.manual_seed(seed)
-    net, x, labels = Net(operator()).double(), torch.randn(8, 3, 8, 8).double(), torch.arange(8) % 5
+    net, x, labels = Operated(operator()).double(), torch.randn(8, 3, 8, 8).double(), torch.arange(8) % 5
     lengths, grads = Segments(6, k).lengths, []
     functional.reset_net(net)
     z_seq = x.expand(6, *x.shape)
@@ -140,6 +144,7 @@ def per_step_net() -> nn.Sequential:
 
 def in_containers() -> nn.Sequential:
     """The same layers as SpikingJelly wraps them for [T, B, ...]."""
+    fire: Any
     conv, norm, fire, *others = per_step_net()
     fire.step_mode = "m"
     return nn.Sequential(
@@ -159,7 +164,7 @@ def each_step_by_itself(net: nn.Sequential, x_seq: Tensor, lengths: list[int]) -
 @pytest.mark.parametrize("k", [1, 2, 3, 5])
 @pytest.mark.parametrize("make, how", [(per_step_net, {"step_mode": "s"}), (in_containers, {"layout": "TB"})])
 def test_each_steps_statistics_are_near_the_projected_gradient(
-    make: Any, how: dict[str, str], k: int
+    make: Any, how: dict[str, Any], k: int
 ) -> None:
     """In step mode s, and in containers of single steps; exact at k=T."""
     wanted = each_step_by_itself(per_step_net(), moving(5), Segments(5, k).lengths)

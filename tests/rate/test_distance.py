@@ -3,56 +3,22 @@
 The figures stand in rbp/rate/norms.py, pooling.py and functions.py; without the operator the distance is 0.
 """
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 import rbp
-from tests.support.networks import lif
+from tests.support.operators import OPERATORS, Operated
 
 SEEDS = range(5)
 
 
-class Product(nn.Module):
-    def forward(self, x):
-        a, b = x.chunk(2, 1)
-        return a @ b.mT
-
-
-class Attention(nn.Module):
-    def forward(self, x):
-        q, k, v = x.flatten(2).chunk(3, 1)
-        return v @ k.mT @ q * 0.125
-
-
-class Einsum(nn.Module):
-    def forward(self, x):
-        return torch.einsum("bchw,bcvw->bchv", *x.chunk(2, 1))
-
-
-class Gate(nn.Module):
-    def forward(self, x):
-        a, b = x.chunk(2, 1)
-        return a * b
-
-
-class Net(nn.Module):
-    def __init__(self, operator: nn.Module) -> None:
-        super().__init__()
-        self.conv, self.lif, self.operator = nn.Conv2d(3, 24, 3, padding=1), lif(), operator
-        with torch.no_grad():
-            self.conv.weight.mul_(3.0)
-            features = operator(torch.zeros(1, 24, 8, 8)).flatten(1).shape[1]
-        self.fc = nn.Linear(features, 5)
-
-    def forward(self, x):
-        return self.fc(self.operator(self.lif(self.conv(x))).flatten(1))
-
-
-def distance_of_weights(operator, seed: int) -> dict[str, float]:
+def distance_of_weights(operator: Callable[[], nn.Module], seed: int) -> dict[str, float]:
     torch.manual_seed(seed)
-    net, x = Net(operator()), torch.randn(8, 3, 8, 8)
+    net, x = Operated(operator()), torch.randn(8, 3, 8, 8)
     labels = torch.randint(0, 5, (8,))
     gradients = []
     for mode in ("bptt", "rate"):
@@ -63,22 +29,8 @@ def distance_of_weights(operator, seed: int) -> dict[str, float]:
     return {k: float((rate[k] - g).norm() / g.norm()) for k, g in bptt.items() if "weight" in k}
 
 
-OPERATORS = {
-    "nothing": (nn.Identity, 0.0, 1e-5),
-    "group norm": (lambda: nn.GroupNorm(4, 24), 0.004, 0.006),
-    "layer norm of the whole sample": (lambda: nn.LayerNorm([24, 8, 8]), 0.002, 0.004),
-    "layer norm of rows of 8": (lambda: nn.LayerNorm(8), 0.07, 0.1),
-    "max pool 3x3": (lambda: nn.MaxPool2d(3, 2, 1), 0.01, 0.02),
-    "max pool 2x2": (lambda: nn.MaxPool2d(2), 0.01, 0.02),
-    "product": (Product, 0.007, 0.011),
-    "product by einsum": (Einsum, 0.007, 0.011),
-    "attention": (Attention, 0.012, 0.02),
-    "gate": (Gate, 0.005, 0.05),
-}
-
-
 @pytest.mark.parametrize("name", OPERATORS)
-def test_distance_from_bptt_is_the_documented_one(name):
+def test_distance_from_bptt_is_the_documented_one(name: str) -> None:
     operator, least, most = OPERATORS[name]
     for seed in SEEDS:
         distances = distance_of_weights(operator, seed)

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def of_two(tmp_path_factory) -> list[dict]:
+def of_two(tmp_path_factory: pytest.TempPathFactory) -> list[dict[tuple[str, ...], Any]]:
     folder = tmp_path_factory.mktemp("gloo")
     command = [sys.executable, "-m", "tests.rate.distributed_worker"]
     started = [
@@ -34,7 +35,9 @@ def of_two(tmp_path_factory) -> list[dict]:
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)
-def test_two_processes_give_the_gradients_and_statistics_of_one_on_the_whole_batch(of_two, case):
+def test_two_processes_give_the_gradients_and_statistics_of_one_on_the_whole_batch(
+    of_two: list[dict[tuple[str, ...], Any]], case: tuple[str, str, str, str]
+) -> None:
     alone = train_step(network(case[0]), *batch(), case)
     for result in (of_two[0][case], of_two[1][case]):
         assert result["gradients"].keys() == alone["gradients"].keys()

@@ -3,6 +3,8 @@
 Which files say what, and how far they can be trusted, is in golden/README.md; the tolerances are from there.
 """
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -20,7 +22,7 @@ def tolerance(name: str) -> float:
     return {"preact": 1e-2, "sew": 1e-3, "plain": 2.2e-4, "residual": 2.2e-4}[name.split("-")[0]]
 
 
-def test_all_48_files_are_here():
+def test_all_48_files_are_here() -> None:
     assert len(FILES) == 48
 
 
@@ -33,7 +35,7 @@ EPS_TWICE += [f for f in FILES if "static-s-T1-rate" in f and f.startswith("prea
 class EpsTwice(BatchNormRule):
     """Batch normalisation as published: eps once before averaging over the steps, and once more after."""
 
-    def graph(self, layer, rate, value, mean, invstd):
+    def graph(self, layer: Any, rate: Any, value: Any, mean: Any, invstd: Any) -> Any:
         return super().graph(layer, rate, value, mean, (invstd.pow(-2) + layer.eps).rsqrt())
 
 
@@ -47,8 +49,8 @@ rbp.rate.register(EpsTwice(), PublishedBatchNorm)
 @pytest.mark.parametrize(
     "name", [f for f in FILES if "-s-" in f and "rate" in f and not f.startswith(("sew", "preact"))]
 )
-def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(name):
-    def published(net):
+def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(name: str) -> None:
+    def published(net: nn.Module) -> None:
         for module in net.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.__class__ = PublishedBatchNorm
@@ -59,7 +61,7 @@ def test_mode_s_gradients_agree_to_1e_4_once_eps_is_added_twice_as_published(nam
             assert relative(parameter.grad, arrays[f"grad/{key}"] * int(arrays["T"])) < 1e-4, key
 
 
-def check(name: str, **how: str) -> None:
+def check(name: str, **how: Any) -> None:
     """One step of the file's network, run as `how` says, has the file's numbers."""
     net, arrays, logits, loss = step(name, **how)
     torch.testing.assert_close(logits, arrays["logits"], rtol=1e-4, atol=1e-5)
@@ -77,7 +79,7 @@ def check(name: str, **how: str) -> None:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_step_agrees_with_the_published_code(name):
+def test_step_agrees_with_the_published_code(name: str) -> None:
     if name.startswith("sew") and "T5-rate" in name:
         pytest.skip("the published code pools rates here: no reference (golden/README.md)")
     check(name)
@@ -90,14 +92,14 @@ COMPILED.append("preact-lam0.2-vth1.0-static-s-T5-rate-s1")
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # half a minute of compiling on a free core
 @pytest.mark.parametrize("name", COMPILED)
-def test_compiled_kernels_agree_with_the_published_code(name):
+def test_compiled_kernels_agree_with_the_published_code(name: str) -> None:
     """Five steps are a kernel of four and one that goes on from it; static and frames, sums and none."""
     assert compiled.works(torch.device("cpu"))
     check(name, kernels="compiled")
 
 
 @pytest.mark.parametrize("name", [f for f in FILES if "T1-rate" in f])
-def test_one_step_rate_gradients_are_those_of_bptt(name):
+def test_one_step_rate_gradients_are_those_of_bptt(name: str) -> None:
     rate, *_ = step(name, "rate", nn.Module.double)  # where nothing is kept rounded
     bptt, *_ = step(name, "bptt", nn.Module.double)
     for (key, a), b in zip(rate.named_parameters(), bptt.parameters(), strict=True):

@@ -1,6 +1,7 @@
 """What a network may do that a pair does not see as a tensor would: the plain numbers, or an error."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -43,25 +44,25 @@ class Shown(nn.Module):
 
 class Twice(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x):
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         return x * 2
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * 2
 
 
 class TwiceInTwoParts(torch.autograd.Function):
     @staticmethod
-    def forward(x):
+    def forward(x: Tensor) -> Tensor:
         return x * 2
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         pass
 
     @staticmethod
-    def backward(ctx, grad):
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * 2
 
 
@@ -85,7 +86,12 @@ def plain(net: nn.Module, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         (Shown, "rate", "s"),
     ],
 )
-def test_a_function_with_its_own_backward_is_refused_by_name(kind, grad_mode, step_mode, function) -> None:
+def test_a_function_with_its_own_backward_is_refused_by_name(
+    kind: Callable[[Change], nn.Module],
+    grad_mode: str,
+    step_mode: str,
+    function: type[torch.autograd.Function],
+) -> None:
     net = kind(lambda net, x: function.apply(x))
     with pytest.raises(
         NoRuleError, match=f"{function.__name__}, a torch.autograd.Function.*layer of its own"
@@ -96,7 +102,7 @@ def test_a_function_with_its_own_backward_is_refused_by_name(kind, grad_mode, st
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("reentrant", [True, False])
 def test_a_checkpoint_changes_nothing(step_mode: str, reentrant: bool) -> None:
-    def checkpointed(net: nn.Module, x: Tensor) -> Tensor:
+    def checkpointed(net: Any, x: Tensor) -> Tensor:
         return net.fire(checkpoint(lambda x: net.again(x) * 2, x, use_reentrant=reentrant))
 
     torch.manual_seed(0)
@@ -113,7 +119,7 @@ def test_a_checkpoint_changes_nothing(step_mode: str, reentrant: bool) -> None:
 
 
 def test_what_is_cut_off_by_no_grad_stays_cut_off() -> None:
-    def change(net: nn.Module, x: Tensor) -> Tensor:
+    def change(net: Any, x: Tensor) -> Tensor:
         with torch.no_grad():
             half = x * 0.5
         return half
@@ -122,17 +128,17 @@ def test_what_is_cut_off_by_no_grad_stays_cut_off() -> None:
     assert gradients["conv.weight"].norm() == 0 < gradients["last.weight"].norm()
 
 
-def zero_two_channels(net: nn.Module, x: Tensor) -> Tensor:
+def zero_two_channels(net: Any, x: Tensor) -> Tensor:
     x[:, :2].mul_(0)
     return x
 
 
-def quarter_through_a_reshape(net: nn.Module, x: Tensor) -> Tensor:
+def quarter_through_a_reshape(net: Any, x: Tensor) -> Tensor:
     x.flatten(1).mul_(0.25)
     return x
 
 
-def quarter_and_go_on_with_the_view(net: nn.Module, x: Tensor) -> Tensor:
+def quarter_and_go_on_with_the_view(net: Any, x: Tensor) -> Tensor:
     v = x.flatten(1)
     v.mul_(0.25)
     return v
@@ -157,13 +163,13 @@ def test_a_view_that_is_changed_and_used_itself_has_the_plain_numbers(step_mode:
     assert distance(gradients, by_bptt) < 1e-9
 
 
-def adds_in_place(net: nn.Module, x: Tensor) -> Tensor:
+def adds_in_place(net: Any, x: Tensor) -> Tensor:
     out = net.again(x)
     out += x
     return net.fire(out)
 
 
-def halves_what_another_was_made_of(net: nn.Module, x: Tensor) -> Tensor:
+def halves_what_another_was_made_of(net: Any, x: Tensor) -> Tensor:
     y = x * 2
     x.mul_(0.5)
     return net.fire(net.again(y) + x)
@@ -201,7 +207,7 @@ def test_conversions_are_those_of_one_step(name: str, step_mode: str) -> None:
         torch.testing.assert_close(y, rbp.forward(net, frames().double(), **BPTT, step_mode="s"))
 
 
-def siamese(net: nn.Module, x: Tensor) -> Tensor:
+def siamese(net: Any, x: Tensor) -> Tensor:
     folded = x.flatten(0, 1)
     a, b = torch.cat([folded, folded * 0.5], 0).chunk(2, 0)
     return (a - b).unflatten(0, x.shape[:2])
@@ -249,8 +255,9 @@ def test_what_leaves_the_time_steps_apart_is_as_in_bptt(name: str) -> None:
 
 
 def test_batch_normalisation_told_to_stop_tracking_stops() -> None:
-    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), lif(), nn.Flatten(), nn.Linear(64, 5))
-    net[1].track_running_stats = False
+    norm = nn.BatchNorm2d(4)
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), norm, lif(), nn.Flatten(), nn.Linear(64, 5))
+    norm.track_running_stats = False
     before = {key: value.clone() for key, value in net.state_dict().items()}
     for step_mode in ("m", "s"):
         rbp.forward(net, frames(), step_mode=step_mode)
@@ -260,6 +267,9 @@ def test_batch_normalisation_told_to_stop_tracking_stops() -> None:
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 def test_a_functions_running_variance_is_that_of_all_steps_also_of_a_static_image(grad_mode: str) -> None:
     class Normalises(nn.Module):
+        mean: Tensor
+        var: Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("mean", torch.zeros(2))
@@ -277,7 +287,7 @@ def test_a_functions_running_variance_is_that_of_all_steps_also_of_a_static_imag
 
 
 def test_counts_do_not_overflow_in_float16() -> None:
-    net = nn.Sequential(
+    net: Any = nn.Sequential(
         *(nn.Conv2d(3, 16, 3, padding=1), lif(v_threshold=-5.0), nn.Conv2d(16, 8, 3, padding=1)),
         *(nn.Flatten(), nn.Linear(8 * 256, 5)),
     )
@@ -318,6 +328,6 @@ def test_numbers_that_are_none_are_refused(arguments: dict, message: str) -> Non
 def test_an_array_and_a_batch_without_time_are_refused() -> None:
     net = nn.Sequential(nn.Linear(8, 8), lif(), nn.Linear(8, 5))
     with pytest.raises(InputError, match="x_seq is ndarray: a tensor"):
-        rbp.forward(net, torch.rand(3, 8).numpy())
+        rbp.forward(net, torch.rand(3, 8).numpy())  # type: ignore[arg-type]
     with pytest.raises(InputError, match="has no time axis"):
         rbp.forward(net, torch.rand(3, 8))

@@ -1,6 +1,7 @@
 """Networks composed at random of the idioms for time, against their own plain runs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import einops
 import pytest
@@ -21,8 +22,8 @@ some = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 
 @st.composite
-def plans(draw, layout: str | None = None) -> Plan:
-    def one_of(values):
+def plans(draw: st.DrawFn, layout: str | None = None) -> Plan:
+    def one_of(values: Sequence[Any]) -> Any:
         return draw(st.sampled_from(values))
 
     layout = layout or one_of(["TB", "TB", "BT", "BT", "static", "static", "step"])
@@ -48,7 +49,7 @@ def plans(draw, layout: str | None = None) -> Plan:
 sizes = st.sampled_from([1, 3, 4]).flatmap(lambda T: st.tuples(st.just(T), st.sampled_from([2, T, T + 1])))
 
 
-def made(plan: Plan, T: int, B: int, seed: int):
+def made(plan: Plan, T: int, B: int, seed: int) -> tuple[nn.Module, nn.Module | None, Tensor]:
     """The network, its twin with time first (of a network of single steps), and x_seq."""
     torch.manual_seed(seed)
     net = Composed(plan, T).double()
@@ -59,7 +60,7 @@ def made(plan: Plan, T: int, B: int, seed: int):
 
 @some
 @given(plan=plans(), size=sizes, mode=st.sampled_from("ms"), seed=st.integers(0, 9))
-def test_any_composition_is_its_plain_run(plan, size, mode, seed):
+def test_any_composition_is_its_plain_run(plan: Plan, size: tuple[int, int], mode: str, seed: int) -> None:
     T, B = size
     net, twin, x = made(plan, T, B, seed)
     if plan.layout == "static" or (plan.time_embedding and T > 1):  # no step mode s
@@ -73,7 +74,9 @@ def test_any_composition_is_its_plain_run(plan, size, mode, seed):
 
 @some
 @given(plan=plans(), size=sizes, seed=st.integers(0, 9))
-def test_a_layout_found_out_is_the_networks_or_an_error_that_names_it(plan, size, seed):
+def test_a_layout_found_out_is_the_networks_or_an_error_that_names_it(
+    plan: Plan, size: tuple[int, int], seed: int
+) -> None:
     T, B = size
     net, twin, x = made(plan, T, B, seed)
     x = x[0] if plan.layout == "static" else x
@@ -88,10 +91,10 @@ few = settings(max_examples=15, deadline=None, derandomize=True, database=None)
 
 
 @pytest.mark.parametrize("layout", ["step", "TB", "BT", "static"])
-def test_the_layout_of_a_network_is_found_out(layout):
+def test_the_layout_of_a_network_is_found_out(layout: str) -> None:
     @few
     @given(plan=plans(layout), size=sizes, seed=st.integers(0, 9))
-    def check(plan, size, seed):
+    def check(plan: Plan, size: tuple[int, int], seed: int) -> None:
         net, twin, x = made(plan, *size, seed)
         x = x[0] if layout == "static" else x
         truth = Truth(net, x, layout, "m", twin)
@@ -103,7 +106,7 @@ def test_the_layout_of_a_network_is_found_out(layout):
 
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
-def test_a_batch_first_sequence_lies_in_memory_as_one(T, B, grad_mode):
+def test_a_batch_first_sequence_lies_in_memory_as_one(T: int, B: int, grad_mode: str) -> None:
     """x.view(B*T, ...), as of a batch that a loader made."""
     net, _, x = made(Plan("BT", "BT", fold="view"), T, B, 0)
     truth = Truth(net, x, "BT")
@@ -113,14 +116,14 @@ def test_a_batch_first_sequence_lies_in_memory_as_one(T, B, grad_mode):
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
 @pytest.mark.parametrize("layout", ["TB", "BT", "static"])
-def test_containers_join_whatever_two_axes_are_first(layout, T, B, grad_mode):
+def test_containers_join_whatever_two_axes_are_first(layout: str, T: int, B: int, grad_mode: str) -> None:
     net, _, x = made(Plan(layout, "BT", fold="SeqToANNContainer", bodies=("attention",)), T, B, 0)
     x = x[0] if layout == "static" else x
     truth = Truth(net, x, layout)
     torch.testing.assert_close(forward(net, x, layout=layout, grad_mode=grad_mode), truth.y)
 
 
-def test_an_image_handed_over_with_T_is_shown_at_every_step():
+def test_an_image_handed_over_with_T_is_shown_at_every_step() -> None:
     for layout in ("TB", "BT"):
         net, _, x = made(Plan(layout, bodies=("attention",)), 3, 3, 0)
         truth = Truth(net, x[:1].expand(x.shape), layout)
@@ -151,7 +154,7 @@ class Around(nn.Module):
 
 
 def added_up(net: Around, y: Tensor) -> Tensor:
-    total = 0
+    total: Any = 0
     for t in range(net.T):
         total = total + y[t]
     return total / net.T
@@ -275,7 +278,7 @@ def around(part: str, function: Callable, T: int, B: int) -> tuple[nn.Module, Te
 
 @pytest.mark.parametrize("T, B", [(1, 2), (3, 4), (3, 3)])
 @pytest.mark.parametrize("part, name", APART)
-def test_what_leaves_the_steps_apart(part, name, T, B):
+def test_what_leaves_the_steps_apart(part: str, name: str, T: int, B: int) -> None:
     net, x = around(part, KINDS[part, True][name], T, B)
     truth = Truth(net, x, "TB")
     assert all(0 < rate < 1 for rate in truth.firing.values())
@@ -284,7 +287,7 @@ def test_what_leaves_the_steps_apart(part, name, T, B):
 
 @pytest.mark.parametrize("T, B", [(1, 2), (3, 4), (3, 3), (4, 2)])
 @pytest.mark.parametrize("part, name", MIXING)
-def test_what_mixes_steps_is_right_or_refused_by_name(part, name, T, B):
+def test_what_mixes_steps_is_right_or_refused_by_name(part: str, name: str, T: int, B: int) -> None:
     net, x = around(part, KINDS[part, False][name], T, B)
     try:
         truth = Truth(net, x, "TB")

@@ -1,12 +1,15 @@
 """Every layer type: at T=1 rate is BPTT, the rate is the time mean, and mode s is mode m without batch
 statistics."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from spikingjelly.activation_based import functional
 from spikingjelly.activation_based import layer as sj
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import rbp
@@ -91,7 +94,7 @@ class KeepsEval(After):
         return self
 
 
-def make(name: str):
+def make(name: str) -> Callable[[], nn.Module]:
     layer, shape = LAYERS[name]
     return lambda: KeepsEval(layer(), shape)
 
@@ -103,14 +106,14 @@ def frames(name: str, T: int, B: int = 4) -> torch.Tensor:
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_at_one_step_rate_is_bptt(name, step_mode):
-    how = {"step_mode": step_mode}
+def test_at_one_step_rate_is_bptt(name: str, step_mode: str) -> None:
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(make(name), frames(name, 1), RATE | how, BPTT | how) < 1e-8
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", LAYERS)
-def test_the_output_is_that_of_the_spikes_at_any_number_of_steps(name, step_mode):
+def test_the_output_is_that_of_the_spikes_at_any_number_of_steps(name: str, step_mode: str) -> None:
     """Exact, where the published code's second pass on rates gives the operators' output of the rate."""
     torch.manual_seed(3)
     net, x = make(name)(), frames(name, 4)
@@ -125,17 +128,17 @@ def test_the_output_is_that_of_the_spikes_at_any_number_of_steps(name, step_mode
 
 
 @pytest.mark.parametrize("name", COMMUTING | OWN_STATISTICS)
-def test_without_batch_statistics_mode_s_is_mode_m_on_frames(name):
+def test_without_batch_statistics_mode_s_is_mode_m_on_frames(name: str) -> None:
     assert apart(make(name), frames(name, 4), RATE | {"step_mode": "s"}, RATE | {"step_mode": "m"}) < 1e-8
 
 
 @pytest.mark.parametrize("name", [n for n in COMMUTING if "dropout" not in n])
-def test_after_one_spiking_layer_on_a_static_input_rate_is_bptt_at_any_number_of_steps(name):
+def test_after_one_spiking_layer_on_a_static_input_rate_is_bptt_at_any_number_of_steps(name: str) -> None:
     x = frames(name, 1)[0].expand(5, 4, *LAYERS[name][1])
     assert apart(make(name), x, RATE, BPTT) < 1e-8
 
 
-def test_dropout_has_one_mask_for_all_steps_in_both_gradient_modes_and_step_modes():
+def test_dropout_has_one_mask_for_all_steps_in_both_gradient_modes_and_step_modes() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Dropout(0.5), lif(v_threshold=0.1), nn.Identity())
     x = torch.ones(4, 64)
@@ -158,7 +161,7 @@ class OwnForward(nn.Module):
         self.matrix = nn.Parameter(torch.randn(16, 16) / 4)
         self.fc = nn.Linear(16 * 12, 5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         B = x.shape[0]
         a = self.lif1(self.conv1(input=x))
         identity = a
@@ -174,9 +177,9 @@ class OwnForward(nn.Module):
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_sums_cat_reshapes_and_constants_in_the_networks_own_forward(step_mode):
+def test_sums_cat_reshapes_and_constants_in_the_networks_own_forward(step_mode: str) -> None:
     x = torch.randn(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    how = {"step_mode": step_mode}
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(OwnForward, x, RATE | how, BPTT | how) < 1e-8
     x = torch.randn(4, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     assert apart(OwnForward, x, RATE | how, RATE) < 1e-8
@@ -189,6 +192,9 @@ def test_sums_cat_reshapes_and_constants_in_the_networks_own_forward(step_mode):
 class Functional(nn.Module):
     """Layers as functions: pooling, normalisation and dropout called with the module's own parameters."""
 
+    mean: Tensor
+    var: Tensor
+
     def __init__(self, p: float = 0.3) -> None:
         super().__init__()
         self.conv, self.lif, self.fc = nn.Conv2d(2, 6, 3, padding=1), lif(v_threshold=0.3), nn.Linear(96, 5)
@@ -197,7 +203,7 @@ class Functional(nn.Module):
         self.register_buffer("mean", torch.zeros(6))
         self.register_buffer("var", torch.ones(6))
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.lif(self.conv(x))
         x = F.dropout(F.max_pool2d(x, 2), self.p, self.training)
         x = F.group_norm(x, 2, self.gain)
@@ -206,9 +212,9 @@ class Functional(nn.Module):
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_layers_called_as_functions_take_the_layers_rules(step_mode):
+def test_layers_called_as_functions_take_the_layers_rules(step_mode: str) -> None:
     x = torch.randn(1, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    how = {"step_mode": step_mode}
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(Functional, x, RATE | how, BPTT | how) < 1e-8
     x = torch.randn(3, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
     p = (
@@ -229,15 +235,15 @@ class Shared(nn.Module):
         self.conv, self.bn = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)
         self.lif1, self.lif2, self.fc = lif(v_threshold=0.5), lif(v_threshold=0.5), nn.Linear(256, 5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = self.lif1(self.bn(self.conv(x)))
         return self.fc(self.lif2(self.bn(self.conv(x))).flatten(1))
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_shared_weights_gather_the_gradients_of_every_place(step_mode):
+def test_shared_weights_gather_the_gradients_of_every_place(step_mode: str) -> None:
     x = torch.randn(1, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    how = {"step_mode": step_mode}
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(Shared, x, RATE | how, BPTT | how) < 1e-8
     x = torch.randn(3, 3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
     net = Shared()
@@ -257,29 +263,29 @@ class LinearBranch(nn.Module):
         )
         self.aside = lif()
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         self.aside(x)
         return self.body(x)
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_a_linear_network_has_the_gradients_of_bptt_on_any_frames(step_mode):
+def test_a_linear_network_has_the_gradients_of_bptt_on_any_frames(step_mode: str) -> None:
     x = torch.randn(6, 3, 2, 8, 8, generator=torch.Generator().manual_seed(0))
-    how = {"step_mode": step_mode}
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(LinearBranch, x, RATE | how, BPTT | how) < 1e-8
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_a_network_may_end_in_a_neuron(step_mode):
-    def net():
+def test_a_network_may_end_in_a_neuron(step_mode: str) -> None:
+    def net() -> nn.Module:
         return nn.Sequential(nn.Flatten(), nn.Linear(32, 5), lif(v_threshold=0.2))
 
     x = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0)).expand(5, 3, 2, 4, 4)
-    how = {"step_mode": step_mode}
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(net, x, RATE | how, BPTT | how) < 1e-8
 
 
-def test_a_frozen_layer_gets_no_gradient_and_lets_it_through():
+def test_a_frozen_layer_gets_no_gradient_and_lets_it_through() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(
         nn.Linear(8, 8), lif(v_threshold=0.1), nn.Linear(8, 8).requires_grad_(False), nn.Linear(8, 5)
@@ -290,7 +296,7 @@ def test_a_frozen_layer_gets_no_gradient_and_lets_it_through():
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_the_input_gets_its_gradient_too(step_mode):
+def test_the_input_gets_its_gradient_too(step_mode: str) -> None:
     """Each frame gets the share 1/T of the mean frame's; for a static input that is BPTT's, summed over t."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(8, 8), lif(v_threshold=0.1), nn.Linear(8, 5))
@@ -298,6 +304,7 @@ def test_the_input_gets_its_gradient_too(step_mode):
     for how in (RATE, BPTT):
         x = torch.ones(3, 8, requires_grad=True)
         rbp.forward(net, x.expand(4, 3, 8), step_mode=step_mode, **how).square().sum().backward()
+        assert x.grad is not None
         gradients.append({"x": x.grad})
     assert distance(*gradients) < 1e-5
 
@@ -343,13 +350,13 @@ class Wrapped(nn.Module):
         functional.reset_net(self)
         self.last = sj.Linear(features, 5, step_mode="m")
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         T, B = x.shape[:2]
         return self.last(self.layer(self.spiking(self.first(x))).reshape(T, B, -1))
 
 
 @pytest.mark.parametrize("name", WRAPPED)
-def test_spikingjellys_wrappers_see_time_first_in_step_mode_m(name):
+def test_spikingjellys_wrappers_see_time_first_in_step_mode_m(name: str) -> None:
     layer, shape = WRAPPED[name]
     torch.manual_seed(1)
     x = torch.randn(4, 3, *shape)

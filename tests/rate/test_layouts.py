@@ -1,6 +1,7 @@
 """How a network handles the time axis: each layout, said and found out, and what is refused."""
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -77,7 +78,7 @@ def wrappers() -> nn.Module:
     return nn.Sequential(layer.Linear(6, 8), lif("s"), layer.Linear(8, 5))
 
 
-def made(make, T: int = 3, B: int = 4) -> tuple[nn.Module, Tensor]:
+def made(make: Callable[[], nn.Module], T: int = 3, B: int = 4) -> tuple[nn.Module, Tensor]:
     """The network in float64 and x_seq, on which its neurons fire."""
     torch.manual_seed(0)
     return make().double(), torch.randn(T, B, 6, dtype=torch.float64) * 3
@@ -104,7 +105,7 @@ MEANS = {k: v for k, v in KINDS.items() if "mean" in k}
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("T, B", [(3, 4), (3, 3), (3, 2), (3, 1), (1, 1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_layout_is_found_out(kind, T, B, grad_mode):
+def test_each_layout_is_found_out(kind: str, T: int, B: int, grad_mode: str) -> None:
     layout, make = KINDS[kind]
     net, x = made(make, T, B)
     x = x[0] if layout == "static" else x
@@ -118,7 +119,7 @@ def test_each_layout_is_found_out(kind, T, B, grad_mode):
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_last_batch_may_be_short(kind, layout, grad_mode):
+def test_the_last_batch_may_be_short(kind: str, layout: str | None, grad_mode: str) -> None:
     own, make = KINDS[kind]
     net, _ = made(make)
     for B in (5, 5, 3, 1):  # three is also the number of steps
@@ -151,7 +152,7 @@ class Fails(Small):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("make", [EitherWay, NeverApart, Fails])
-def test_a_layout_that_is_not_clear_is_asked_for(make, grad_mode):
+def test_a_layout_that_is_not_clear_is_asked_for(make: Callable[[], nn.Module], grad_mode: str) -> None:
     net, x = made(make)
     before = snapshot(net)
     with pytest.raises(InputError, match=r"layout=.*'TB'.*'BT'"):
@@ -173,13 +174,13 @@ class Asked(nn.Module):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("B", [3, 4])
-def test_a_layout_is_found_out_for_each_value_of_an_argument(B, grad_mode):
+def test_a_layout_is_found_out_for_each_value_of_an_argument(B: int, grad_mode: str) -> None:
     """Never another's: with as many samples as steps nothing else would tell."""
     torch.manual_seed(0)
     net, x = Asked().double(), torch.randn(3, B, *SHAPE, dtype=torch.float64) * 3
     y = plain(net, x, "TB")
     for batch_first in (False, True, False):
-        how = {"kwargs": {"batch_first": batch_first}, "grad_mode": grad_mode}
+        how: dict[str, Any] = {"kwargs": {"batch_first": batch_first}, "grad_mode": grad_mode}
         torch.testing.assert_close(rbp.forward(net, x, **how), y)
 
 
@@ -189,7 +190,7 @@ class Noisy(Small):
 
 
 @pytest.mark.parametrize("layout", ["TB", None])
-def test_a_networks_own_noise_is_drawn_as_in_its_own_run(layout):
+def test_a_networks_own_noise_is_drawn_as_in_its_own_run(layout: str | None) -> None:
     net, x = made(Noisy)
     torch.manual_seed(1)
     y = plain(net, x, "TB")
@@ -198,12 +199,12 @@ def test_a_networks_own_noise_is_drawn_as_in_its_own_run(layout):
 
 
 @pytest.mark.parametrize("layout, B", [("TB", 4), ("TB", 3), ("BT", 4)])
-def test_said_it_is_clear(layout, B):
+def test_said_it_is_clear(layout: str, B: int) -> None:
     net, x = made(EitherWay, 3, B)
     Truth(net, x, layout).holds(net, x, one_step=False, layout=layout)
 
 
-def test_a_wrong_name_is_refused():
+def test_a_wrong_name_is_refused() -> None:
     net, x = made(Small)
     with pytest.raises(InputError, match=r"layout='BTC'.*'step', 'TB', 'BT', 'static'"):
         rbp.forward(net, x, layout="BTC")
@@ -215,19 +216,21 @@ def test_a_wrong_name_is_refused():
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", TB_OR_BT)
-def test_an_image_with_T_is_shown_at_every_step(kind, layout, grad_mode, step_mode):
+def test_an_image_with_T_is_shown_at_every_step(
+    kind: str, layout: str | None, grad_mode: str, step_mode: str
+) -> None:
     own, make = TB_OR_BT[kind]
     net, x = made(make)
     y = plain(net, x[:1].expand(x.shape), own, step_mode)
     said = None if layout is None else own
-    how = {"layout": said, "grad_mode": grad_mode, "step_mode": step_mode}
+    how: dict[str, Any] = {"layout": said, "grad_mode": grad_mode, "step_mode": step_mode}
     torch.testing.assert_close(rbp.forward(net, x[0], T=3, **how), y)
     torch.testing.assert_close(rbp.forward(net, x[:1].expand(x.shape), **how), y)
 
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("kind", [k for k, v in KINDS.items() if v[0] == "static"])
-def test_T_is_what_the_network_repeats(kind, grad_mode):
+def test_T_is_what_the_network_repeats(kind: str, grad_mode: str) -> None:
     net, x = made(KINDS[kind][1])
     y = plain(net, x[0], "static")
     for layout in ("static", None):
@@ -242,7 +245,7 @@ def test_T_is_what_the_network_repeats(kind, grad_mode):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("layout", ["TB", "BT"])
-def test_T_is_checked_against_a_sequence(layout, grad_mode):
+def test_T_is_checked_against_a_sequence(layout: str, grad_mode: str) -> None:
     plan = Plan(layout, norm="none")
     net, x = Composed(plan, 3).double(), torch.randn(3, 2, *SHAPE, dtype=torch.float64)
     with pytest.raises(InputError, match=r"T=4.*3 steps"):
@@ -253,7 +256,7 @@ def test_T_is_checked_against_a_sequence(layout, grad_mode):
 
 
 @pytest.mark.parametrize("kind", TB_OR_BT)
-def test_step_mode_s_is_sequences_of_one_step(kind):
+def test_step_mode_s_is_sequences_of_one_step(kind: str) -> None:
     layout, make = TB_OR_BT[kind]
     net, x = made(make)
     truth = Truth(net, x, layout, "s")
@@ -262,7 +265,7 @@ def test_step_mode_s_is_sequences_of_one_step(kind):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("T, B", [(3, 4), (3, 3)])
-def test_batch_norm_in_step_mode_s_is_over_each_step(grad_mode, T, B):
+def test_batch_norm_in_step_mode_s_is_over_each_step(grad_mode: str, T: int, B: int) -> None:
     for layout in ("TB", "BT"):
         torch.manual_seed(0)
         net, x = Composed(Plan(layout), T).double(), torch.randn(T, B, *SHAPE, dtype=torch.float64) * 2
@@ -277,7 +280,9 @@ def test_batch_norm_in_step_mode_s_is_over_each_step(grad_mode, T, B):
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("make", [Repeats, MeanOfRepeats])
 @pytest.mark.parametrize("layout", ["static", None])
-def test_an_image_has_no_step_mode_s(make, layout, grad_mode):
+def test_an_image_has_no_step_mode_s(
+    make: Callable[[], nn.Module], layout: str | None, grad_mode: str
+) -> None:
     net, x = made(make)
     before = snapshot(net)
     with pytest.raises(InputError, match=r"step_mode='s'.*static.*step_mode='m'"):
@@ -288,7 +293,7 @@ def test_an_image_has_no_step_mode_s(make, layout, grad_mode):
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_call_touches_no_step_mode(kind, layout, grad_mode, step_mode):
+def test_a_call_touches_no_step_mode(kind: str, layout: str | None, grad_mode: str, step_mode: str) -> None:
     own, make = KINDS[kind]
     net, x = made(make)
     x = x[0] if own == "static" else x
@@ -319,7 +324,9 @@ class Mixed(Small):
 
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", ["TB", "BT", "static"])
-def test_neurons_in_different_step_modes_are_refused(layout, grad_mode, step_mode):
+def test_neurons_in_different_step_modes_are_refused(
+    layout: str | None, grad_mode: str, step_mode: str
+) -> None:
     net, x = made(Mixed)
     if layout == "static":
         x, step_mode = x[0], "m"
@@ -333,7 +340,9 @@ LOOPING = [("TB", Loops), ("static", LoopsOverImage)]
 
 
 @pytest.mark.parametrize("layout, make", LOOPING)
-def test_a_network_that_goes_through_time_itself_runs_once_in_bptt(layout, make):
+def test_a_network_that_goes_through_time_itself_runs_once_in_bptt(
+    layout: str, make: Callable[[], nn.Module]
+) -> None:
     net, x = made(make)
     x = x[0] if layout == "static" else x
     truth = Truth(net, x, layout)
@@ -348,7 +357,9 @@ def test_a_network_that_goes_through_time_itself_runs_once_in_bptt(layout, make)
 
 
 @pytest.mark.parametrize("layout, make", LOOPING)
-def test_a_network_that_goes_through_time_itself_has_no_rate(layout, make):
+def test_a_network_that_goes_through_time_itself_has_no_rate(
+    layout: str, make: Callable[[], nn.Module]
+) -> None:
     net, x = made(make)
     before = snapshot(net)
     with pytest.raises(NoRuleError, match=r"step mode 's'.*bptt"):
@@ -358,7 +369,9 @@ def test_a_network_that_goes_through_time_itself_has_no_rate(layout, make):
 
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("make", [Loops, LoopsOverImage])
-def test_a_network_that_goes_through_time_itself_is_none_of_single_steps(make, grad_mode, step_mode):
+def test_a_network_that_goes_through_time_itself_is_none_of_single_steps(
+    make: Callable[[], nn.Module], grad_mode: str, step_mode: str
+) -> None:
     """With neurons in step mode s it is taken for one of steps: an error of rbp's, or of its own."""
     net, x = made(make)
     before = snapshot(net)
@@ -369,7 +382,7 @@ def test_a_network_that_goes_through_time_itself_is_none_of_single_steps(make, g
 
 @pytest.mark.parametrize("chunk", [1, 2, 3])
 @pytest.mark.parametrize("kind", KINDS)
-def test_chunks_of_steps_change_nothing(kind, chunk):
+def test_chunks_of_steps_change_nothing(kind: str, chunk: int) -> None:
     layout, make = KINDS[kind]
     net, x = made(make)
     x = x[0] if layout == "static" else x
@@ -384,7 +397,7 @@ def test_chunks_of_steps_change_nothing(kind, chunk):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("kind", MEANS)
-def test_a_time_mean_hides_the_steps(kind, grad_mode):
+def test_a_time_mean_hides_the_steps(kind: str, grad_mode: str) -> None:
     layout, make = MEANS[kind]
     net, x = made(make)
     before = snapshot(net)
@@ -398,7 +411,7 @@ def test_a_time_mean_hides_the_steps(kind, grad_mode):
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("B", [4, 3])
 @pytest.mark.parametrize("kind", [k for k in KINDS if k not in MEANS])
-def test_per_step_is_every_steps_output_time_first(kind, B, grad_mode):
+def test_per_step_is_every_steps_output_time_first(kind: str, B: int, grad_mode: str) -> None:
     layout, make = KINDS[kind]
     net, x = made(make, 3, B)
     x = x[0] if layout == "static" else x
@@ -412,7 +425,7 @@ def test_per_step_is_every_steps_output_time_first(kind, B, grad_mode):
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_per_step_in_either_step_mode(grad_mode, step_mode):
+def test_per_step_in_either_step_mode(grad_mode: str, step_mode: str) -> None:
     for make, layout in ((Small, "TB"), (BatchFirst, "BT")):
         net, x = made(make)
         y = rbp.forward(net, x, layout=layout, grad_mode=grad_mode, step_mode=step_mode, per_step=True)
@@ -420,7 +433,7 @@ def test_per_step_in_either_step_mode(grad_mode, step_mode):
 
 
 @pytest.mark.parametrize("grad_mode", GRAD_MODES)
-def test_a_time_mean_of_its_own_is_none_of_a_step(grad_mode):
+def test_a_time_mean_of_its_own_is_none_of_a_step(grad_mode: str) -> None:
     """mean(0) of one step [B, K] is the batch's."""
     net, x = made(lambda: MeanOfSmall("s"))
     before = snapshot(net)
@@ -438,7 +451,7 @@ class Outputs(NamedTuple):
 class Returns(nn.Module):
     """A network whose output is one of what it returns."""
 
-    def __init__(self, net: nn.Module, returned) -> None:
+    def __init__(self, net: nn.Module, returned: Any) -> None:
         super().__init__()
         self.net, self.returned = net, returned
 
@@ -446,7 +459,7 @@ class Returns(nn.Module):
         return self.returned(self.net(x))
 
 
-RETURNED = [
+RETURNED: list[tuple[Callable[[Tensor], Any], Any]] = [
     (lambda y: {"logits": y, "aux": y * 2}, "logits"),
     (lambda y: Outputs(y, y * 2), "logits"),
     (lambda y: (y, y * 2), 0),
@@ -459,13 +472,19 @@ RETURNED = [
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_output_picks_one_by_name_number_or_function(kind, layout, grad_mode, step_mode):
+def test_output_picks_one_by_name_number_or_function(
+    kind: str, layout: str | None, grad_mode: str, step_mode: str
+) -> None:
     own, make = KINDS[kind]
     step_mode = "m" if own == "static" else step_mode
     for returned, output in RETURNED:
         net, x = made(make)
         x = x[0] if own == "static" else x
-        how = {"layout": None if layout is None else own, "grad_mode": grad_mode, "step_mode": step_mode}
+        how: dict[str, Any] = {
+            "layout": None if layout is None else own,
+            "grad_mode": grad_mode,
+            "step_mode": step_mode,
+        }
         y = rbp.forward(net, x, **how)
         picked = rbp.forward(Returns(net, returned), x, output=output, **how)
         torch.testing.assert_close(picked, y)
@@ -475,11 +494,17 @@ def test_output_picks_one_by_name_number_or_function(kind, layout, grad_mode, st
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_output_that_is_not_there_is_named(kind, layout, grad_mode, step_mode):
+def test_an_output_that_is_not_there_is_named(
+    kind: str, layout: str | None, grad_mode: str, step_mode: str
+) -> None:
     own, make = KINDS[kind]
     step_mode = "m" if own == "static" else step_mode
-    how = {"layout": None if layout is None else own, "grad_mode": grad_mode, "step_mode": step_mode}
-    wrong = [
+    how: dict[str, Any] = {
+        "layout": None if layout is None else own,
+        "grad_mode": grad_mode,
+        "step_mode": step_mode,
+    }
+    wrong: list[tuple[Callable[[Tensor], Any], Any, str]] = [
         (lambda y: {"logits": y, "aux": y}, "logit", r"output='logit'.*dict of 'logits', 'aux'"),
         (lambda y: (y, y), 2, r"output=2.*tuple of 2"),
         (lambda y: (y, y), "logits", r"output='logits'.*tuple of 2"),
@@ -487,7 +512,11 @@ def test_an_output_that_is_not_there_is_named(kind, layout, grad_mode, step_mode
         (lambda y: {"logits": y}, None, r"returned a dict of 'logits'.*output="),
     ]
     for returned, output, message in wrong:
-        net, x = made(lambda returned=returned: Returns(make(), returned))
+
+        def returns(returned: Callable[[Tensor], Any] = returned) -> nn.Module:
+            return Returns(make(), returned)
+
+        net, x = made(returns)
         before = snapshot(net)
         with pytest.raises(InputError, match=message):
             rbp.forward(net, x[0] if own == "static" else x, output=output, **how)
@@ -508,7 +537,7 @@ class Scaled(nn.Module):
 
 @pytest.mark.parametrize("layout", [None, "said"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_kwargs_are_handed_on_at_every_call(kind, layout):
+def test_kwargs_are_handed_on_at_every_call(kind: str, layout: str | None) -> None:
     own, make = KINDS[kind]
     net, x = made(lambda: Scaled(make()))
     x = x[0] if own == "static" else x

@@ -1,5 +1,7 @@
 """Neurons whose threshold, time constant or reset is learnt, or is a tensor: their gradient, or a refusal."""
 
+from typing import Any
+
 import pytest
 import torch
 from spikingjelly.activation_based import neuron, surrogate
@@ -68,12 +70,12 @@ def test_a_threshold_per_channel_is_the_plain_network(
 
 class Triangle(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
         return (x >= 0).to(x)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> Tensor:
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
         return grad * (1 - ctx.saved_tensors[0].abs()).clamp(min=0)
 
 
@@ -131,6 +133,8 @@ def test_a_learnt_setting_per_channel_gets_its_gradient(
 class Leaky(neuron.SimpleBaseNode):
     """A user's neuron with a leak per channel, element or image."""
 
+    v: Any
+
     def __init__(self, leak: Tensor) -> None:
         super().__init__(surrogate_function=surrogate.ATan())
         self.leak = nn.Parameter(leak)
@@ -144,7 +148,13 @@ rbp.rate.register(rbp.rate.ElementwiseNeuron(), Leaky)
 
 def images(leak: Tensor) -> nn.Module:
     torch.manual_seed(0)
-    body = [nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 5, 1), Leaky(leak), nn.Flatten(), nn.Linear(30, 3)]
+    body: list[nn.Module] = [
+        nn.Unflatten(1, (1, 2, 3)),
+        nn.Conv2d(1, 5, 1),
+        Leaky(leak),
+        nn.Flatten(),
+        nn.Linear(30, 3),
+    ]
     return nn.Sequential(*body).double()
 
 

@@ -8,6 +8,8 @@ float16, with BPTT up to 10 and 4 %.
 """
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from spikingjelly.activation_based import neuron
 from torch import Tensor, nn
 
 import rbp
-from tests.support.networks import lif
+from tests.support.networks import gradients_of, lif
 
 LOW = {torch.bfloat16: 0.15, torch.float16: 0.07}
 
@@ -29,7 +31,7 @@ def deep() -> nn.Module:
     return nn.Sequential(*body, nn.Linear(32, 16), nn.BatchNorm1d(16), neuron.IFNode(), nn.Linear(16, 3))
 
 
-BEFORE = {
+BEFORE: dict[str, Callable[[], nn.Module]] = {
     "nothing": nn.Identity,
     "batch norm": lambda: nn.BatchNorm2d(8),
     "batch norm, no affine": lambda: nn.BatchNorm2d(8, affine=False),
@@ -38,7 +40,7 @@ BEFORE = {
     "group norm": lambda: nn.GroupNorm(2, 8),
     "layer norm": lambda: nn.LayerNorm(8),
 }
-AFTER = {
+AFTER: dict[str, Callable[[], nn.Module]] = {
     "max pool": lambda: nn.MaxPool2d(2),
     "max pool 3d": lambda: nn.Sequential(nn.Unflatten(1, (4, 2)), nn.MaxPool3d((1, 3, 3), (1, 2, 2))),
     "adaptive max pool": lambda: nn.AdaptiveMaxPool2d(3),
@@ -49,19 +51,20 @@ AFTER = {
 
 
 def one_spiking_layer(before: str, after: str, node: nn.Module | None = None) -> nn.Module:
-    body = [nn.Conv2d(2, 8, 3, padding=1), BEFORE[before](), node or lif(v_threshold=0.4), AFTER[after]()]
+    first = nn.Conv2d(2, 8, 3, padding=1)
+    body = [first, BEFORE[before](), node or lif(v_threshold=0.4), AFTER[after]()]
     with torch.no_grad():
-        body[0].weight.mul_(3.0)
+        first.weight.mul_(3.0)
         features = (
             nn.Sequential(*body[:2], nn.Identity(), body[3])(torch.rand(2, 2, 8, 8)).flatten(1).shape[1]
         )
     return nn.Sequential(*body, nn.Flatten(), nn.Linear(features, 5))
 
 
-def gradients(net: nn.Module, x: Tensor, **how) -> tuple[Tensor, dict[str, Tensor]]:
+def gradients(net: nn.Module, x: Tensor, **how: Any) -> tuple[Tensor, dict[str, Tensor]]:
     y = rbp.forward(net, x, **how)
     F.cross_entropy(y.float(), torch.arange(len(y)) % 5).backward()
-    return y.detach().float(), {k: p.grad.float() for k, p in net.named_parameters()}
+    return y.detach().float(), {k: grad.float() for k, grad in gradients_of(net).items()}
 
 
 def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
@@ -70,7 +73,7 @@ def apart(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
     return float((a - b).norm() / b.norm())
 
 
-def from_float32(net: nn.Module, x: Tensor, dtype: torch.dtype, **how) -> float:
+def from_float32(net: nn.Module, x: Tensor, dtype: torch.dtype, **how: Any) -> float:
     """Of the gradients in dtype from those in float32, for the same weights and the same input."""
     low = copy.deepcopy(net).to(dtype)
     wide = copy.deepcopy(low).float()
@@ -82,7 +85,7 @@ def from_float32(net: nn.Module, x: Tensor, dtype: torch.dtype, **how) -> float:
     return apart(found, expected)
 
 
-def from_bptt(net: nn.Module, x: Tensor, dtype: torch.dtype, **how) -> float:
+def from_bptt(net: nn.Module, x: Tensor, dtype: torch.dtype, **how: Any) -> float:
     """Of the gradients by rate from those by BPTT, both in dtype."""
     rate, bptt = (copy.deepcopy(net).to(dtype) for _ in range(2))
     (y, found), (z, expected) = (
@@ -98,7 +101,9 @@ CASES = [*((name, "max pool") for name in BEFORE), *(("batch norm", name) for na
 @pytest.mark.parametrize("how", [{"step_mode": "m"}, {"step_mode": "s"}, {"chunk": 2}], ids=str)
 @pytest.mark.parametrize("dtype", LOW, ids=str)
 @pytest.mark.parametrize("before, after", CASES)
-def test_gradients_are_near_float32s(before, after, dtype, how):
+def test_gradients_are_near_float32s(
+    before: str, after: str, dtype: torch.dtype, how: dict[str, Any]
+) -> None:
     torch.manual_seed(0)
     net = one_spiking_layer(before, after)
     x = torch.randn(4, 8, 2, 8, 8)
@@ -107,7 +112,7 @@ def test_gradients_are_near_float32s(before, after, dtype, how):
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("before, after", CASES)
-def test_at_one_step_rate_is_bptt_in_float16(before, after, step_mode):
+def test_at_one_step_rate_is_bptt_in_float16(before: str, after: str, step_mode: str) -> None:
     """No spike flips between the two: 0.06 % are the gradients' own rounding."""
     torch.manual_seed(0)
     net = one_spiking_layer(before, after)
@@ -118,7 +123,7 @@ def test_at_one_step_rate_is_bptt_in_float16(before, after, step_mode):
 @pytest.mark.parametrize(
     "node", [neuron.IFNode, neuron.ParametricLIFNode, neuron.KLIFNode, neuron.SimpleLIFNode]
 )
-def test_so_they_are_with_any_kind_of_neuron(node, dtype):
+def test_so_they_are_with_any_kind_of_neuron(node: Callable[[], nn.Module], dtype: torch.dtype) -> None:
     made = node(tau=2.0, decay_input=False) if node is neuron.SimpleLIFNode else node()
     torch.manual_seed(0)
     net = one_spiking_layer("batch norm", "max pool", made)
@@ -127,7 +132,7 @@ def test_so_they_are_with_any_kind_of_neuron(node, dtype):
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("dtype", LOW, ids=str)
-def test_a_deep_network_learns(dtype, step_mode):
+def test_a_deep_network_learns(dtype: torch.dtype, step_mode: str) -> None:
     torch.manual_seed(0)
     net = deep().to(dtype)
     x, labels, losses = torch.randn(4, 12, 2, 8, 8).to(dtype), torch.arange(12) % 3, []
@@ -138,15 +143,15 @@ def test_a_deep_network_learns(dtype, step_mode):
         assert y.dtype == dtype
         loss = F.cross_entropy(y.float(), labels)
         loss.backward()
-        assert all(p.grad.dtype == dtype and p.grad.isfinite().all() for p in net.parameters())
+        assert all(grad.dtype == dtype and grad.isfinite().all() for grad in gradients_of(net).values())
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.7 * losses[0]
     assert all(b.dtype in (dtype, torch.int64) for b in net.buffers())
 
 
-def test_spikingjellys_wrappers_too():
-    def make():
+def test_spikingjellys_wrappers_too() -> None:
+    def make() -> nn.Module:
         body = [sj.Conv2d(2, 8, 3, padding=1), sj.BatchNorm2d(8), lif(v_threshold=0.4), sj.MaxPool2d(2)]
         return nn.Sequential(*body, sj.GroupNorm(2, 8), sj.Flatten(), sj.Linear(128, 5))
 

@@ -1,6 +1,7 @@
 """What is held: bytes kept for the backward pass, and the most bytes of tensors alive at once, counted."""
 
 import copy
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -32,20 +33,20 @@ def inputs(T: int, kind: str) -> torch.Tensor:
 
 @pytest.mark.parametrize("kind", ["frames", "static"])
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_bytes_kept_for_backward_do_not_depend_on_t(kind, step_mode):
+def test_bytes_kept_for_backward_do_not_depend_on_t(kind: str, step_mode: str) -> None:
     net = network()
     kept = [kept_bytes(net, inputs(T, kind), step_mode=step_mode) for T in (2, 5, 16)]
     assert kept[0] == kept[1] == kept[2] > 0
 
 
 @pytest.mark.parametrize("kind", ["frames", "static"])
-def test_the_most_memory_in_mode_s_does_not_depend_on_t(kind):
+def test_the_most_memory_in_mode_s_does_not_depend_on_t(kind: str) -> None:
     net = network()
     most = [most_alive(net, inputs(T, kind), step_mode="s") for T in (3, 6, 24)]
     assert most[0] == most[1] == most[2]
 
 
-def test_the_most_memory_in_mode_m_grows_with_t_by_one_layer_however_many_there_are():
+def test_the_most_memory_in_mode_m_grows_with_t_by_one_layer_however_many_there_are() -> None:
     x = torch.rand(12, 4, 4, 16, 16)
 
     def growth(layers: int) -> int:
@@ -59,7 +60,7 @@ def test_the_most_memory_in_mode_m_grows_with_t_by_one_layer_however_many_there_
     assert 0 < growth(3) == growth(9) <= 4 * one_layer
 
 
-def test_the_counter_sees_memory_that_grows_with_t():
+def test_the_counter_sees_memory_that_grows_with_t() -> None:
     net = network()
     alive = [most_alive(net, inputs(T, "frames"), step_mode="s", grad_mode="bptt") for T in (3, 24)]
     assert alive[1] > 4 * alive[0]
@@ -71,7 +72,7 @@ def test_the_counter_sees_memory_that_grows_with_t():
 def test_max_pooling_keeps_no_more_than_behind_relus(
     steps: int, window: tuple[int, int, int], step_mode: str
 ) -> None:
-    def net(make) -> nn.Module:
+    def net(make: Callable[[], nn.Module]) -> nn.Module:
         conv = [nn.Conv2d(2, 8, 3, padding=1), nn.BatchNorm2d(8), make(), nn.MaxPool2d(*window)]
         return nn.Sequential(*conv, nn.Conv2d(8, 4, 3), make(), nn.Flatten())
 

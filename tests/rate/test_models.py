@@ -1,5 +1,6 @@
 """SpikingJelly's own models, as they are."""
 
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from spikingjelly.activation_based.model import (
     spiking_resnet,
     spiking_vgg,
 )
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.rate.errors import InputError
@@ -31,7 +32,11 @@ RESNETS = {
 }
 
 
-def both(net: nn.Module, x: torch.Tensor, **how: Any):
+Step = tuple[Tensor, dict[str, Tensor]]  # the output and the gradients
+
+
+def both(net: nn.Module, x: Tensor, **how: Any) -> tuple[Step, Step]:
+    """A training step in rate mode, and one by BPTT of the same network."""
     state = {k: v.clone() for k, v in net.state_dict().items()}
     by_bptt = step(net, x, **BPTT, **how)
     net.load_state_dict(state)
@@ -55,13 +60,13 @@ def check(net: nn.Module, step_mode: str, size: int, steps: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", RESNETS)
-def test_resnets_of_spikingjelly_in_both_step_modes(name, step_mode):
+def test_resnets_of_spikingjelly_in_both_step_modes(name: str, step_mode: str) -> None:
     torch.manual_seed(0)
     check(RESNETS[name](), step_mode, size=48, steps=2)
 
 
 @pytest.mark.slow
-def test_vgg11_of_spikingjelly_in_both_step_modes():
+def test_vgg11_of_spikingjelly_in_both_step_modes() -> None:
     torch.manual_seed(0)
     net = spiking_vgg.spiking_vgg11_bn(spiking_neuron=neuron.LIFNode, num_classes=7)
     x = torch.randn(1, 2, 3, 32, 32)
@@ -77,13 +82,13 @@ def small_spikformer() -> nn.Module:
     return spikformer.Spikformer(T=4, num_classes=7, depths=2, **size)
 
 
-def test_spikformer_at_one_step_has_the_gradients_of_bptt():
+def test_spikformer_at_one_step_has_the_gradients_of_bptt() -> None:
     torch.manual_seed(0)
     check(small_spikformer(), "m", size=32, steps=4)
 
 
 @pytest.mark.slow
-def test_spikformer_trains_in_rate_mode():
+def test_spikformer_trains_in_rate_mode() -> None:
     torch.manual_seed(0)
     net, x, labels = small_spikformer(), torch.randn(8, 3, 32, 32), torch.arange(8) % 7
     optimizer = torch.optim.AdamW(net.parameters(), lr=5e-3)
@@ -97,7 +102,7 @@ def test_spikformer_trains_in_rate_mode():
     assert losses[-1] < 0.7 * losses[0]
 
 
-def test_a_model_for_step_mode_m_alone_says_so():
+def test_a_model_for_step_mode_m_alone_says_so() -> None:
     with pytest.raises(InputError, match=r"patch_embed.*SeqToANNContainer.*step_mode='m'"):
         rbp.forward(small_spikformer(), torch.randn(2, 2, 3, 32, 32), step_mode="s", layout="step")
 
@@ -113,7 +118,7 @@ TRANSFORMERS = {
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_transformers_that_take_the_time_mean_themselves(name):
+def test_transformers_that_take_the_time_mean_themselves(name: str) -> None:
     torch.manual_seed(0)
     net = TRANSFORMERS[name]().double()
     (y, gradients), (y_bptt, by_bptt) = both(net, torch.randn(1, 2, 3, 64, 64).double())
@@ -133,7 +138,7 @@ class ByHand(nn.Module):
         self.inner, self.lif2 = container, neuron.LIFNode(v_threshold=0.5, step_mode="m")
         self.drop, self.fc = nn.Dropout(0.2), nn.Linear(6 * 16, 5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         T, B = x.shape[:2]
         x = self.lif1(self.conv(x))
         x = self.norm(self.plain(x.flatten(0, 1))).view(T, B, 6, 8, 8) + x
@@ -141,7 +146,7 @@ class ByHand(nn.Module):
         return self.fc(self.drop(x.reshape(T * B, -1)).reshape(T, B, -1))
 
 
-def containers():
+def containers() -> Iterator[Callable[[], nn.Module]]:
     yield lambda: layer.SeqToANNContainer(nn.Conv2d(6, 6, 3, padding=1), nn.GroupNorm(2, 6), nn.AvgPool2d(2))
     yield lambda: layer.MultiStepContainer(
         nn.Conv2d(6, 6, 1), neuron.LIFNode(v_threshold=0.5), nn.MaxPool2d(2)
@@ -149,7 +154,7 @@ def containers():
 
 
 @pytest.mark.parametrize("container", containers())
-def test_time_folded_into_the_batch_by_hand_and_containers(container):
+def test_time_folded_into_the_batch_by_hand_and_containers(container: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
     net = ByHand(container()).double()
     modes = [m.step_mode for m in net.modules() if hasattr(m, "_step_mode")]

@@ -1,9 +1,12 @@
 """Neurons: the eligibility, learnable parameters, and which neurons are taken and which refused."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import pytest
 import torch
 from spikingjelly.activation_based import neuron, surrogate
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.rate.errors import NoRuleError
@@ -18,7 +21,7 @@ RESETS = [
 SURROGATES = [surrogate.Sigmoid(4.0), surrogate.ATan(2.0), surrogate.PiecewiseQuadratic(), surrogate.Rect()]
 
 
-def fast_neurons():
+def fast_neurons() -> Iterator[nn.Module]:
     for reset in RESETS:
         yield neuron.IFNode(**reset)
         for decays in (True, False):
@@ -29,7 +32,7 @@ def fast_neurons():
         yield neuron.IFNode(v_threshold=0.7, v_reset=None, surrogate_function=function)
 
 
-def elementwise_neurons():
+def elementwise_neurons() -> Iterator[nn.Module]:
     for reset in RESETS:
         yield neuron.SimpleIFNode(**reset)
         yield neuron.KLIFNode(tau=1.5, decay_input=False, **reset)
@@ -45,7 +48,7 @@ def elementwise_neurons():
     yield neuron.CUBALIFNode()
 
 
-NEURONS = [*fast_neurons(), *elementwise_neurons()]
+NEURONS: list[Any] = [*fast_neurons(), *elementwise_neurons()]
 for _node in NEURONS:  # a wide surrogate, so that the eligibility is not zero nearly everywhere
     if type(_node.surrogate_function) is surrogate.Rect:
         _node.surrogate_function = surrogate.Rect(alpha=0.8)
@@ -55,8 +58,8 @@ def named(node: nn.Module) -> str:
     return f"{type(node).__name__} {node.extra_repr()}"
 
 
-def one_hidden_layer(node: nn.Module):
-    def make():
+def one_hidden_layer(node: nn.Module) -> Callable[[], nn.Module]:
+    def make() -> nn.Module:
         first, last = nn.Linear(12, 16), nn.Linear(16, 5)
         with torch.no_grad():
             first.weight.mul_(3.0)
@@ -65,24 +68,26 @@ def one_hidden_layer(node: nn.Module):
     return make
 
 
-def test_every_supported_neuron_is_among_those_tested():
+def test_every_supported_neuron_is_among_those_tested() -> None:
     tested = {type(node).__name__ for node in NEURONS}
     assert tested == {*supported.FAST, *supported.ELEMENTWISE}
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("node", NEURONS, ids=named)
-def test_one_hidden_layer_on_a_constant_input_has_the_gradients_of_bptt(node, step_mode):
+def test_one_hidden_layer_on_a_constant_input_has_the_gradients_of_bptt(
+    node: nn.Module, step_mode: str
+) -> None:
     """At any T, for any neuron, its learnable parameters among them: this is what the eligibility is."""
     x = torch.randn(6, 12, generator=torch.Generator().manual_seed(2))
     for T in (1, 5):
-        how = {"step_mode": step_mode}
+        how: dict[str, Any] = {"step_mode": step_mode}
         assert apart(one_hidden_layer(node), x.expand(T, 6, 12), RATE | how, BPTT | how) < 1e-8
 
 
 @pytest.mark.parametrize("node", NEURONS[::3], ids=named)
-def test_two_spiking_layers_on_frames_mode_s_is_mode_m_and_at_one_step_bptt(node):
-    def make():
+def test_two_spiking_layers_on_frames_mode_s_is_mode_m_and_at_one_step_bptt(node: nn.Module) -> None:
+    def make() -> nn.Module:
         layers = [nn.Linear(12, 16), lif(), nn.Linear(16, 16), node, nn.Linear(16, 5)]
         return nn.Sequential(*layers)
 
@@ -91,10 +96,12 @@ def test_two_spiking_layers_on_frames_mode_s_is_mode_m_and_at_one_step_bptt(node
     assert apart(make, x[:1], RATE, BPTT) < 1e-8
 
 
-def test_the_eligibility_of_the_paper_by_its_own_recursion():
+def test_the_eligibility_of_the_paper_by_its_own_recursion() -> None:
     """e = mean_t h_t f_t, f_t = 1 + lambda*f_{t-1} (soft reset, detached), step by step with a list."""
     c, decay, T = torch.tensor([0.3, 0.7, 1.3, -0.2], dtype=torch.float64), 0.2, 6
-    u, f, e, s = torch.zeros(4), 0.0, 0.0, torch.zeros(4)
+    f: Any = 0.0
+    e: Any = 0.0
+    u, s = torch.zeros(4), torch.zeros(4)
     for _ in range(T):
         u = decay * (u - s) + c
         s, sg = (u >= 1).double(), torch.sigmoid(4 * (u - 1))
@@ -102,14 +109,15 @@ def test_the_eligibility_of_the_paper_by_its_own_recursion():
         e = e + 4 * sg * (1 - sg) * f / T
     current = c[None].clone().requires_grad_()
     rbp.forward(nn.Sequential(lif()), current.expand(T, 1, 4)).sum().backward()
+    assert current.grad is not None
     torch.testing.assert_close(current.grad[0], e)
 
 
-def test_gated_lif_takes_all_steps_at_once_and_learns_its_gates():
+def test_gated_lif_takes_all_steps_at_once_and_learns_its_gates() -> None:
     torch.manual_seed(0)
     node = neuron.GatedLIFNode(T=5, inplane=3)
 
-    def make():
+    def make() -> nn.Module:
         return nn.Sequential(nn.Conv2d(2, 3, 3), node, nn.Flatten(), nn.Linear(108, 5))
 
     x = torch.randn(4, 2, 8, 8).expand(5, 4, 2, 8, 8)
@@ -120,8 +128,8 @@ def test_gated_lif_takes_all_steps_at_once_and_learns_its_gates():
         rbp.forward(make().double(), x[:3].double())
 
 
-def test_the_learnable_leak_is_bptts_where_only_linear_layers_follow_and_approximate_beyond():
-    def make():
+def test_the_learnable_leak_is_bptts_where_only_linear_layers_follow_and_approximate_beyond() -> None:
+    def make() -> nn.Module:
         plif = [
             neuron.ParametricLIFNode(init_tau=1.5, decay_input=False, detach_reset=True) for _ in range(2)
         ]
@@ -137,7 +145,7 @@ def test_the_learnable_leak_is_bptts_where_only_linear_layers_follow_and_approxi
 
 
 @pytest.mark.parametrize("how", [RATE, BPTT])
-def test_a_frozen_leak_gets_no_gradient(how):
+def test_a_frozen_leak_gets_no_gradient(how: dict[str, Any]) -> None:
     net = nn.Sequential(nn.Linear(12, 8), neuron.ParametricLIFNode().requires_grad_(False), nn.Linear(8, 5))
     _, gradients = step(net, torch.randn(3, 12), T=2, **how)
     assert set(gradients) == {"0.weight", "0.bias", "2.weight", "2.bias"}
@@ -153,11 +161,13 @@ class RegisteredLIF(neuron.LIFNode):
 class Halved(neuron.SimpleBaseNode):
     """A user's neuron, with a charge of its own and a learnable scalar."""
 
+    v: Any
+
     def __init__(self) -> None:
         super().__init__()
         self.gain = nn.Parameter(torch.tensor(0.8))
 
-    def neuronal_charge(self, x):
+    def neuronal_charge(self, x: Tensor) -> None:
         self.v = self.v * 0.5 + x.tanh() * self.gain * 2
 
 
@@ -168,7 +178,7 @@ class Registered(Halved):
 rbp.rate.register(rbp.rate.ElementwiseNeuron(), Registered)
 
 
-def test_a_users_neuron_is_refused_until_it_is_registered():
+def test_a_users_neuron_is_refused_until_it_is_registered() -> None:
     x = torch.randn(5, 6, 12, generator=torch.Generator().manual_seed(2))
     with pytest.raises(
         NoRuleError, match=r"for 1 \(tests.*Halved\).*emits 0 or 1.*ElementwiseNeuron\(\), Halved\)"
@@ -178,7 +188,7 @@ def test_a_users_neuron_is_refused_until_it_is_registered():
         assert apart(one_hidden_layer(node), x[:1].expand(5, 6, 12), RATE, BPTT) < 1e-8
 
 
-def refused_neurons():
+def refused_neurons() -> Iterator[tuple[nn.Module, str]]:
     yield neuron.PSN(T=2), "parallel"
     yield neuron.SlidingPSN(k=2), "parallel"
     yield neuron.MaskedPSN(k=2, T=2), "parallel"
@@ -195,7 +205,9 @@ def refused_neurons():
 
 @pytest.mark.parametrize("node, why", list(refused_neurons()), ids=lambda v: type(v).__name__)
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_other_neurons_are_refused_by_name_before_anything_runs(node, why, step_mode):
+def test_other_neurons_are_refused_by_name_before_anything_runs(
+    node: nn.Module, why: str, step_mode: str
+) -> None:
     net, ran = nn.Sequential(nn.Linear(12, 16), lif(), node, nn.Linear(16, 5)), []
     net[0].register_forward_hook(lambda *_: ran.append(1))
     with pytest.raises(NoRuleError, match=rf"2 \(spikingjelly.*{type(node).__name__}\): .*{why}"):
@@ -203,7 +215,7 @@ def test_other_neurons_are_refused_by_name_before_anything_runs(node, why, step_
     assert not ran
 
 
-def test_every_neuron_of_spikingjelly_is_supported_or_refused():
+def test_every_neuron_of_spikingjelly_is_supported_or_refused() -> None:
     """So that a new release's neuron is not taken for its parent class."""
     listed = {*supported.FAST, *supported.ELEMENTWISE, *supported.SEQUENCE, *supported.REFUSED}
     bases = {"BaseNode", "SimpleBaseNode", "NonSpikingBaseNode", "AdaptBaseNode", "NoisyILCBaseNode"}
@@ -211,7 +223,7 @@ def test_every_neuron_of_spikingjelly_is_supported_or_refused():
     assert found - listed - bases == set()
 
 
-def test_a_neuron_in_two_places_is_refused():
+def test_a_neuron_in_two_places_is_refused() -> None:
     """Its membrane potential would carry over from one place to the other."""
     node = lif()
     net = nn.Sequential(nn.Linear(12, 12), node, nn.Linear(12, 12), node)

@@ -1,6 +1,5 @@
 """Whatever a network's forward contains, the engine gives a plain loop's numbers or an error by name."""
 
-from collections.abc import Callable
 from enum import Enum
 from typing import Any
 
@@ -12,25 +11,19 @@ from torch import Tensor, nn
 
 import rbp
 from rbp.rate import InputError, NoRuleError
+from tests.support.changed import Change, Changed
 from tests.support.networks import MODES, distance, lif, step
 
-Change = Callable[[Any, Tensor], Tensor]
 
-
-class Net(nn.Module):
-    """Linear, spiking, what is under test, linear."""
+class Net(Changed):
+    """With layers, and what else it may use, at hand."""
 
     def __init__(self, change: Change) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
-        self.l1, self.l2 = lif(v_threshold=0.3), lif(v_threshold=0.3)
-        self.alpha, self.change = nn.AlphaDropout(0.5), change
+        super().__init__(change)
+        self.alpha = nn.AlphaDropout(0.5)
         self.l3, self.flat, self.noise = lif(v_threshold=0.3), nn.Flatten(0), Noise()
         self.generator = self.noise.generator
         self.counts, self.flags, self.mode, self.seen = [0], {"on": False}, None, Seen()
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
 
 
 class Noise(nn.Module):
@@ -155,11 +148,6 @@ CHANGES: dict[str, Change] = {
 }
 
 
-def made(change: Change) -> nn.Module:
-    torch.manual_seed(0)
-    return Net(change).double()
-
-
 def plain_loop(net: Any, x_seq: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
     functional.reset_net(net)
     outputs = []
@@ -181,10 +169,10 @@ def test_it_is_a_plain_loop_or_an_error_by_name(change: Change, mode: tuple[str,
     grad_mode, step_mode = mode
     x = torch.rand(5, 6, generator=torch.Generator().manual_seed(1)).double() * 3
     x_seq = x.expand(T, *x.shape)
-    y, wanted = plain_loop(made(change), x_seq)
+    y, wanted = plain_loop(Net.made(change), x_seq)
     torch.manual_seed(0)
     np.random.seed(0)
-    net = made(change)
+    net = Net.made(change)
     torch.manual_seed(0)
     try:
         z, found = step(net, x_seq, grad_mode=grad_mode, step_mode=step_mode)
@@ -202,7 +190,7 @@ def test_a_rule_is_given_one_input_alone() -> None:
             return x * k
 
     rbp.rate.register(rbp.rate.CommutingRule(), Scale)
-    net: Any = made(lambda net, s: net.scale(s, k=3.0))
+    net: Any = Net.made(lambda net, s: net.scale(s, k=3.0))
     net.scale = Scale()
     with pytest.raises(NoRuleError, match="more arguments"):
         rbp.forward(net, torch.rand(2, 5, 6).double())
@@ -213,7 +201,7 @@ def test_a_reset_value_that_is_set_and_a_hook_on_a_surrogate_count(mode: tuple[s
     grad_mode, step_mode = mode
 
     def prepared() -> nn.Module:
-        net: Any = made(lambda net, s: s)
+        net: Any = Net.made(lambda net, s: s)
         net.l1.set_reset_value("v", 0.2)
         net.l2.surrogate_function.register_forward_hook(lambda module, args, out: out * 0.5)
         return net
@@ -232,7 +220,7 @@ def test_a_setting_in_a_dict_or_of_a_layer_inside_counts_at_the_next_call() -> N
         kept, net.mode = net.mode, s
         return s if kept is None or not (net.flags["on"] or not net.alpha.training) else s + kept
 
-    net = made(change)
+    net = Net.made(change)
     x = torch.rand(4, 5, 6).double() * 3
     for setting in ("off", "on", "off", "eval"):
         net.flags["on"], net.mode = setting == "on", None
@@ -260,6 +248,6 @@ def test_a_neuron_of_ones_own_may_count_its_steps(mode: tuple[str, str]) -> None
 
 
 def test_a_copy_into_integers_is_refused() -> None:
-    net = made(lambda net, s: torch.empty(s.shape, dtype=torch.int32).copy_(net.b(s)).double())
+    net = Net.made(lambda net, s: torch.empty(s.shape, dtype=torch.int32).copy_(net.b(s)).double())
     with pytest.raises(NoRuleError, match="does not commute"):
         rbp.forward(net, torch.rand(2, 5, 6).double())

@@ -2,7 +2,6 @@
 name: state of its own, random draws, changes in place, branches, checkpoints, hooks of gradients."""
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,34 +14,19 @@ from torchvision.ops import StochasticDepth
 
 import rbp
 from rbp.rate import InputError, NoRuleError
+from tests.support.changed import Change, Changed, inputs
 from tests.support.networks import BPTT, MODES, RATE, distance, lif, step
 
 rearrange = pytest.importorskip("einops").rearrange
 DropPath = pytest.importorskip("timm.layers").DropPath
 
-Change = Callable[[nn.Module, Tensor], Tensor]
 
-
-class Net(nn.Module):
-    """Linear, spiking, what is under test, linear: neurons and layers of torch, one step."""
+class Net(Changed):
+    """With what drops whole samples at hand."""
 
     def __init__(self, change: Change) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
-        self.l1, self.l2, self.drop = lif(v_threshold=0.3), lif(v_threshold=0.3), StochasticDepth(0.5, "row")
-        self.path, self.change = DropPath(0.5), change
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
-
-
-def inputs(T: int = 4, B: int = 5) -> Tensor:
-    return torch.rand(T, B, 6, generator=torch.Generator().manual_seed(1)).double() * 3
-
-
-def made(change: Change) -> nn.Module:
-    torch.manual_seed(0)
-    return Net(change).double()
+        super().__init__(change)
+        self.drop, self.path = StochasticDepth(0.5, "row"), DropPath(0.5)
 
 
 def plain_loop(net: nn.Module, x_seq: Tensor, seed: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -63,7 +47,7 @@ def plain_loop(net: nn.Module, x_seq: Tensor, seed: int = 0) -> tuple[Tensor, di
 
 def as_a_loop(change: Change, T: int, step_mode: str, train: bool = True) -> None:
     """BPTT is the loop, rate mode has its output, and at T=1 its gradients."""
-    net, x = made(change).train(train), inputs(T)
+    net, x = Net.made(change).train(train), inputs(T)
     y, wanted = plain_loop(copy.deepcopy(net), x)
     z, gradients = step(copy.deepcopy(net), x, **BPTT, step_mode=step_mode)
     torch.testing.assert_close(z, y)
@@ -73,20 +57,20 @@ def as_a_loop(change: Change, T: int, step_mode: str, train: bool = True) -> Non
     assert T > 1 or distance(gradients, wanted) < 1e-9
 
 
-def zeros_then_slices(net: nn.Module, x: Tensor) -> Tensor:
+def zeros_then_slices(net: Any, x: Tensor) -> Tensor:
     out = torch.zeros(x.shape[0], 8, dtype=x.dtype)
     out[:, :4] = net.b(x)[:, :4]
     out[:, 4:] = x[:, 4:]
     return out
 
 
-def mask_of_zeros_like(net: nn.Module, x: Tensor) -> Tensor:
+def mask_of_zeros_like(net: Any, x: Tensor) -> Tensor:
     mask = torch.zeros_like(x)
     mask[:, :5] = 1
     return net.b(x * mask)
 
 
-def adds_to_zeros(net: nn.Module, x: Tensor) -> Tensor:
+def adds_to_zeros(net: Any, x: Tensor) -> Tensor:
     total = x.new_zeros(x.shape)
     total += net.b(x)
     same = total
@@ -94,13 +78,13 @@ def adds_to_zeros(net: nn.Module, x: Tensor) -> Tensor:
     return same
 
 
-def writes_a_number(net: nn.Module, x: Tensor) -> Tensor:
+def writes_a_number(net: Any, x: Tensor) -> Tensor:
     y = net.b(x)
     y[:, 0:2] = 0.5
     return y
 
 
-def writes_by_mask(net: nn.Module, x: Tensor) -> Tensor:
+def writes_by_mask(net: Any, x: Tensor) -> Tensor:
     y = net.b(x)
     y[torch.arange(len(y)) % 2 == 0] = 0.25
     return y
@@ -180,7 +164,7 @@ class Averages(nn.Module):
 
 def test_a_neuron_of_ones_own_is_a_loop_in_bptt_and_named_in_rate_mode() -> None:
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Linear(6, 8), lif(v_threshold=0.3), nn.Linear(8, 8), OwnNeuron()).double()
+    net: Any = nn.Sequential(nn.Linear(6, 8), lif(v_threshold=0.3), nn.Linear(8, 8), OwnNeuron()).double()
     net[2].weight.data.abs_()
     y, loop = torch.zeros(()), copy.deepcopy(net)
     for x in inputs():
@@ -219,18 +203,18 @@ def test_state_of_ones_own_is_as_in_a_loop_step_by_step() -> None:
 
 @pytest.mark.parametrize(("grad_mode", "step_mode"), MODES)
 def test_what_a_network_only_leaves_behind_is_a_tensor(grad_mode: str, step_mode: str) -> None:
-    def notes(net: nn.Module, x: Tensor) -> Tensor:
+    def notes(net: Any, x: Tensor) -> Tensor:
         net.spikes = x
         return net.b(x)
 
-    net = made(notes)
+    net = Net.made(notes)
     rbp.forward(net, inputs(), grad_mode=grad_mode, step_mode=step_mode).sum().backward()
     assert type(net.spikes) is Tensor and net.spikes.shape == (5, 8)
 
 
 @pytest.mark.parametrize("answer", ["bool", "item", "float"])
 def test_a_branch_on_values_that_differ_from_step_to_step_is_refused(answer: str) -> None:
-    def branches(net: nn.Module, x: Tensor) -> Tensor:
+    def branches(net: Any, x: Tensor) -> Tensor:
         whole = x.sum() - 20
         return (
             net.b(x)
@@ -239,9 +223,9 @@ def test_a_branch_on_values_that_differ_from_step_to_step_is_refused(answer: str
 
     signs = torch.tensor([1.0, -1.0, 1.0, -1.0]).double().view(4, 1, 1)
     with pytest.raises(NoRuleError, match="use step_mode='s'"):
-        rbp.forward(made(branches), signs * inputs(), **BPTT, step_mode="m")
+        rbp.forward(Net.made(branches), signs * inputs(), **BPTT, step_mode="m")
     with pytest.raises(NoRuleError, match="does not commute"):
-        rbp.forward(made(branches), signs * inputs(), **RATE, step_mode="m")
+        rbp.forward(Net.made(branches), signs * inputs(), **RATE, step_mode="m")
 
 
 @pytest.mark.parametrize("compress", [False, True])
@@ -261,7 +245,7 @@ def test_spikingjellys_memopt_changes_nothing(
         copy.deepcopy(net), (kinds.Conv2d,), lambda net: net(once), level=1, compress=compress
     )
     light.load_state_dict(net.state_dict())
-    how = {"grad_mode": grad_mode, "step_mode": step_mode, "layout": "step"}
+    how: dict[str, Any] = {"grad_mode": grad_mode, "step_mode": step_mode, "layout": "step"}
     (y, wanted), (z, gradients) = step(net, x, **how), step(light, x, **how)
     torch.testing.assert_close(z, y)
     gradients = {k.replace("_checkpoint_wrapped_module.", ""): g for k, g in gradients.items()}
@@ -269,7 +253,7 @@ def test_spikingjellys_memopt_changes_nothing(
 
 
 def test_a_checkpoint_around_a_neuron_is_refused_step_by_step() -> None:
-    net = made(lambda net, x: checkpoint(net.l3, net.b(x), use_reentrant=False))
+    net = Net.made(lambda net, x: checkpoint(net.l3, net.b(x), use_reentrant=False))
     net.l3 = lif()
     with pytest.raises(InputError, match=r"torch\.utils\.checkpoint around a neuron in step mode 's'"):
         rbp.forward(net, inputs(), **BPTT, step_mode="s")
@@ -286,8 +270,13 @@ def test_a_checkpoint_around_a_neuron_is_refused_step_by_step() -> None:
 )
 def test_full_backward_hooks_fire(grad_mode: str, step_mode: str, calls: int, shape: tuple[int, ...]) -> None:
     """With every step's gradient in BPTT, with the rate's in rate mode."""
-    net, seen = made(lambda net, x: net.b(x)), []
-    net.c.register_full_backward_hook(lambda module, given, got: seen.append(got[0]))
+    net = Net.made(lambda net, x: net.b(x))
+    seen: list[Tensor] = []
+
+    def see(module: nn.Module, given: Any, got: Any) -> None:
+        seen.append(got[0])
+
+    net.c.register_full_backward_hook(see)
     y = rbp.forward(net, inputs(), grad_mode=grad_mode, step_mode=step_mode)
     y.sum().backward()
     assert [tuple(g.shape) for g in seen] == [shape] * calls
@@ -318,20 +307,20 @@ def test_analog_layers_ahead_of_the_first_neuron_are_exact_on_a_static_image(ste
 def test_state_is_found_wherever_it_is_kept(kept: str, mode: str) -> None:
     """The network reads what it wrote in the step before."""
 
-    def in_a_list(net: nn.Module, x: Tensor) -> Tensor:
+    def in_a_list(net: Any, x: Tensor) -> Tensor:
         net.states[0] = net.b(x) + 0.5 * net.states[0]
         return net.states[0]
 
-    def in_a_dict(net: nn.Module, x: Tensor) -> Tensor:
+    def in_a_dict(net: Any, x: Tensor) -> Tensor:
         net.states["v"] = net.b(x) + 0.5 * net.states.get("v", 0.0)
         return net.states["v"]
 
-    def underscored(net: nn.Module, x: Tensor) -> Tensor:
+    def underscored(net: Any, x: Tensor) -> Tensor:
         net._mem = net.b(x) + 0.5 * getattr(net, "_mem", 0.0)
         return net._mem
 
     change = {"a list": in_a_list, "a dict": in_a_dict, "an underscored name": underscored}[kept]
-    net: Any = made(change)
+    net: Any = Net.made(change)
     net.states = [0.0] if kept == "a list" else {}
     step_mode, grad_mode = mode.split("-")
     with pytest.raises((InputError, NoRuleError), match=r"keeps|kept"):
@@ -387,7 +376,7 @@ COUNTING = (by_a_layer_per_step, by_a_factor_per_step, by_a_tensor_per_step, by_
 
 
 def with_state(change: Change) -> Any:
-    net: Any = made(change)
+    net: Any = Net.made(change)
     net.state, net.states, net.t = Kept(), [Kept()], 0
     net.layers = nn.ModuleList(nn.Linear(8, 8) for _ in range(4)).double()
     net.gains = [torch.rand(8).double() for _ in range(4)]
@@ -443,13 +432,13 @@ CASTS: dict[str, Change] = {
 @pytest.mark.parametrize("change", CASTS.values(), ids=CASTS)
 def test_integers_and_choices_by_spikes_are_refused_in_rate_mode(change: Change, mode: tuple) -> None:
     grad_mode, step_mode = mode
-    how = {"grad_mode": grad_mode, "step_mode": step_mode}
+    how: dict[str, Any] = {"grad_mode": grad_mode, "step_mode": step_mode}
     if grad_mode == "rate":
         with pytest.raises(NoRuleError, match="does not commute with the time mean"):
-            rbp.forward(made(change), inputs(), **how)
+            rbp.forward(Net.made(change), inputs(), **how)
         return
-    y, gradients = plain_loop(made(change), inputs())
-    found, own = step(made(change), inputs(), **how)
+    y, gradients = plain_loop(Net.made(change), inputs())
+    found, own = step(Net.made(change), inputs(), **how)
     torch.testing.assert_close(found, y)
     assert distance(own, gradients) < 1e-9
 
@@ -457,9 +446,9 @@ def test_integers_and_choices_by_spikes_are_refused_in_rate_mode(change: Change,
 def test_a_choice_by_a_plain_mask_and_a_cast_to_floats_are_linear() -> None:
     mask = torch.arange(8) % 2 == 0
 
-    def change(net: nn.Module, x: Tensor) -> Tensor:
+    def change(net: Any, x: Tensor) -> Tensor:
         return torch.where(mask, net.b(x), x).to(torch.float64).type(torch.float64).where(mask, x * 2)
 
-    (y, wanted), (z, gradients) = (step(made(change), inputs(T=1), **how) for how in (BPTT, RATE))
+    (y, wanted), (z, gradients) = (step(Net.made(change), inputs(T=1), **how) for how in (BPTT, RATE))
     torch.testing.assert_close(z, y)
     assert distance(gradients, wanted) < 1e-9

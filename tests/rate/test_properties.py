@@ -1,6 +1,8 @@
 """Properties over shapes, time steps, neurons and layer settings, drawn by hypothesis (the same at every
 run)."""
 
+from typing import Any
+
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -31,13 +33,15 @@ neurons = st.one_of(
 
 
 @st.composite
-def convolutions(draw, channels: int):
+def convolutions(draw: st.DrawFn, channels: int) -> nn.Conv2d:
     """A convolution that fits 7 x 8 places, and how many numbers it makes of a sample."""
     groups = draw(st.sampled_from([1, 2]))
-    mode = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
+    mode: Any = draw(st.sampled_from(["zeros", "reflect", "replicate", "circular"]))
+    size: Any = draw(st.sampled_from([1, 2, 3, (2, 3)]))
+    stride: Any = draw(st.sampled_from([1, 2, (1, 2)]))
     conv = nn.Conv2d(
-        *(channels, 4 * groups, draw(st.sampled_from([1, 2, 3, (2, 3)]))),
-        stride=draw(st.sampled_from([1, 2, (1, 2)])),
+        *(channels, 4 * groups, size),
+        stride=stride,
         padding=draw(st.integers(0, 2)),
         dilation=draw(st.integers(1, 2)),
         groups=groups,
@@ -48,7 +52,7 @@ def convolutions(draw, channels: int):
 
 
 @st.composite
-def norms(draw, channels: int):
+def norms(draw: st.DrawFn, channels: int) -> nn.Module:
     affine = draw(st.booleans())
     kinds = [
         lambda: nn.Identity(),
@@ -77,7 +81,9 @@ def with_head(*layers: nn.Module) -> nn.Module:
 
 @few
 @given(data=st.data(), node=neurons, T=st.integers(1, 6), B=st.integers(1, 3), mode=st.sampled_from("ms"))
-def test_one_spiking_layer_with_a_static_input_is_bptt(data, node, T, B, mode):
+def test_one_spiking_layer_with_a_static_input_is_bptt(
+    data: st.DataObject, node: nn.Module, T: int, B: int, mode: str
+) -> None:
     conv, norm = data.draw(convolutions(4)), data.draw(norms(4))
     net = with_head(norm, node, conv) if data.draw(st.booleans()) else with_head(conv, node)
     x = torch.randn(B, 4, 7, 8, generator=torch.Generator().manual_seed(T)) * 1.5
@@ -89,7 +95,9 @@ def test_one_spiking_layer_with_a_static_input_is_bptt(data, node, T, B, mode):
 
 @few
 @given(data=st.data(), nodes=st.tuples(neurons, neurons), B=st.integers(2, 4), mode=st.sampled_from("ms"))
-def test_at_one_step_rate_is_bptt(data, nodes, B, mode):
+def test_at_one_step_rate_is_bptt(
+    data: st.DataObject, nodes: tuple[nn.Module, nn.Module], B: int, mode: str
+) -> None:
     first = data.draw(convolutions(4))
     norm, pool = data.draw(norms(first.out_channels)), data.draw(pools)
     net = with_head(first, norm, nodes[0], pool, nn.Conv2d(first.out_channels, 4, 1), nodes[1])
@@ -99,7 +107,9 @@ def test_at_one_step_rate_is_bptt(data, nodes, B, mode):
 
 @few
 @given(data=st.data(), nodes=st.tuples(neurons, neurons), T=st.integers(1, 6), B=st.integers(1, 3))
-def test_without_batch_statistics_mode_s_is_mode_m_on_frames(data, nodes, T, B):
+def test_without_batch_statistics_mode_s_is_mode_m_on_frames(
+    data: st.DataObject, nodes: tuple[nn.Module, nn.Module], T: int, B: int
+) -> None:
     first, pool = data.draw(convolutions(4)), data.draw(pools)
     norm = nn.GroupNorm(2, first.out_channels) if data.draw(st.booleans()) else nn.Identity()
     net = with_head(first, norm, nodes[0], pool, nn.Conv2d(first.out_channels, 4, 1), nodes[1])
@@ -109,7 +119,9 @@ def test_without_batch_statistics_mode_s_is_mode_m_on_frames(data, nodes, T, B):
 
 @few
 @given(data=st.data(), nodes=st.tuples(neurons, neurons), T=st.integers(2, 6), mode=st.sampled_from("ms"))
-def test_the_output_is_bptts_on_any_frames(data, nodes, T, mode):
+def test_the_output_is_bptts_on_any_frames(
+    data: st.DataObject, nodes: tuple[nn.Module, nn.Module], T: int, mode: str
+) -> None:
     first = data.draw(convolutions(4))
     norm, pool = data.draw(norms(first.out_channels)), data.draw(pools)
     net = with_head(first, norm, nodes[0], pool, nn.Conv2d(first.out_channels, 4, 1), nodes[1])

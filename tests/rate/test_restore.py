@@ -1,14 +1,27 @@
 """What the call leaves as it was: everything but the neurons, which are at rest; also when it fails."""
 
+from typing import Any
+
 import pytest
 import torch
 from spikingjelly.activation_based import functional
-from torch import nn
+from torch import Tensor, nn
 
 import rbp
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.rules.weighted import ConvRule
-from tests.support.networks import BPTT, MODES, RATE, distance, frames, small, snapshot, statistics, step
+from tests.support.networks import (
+    BPTT,
+    MODES,
+    RATE,
+    distance,
+    frames,
+    gradients_of,
+    small,
+    snapshot,
+    statistics,
+    step,
+)
 
 
 class Fails(nn.Module):
@@ -18,7 +31,7 @@ class Fails(nn.Module):
         super().__init__()
         self.fc, self.error, self.left = nn.Linear(24, 5), error, at
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         self.left -= 1
         if self.left == 0:
             raise self.error("on purpose")
@@ -36,7 +49,7 @@ def prepared(last: nn.Module | None = None) -> nn.Sequential:
 
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("grads", [True, False])
-def test_a_call_leaves_everything_as_it_was(grad_mode, step_mode, grads):
+def test_a_call_leaves_everything_as_it_was(grad_mode: str, step_mode: str, grads: bool) -> None:
     net = prepared()
     before = snapshot(net)
     for _ in range(2):
@@ -48,13 +61,15 @@ def test_a_call_leaves_everything_as_it_was(grad_mode, step_mode, grads):
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
 @pytest.mark.parametrize("at", [1, 2])
-def test_also_after_an_exception_and_the_next_call_is_right(grad_mode, step_mode, error, at):
+def test_also_after_an_exception_and_the_next_call_is_right(
+    grad_mode: str, step_mode: str, error: type[BaseException], at: int
+) -> None:
     if at == 2 and step_mode == "m":
         pytest.skip("step mode m calls a layer once")
     torch.manual_seed(0)
-    net = prepared(Fails(error, at))
+    net: Any = prepared(Fails(error, at))
     before = snapshot(net)
-    how = {"grad_mode": grad_mode, "step_mode": step_mode}
+    how: dict[str, Any] = {"grad_mode": grad_mode, "step_mode": step_mode}
     with (
         torch.autocast("cpu", enabled=False),
         torch.enable_grad(),
@@ -74,7 +89,7 @@ def test_also_after_an_exception_and_the_next_call_is_right(grad_mode, step_mode
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_a_refused_layer_leaves_the_running_statistics_alone(step_mode):
+def test_a_refused_layer_leaves_the_running_statistics_alone(step_mode: str) -> None:
     """Those of the layers before it, which have run by then."""
     net = small(nn.Sequential(nn.Linear(24, 5), nn.ReLU()))
     before = snapshot(net), statistics(net)
@@ -83,7 +98,7 @@ def test_a_refused_layer_leaves_the_running_statistics_alone(step_mode):
     assert (snapshot(net), statistics(net)) == before
 
 
-def test_neurons_start_at_rest_whatever_a_caller_left_in_them():
+def test_neurons_start_at_rest_whatever_a_caller_left_in_them() -> None:
     torch.manual_seed(0)
     net, x = small().eval(), frames()
     y = rbp.forward(net, x)
@@ -93,7 +108,7 @@ def test_neurons_start_at_rest_whatever_a_caller_left_in_them():
     assert isinstance(net[2].v, float)
 
 
-def test_hooks_run_and_see_pairs_of_spikes_and_rate():
+def test_hooks_run_and_see_pairs_of_spikes_and_rate() -> None:
     seen, net = [], small()
     net[4].register_forward_hook(lambda module, inputs, output: seen.append(output))
     rbp.forward(net, frames())
@@ -105,7 +120,7 @@ def test_hooks_run_and_see_pairs_of_spikes_and_rate():
 class CountedRule(ConvRule):
     calls = 0
 
-    def rate(self, *args):
+    def rate(self, *args: Any) -> Any:
         CountedRule.calls += 1
         return super().rate(*args)
 
@@ -118,7 +133,7 @@ rbp.rate.register(CountedRule(), CountedConv)
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_without_gradients_no_rate_is_computed_and_in_eval_with_gradients_it_is(step_mode):
+def test_without_gradients_no_rate_is_computed_and_in_eval_with_gradients_it_is(step_mode: str) -> None:
     torch.manual_seed(0)
     net, x = small(), frames()
     net[4] = CountedConv(6, 6, 3)
@@ -135,13 +150,14 @@ def test_without_gradients_no_rate_is_computed_and_in_eval_with_gradients_it_is(
 
 
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
-def test_two_forward_passes_before_one_backward(grad_mode, step_mode):
+def test_two_forward_passes_before_one_backward(grad_mode: str, step_mode: str) -> None:
     torch.manual_seed(0)
-    net, how = small().eval(), {"grad_mode": grad_mode, "step_mode": step_mode}
+    net = small().eval()
+    how: dict[str, Any] = {"grad_mode": grad_mode, "step_mode": step_mode}
     xs = [frames(), -frames(2)]
-    sum(rbp.forward(net, x, **how).square().sum() for x in xs).backward()
-    together = {k: p.grad.clone() for k, p in net.named_parameters()}
+    sum((rbp.forward(net, x, **how).square().sum() for x in xs), torch.zeros(())).backward()
+    together = {k: grad.clone() for k, grad in gradients_of(net).items()}
     net.zero_grad()
     for x in xs:
         rbp.forward(net, x, **how).square().sum().backward()
-    assert distance(together, {k: p.grad for k, p in net.named_parameters()}) < 1e-5
+    assert distance(together, gradients_of(net)) < 1e-5

@@ -1,76 +1,18 @@
 """Segments of time: k=1 is rate mode, k=T coupled is BPTT, and between them is BPTT with the mean of the
 gradient taken over each segment after every layer."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from spikingjelly.activation_based import functional, neuron, surrogate
+from spikingjelly.activation_based import functional, neuron
 from torch import Tensor, nn
 
 import rbp
 from rbp.rate import InputError, NoRuleError
 from rbp.rate.memory.segments import Segments
 from tests.support.networks import BPTT, RATE, distance, kept_bytes, step
-
-SURROGATE: dict[str, Any] = {"v_threshold": 0.4, "surrogate_function": surrogate.Sigmoid(2.0)}
-
-
-class PlainNeuron(nn.Module):
-    """Two memories, a learnt leak per channel."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.leak = nn.Parameter(torch.linspace(-1, 1, 4).view(4, 1, 1))
-        self.current = self.v = 0.0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.current = self.current * 0.5 + x
-        self.v = self.v * self.leak.sigmoid() + self.current
-        s = surrogate.sigmoid.apply(self.v - 0.4, 2.0)
-        self.v = self.v - 0.4 * s
-        return s
-
-
-rbp.rate.register(rbp.rate.ElementwiseNeuron(), PlainNeuron)
-
-
-def lif(**settings: Any) -> nn.Module:
-    return neuron.LIFNode(**({"tau": 2.0, "decay_input": False, "v_reset": None} | SURROGATE | settings))
-
-
-def learnt_threshold() -> nn.Module:
-    node = lif()
-    node.v_threshold = nn.Parameter(torch.tensor(0.4))
-    return node
-
-
-NEURONS: dict[str, Callable[[], nn.Module]] = {
-    "soft": lif,
-    "soft, detached": lambda: lif(detach_reset=True),
-    "hard": lambda: lif(v_reset=0.0),
-    "hard, detached": lambda: lif(v_reset=0.0, detach_reset=True),
-    "reset not to 0": lambda: lif(v_reset=0.1),
-    "decayed input": lambda: lif(decay_input=True),
-    "IF": lambda: neuron.IFNode(v_reset=None, **SURROGATE),
-    "PLIF": lambda: neuron.ParametricLIFNode(**SURROGATE),
-    "PLIF, soft, detached": lambda: neuron.ParametricLIFNode(v_reset=None, detach_reset=True, **SURROGATE),
-    "KLIF": lambda: neuron.KLIFNode(**SURROGATE),
-    "CUBALIF": lambda: neuron.CUBALIFNode(c_decay=0.5, v_decay=0.5, **SURROGATE),
-    "complementary": lambda: neuron.ComplementaryLIFNode(**SURROGATE),
-    "learnt threshold": learnt_threshold,
-    "plain module": PlainNeuron,
-}
-
-
-class Residual(nn.Module):
-    def __init__(self, *layers: nn.Module) -> None:
-        super().__init__()
-        self.block = nn.Sequential(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.block(x)
+from tests.support.segments import NEURONS, Projected, Residual, frames, lif, network
 
 
 class Gate(nn.Module):
@@ -82,39 +24,6 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * self.fire(x)
-
-
-def network(make: Callable[[], nn.Module], *more: nn.Module) -> nn.Module:
-    torch.manual_seed(0)
-    stem = (nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), make())
-    block = Residual(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), make())
-    head = (
-        nn.MaxPool2d(2),
-        nn.Conv2d(4, 4, 1),
-        make(),
-        *more,
-        nn.AvgPool2d(3),
-        nn.Flatten(),
-        nn.Linear(4, 3),
-    )
-    return nn.Sequential(*stem, block, *head).double()
-
-
-def frames(T: int) -> Tensor:
-    return torch.randn(T, 3, 2, 6, 6, generator=torch.Generator().manual_seed(1)).double() * 2
-
-
-class Projected(torch.autograd.Function):
-    """x_seq, its gradient replaced by the mean over each segment."""
-
-    @staticmethod
-    def forward(ctx, x_seq, lengths):
-        ctx.lengths = lengths
-        return x_seq.clone()
-
-    @staticmethod
-    def backward(ctx, grad):
-        return torch.cat([g.mean(0, keepdim=True).expand_as(g) for g in grad.split(ctx.lengths)]), None
 
 
 def oracle(module: nn.Module, x_seq: Tensor, lengths: list[int], coupled: bool) -> Tensor:
@@ -182,7 +91,7 @@ def test_between_them_is_bptt_with_the_gradients_mean_over_each_segment(
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 def test_every_step_and_a_static_image(step_mode: str) -> None:
-    how = {"step_mode": step_mode, "per_step": True}
+    how: dict[str, Any] = {"step_mode": step_mode, "per_step": True}
     still = frames(1)[0]
     for x_seq in (frames(4), still.expand(4, *still.shape)):
         y, wanted = step(network(lif), x_seq, **BPTT, **how)
@@ -226,7 +135,7 @@ def test_networks_that_see_time(layout: str) -> None:
     torch.manual_seed(0)
     net = Turned(layout).double()
     x = torch.rand(5, 4).double() * 4 if layout == "static" else torch.rand(4, 5, 4).double() * 4
-    how = {"layout": layout}
+    how: dict[str, Any] = {"layout": layout}
     (y, wanted), (z, found) = (step(net, x, **how, **mode) for mode in (BPTT, RATE | {"segments": 4}))
     torch.testing.assert_close(z, y)
     assert distance(found, wanted) < 1e-9

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 import rbp
 from rbp.rate import InputError, NoRuleError
 from tests.support import tables
+from tests.support.changed import Change, Changed, inputs
 from tests.support.networks import MODES, distance, lif, step
 from tests.support.tables import mask
 
-Change = Callable[[Any, Tensor], Tensor]
 TOTAL: Any = 0.0
 KEPT: dict[str, Any] = {"sum": 0.0}
 COUNTS = itertools.count(1)
@@ -56,25 +56,20 @@ class Clock(nn.Module):
         return self.ticks
 
 
-class Net(nn.Module):
-    """Linear, spiking, what is under test, linear."""
+class Net(Changed):
+    """With all kinds of places to keep a state in."""
 
     shared: ClassVar[dict[str, Any]] = {"last": 0.0}
     calls = 0
 
     def __init__(self, change: Change) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
-        self.l1, self.l2 = lif(v_threshold=0.3), lif(v_threshold=0.3)
+        super().__init__(change)
         self.drop, self.norm = nn.Dropout(0.1), nn.BatchNorm1d(8)
         self.two, self.clock = TwoInputs(), Clock()
         self.scales = nn.ParameterList([torch.ones(())])
         self.register_buffer("gain", torch.ones(()))
         self.slots, self.queue, self.iterator = Slots(), deque([0.0], maxlen=1), iter(range(100))
-        self.array, self.table, self.change = np.zeros(1), None, change
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c(self.l2(self.change(self, self.l1(self.a(x)))))
+        self.array, self.table = np.zeros(1), None
 
 
 def in_slots(net: Any, s: Tensor) -> Tensor:
@@ -208,31 +203,22 @@ def fresh() -> None:
     vars(in_a_function).clear()
 
 
-def made(change: Change) -> Net:
-    torch.manual_seed(0)
-    return Net(change).double()
-
-
-def frames(T: int = 4) -> Tensor:
-    return torch.rand(T, 5, 6, generator=torch.Generator().manual_seed(1)).double() * 3
-
-
 @pytest.mark.parametrize("mode", [mode for mode in MODES if mode != ("bptt", "s")], ids=str)
 @pytest.mark.parametrize("change", STATE, ids=lambda make: make().__name__)
 def test_state_is_refused_wherever_it_is(change: Callable[[], Change], mode: tuple[str, str]) -> None:
     grad_mode, step_mode = mode
     with pytest.raises((InputError, NoRuleError), match=r"keeps|rate mode has no rule"):
-        rbp.forward(made(change()), frames(), grad_mode=grad_mode, step_mode=step_mode)
+        rbp.forward(Net.made(change()), inputs(), grad_mode=grad_mode, step_mode=step_mode)
 
 
 def test_looking_for_state_changes_none() -> None:
     """The dry runs see copies: the first pass step by step afterwards is that of a new network."""
     with pytest.raises(InputError):
-        rbp.forward(made(in_a_global_dict), frames(), grad_mode="bptt")
+        rbp.forward(Net.made(in_a_global_dict), inputs(), grad_mode="bptt")
     KEPT["sum"] = 0.0  # the pass itself had begun
     Net.calls = 0
     with pytest.raises(InputError):
-        rbp.forward(made(in_the_class), frames(), grad_mode="bptt")
+        rbp.forward(Net.made(in_the_class), inputs(), grad_mode="bptt")
     assert KEPT == {"sum": 0.0} and type(KEPT["sum"]) is float
     assert Net.calls == 1
 
@@ -259,8 +245,8 @@ def notes_what_it_saw(net: Any, s: Tensor) -> Tensor:
 @pytest.mark.parametrize("change", [keeps_a_table, keeps_tables_by_size, notes_what_it_saw])
 def test_what_stays_the_same_or_is_never_read_is_no_state(change: Change, mode: tuple[str, str]) -> None:
     grad_mode, step_mode = mode
-    y, wanted = step(made(change), frames(), grad_mode="bptt", step_mode="s")
-    z, found = step(made(change), frames(), grad_mode=grad_mode, step_mode=step_mode)
+    y, wanted = step(Net.made(change), inputs(), grad_mode="bptt", step_mode="s")
+    z, found = step(Net.made(change), inputs(), grad_mode=grad_mode, step_mode=step_mode)
     torch.testing.assert_close(z, y)
     assert all(isinstance(value, float | Tensor) for value in KEPT.values())
     if grad_mode == "bptt":
@@ -283,7 +269,7 @@ def seeds_by_a_count(net: Any, s: Tensor) -> Tensor:
 def test_state_elsewhere_is_refused_too(change: Change, mode: tuple[str, str]) -> None:
     tables.COUNT = 0
     with pytest.raises((InputError, NoRuleError), match="keeps"):
-        rbp.forward(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+        rbp.forward(Net.made(change), inputs(), grad_mode=mode[0], step_mode=mode[1])
     assert tables.COUNT <= 5  # the pass itself, not the search
 
 
@@ -303,14 +289,14 @@ def test_tables_made_once_are_no_state_and_stay_whole(change: Change, mode: tupl
     tables.table.cache_clear()
     tables.CACHE.clear()
     tables.Tables.made.clear()
-    z, _ = step(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+    z, _ = step(Net.made(change), inputs(), grad_mode=mode[0], step_mode=mode[1])
     for table in (
         tables.table(8, torch.float64),
         tables.mask(8, torch.float64),
         *tables.Tables.made.values(),
     ):
         assert table.device.type == "cpu" and len(table) == 8
-    y, _ = step(made(change), frames(), grad_mode="bptt", step_mode="s")
+    y, _ = step(Net.made(change), inputs(), grad_mode="bptt", step_mode="s")
     torch.testing.assert_close(z, y)
 
 
@@ -334,9 +320,9 @@ def draws_into_a_buffer(net: Any, s: Tensor) -> Tensor:
 def test_what_is_the_same_at_each_step_is_no_state(change: Change, mode: tuple[str, str]) -> None:
     BATCHES.clear()
     torch.manual_seed(0)
-    z, _ = step(made(change), frames(), grad_mode=mode[0], step_mode=mode[1])
+    z, _ = step(Net.made(change), inputs(), grad_mode=mode[0], step_mode=mode[1])
     torch.manual_seed(0)
-    y, _ = step(made(change), frames(), grad_mode="bptt", step_mode="s")
+    y, _ = step(Net.made(change), inputs(), grad_mode="bptt", step_mode="s")
     torch.testing.assert_close(z, y)
 
 
@@ -390,14 +376,14 @@ def around() -> nn.Module:
 
 def test_layers_that_run_in_loops_share_nothing_but_inputs_and_outputs() -> None:
     """A layer of the user's own runs all steps before the next does: its own memory is right, no more."""
-    y, wanted = step(net_of(Memory()), frames(), grad_mode="bptt", step_mode="s")
-    z, found = step(net_of(Memory()), frames(), grad_mode="bptt")
+    y, wanted = step(net_of(Memory()), inputs(), grad_mode="bptt", step_mode="s")
+    z, found = step(net_of(Memory()), inputs(), grad_mode="bptt")
     torch.testing.assert_close(z, y)
     assert distance(found, wanted) < 1e-9
     for make in (twice, around, lambda: net_of(ReadsIt())):
-        rbp.forward(make(), frames(), grad_mode="bptt", step_mode="s")
+        rbp.forward(make(), inputs(), grad_mode="bptt", step_mode="s")
         with pytest.raises(InputError, match="keeps"):
-            rbp.forward(make(), frames(), grad_mode="bptt")
+            rbp.forward(make(), inputs(), grad_mode="bptt")
 
 
 @dataclass
@@ -420,9 +406,9 @@ def test_the_output_that_is_picked_counts_and_no_other() -> None:
         net = WithMore(change).double()
         if refused:
             with pytest.raises(InputError, match="keeps"):
-                rbp.forward(net, frames(), grad_mode="bptt", output="y")
+                rbp.forward(net, inputs(), grad_mode="bptt", output="y")
         else:
-            rbp.forward(net, frames(), grad_mode="bptt", output="y")
+            rbp.forward(net, inputs(), grad_mode="bptt", output="y")
 
 
 def test_the_search_is_made_once() -> None:
@@ -433,22 +419,22 @@ def test_the_search_is_made_once() -> None:
             calls.append(1)
             return super().forward(x)
 
-    net = Seen(lambda net, s: s * net.rate).double()
+    net: Any = Seen(lambda net, s: s * net.rate).double()
     net.rate = 0.5
-    rbp.forward(net, frames(), kwargs={"flag": True})
+    rbp.forward(net, inputs(), kwargs={"flag": True})
     first = len(calls)
     for rate in (0.4, 0.3, 0.2):  # annealed
         net.rate = rate
-        rbp.forward(net, frames(), kwargs={"flag": True})
+        rbp.forward(net, inputs(), kwargs={"flag": True})
     per_search = first - 1
     assert len(calls) == first + 3 * (1 + per_search)
     with pytest.warns(UserWarning, match="16 values of a setting that is a float"):
         for step_of_many in range(20):
             net.rate = 0.1 + 0.001 * step_of_many
-            rbp.forward(net, frames(), kwargs={"flag": True})
+            rbp.forward(net, inputs(), kwargs={"flag": True})
     assert len(calls) == first + 3 * (1 + per_search) + 20 + 12 * per_search
     before = len(calls)
-    rbp.forward(net, frames(), kwargs={"flag": True})
+    rbp.forward(net, inputs(), kwargs={"flag": True})
     assert len(calls) == before + 1
 
 
@@ -459,14 +445,14 @@ def test_a_float_that_switches_state_on_is_followed(limit: float) -> None:
     def above_the_limit(net: Any, s: Tensor) -> Tensor:
         return in_slots(net, s) if net.gate > limit else s
 
-    net: Any = made(above_the_limit)
+    net: Any = Net.made(above_the_limit)
     for gate, refused in ((limit - 0.2, False), (limit + 0.1, True), (limit - 0.1, False)):
         net.gate = gate
         if refused:
             with pytest.raises(InputError, match="keeps"):
-                rbp.forward(net, frames(), grad_mode="bptt")
+                rbp.forward(net, inputs(), grad_mode="bptt")
         else:
-            rbp.forward(net, frames(), grad_mode="bptt")
+            rbp.forward(net, inputs(), grad_mode="bptt")
 
 
 class Recorder:
@@ -491,7 +477,7 @@ class Recorder:
 @pytest.mark.parametrize("pre", [False, True])
 def test_state_that_only_hooks_keep_is_seen(pre: bool) -> None:
     for leaks in (True, False):
-        net, recorder = made(lambda net, s: s), Recorder(leaks)
+        net, recorder = Net.made(lambda net, s: s), Recorder(leaks)
         if pre:
             net.b.register_forward_pre_hook(recorder.pre_hook)
         else:
@@ -499,9 +485,9 @@ def test_state_that_only_hooks_keep_is_seen(pre: bool) -> None:
         net.change = lambda net, s: net.b(s)
         if leaks:
             with pytest.raises(InputError, match="keeps"):
-                rbp.forward(net, frames(), grad_mode="bptt")
+                rbp.forward(net, inputs(), grad_mode="bptt")
         else:
-            rbp.forward(net, frames(), grad_mode="bptt")
+            rbp.forward(net, inputs(), grad_mode="bptt")
             assert recorder.seen == 1  # not in the trial
 
 
@@ -513,11 +499,11 @@ def scripted(x: Tensor) -> Tensor:
 def test_a_scripted_function_is_refused_by_name() -> None:
     for grad_mode in ("bptt", "rate"):
         with pytest.raises(NoRuleError, match=r"scripted, compiled by torch.jit"):
-            rbp.forward(made(lambda net, s: scripted(s)), frames(), grad_mode=grad_mode)
+            rbp.forward(Net.made(lambda net, s: scripted(s)), inputs(), grad_mode=grad_mode)
 
 
 def test_the_message_names_what_is_kept() -> None:
     with pytest.raises(InputError, match=r"two \(TwoInputs\) keeps 'v' from step to step"):
-        rbp.forward(made(in_a_layer_of_two_inputs), frames(), grad_mode="bptt")
+        rbp.forward(Net.made(in_a_layer_of_two_inputs), inputs(), grad_mode="bptt")
     with pytest.raises(InputError, match=r"the network \(Net\) keeps something outside its attributes"):
-        rbp.forward(made(in_a_global), frames(), grad_mode="bptt")
+        rbp.forward(Net.made(in_a_global), inputs(), grad_mode="bptt")

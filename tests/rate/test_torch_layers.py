@@ -138,6 +138,8 @@ def test_both_step_modes_agree(name: str, train: bool, T: int) -> None:
 class Noisy(base.MemoryModule):
     """A leaky sum with noise, written for one step."""
 
+    v: Any
+
     def __init__(self) -> None:
         super().__init__()
         self.register_memory("v", 0.0)
@@ -168,11 +170,15 @@ def test_single_steps_of_the_users_own_are_those_of_mode_m(make: Callable[[], nn
 
 
 class Charge(neuron.LIFNode):
+    v: Any
+
     def neuronal_charge(self, x: Tensor) -> None:
         self.v = self.v + x
 
 
 class SimpleCharge(neuron.SimpleLIFNode):
+    v: Any
+
     def neuronal_charge(self, x: Tensor) -> None:
         self.v = self.v + 2 * x
 
@@ -192,7 +198,7 @@ def test_equations_of_simple_neurons_are_called() -> None:
 
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 def test_a_compiled_part_is_refused(grad_mode: str) -> None:
-    compiled = torch.compile(nn.Linear(8, 8), backend="eager")
+    compiled: Any = torch.compile(nn.Linear(8, 8), backend="eager")
     with pytest.raises(InputError, match=r"m is compiled by torch\.compile"):
         rbp.forward(Net(itself, compiled), torch.rand(2, B, 8), grad_mode=grad_mode)
 

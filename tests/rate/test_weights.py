@@ -1,6 +1,7 @@
 """Weights that are computed when they are read: once a forward pass, whatever the gradient and step mode."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -47,7 +48,7 @@ def x_seq(T: int) -> Tensor:
     return torch.rand(T, 4, 6, generator=torch.Generator().manual_seed(0)).double() * 4
 
 
-def one_pass(name: str, T: int, **how) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
+def one_pass(name: str, T: int, **how: Any) -> tuple[Tensor, dict[str, Tensor], dict[str, Tensor]]:
     """Output, gradients and buffers of a first pass."""
     net = network(NORMS[name])
     y = rbp.forward(net, x_seq(T), **how)
@@ -57,7 +58,7 @@ def one_pass(name: str, T: int, **how) -> tuple[Tensor, dict[str, Tensor], dict[
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_at_one_step_each_way_is_torchs_plain_forward(name):
+def test_at_one_step_each_way_is_torchs_plain_forward(name: str) -> None:
     plain = network(NORMS[name])
     y = plain(x_seq(1)[0])
     y.pow(2).sum().backward()
@@ -72,7 +73,7 @@ def test_at_one_step_each_way_is_torchs_plain_forward(name):
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_every_way_of_running_leaves_the_same_buffers_and_output(name):
+def test_every_way_of_running_leaves_the_same_buffers_and_output(name: str) -> None:
     results = []
     for grad_mode, step_mode in MODES:
         results.append(one_pass(name, 4, grad_mode=grad_mode, step_mode=step_mode))
@@ -86,7 +87,7 @@ def test_every_way_of_running_leaves_the_same_buffers_and_output(name):
 
 
 @pytest.mark.parametrize("how", [{"grad_mode": g, "step_mode": s} for g, s in MODES], ids=str)
-def test_one_reading_a_pass_and_the_next_one_anew(how):
+def test_one_reading_a_pass_and_the_next_one_anew(how: dict[str, Any]) -> None:
     def counting(layer: nn.Module) -> nn.Module:
         return parametrize.register_parametrization(layer, "weight", Counting())
 
@@ -100,8 +101,8 @@ def test_one_reading_a_pass_and_the_next_one_anew(how):
 
 
 @pytest.mark.parametrize("name", NORMS)
-def test_hooks_and_the_cache_are_as_before_also_after_an_exception(name):
-    net = network(NORMS[name])
+def test_hooks_and_the_cache_are_as_before_also_after_an_exception(name: str) -> None:
+    net: Any = network(NORMS[name])
     net[2].register_forward_pre_hook(lambda module, inputs: None)
     before = [list(m._forward_pre_hooks.items()) for m in net.modules()]
     for fails in (False, True):
@@ -119,8 +120,8 @@ def test_hooks_and_the_cache_are_as_before_also_after_an_exception(name):
         assert not parametrize._cache_enabled and not parametrize._cache
 
 
-def test_hooks_are_put_back_where_one_of_them_fails():
-    net = network(nn.utils.spectral_norm)
+def test_hooks_are_put_back_where_one_of_them_fails() -> None:
+    net: Any = network(nn.utils.spectral_norm)
     before = [list(m._forward_pre_hooks.items()) for m in net.modules()]
     del net[4].weight_u
     with pytest.raises(AttributeError), weights_read_once(Network(net)):

@@ -1,6 +1,9 @@
 """Max pooling in three places and adaptive: the rate is the time mean, the gradient that of each step's own
 routing, averaged over the steps."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,7 +31,7 @@ POOLS = {
 }
 
 
-def net_with(name: str):
+def net_with(name: str) -> Callable[[], nn.Module]:
     layer, shape = POOLS[name]
     return lambda: After(layer(), shape)
 
@@ -41,9 +44,10 @@ def x_for(name: str, T: int) -> Tensor:
 @pytest.mark.parametrize(
     "pool", [nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1)), nn.AdaptiveMaxPool3d((5, 3, 4))]
 )
-def test_images_without_an_axis_of_channels_are_pooled_as_torch_does(pool, step_mode):
+def test_images_without_an_axis_of_channels_are_pooled_as_torch_does(pool: nn.Module, step_mode: str) -> None:
     """torch takes [B, C, H, W] for B channels of three places: so a network may pool images in the plane."""
-    how, x = {"step_mode": step_mode}, x_for("adaptive 2d", 4)
+    how: dict[str, Any] = {"step_mode": step_mode}
+    x = x_for("adaptive 2d", 4)
     assert apart(lambda: After(pool, PLANE), x[:1], RATE | how, BPTT | how) < 1e-9
     torch.manual_seed(0)
     net = After(pool, PLANE)
@@ -52,14 +56,14 @@ def test_images_without_an_axis_of_channels_are_pooled_as_torch_does(pool, step_
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("name", POOLS)
-def test_at_one_step_rate_is_bptt(name, step_mode):
-    how = {"step_mode": step_mode}
+def test_at_one_step_rate_is_bptt(name: str, step_mode: str) -> None:
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(net_with(name), x_for(name, 1), RATE | how, BPTT | how) < 1e-9
 
 
 @pytest.mark.parametrize("steps", [3, 300])
 @pytest.mark.parametrize("name", POOLS)
-def test_the_gradient_is_the_mean_of_every_steps_own(name, steps):
+def test_the_gradient_is_the_mean_of_every_steps_own(name: str, steps: int) -> None:
     """By torch's own backward, one step after another; more than 255 steps do not fit into a byte."""
     layer, shape = POOLS[name][0](), POOLS[name][1]
     torch.manual_seed(0)
@@ -70,6 +74,7 @@ def test_the_gradient_is_the_mean_of_every_steps_own(name, steps):
     expected = torch.stack(torch.autograd.grad((outputs.mean(0) * grad).sum(), steps_in)).sum(0)
 
     rule, trace, rate = find_rule(layer), WinsTrace(steps), x_seq.mean(0).requires_grad_()
+    assert rule is not None
     with torch.no_grad():
         for part in x_seq.split(2):
             torch.testing.assert_close(rule.spikes(layer, part, trace), torch.stack([layer(x) for x in part]))
@@ -80,7 +85,7 @@ def test_the_gradient_is_the_mean_of_every_steps_own(name, steps):
 
 
 @pytest.mark.parametrize("name", POOLS)
-def test_the_output_is_that_of_the_spikes_and_every_way_of_running_is_the_same(name):
+def test_the_output_is_that_of_the_spikes_and_every_way_of_running_is_the_same(name: str) -> None:
     torch.manual_seed(0)
     net, x = net_with(name)(), x_for(name, 4)
     by_rate, _ = step(net, x, per_step=True, **RATE)
@@ -93,21 +98,21 @@ def test_the_output_is_that_of_the_spikes_and_every_way_of_running_is_the_same(n
 
 
 @pytest.mark.parametrize("name", ["3d of planes", "adaptive 2d"])
-def test_what_is_kept_does_not_grow_with_the_steps(name):
+def test_what_is_kept_does_not_grow_with_the_steps(name: str) -> None:
     torch.manual_seed(0)
     net = net_with(name)()
     assert kept_bytes(net, x_for(name, 32)) == kept_bytes(net, x_for(name, 4))
 
 
-def test_pooling_of_planes_is_that_of_two_places():
+def test_pooling_of_planes_is_that_of_two_places() -> None:
     """The kernel (1, 3, 3) on [B, C, 1, H, W], as Spike-Driven Transformer pools."""
 
     class InSpace(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.pool = nn.MaxPool3d((1, 3, 3), (1, 2, 2), (0, 1, 1))
 
-        def forward(self, x):
+        def forward(self, x: Tensor) -> Tensor:
             return self.pool(x.unsqueeze(2)).squeeze(2)
 
     x, gradients = x_for("adaptive 2d", 4), []
@@ -126,7 +131,7 @@ class Functional(nn.Module):
         self.first, self.spiking = nn.Conv3d(2, 3, 3, padding=1), lif(v_threshold=0.3)
         self.last = nn.Linear(12, 5)
 
-    def forward(self, x):
+    def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool3d(self.spiking(self.first(x)), (1, 3, 3), stride=(1, 2, 2), padding=(0, 1, 1))
         x = F.adaptive_max_pool3d(x, (3, 3, 4))
         x = F.adaptive_max_pool2d(x.flatten(1, 2), (2, 3))
@@ -134,7 +139,7 @@ class Functional(nn.Module):
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_called_as_functions_they_take_the_layers_rules(step_mode):
+def test_called_as_functions_they_take_the_layers_rules(step_mode: str) -> None:
     x, how = (
         torch.randn(1, 2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
         {"step_mode": step_mode},
@@ -143,15 +148,13 @@ def test_called_as_functions_they_take_the_layers_rules(step_mode):
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
-def test_spikingjellys_wrapper_sees_time_first(step_mode):
-    def make():
+def test_spikingjellys_wrapper_sees_time_first(step_mode: str) -> None:
+    def make() -> nn.Module:
         body = [sj.Conv3d(2, 3, 3, padding=1), lif(v_threshold=0.3), sj.MaxPool3d(2, 2)]
         return nn.Sequential(*body, sj.Flatten(), sj.Linear(48, 5))
 
-    x, how = (
-        torch.randn(3, 2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0)),
-        {"step_mode": step_mode},
-    )
+    x = torch.randn(3, 2, 2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    how: dict[str, Any] = {"step_mode": step_mode}
     assert apart(make, x[:1], RATE | how, BPTT | how) < 1e-9
     net = make()
     torch.testing.assert_close(step(net, x, **RATE, **how)[0], step(net, x, **BPTT, **how)[0])
@@ -164,13 +167,13 @@ def test_spikingjellys_wrapper_sees_time_first(step_mode):
         *(nn.FractionalMaxPool3d(2, 3), nn.LPPool3d(2.0, 2)),
     ],
 )
-def test_pooling_that_a_rate_cannot_go_through_is_refused(pool):
+def test_pooling_that_a_rate_cannot_go_through_is_refused(pool: nn.Module) -> None:
     class First(nn.Module):
-        def __init__(self):
+        def __init__(self) -> None:
             super().__init__()
             self.pool = pool
 
-        def forward(self, x):
+        def forward(self, x: Tensor) -> Tensor:
             y = self.pool(x)
             return y[0] if isinstance(y, tuple) else y
 

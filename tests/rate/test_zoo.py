@@ -141,18 +141,18 @@ def holds(model: Model, layout: str, step_mode: str, T: int) -> None:
 @pytest.mark.parametrize("T", [1, 3])
 @pytest.mark.parametrize("layout, step_mode", [("static", "m"), ("TB", "m"), ("TB", "s")])
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_networks_that_handle_time_themselves(name, layout, step_mode, T):
+def test_networks_that_handle_time_themselves(name: str, layout: str, step_mode: str, T: int) -> None:
     holds(TRANSFORMERS[name], layout, step_mode, T)
 
 
 @pytest.mark.parametrize("T", [1, 3])
 @pytest.mark.parametrize("layout, step_mode", [("step", "m"), ("step", "s"), ("TB", "m"), ("TB", "s")])
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_networks_of_wrappers(name, layout, step_mode, T):
+def test_networks_of_wrappers(name: str, layout: str, step_mode: str, T: int) -> None:
     holds(WRAPPERS[name], layout, step_mode, T)
 
 
-def test_spikformer_at_four_steps_of_four_samples():
+def test_spikformer_at_four_steps_of_four_samples() -> None:
     net, _ = lively(TRANSFORMERS["Spikformer"], 4, "TB")
     x = torch.randn(4, 4, 3, 16, 16, dtype=torch.float64) * 2
     Truth(net, x, "TB").holds(net, x, one_step=False, layout="TB")
@@ -160,7 +160,7 @@ def test_spikformer_at_four_steps_of_four_samples():
 
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name, grad_mode):
+def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name: str, grad_mode: str) -> None:
     for layout, T in (("TB", None), ("static", None), ("static", 3)):
         net, x = lively(TRANSFORMERS[name], 3, layout)
         truth = Truth(net, x, layout)
@@ -169,7 +169,7 @@ def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name, grad_mo
 
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_without_layout_step_mode_s_is_sequences_of_one_step_or_refused(name, grad_mode):
+def test_without_layout_step_mode_s_is_sequences_of_one_step_or_refused(name: str, grad_mode: str) -> None:
     net, x = lively(TRANSFORMERS[name], 3, "TB")
     truth = Truth(net, x, "TB", "s")
     try:
@@ -183,7 +183,9 @@ def test_without_layout_step_mode_s_is_sequences_of_one_step_or_refused(name, gr
 @pytest.mark.parametrize("grad_mode, step_mode", MODES)
 @pytest.mark.parametrize("layout", ["step", "TB"])
 @pytest.mark.parametrize("name", WRAPPERS)
-def test_without_layout_wrappers_run_in_the_step_mode_asked_for(name, layout, grad_mode, step_mode):
+def test_without_layout_wrappers_run_in_the_step_mode_asked_for(
+    name: str, layout: str, grad_mode: str, step_mode: str
+) -> None:
     net, x = lively(WRAPPERS[name], 3, layout)
     truth = Truth(net, x, layout, step_mode)
     y = rbp.forward(net, x, grad_mode=grad_mode, step_mode=step_mode)
@@ -191,14 +193,14 @@ def test_without_layout_wrappers_run_in_the_step_mode_asked_for(name, layout, gr
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_an_image_that_the_network_repeats_has_no_step_mode_s(name):
+def test_an_image_that_the_network_repeats_has_no_step_mode_s(name: str) -> None:
     net, x = lively(TRANSFORMERS[name], 3, "static")
     for grad_mode in ("bptt", "rate"):
         with pytest.raises(InputError, match=r"step_mode='s'.*static.*step_mode='m'"):
             rbp.forward(net, x, layout="static", step_mode="s", grad_mode=grad_mode)
 
 
-def test_what_is_not_trained_runs_the_same():
+def test_what_is_not_trained_runs_the_same() -> None:
     for name in ("Spikformer", "MSResNet"):
         net, x = lively(TRANSFORMERS[name], 3, "TB")
         net.eval()

@@ -5,6 +5,7 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -96,7 +97,7 @@ def test_latex_has_no_bare_special_character(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
     """Six keys that differ make names longer than a file's may be; `a|b` and `a-b` differ by a sign."""
-    keys = {
+    keys: dict[str, Any] = {
         "optimizer__weight_decay": 1.23456e-4,
         "optimizer__momentum": 0.95,
         "dataset__val_split": 0.123,

@@ -32,6 +32,13 @@ def config(**changes: Any) -> DictConfig:
     return cfg
 
 
+def as_dict(cfg: DictConfig) -> dict[str, Any]:
+    """A config as plain dicts and lists."""
+    values: Any = OmegaConf.to_container(cfg)
+    assert isinstance(values, dict)
+    return values
+
+
 def leaves(values: dict, prefix: str = "") -> list[str]:
     """The keys of nested dicts, as paths with dots."""
     found = []

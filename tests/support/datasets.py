@@ -6,6 +6,7 @@ import gzip
 import os
 import pickle
 import struct
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,7 +102,9 @@ def write_python2_pickle(path: Path, value: Any) -> None:
 class _Python2Pickler(pickle._Pickler):
     """Writes bytes and strings as Python 2 wrote its strings, and numpy's modules by their old names."""
 
-    dispatch: ClassVar = dict(pickle._Pickler.dispatch)
+    write: Callable[[bytes], Any]
+    memoize: Callable[[Any], None]
+    dispatch: ClassVar[dict[type, Any]] = dict(pickle._Pickler.dispatch)
 
     def save_string(self, value: bytes | str) -> None:
         content = value.encode("latin1") if isinstance(value, str) else value

@@ -4,12 +4,16 @@ event by event.
 
 import struct
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from rbp.data.events.framing import Framing
+from rbp.data.events.prepare import shards
 from rbp.data.events.sets.cifar10_dvs import CLASSES
 
 Events = list[tuple[int, int, int, int]]  # t in microseconds, x, y, p
@@ -34,6 +38,20 @@ def framing(**changed: object) -> Framing:
         "prepared": None,
     }
     return Framing(**(values | changed))  # type: ignore[arg-type]
+
+
+def stopped_before(number: int, prepare: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prepare until the shard of this number is to be made, as if killed then."""
+    whole = shards.make
+
+    def make(shard: shards.Shard) -> None:
+        if shard.number == number:
+            raise KeyboardInterrupt
+        whole(shard)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(shards, "make", make)
+        prepare()
 
 
 def random_events(n: int, seed: int, side: int = 128) -> Events:
@@ -62,7 +80,8 @@ def aedat3(events: Events, packet: int = 100, overflow: int = 0) -> bytes:
 def write_npz(file: Path, events: Events) -> None:
     """As SpikingJelly writes it."""
     columns = np.array(events, np.int64).reshape(-1, 4).T
-    np.savez(file, **dict(zip("txyp", columns, strict=True)))
+    by_name: dict[str, Any] = dict(zip("txyp", columns, strict=True))
+    np.savez(file, **by_name)
 
 
 def write_cifar10_dvs(root: Path, form: str, n: int = 10, n_events: int = 200) -> dict[str, Events]:

@@ -4,6 +4,7 @@ one training step of the network of a file.
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,7 +70,7 @@ def preact() -> Net:
 NETS: dict[str, Callable[[], Net]] = {"plain": plain, "residual": residual, "sew": sew, "preact": preact}
 
 
-def load(name: str):
+def load(name: str) -> tuple[Net, dict[str, Tensor]]:
     """Network with the file's weights, input as the file has it, and the arrays."""
     arrays = {key: torch.from_numpy(np.asarray(a)) for key, a in np.load(PATHS[name]).items()}
     net = NETS[name.split("-")[0]]()
@@ -80,7 +81,10 @@ def load(name: str):
     return net, arrays
 
 
-def step(name: str, grad_mode: str | None = None, change=lambda net: None, **how):
+def step(
+    name: str, grad_mode: str | None = None, change: Callable[[nn.Module], Any] = lambda net: None, **how: Any
+) -> tuple[Net, dict[str, Tensor], Tensor, Tensor]:
+    """The network, its gradients filled, the file's arrays, the output and the loss of a training step."""
     net, arrays = load(name)
     change(net)
     _, _, _, frames, step_mode, _, mode, _ = name.split("-")
@@ -93,11 +97,13 @@ def step(name: str, grad_mode: str | None = None, change=lambda net: None, **how
     return net, arrays, logits, loss
 
 
-def relative(a, b) -> float:
+def relative(a: Tensor | None, b: Tensor | None) -> float:
+    """How far a is from b, as a share of b; a gradient that is missing fails."""
+    assert a is not None and b is not None
     return float((a - b).norm() / b.norm().clamp(min=1e-12))
 
 
-def before_norm(name: str, net) -> bool:
+def before_norm(name: str, net: nn.Module) -> bool:
     """A bias ahead of a batch normalisation: its true gradient is 0, what is stored is rounding."""
     if not name.endswith("bias"):
         return False

@@ -20,7 +20,7 @@ RATE: dict[str, Any] = {"grad_mode": "rate"}
 MODES = [(g, s) for g in ("bptt", "rate") for s in ("m", "s")]
 
 
-def lif(**changes) -> nn.Module:
+def lif(**changes: Any) -> nn.Module:
     """The neuron of the paper, with changes: soft reset, detached, input not decayed."""
     settings = {"tau": 1.25, "decay_input": False, "v_reset": None, "detach_reset": True}
     return neuron.LIFNode(**settings | {"surrogate_function": surrogate.Sigmoid(4.0)} | changes)
@@ -75,6 +75,15 @@ def step(net: nn.Module, x: Tensor, *, seed: int = 0, **how: Any) -> tuple[Tenso
     }
 
 
+def gradients_of(net: nn.Module) -> dict[str, Tensor]:
+    """The gradients by name; fails where a parameter has none."""
+    found = {}
+    for name, parameter in net.named_parameters():
+        assert parameter.grad is not None, name
+        found[name] = parameter.grad
+    return found
+
+
 def distance(a: dict[str, Tensor], b: dict[str, Tensor], *, floor: float = 1e-9) -> float:
     """The largest relative difference of any gradient; those below floor of the largest count as rounding."""
     assert a.keys() == b.keys() and a
@@ -127,7 +136,7 @@ class AliveBytes(TorchDispatchMode):
         self.now = self.most = 0
         self.seen: set[int] = set()
 
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         given = {self.key(t) for t in tree_leaves((args, kwargs)) if isinstance(t, torch.Tensor)}
         for tensor in tree_leaves(result):
@@ -157,12 +166,12 @@ class Kept:
         self.tensor = tensor
 
 
-def kept_bytes(net: nn.Module, x: torch.Tensor, **how) -> int:
+def kept_bytes(net: nn.Module, x: torch.Tensor, **how: Any) -> int:
     """Bytes of the storages that the graph keeps after the forward pass, parameters and the input not
     counted."""
     kept: weakref.WeakSet[Kept] = weakref.WeakSet()
 
-    def pack(tensor):
+    def pack(tensor: Tensor) -> Kept:
         kept.add(holder := Kept(tensor.detach()))  # with its graph it would keep itself
         return holder
 
@@ -177,7 +186,7 @@ def kept_bytes(net: nn.Module, x: torch.Tensor, **how) -> int:
     return sum(storages.values())
 
 
-def most_alive(net: nn.Module, x: torch.Tensor, **how) -> int:
+def most_alive(net: nn.Module, x: torch.Tensor, **how: Any) -> int:
     with AliveBytes() as alive:
         rbp.forward(net, x, **how).sum().backward()
     return alive.most

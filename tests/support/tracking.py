@@ -91,7 +91,7 @@ class Service(ThreadingHTTPServer):
         self.steps: dict[str, list[int]] = {}
         self.history: dict[str, dict[int, int]] = {}
         self.upserted: list[dict[str, Any]] = []
-        self.complete: dict[str, int] = {}
+        self.complete: dict[str, int | None] = {}
         self.refuses = False  # what is streamed to it
 
     @property

@@ -24,7 +24,12 @@ from tests.support.run_folders import metrics, without_timings
 
 Undisturbed = Callable[..., RunFolder]  # the fixture of tests/train/conftest.py
 
-SHORT = ("trainer.epochs=3", "trainer.limit_batches=3", "trainer.batch_size=32", "trainer.device=cpu")
+SHORT: tuple[str, ...] = (
+    "trainer.epochs=3",
+    "trainer.limit_batches=3",
+    "trainer.batch_size=32",
+    "trainer.device=cpu",
+)
 SHORT += ("trainer.eval_batch_size=32", "trainer.progress=none", "T=2")
 
 # Runs that are stopped on their way.
@@ -70,7 +75,7 @@ class Scheduled(Interruption):
         super().__init__()
 
     @property
-    def reason(self) -> str | None:  # type: ignore[override]
+    def reason(self) -> str | None:
         return "SIGUSR2" if next(self.looks) >= self.place else None
 
     @reason.setter

@@ -17,7 +17,7 @@ from rbp import cli
 from rbp.config.launchers import LocalSettings
 from rbp.files import read_json
 from rbp.runs.folder import RunFolder
-from rbp.runs.status import unless_busy
+from rbp.runs.status import run_lock
 from rbp.sweep import retry
 from rbp.sweep.launch import main
 from rbp.sweep.launchers.pool import share_out
@@ -202,7 +202,7 @@ def test_a_pool_that_is_told_to_stop_fails_nothing() -> None:
 
 def test_a_job_that_begins_while_its_run_is_marked_waits_for_the_mark(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    with unless_busy(tmp_path):
+    with run_lock(tmp_path):
         waiting = threading.Thread(target=lambda: locks.append(record._lock(run)))
         locks: list = []
         waiting.start()
@@ -223,7 +223,12 @@ def test_a_sweep_retried_from_within_runs_where_it_was_started(
     (folder / "result.json").unlink()
     monkeypatch.chdir("runs/both")
     seen = []
-    monkeypatch.setattr(retry, "start", lambda *a: (seen.append(Path.cwd()), start(*a))[1])
+
+    def noting(*args: Any) -> Any:
+        seen.append(Path.cwd())
+        return start(*args)
+
+    monkeypatch.setattr(retry, "start", noting)
     assert cli.main(["retry", "."]) == 0
     told = capsys.readouterr().out
     assert "2 cells: 1 new, 1 done" in told and not Path("single").exists()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -64,7 +65,9 @@ def test_a_folder_that_is_not_there_is_new(tmp_path: Path) -> None:
     assert see(tmp_path / "nothing") == RunState("new")
 
 
-def test_where_nobody_can_be_asked_a_queued_run_is_queued(tmp_path: Path, monkeypatch) -> None:
+def test_where_nobody_can_be_asked_a_queued_run_is_queued(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     seen = see(folder(tmp_path / "run", "queued", 10**6, "12_3"))
     assert (seen.name, seen.at_work) == ("queued", True)
@@ -134,7 +137,12 @@ def test_the_id_of_a_local_job_is_that_of_a_pool_and_of_no_other_process() -> No
 def test_one_question_serves_all_jobs(slurm: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     run = subprocess.run
-    monkeypatch.setattr(jobs.subprocess, "run", lambda *a, **k: (asked.append(a), run(*a, **k))[1])
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        asked.append(args)
+        return run(*args, **kwargs)
+
+    monkeypatch.setattr(jobs.subprocess, "run", noting)
     slurm.write_text("".join(f"5_{n}|PENDING|Priority\n" for n in range(1000)))
     told = Jobs(f"5_{n}" for n in range(1000))
     assert len(asked) == 1 and all(told.state(f"5_{n}") == PENDING for n in range(1000))

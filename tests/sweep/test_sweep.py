@@ -5,7 +5,9 @@ import json
 import math
 import sys
 import types
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -16,6 +18,7 @@ from rbp.runs.result import RESULT_KEYS, read_result
 from rbp.sweep.grid import help_text, sweepfile
 from rbp.sweep.launch import main
 from rbp.sweep.launchers import preflight
+from tests.support.configs import as_dict
 
 
 class Stub:
@@ -24,7 +27,7 @@ class Stub:
     def __init__(self) -> None:
         self.ran: list[DictConfig] = []
         self.made_with = "a-run"
-        self.fails = lambda cfg: None
+        self.fails: Callable[[DictConfig], BaseException | None] = lambda cfg: None
 
     def train(self, cfg: DictConfig, folder: Path) -> dict:
         self.ran.append(cfg)
@@ -32,7 +35,11 @@ class Stub:
             raise error
         folder.mkdir(parents=True)
         rate = cfg.grad_mode.name == "rate"
-        result = {"test_acc": 0.98, "best_test_acc": 0.99, "seconds_per_epoch": 1.0 if rate else 2.0}
+        result: dict[str, Any] = {
+            "test_acc": 0.98,
+            "best_test_acc": 0.99,
+            "seconds_per_epoch": 1.0 if rate else 2.0,
+        }
         result |= {key: 0 for key in RESULT_KEYS if key not in result}
         result |= {"name": folder.name, "config": {}}
         result |= {"images_per_second": 900.0, "peak_memory_bytes": 2**20, "firing_rate": 0.1}
@@ -49,7 +56,7 @@ class Stub:
 
 
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
+def stub(monkeypatch: pytest.MonkeyPatch, here: Path) -> Stub:
     """Training replaced, data and network taken to be in order, an empty working directory."""
     stub = Stub()
     monkeypatch.setitem(
@@ -57,7 +64,6 @@ def stub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Stub:
     )
     monkeypatch.setattr(preflight, "_check_data", lambda cfg: None)
     monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
-    monkeypatch.chdir(tmp_path)
     return stub
 
 
@@ -157,8 +163,8 @@ def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: St
     grid, stub.ran = stub.ran, []
     for values in itertools.product(*swept.values()):
         main([*(f"{key}={value}" for key, value in zip(swept, values, strict=True)), "runs_dir=apart"])
-    apart = [OmegaConf.to_container(cfg) | {"runs_dir": "runs"} for cfg in stub.ran]
-    assert [OmegaConf.to_container(cfg) for cfg in grid] == apart and len(apart) == 8
+    apart = [as_dict(cfg) | {"runs_dir": "runs"} for cfg in stub.ran]
+    assert [as_dict(cfg) for cfg in grid] == apart and len(apart) == 8
 
 
 def test_the_command_line_wins_over_the_sweep_file(stub: Stub) -> None:
@@ -227,12 +233,11 @@ def test_a_failing_cell_does_not_hide_the_others(
 
 
 def test_a_batch_larger_than_what_a_held_out_part_leaves_says_so(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    capsys: pytest.CaptureFixture[str], here: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     assert main(["trainer.batch_size=1200", "dataset.val_split=0.5"]) == 2
     told = "must be at most 719, the number of training images of dataset=digits that dataset.val_split=0.5"
-    assert told in capsys.readouterr().err and list(tmp_path.iterdir()) == []
+    assert told in capsys.readouterr().err and list(here.iterdir()) == []
 
 
 def test_two_cells_that_are_the_same_run_are_refused(stub: Stub, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,9 +12,9 @@ from rbp.sweep.launch import main
 
 
 @pytest.fixture(autouse=True)
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    ConfigStore.instance().repo.pop("T", None)  # what an earlier test has stored
+def nothing_stored(here: Path) -> None:
+    """An empty working directory, and no T that an earlier test has stored."""
+    ConfigStore.instance().repo.pop("T", None)
 
 
 def steps(capsys: pytest.CaptureFixture[str], *line: str) -> list[int]:

@@ -23,9 +23,10 @@ def cells(n: int) -> list[Cell]:
 
 
 def shown(states: list[RunState], room: int) -> list[str]:
-    console = Console(file=io.StringIO(), width=100, force_terminal=False)
+    out = io.StringIO()
+    console = Console(file=out, width=100, force_terminal=False)
     console.print(watch._view(cells(len(states)), states, room))
-    return console.file.getvalue().splitlines()
+    return out.getvalue().splitlines()
 
 
 def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> None:
@@ -60,7 +61,9 @@ def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> 
     assert lines[-1] == "497 queued, 1 running, 500 done, 1 failed, 1 lost"
 
 
-def test_lines_elsewhere_tell_each_change_once(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_lines_elsewhere_tell_each_change_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     moments = [
         [RunState("queued", True)],
         [RunState("queued", True)],
@@ -77,7 +80,9 @@ def test_lines_elsewhere_tell_each_change_once(monkeypatch: pytest.MonkeyPatch, 
     ]
 
 
-def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_ctrl_c_leaves_the_jobs_and_says_how_to_come_back(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     def interrupted(folders: object) -> list[RunState]:
         raise KeyboardInterrupt
 

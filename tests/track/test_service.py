@@ -12,7 +12,7 @@ from rbp.cli import main
 from rbp.errors import UserError
 from rbp.files import append_line
 from rbp.runs.folder import RunFolder
-from rbp.sweep.launchers.run_folders import put_aside
+from rbp.sweep.launchers.run_folders import archive_result
 from rbp.track import TrackerProcess, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
@@ -146,7 +146,7 @@ def test_a_stale_run_computed_again_replaces_its_curves_in_wandb(
         folder = new_run(tmp_path, mode=mode)
         follow(folder, range(1, 3))
         sync([tmp_path])
-        put_aside(folder, "abc")
+        archive_result(folder, "abc")
         assert (folder / "older-abc" / "wandb").is_dir() and not (folder / "wandb").exists()
         server.steps.clear()
         follow(folder, range(1, 4))

@@ -73,9 +73,12 @@ def test_a_tracker_that_hangs_changes_nothing_of_a_run(
     monkeypatch.setattr(start, "PATIENCE", 0.1)
     started: list[Any] = []
     popen = start.subprocess.Popen
-    monkeypatch.setattr(
-        start.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1]
-    )
+
+    def noting(*args: Any, **kwargs: Any) -> Any:
+        started.append(popen(*args, **kwargs))
+        return started[-1]
+
+    monkeypatch.setattr(start.subprocess, "Popen", noting)
     cfg, beside = short(tmp_path / "beside", "tracker=wandb")
     train(cfg, beside.path)
     assert len(started) == 1 and started[0].poll() is None

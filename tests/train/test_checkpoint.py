@@ -1,6 +1,7 @@
 """Checkpoints: whole or refused, atomically written, and never another network's."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +42,8 @@ def test_a_kill_at_any_point_of_saving_leaves_a_last_checkpoint(
     save(tmp_path, 2)
     left = iter(range(calls))
 
-    def or_die(real):  # type: ignore[no-untyped-def]
-        def call(*args, **kwargs):  # type: ignore[no-untyped-def]
+    def or_die(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if next(left, None) is None:
                 raise MemoryError("killed")
             return real(*args, **kwargs)

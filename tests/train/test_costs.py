@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from rbp.train import train
 from rbp.train.epoch import train_epoch
-from rbp.train.resume.history import History, Part
+from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import restore, set_up, state_of
@@ -96,14 +97,15 @@ def test_on_a_gpu_only_what_steps_allocate_counts(monkeypatch: pytest.MonkeyPatc
 def test_every_process_has_a_whole_warmup(tmp_path: Path) -> None:
     """Three times three steps, each epoch by a process of its own: none of them is a steady one."""
     cfg, run = short(tmp_path)
-    history, state = History(), {}
+    history = History()
+    state: dict[str, Any] = {}
     for epoch in range(3):
         job = set_up(cfg)
         history = restore(job, state, Path("last.pt")) if state else history
         history.machines, history.code = [job.machine], [job.code]
         record = Record(run, cfg)
         train_epoch(job, history, StepBoundary(job, history, run, record, Interruption()), lambda *args: None)
-        history = replace(history, epochs=epoch + 1, part=Part())
+        history = replace(history, epochs=epoch + 1, part=PartialEpoch())
         state = state_of(job, history)
     assert len(history.costs.warmup_seconds) == 9 and history.costs.step_seconds == []
 

@@ -7,7 +7,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from rbp.errors import ConfigError
 from rbp.models import build
-from rbp.train.optimizer import build_optimizer, share_of_lr
+from rbp.train.optimizer import build_optimizer, lr_factor
 from tests.support.configs import make
 
 
@@ -28,15 +28,15 @@ def test_the_cosine_is_torchs_own_to_zero() -> None:
     net = nn.Linear(1, 1)
     reference = CosineAnnealingLR(torch.optim.SGD(net.parameters(), lr=1.0), T_max=300)
     for epoch in range(300):
-        assert share_of_lr("cosine", 0, 300, epoch) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
+        assert lr_factor("cosine", 0, 300, epoch) == pytest.approx(reference.get_last_lr()[0], abs=1e-9)
         reference.optimizer.step()
         reference.step()
-    assert share_of_lr("cosine", 0, 300, 300) == pytest.approx(0, abs=1e-12)
+    assert lr_factor("cosine", 0, 300, 300) == pytest.approx(0, abs=1e-12)
 
 
 def test_warmup_rises_in_equal_steps_to_the_full_rate() -> None:
-    assert [share_of_lr("cosine", 4, 10, e) for e in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
-    assert [share_of_lr("constant", 1, 10, e) for e in range(3)] == pytest.approx([0.5, 1.0, 1.0])
+    assert [lr_factor("cosine", 4, 10, e) for e in range(5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert [lr_factor("constant", 1, 10, e) for e in range(3)] == pytest.approx([0.5, 1.0, 1.0])
 
 
 def test_adamw_has_a_rate_and_betas_of_its_own() -> None:

@@ -17,7 +17,7 @@ from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train.device import choose_device
 from rbp.train.epoch import training_step
-from rbp.train.ranks import Ranks, joined, ranks_here, refuse_uneven
+from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse_uneven
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.state import set_up
@@ -51,7 +51,7 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
 
 
 def gradients_of_all(rank: int, cases: list[tuple[DictConfig, int]]) -> list[dict[str, torch.Tensor]]:
-    with joined(ranks_here(), torch.device("cpu")) as ranks:
+    with process_group(ranks_from_environment(), torch.device("cpu")) as ranks:
         return [gradients(ranks, cfg, images) for cfg, images in cases]
 
 
@@ -193,7 +193,7 @@ def failing(rank: int, bad: int, cfg: DictConfig, folder: Path, then: DictConfig
         calls.append(1)
         return 1 // 0 if rank == bad and len(calls) == 4 else real(*args)
 
-    epoch_module.training_step = step
+    epoch_module.training_step = step  # type: ignore[assignment]
     first = attempt(train, cfg, folder)
     epoch_module.training_step = real
     return first, attempt(train, then, next_folder)
@@ -278,7 +278,7 @@ def test_an_environment_that_is_not_whole_is_refused(
     for name, value in env.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=told):
-        ranks_here()
+        ranks_from_environment()
 
 
 def test_every_task_takes_a_gpu_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,11 @@ def test_killed_again_and_again_it_ends_as_if_undisturbed(
     moment = random.Random(f"{step_mode}{grad_mode}")
     for epochs in kills:
         process = in_a_process(cfg, killed)
-        wait_for(lambda n=epochs: lines(killed) >= n and last.exists(), pause=0.005, alive=process.is_alive)
+
+        def far_enough(n: int = epochs) -> bool:
+            return lines(killed) >= n and last.exists()
+
+        wait_for(far_enough, pause=0.005, alive=process.is_alive)
         time.sleep(moment.uniform(0, 0.15))  # anywhere in an epoch, its evaluation or its checkpoint
         process.kill()
         process.join()

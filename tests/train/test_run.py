@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.identity import identity
 from rbp.errors import ConfigError, TrainingError
@@ -87,8 +87,8 @@ def test_the_loss_is_the_cross_entropy_of_the_time_mean_of_the_output() -> None:
         for _ in range(3):  # the neurons keep their membrane potential from step to step
             steps.append(job.net(x))
     for module in job.net.modules():
-        if hasattr(module, "reset"):
-            module.reset()
+        if callable(reset := getattr(module, "reset", None)):
+            reset()
     loss, correct = training_step(job, x, y)
     mean = torch.stack(steps).mean(0)
     torch.testing.assert_close(loss, F.cross_entropy(mean, y), rtol=1e-4, atol=1e-5)
@@ -143,7 +143,9 @@ def test_top_5_is_told_where_there_are_more_than_ten_classes() -> None:
     job = set_up(make("trainer.device=cpu"))
     labels = torch.arange(40) % 20
     ranked = torch.randn(40, 20, generator=torch.Generator().manual_seed(1))
-    job.cfg = OmegaConf.merge(job.cfg, {"dataset": {"classes": 20}})
+    merged = OmegaConf.merge(job.cfg, {"dataset": {"classes": 20}})
+    assert isinstance(merged, DictConfig)
+    job.cfg = merged
     job.forward = lambda x: ranked[: len(x)]  # type: ignore[method-assign]
     told = score(job, Images(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), labels))
     order = ranked.argsort(1, descending=True)
@@ -179,7 +181,9 @@ def test_the_folder_holds_what_the_contract_says(tmp_path: Path) -> None:
 def test_the_result_has_the_keys_of_the_contract(undisturbed: Undisturbed) -> None:
     run = undisturbed()
     result = json.loads(run.result.read_text())
-    assert result["name"] == run.path.name and result["name"].endswith(identity(OmegaConf.load(run.config)))
+    saved = OmegaConf.load(run.config)
+    assert isinstance(saved, DictConfig)
+    assert result["name"] == run.path.name and result["name"].endswith(identity(saved))
     assert result["config"] == {"dataset": "digits", "arch": "digits_cnn", "neuron": "lif"} | {
         "step_mode": "m", "grad_mode": "rate", "T": 2, "seed": 0
     }  # fmt: skip

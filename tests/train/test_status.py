@@ -6,7 +6,7 @@ import pytest
 
 from rbp.errors import FolderBusy, Preempted, TrainingError
 from rbp.train import train
-from rbp.train.resume.history import History, Part
+from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.telemetry import progress, record
 from rbp.train.telemetry.progress import Progress, job_id
 from tests.support.run_folders import metrics, status_of
@@ -42,7 +42,7 @@ def test_the_time_left_goes_by_the_steps_of_this_process(monkeypatch: pytest.Mon
     monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
     told = Progress(epochs=4)
     assert told.as_values()["seconds_left"] is None and told.as_values()["progress"] is None
-    told.update(History(epochs=2, part=Part(batches=5)), 10)  # a checkpoint, after 25 of 40 steps
+    told.update(History(epochs=2, part=PartialEpoch(batches=5)), 10)  # a checkpoint, after 25 of 40 steps
     assert told.as_values()["seconds_left"] is None and told.as_values()["progress"] == 25 / 40
     now[0] += 30
     told.update(History(epochs=3, last={"test_acc": 0.5}), 10)  # 5 steps in 30 s

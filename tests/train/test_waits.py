@@ -72,7 +72,8 @@ class Looks:
     """Answers `tolist` of meta tensors, each time somebody waits for numbers; notes at which batch."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.batch, self.at = 0, []
+        self.batch = 0
+        self.at: list[int] = []
         own, train = Tensor.tolist, epoch.training_step
 
         def tolist(tensor: Tensor) -> Any:

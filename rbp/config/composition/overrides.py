@@ -10,7 +10,7 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from rbp.config.composition.places import is_group
-from rbp.config.launchers import OF_THE_GRID
+from rbp.config.launchers import GRID_FLAGS
 from rbp.config.text import text
 from rbp.errors import ConfigError
 
@@ -60,7 +60,7 @@ def check(argument: str) -> str:
         ConfigError: The argument cannot be read or would bypass the schema.
     """
     key, equals, value = argument.partition("=")
-    if key in OF_THE_GRID and equals:
+    if key in GRID_FLAGS and equals:
         return f"hydra.sweeper.{argument}"
     if key.lstrip("+") == OPEN and not value.startswith("{"):
         raise ConfigError(f"{argument}: must be keys with values, as in {OPEN}={{exclude: node7}}")

@@ -34,7 +34,7 @@ class CommandLine:
 
     overrides: list[str]
     grid: bool = False
-    shows: list[str] = field(default_factory=list)
+    display_flags: list[str] = field(default_factory=list)
     config_name: str = CONFIG_NAME
     config_dir: Path | None = None
 
@@ -54,18 +54,20 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     for flag, why in _REFUSED.items():
         if getattr(args, flag):
             raise ConfigError(f"--{flag.replace('_', '-')}: {why}")
-    shows = _shows(args)
-    if args.multirun and shows and shows[0] != "--help":
+    display_flags = _shows(args)
+    if args.multirun and display_flags and display_flags[0] != "--help":
         raise ConfigError(
-            f"{shows[0]}: does not go with -m; it shows one run, with a single value for each key"
+            f"{display_flags[0]}: does not go with -m; it shows one run, with a single value for each key"
         )
     if args.resolve and not (args.help or args.cfg):
         raise ConfigError("--resolve: goes with --cfg job")
-    dry_run = ["dry_run=true"] if args.dry_run and not shows else []
-    overrides, of_sweep = expand([*args.overrides, *dry_run], fixed_only=bool(shows))
+    dry_run = ["dry_run=true"] if args.dry_run and not display_flags else []
+    overrides, of_sweep = expand([*args.overrides, *dry_run], fixed_only=bool(display_flags))
     elsewhere = any(override.lstrip("+").startswith(_OF_GRIDS) for override in overrides)
-    grid = (args.multirun or of_sweep or elsewhere) and not shows
-    return CommandLine(overrides, grid, shows, args.config_name or CONFIG_NAME, _config_dir(args.config_dir))
+    grid = (args.multirun or of_sweep or elsewhere) and not display_flags
+    return CommandLine(
+        overrides, grid, display_flags, args.config_name or CONFIG_NAME, _config_dir(args.config_dir)
+    )
 
 
 def expand(arguments: Sequence[str], fixed_only: bool = False) -> tuple[list[str], bool]:
@@ -123,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
 def _shows(args: argparse.Namespace) -> list[str]:
     """Return the flags that only print something, in Hydra's syntax."""
     flags = [flag for flag in ("help", "hydra_help", "shell_completion") if getattr(args, flag)]
-    shows = [f"--{flag.replace('_', '-')}" for flag in flags]
-    shows += ["--cfg", args.cfg] if args.cfg else []
-    shows += ["--info", args.info] if args.info else []
-    return shows + (["--resolve"] if args.resolve and shows else [])
+    display_flags = [f"--{flag.replace('_', '-')}" for flag in flags]
+    display_flags += ["--cfg", args.cfg] if args.cfg else []
+    display_flags += ["--info", args.info] if args.info else []
+    return display_flags + (["--resolve"] if args.resolve and display_flags else [])

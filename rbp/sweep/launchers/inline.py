@@ -13,7 +13,7 @@ from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
-from rbp.sweep.launchers.run_folders import put_aside
+from rbp.sweep.launchers.run_folders import archive_result
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
@@ -30,7 +30,7 @@ class Inline(Launcher):
             raise ConfigError(f"hydra.launcher.{next(iter(values))}: hydra/launcher=inline has no keys")
 
     def check(self, cells: list[Cell]) -> None:
-        note_code(cells)
+        record_code(cells)
 
     def settings(self) -> dict[str, Any]:
         return {}
@@ -64,10 +64,10 @@ def _make_room(cell: Cell) -> None:
     """Move a stale result out of the way."""
     (state,) = observe([cell.folder])
     if state.result:
-        put_aside(cell.folder, code_of(state.result) or "unknown")
+        archive_result(cell.folder, code_of(state.result) or "unknown")
 
 
-def note_code(cells: list[Cell]) -> None:
+def record_code(cells: list[Cell]) -> None:
     """Compute the code version of each cell before any of that code is imported.
 
     Files may be edited while this process trains, and the recorded version must be that of the code it runs.
@@ -94,7 +94,7 @@ def run_one(cell: Cell) -> None:
     if result is not None:
         say(f"{cell.name} is done already.")
     else:
-        note_code([cell])
+        record_code([cell])
         preflight([cell])
         print_tree(cell.cfg)
         say(begins(cell))

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
 from rbp.output import say
-from rbp.runs.status import mark, read_status, unless_busy
+from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
 
@@ -110,7 +110,7 @@ class ProcessPool:
 
 
 def _mark_failed(folder: Path, code: int) -> None:
-    with unless_busy(folder) as free:
+    with run_lock(folder) as free:
         if free and read_status(folder).state in ("queued", "running"):
             mark(folder, "failed", error=_why(code))
 

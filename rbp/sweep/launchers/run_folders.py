@@ -7,7 +7,7 @@ from typing import Any
 
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
-from rbp.runs.status import mark, read_status, unless_busy
+from rbp.runs.status import mark, read_status, run_lock
 
 
 def freeze_in(folder: Path, values: dict[str, Any]) -> None:
@@ -24,12 +24,12 @@ def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
         job_id: Id of the job that is to train the run.
         submitted: When the job was submitted, in seconds since 1970.
     """
-    with unless_busy(folder) as free:
+    with run_lock(folder) as free:
         if free and read_status(folder).heartbeat < submitted:
             mark(folder, "queued", job_id)
 
 
-def put_aside(folder: Path, code: str) -> None:
+def archive_result(folder: Path, code: str) -> None:
     """Move a stale result and the files it came from into older-CODE, to make room for a new run.
 
     Args:
@@ -44,8 +44,8 @@ def put_aside(folder: Path, code: str) -> None:
             os.rename(path, older / path.name)
 
 
-def put_back(folder: Path, code: str) -> None:
-    """Undo `put_aside`, if the new run could not be submitted."""
+def restore_result(folder: Path, code: str) -> None:
+    """Undo `archive_result`, if the new run could not be submitted."""
     older = folder / f"older-{code}"
     for path in older.iterdir():
         os.rename(path, folder / path.name)

@@ -12,7 +12,7 @@ from rbp.output import say
 from rbp.runs.result import code_of
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.launcher import Launcher
-from rbp.sweep.launchers.run_folders import freeze_in, mark_queued, put_aside, put_back
+from rbp.sweep.launchers.run_folders import archive_result, freeze_in, mark_queued, restore_result
 from rbp.sweep.launchers.snapshot import take_snapshot
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
@@ -88,11 +88,11 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
 
 def _freeze(cell: Cell, state: RunState) -> None:
     if state.result:
-        put_aside(cell.folder, code_of(state.result) or "unknown")
+        archive_result(cell.folder, code_of(state.result) or "unknown")
     # The preflight check has already downloaded the data; a hundred jobs must not do so at the same time.
     freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
 
 def _put_back(cell: Cell, state: RunState) -> None:
     if state.result:
-        put_back(cell.folder, code_of(state.result) or "unknown")
+        restore_result(cell.folder, code_of(state.result) or "unknown")

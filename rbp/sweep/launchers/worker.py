@@ -62,7 +62,7 @@ class Worker:
             _join_ranks()
         interruption = listen()
         for folder in map(Path, self.folders):
-            outcome = work(folder, interruption, self.submitted)
+            outcome = train_folder(folder, interruption, self.submitted)
             if outcome is Outcome.PREEMPTED:
                 self._stop(interruption, requeue, folder)
             if outcome is Outcome.FAILED:
@@ -98,7 +98,7 @@ class Worker:
         return DelayedSubmission(self)
 
 
-def work(folder: Path, interruption: "Interruption", submitted: float) -> Outcome:
+def train_folder(folder: Path, interruption: "Interruption", submitted: float) -> Outcome:
     """Train the run in a folder unless there is nothing to do.
 
     Errors are printed and recorded in the run's status, not raised.
@@ -202,7 +202,7 @@ def main(argv: list[str]) -> int:
         The exit code: 0 if the run is done or was left alone, 1 if it failed, TRY_AGAIN if it was asked to
         stop.
     """
-    outcome = work(Path(argv[0]), listen(), float(argv[1]))
+    outcome = train_folder(Path(argv[0]), listen(), float(argv[1]))
     codes: dict[Outcome, int] = {Outcome.FAILED: 1, Outcome.PREEMPTED: TRY_AGAIN}
     return codes.get(outcome, 0)
 

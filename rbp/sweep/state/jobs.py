@@ -35,7 +35,7 @@ class Jobs:
     def __init__(self, ids: Iterable[str | None]) -> None:
         known = {i for i in ids if i}
         self._states = _local({i for i in known if i.startswith(LOCAL)})
-        self._states |= _slurm({i for i in known if is_slurms(i)})
+        self._states |= _slurm({i for i in known if is_slurm_job(i)})
 
     def state(self, job_id: str | None) -> str | None:
         """Return PENDING, RUNNING, GONE or UNKNOWN.
@@ -50,7 +50,7 @@ class Jobs:
         return self._states.get(job_id or "", (None, ""))[1]
 
 
-def is_slurms(job_id: str) -> bool:
+def is_slurm_job(job_id: str) -> bool:
     """Whether an id is that of a Slurm job, single (123) or part of an array (123_4)."""
     return re.fullmatch(r"\d+(_\d+)?", job_id) is not None
 

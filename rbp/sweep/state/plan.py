@@ -27,7 +27,7 @@ class Plan:
         one = len(self.cells) == 1
         if all(state.name == "done" for state in self.states):
             return "The cell is done." if one else f"All {len(self.cells)} cells are done."
-        return f"{len(self.cells)} {'cell' if one else 'cells'}: {tell_counts(self.states)}."
+        return f"{len(self.cells)} {'cell' if one else 'cells'}: {format_counts(self.states)}."
 
 
 def make_plan(cells: list[Cell], settings: SweeperSettings) -> Plan:
@@ -50,7 +50,7 @@ def _is_wanted(state: RunState, settings: SweeperSettings) -> bool:
     return state.name != "failed" or settings.retry
 
 
-def tell_counts(states: list[RunState]) -> str:
+def format_counts(states: list[RunState]) -> str:
     """Return the number of runs in each state as text, such as "3 done, 1 failed"."""
     counts = Counter(state.name for state in states)
     return ", ".join(f"{counts[name]} {name}" for name in STATES if counts[name])

@@ -12,7 +12,7 @@ from rich.text import Text
 from rbp.config.text import duration
 from rbp.output import Screen, say
 from rbp.sweep.grid.cell import Cell
-from rbp.sweep.state.plan import tell_counts
+from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
 
 LOOK = 5.0  # seconds between updates; each reads the run folders and, on a cluster, queries Slurm once
@@ -67,10 +67,10 @@ def _view(cells: Sequence[Cell], states: Sequence[RunState], room: int) -> Group
     pairs = list(zip(cells, states, strict=True))
     if len(pairs) > room:
         pairs = [pair for name in _FIRST for pair in pairs if pair[1].name == name][: max(room, 1)]
-    return Group(state_table([(c.label, s) for c, s in pairs]), Text(tell_counts(list(states))))
+    return Group(state_table([(c.label, s) for c, s in pairs]), Text(format_counts(list(states))))
 
 
-def tell_state(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
+def print_states(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
     """Print cells and their states: a table on a terminal, aligned lines elsewhere.
 
     Args:

@@ -8,7 +8,7 @@ from rbp.train.telemetry.costs import CostMeter
 
 
 @dataclass
-class Part:
+class PartialEpoch:
     """A partly trained epoch: the number of batches done, and sums over their images in training order.
 
     Attributes:
@@ -44,7 +44,7 @@ class History:
     """
 
     epochs: int = 0
-    part: Part = field(default_factory=Part)
+    part: PartialEpoch = field(default_factory=PartialEpoch)
     seconds: float = 0.0
     epoch_seconds: list[float] = field(default_factory=list)
     last: dict[str, Any] = field(default_factory=dict)
@@ -62,7 +62,9 @@ def to_plain(history: History) -> dict[str, Any]:
 def from_plain(values: Any) -> History:
     """Convert plain values to a history. Raises ValueError that names the key if they do not describe one."""
     _compare(values, to_plain(History()), "history")
-    return History(**{**values, "part": Part(**values["part"]), "costs": CostMeter(**values["costs"])})
+    return History(
+        **{**values, "part": PartialEpoch(**values["part"]), "costs": CostMeter(**values["costs"])}
+    )
 
 
 def _compare(values: Any, model: Any, name: str) -> None:

@@ -52,7 +52,7 @@ class StepBoundary:
         due = minutes is not None and time.monotonic() - self.saved_at >= 60 * minutes
         return Action.SAVE if due else Action.NOTHING
 
-    def act(self, due: Action) -> None:
+    def save_or_stop(self, due: Action) -> None:
         """Update the progress, and save a checkpoint and stop if due. The history must be up to date.
 
         Raises:
@@ -78,7 +78,7 @@ class StepBoundary:
         """
         if self.due() is Action.STOP:
             restore_random_states(self.random_before_evaluation, self.training.device)
-            self.act(Action.STOP)
+            self.save_or_stop(Action.STOP)
 
     def save(self, best: bool) -> None:
         """Write a checkpoint of the current state; all ranks must call this together."""

@@ -24,7 +24,7 @@ from rbp.train.telemetry.progress import Progress, job_id
 
 HEARTBEAT_SECONDS = 5.0
 MARKING_SECONDS = 2.0  # wait for the lock: submitting or cancelling a run also takes it briefly
-ROOM = 64 * 1024  # bytes reserved on disk
+RESERVED_BYTES = 64 * 1024  # bytes reserved on disk
 
 
 class Record:
@@ -51,7 +51,7 @@ class Record:
         try:
             self.folder.path.mkdir(parents=True, exist_ok=True)
             self._lock = _lock(self.folder)
-            self._room.write_bytes(bytes(ROOM))
+            self._room.write_bytes(bytes(RESERVED_BYTES))
             write_config(self.folder.config, self._values)
             self._say("running")
         except OSError as error:
