@@ -23,7 +23,7 @@ Where to read what:
     a pass in step mode m, and in mode s  passes/rate.py; BPTT: passes/bptt.py
     what a torch function does to a pair  dispatch/tables.py (which functions), dispatch/apply.py (how)
     the network and its time axis         network/ (modules, what they keep), layout/ (TB, BT, static, step)
-    whether its steps depend on another   dry_run/sameness.py
+    whether its steps depend on another   dry_run/state_between_steps.py
     segments of time, the dial            memory/segments.py, neurons/segments.py, rules/segmented_norm.py
     everything that saves time or memory  memory/, neurons/compiled.py
     which layer has which rule            registry.py

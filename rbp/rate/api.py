@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.rate.dry_run.sameness import SAME, compare_steps, refuse_difference
+from rbp.rate.dry_run.state_between_steps import SAME, compare_steps, refuse_difference
 from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.layout.layout import LAYOUTS, Layout, check_modes
 from rbp.rate.layout.outputs import Called, Output

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from rbp import __version__
 from rbp.config.composition.overrides import is_hydras
-from rbp.config.composition.session import own_folder
+from rbp.config.composition.places import hidden_files, named_folders
 from rbp.config.launchers import SweeperSettings, read_settings
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
 from rbp.output import exit_code, hush, say
@@ -58,7 +58,9 @@ def _run(argv: list[str]) -> int:
         return DONE
     _check_working_directory()
     line = read_command_line(argv)
-    with own_folder(line.config_dir):
+    with named_folders(line.config_dir, line.search_path):
+        for sentence in hidden_files():
+            say(sentence, sys.stderr)
         if line.display_flags:
             from rbp.sweep.show import show
 
@@ -82,11 +84,10 @@ def read_grid(line: CommandLine) -> tuple[list[Cell], Launcher, SweeperSettings]
     """
     of_hydra = [override for override in line.overrides if is_hydras(override)]
     of_cells = [override for override in line.overrides if not is_hydras(override)]
-    shared = [override for override in of_hydra if override.startswith("hydra.searchpath=")]
     hydra = compose_hydra(of_hydra, line.config_name)
     settings = read_settings(SweeperSettings, hydra.sweeper)
     launcher = launcher_of(hydra.launcher_option, hydra.launcher)
-    cells = compose_grid([*shared, *of_cells], settings.pairs, settings.exclude, line.config_name)
+    cells = compose_grid(of_cells, settings.pairs, settings.exclude, line.config_name)
     return cells, launcher, settings
 
 

@@ -10,10 +10,9 @@ from collections.abc import Iterator
 
 import hydra
 
-from rbp.config import schema
 from rbp.config.composition.messages import explain
 from rbp.config.composition.places import CONF
-from rbp.config.composition.session import COMPOSITION_ERRORS
+from rbp.config.composition.session import COMPOSITION_ERRORS, register
 from rbp.config.composition.time_steps import with_any_T
 from rbp.errors import ConfigError
 from rbp.sweep.grid import help_text
@@ -26,7 +25,7 @@ def show(line: CommandLine) -> None:
     Raises:
         ConfigError: The overrides cannot be composed.
     """
-    schema.register()
+    register()
     help_text.register()
     nothing = hydra.main(config_path=str(CONF), config_name=line.config_name, version_base="1.3")(print)
     try:

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from rbp.config.composition import places
-from rbp.sweep.grid import sweepfile
 
 
 @pytest.fixture
@@ -13,5 +12,4 @@ def sweeps(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFac
     """A folder of sweep files of our own."""
     folder = tmp_path_factory.mktemp("sweeps")
     monkeypatch.setattr(places, "SWEEPS", folder)
-    monkeypatch.setattr(sweepfile, "SWEEPS", folder)
     return folder

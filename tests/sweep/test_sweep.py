@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.runs.result import RESULT_KEYS, read_result
-from rbp.sweep.grid import help_text, sweepfile
+from rbp.sweep.grid import help_text
 from rbp.sweep.launch import main
 from rbp.sweep.launchers import preflight
 from tests.support.configs import as_dict
@@ -395,8 +395,6 @@ def test_a_bad_sweep_file_is_told_by_what_is_wrong_in_it(
 def test_a_damaged_sweep_file_is_told_in_the_help_and_takes_nothing_from_it(
     stub: Stub, sweeps: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(help_text, "sweep_names", lambda: ["bad", "good"])
-    monkeypatch.setattr(sweepfile, "sweep_names", lambda: ["bad", "good"])
     (sweeps / "bad.yaml").write_text("grid: [")
     (sweeps / "good.yaml").write_text("about: what it is for")
     told = help_text._sweeps()

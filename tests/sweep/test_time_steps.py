@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from hydra.core.config_store import ConfigStore
 
+from rbp.config.composition import places
 from rbp.config.composition.places import options
-from rbp.sweep.grid import sweepfile
 from rbp.sweep.launch import main
 
 
@@ -100,8 +100,7 @@ def test_in_a_sweep_file(
     found: list[int],
 ) -> None:
     (tmp_path / "mine.yaml").write_text(content)
-    monkeypatch.setattr(sweepfile, "SWEEPS", tmp_path)
-    monkeypatch.setattr(sweepfile, "sweep_names", lambda: ["mine"])
+    monkeypatch.setattr(places, "SWEEPS", tmp_path)
     assert steps(capsys, "sweeps=mine") == found
 
 

@@ -12,7 +12,7 @@ from rbp.cli import main
 from rbp.errors import UserError
 from rbp.files import append_line
 from rbp.runs.folder import RunFolder
-from rbp.sweep.launchers.run_folders import archive_result
+from rbp.runs.older_results import archive_result
 from rbp.track import TrackerProcess, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps

@@ -6,7 +6,7 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
-from rbp.config.composition.places import CONF, is_group, natural
+from rbp.config.composition.places import config_folders, is_group, natural, option_file
 from rbp.config.composition.session import COMPOSITION_ERRORS, compose
 from rbp.config.schema import keys
 
@@ -35,7 +35,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
             f"{group}={option}: no such option of {group}; choose one of {', '.join(natural(error.options))}"
         )
     if found := re.match(r"Cannot find primary config '(.*?)'", message):
-        return f"--config-name {found[1]}: no file {found[1]}.yaml in {CONF} or the folder of --config-dir"
+        folders = ", ".join(map(str, config_folders()))
+        return f"--config-name {found[1]}: no file {found[1]}.yaml in {folders}; --config-dir adds a folder"
     if isinstance(error, OverrideParseException):
         return (
             f"{error.override}: cannot be read; write key=value, a list as [a,b], "
@@ -96,8 +97,7 @@ def _hydras_keys(key: str, overrides: list[str]) -> list[str]:
         return []
     chosen = dict(line.partition("=")[::2] for line in overrides)
     option = chosen.get(f"hydra/{found[1]}", {"launcher": "inline", "sweeper": "rbp"}[found[1]])
-    file = CONF / "hydra" / found[1] / f"{option}.yaml"
-    if not file.exists():  # an option of the user's, in another folder
+    if (file := option_file(f"hydra/{found[1]}", option)) is None:
         return []
     names = [str(name) for name in OmegaConf.load(file) if name != "_target_"]
     return [found[0].rstrip("."), *(f"{found[0]}{name}" for name in names)]

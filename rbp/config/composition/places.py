@@ -1,7 +1,14 @@
-"""Locate the folders conf/ and sweeps/, and list the groups, options and named grids in them."""
+"""Locate the folders that hold group options and sweep files, and list what is in them.
+
+Options of groups come from `--config-dir`, `hydra.searchpath`, ./conf of the working directory, and rbp's own
+conf/; sweep files from DIR/sweeps and DIR/../sweeps of `--config-dir DIR`, ./sweeps, and rbp's own sweeps/.
+The first folder that has a file wins.
+"""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2]
@@ -16,28 +23,93 @@ def _shipped(name: str) -> Path:
 
 CONF = _shipped("conf")
 SWEEPS = _shipped("sweeps")
+_NONE: tuple[Path | None, Sequence[str]] = (None, ())
+_named: ContextVar[tuple[Path | None, Sequence[str]]] = ContextVar("named folders", default=_NONE)
+
+
+@contextmanager
+def named_folders(config_dir: Path | None, search_path: Sequence[str] = ()) -> Iterator[None]:
+    """Look for options and sweeps in these folders first, inside the block.
+
+    Args:
+        config_dir: The folder of `--config-dir`.
+        search_path: The entries of `hydra.searchpath`, such as file:///home/me/conf or pkg://mylab.conf.
+    """
+    before = _named.set((None if config_dir is None else config_dir.absolute(), tuple(search_path)))
+    try:
+        yield
+    finally:
+        _named.reset(before)
+
+
+def search_entries() -> list[str]:
+    """Return the user's entries of Hydra's search path, first to last: file://FOLDER or pkg://PACKAGE."""
+    config_dir, search_path = _named.get()
+    here = Path("conf").absolute()
+    first = [] if config_dir is None else [f"file://{config_dir}"]
+    last = [f"file://{here}"] if here.is_dir() and not _same(here, CONF) else []
+    return list(dict.fromkeys([*first, *search_path, *last]))
+
+
+def config_folders() -> list[Path]:
+    """Return the folders that hold options, the user's first, rbp's own last."""
+    own = [entry.removeprefix("file://") for entry in search_entries() if not entry.startswith("pkg://")]
+    return [*(Path(folder) for folder in own), CONF]
+
+
+def sweep_folders() -> list[Path]:
+    """Return the folders that hold sweep files, the user's first, rbp's own last."""
+    config_dir, _ = _named.get()
+    beside = [] if config_dir is None else [config_dir / "sweeps", config_dir.parent / "sweeps"]
+    own = [folder for folder in (*beside, Path("sweeps").absolute()) if folder.is_dir()]
+    return [*(folder for folder in dict.fromkeys(own) if not _same(folder, SWEEPS)), SWEEPS]
+
+
+def hidden_files() -> list[str]:
+    """Return a sentence for each file of the user's that hides one of a later folder."""
+    sentences = []
+    for folders in (config_folders(), sweep_folders()):
+        for index, folder in enumerate(folders[:-1]):
+            for file in sorted(folder.rglob("*.yaml")):
+                name = file.relative_to(folder)
+                later = [other / name for other in folders[index + 1 :] if (other / name).is_file()]
+                if later and name.parts != ("config.yaml",):  # a primary config is chosen by its name
+                    sentences.append(f"{file} hides {later[0]}")
+    return sentences
 
 
 def groups() -> list[str]:
-    """Return the config groups of this project, in the order of conf/config.yaml."""
-    names = {path.name for path in CONF.iterdir() if path.is_dir()} - {"hydra"}
+    """Return the config groups, in the order of conf/config.yaml, those of the user's own last."""
+    folders = [folder for folder in config_folders() if folder.is_dir()]
+    names = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
     order = (CONF / "config.yaml").read_text()
     return sorted(names, key=lambda name: (order.find(f"- {name}:") % len(order), name))
 
 
 def is_group(key: str) -> bool:
     """Whether a key of the command line is a group, whose value names a file rather than being a value."""
-    return (CONF / key.lstrip("+~").split("@")[0]).is_dir()
+    name = key.lstrip("+~").split("@")[0]
+    return any((folder / name).is_dir() for folder in config_folders())
 
 
 def options(group: str) -> list[str]:
     """Return the options of a group in natural order."""
-    return natural(path.stem for path in (CONF / group).glob("*.yaml"))
+    return natural({path.stem for folder in config_folders() for path in (folder / group).glob("*.yaml")})
 
 
-def sweep_names() -> list[str]:
-    """Return the names of the grids in sweeps/, in natural order."""
-    return natural(path.stem for path in SWEEPS.glob("*.yaml"))
+def option_file(group: str, option: str) -> Path | None:
+    """Return the file of a group's option; None if no folder has it."""
+    files = (folder / group / f"{option}.yaml" for folder in config_folders())
+    return next((file for file in files if file.is_file()), None)
+
+
+def sweep_files() -> dict[str, Path]:
+    """Return the sweep files by name, in natural order."""
+    found: dict[str, Path] = {}
+    for folder in sweep_folders():
+        for file in folder.glob("*.yaml"):
+            found.setdefault(file.stem, file)
+    return {name: found[name] for name in natural(found)}
 
 
 def natural(names: Iterable[str]) -> list[str]:
@@ -45,3 +117,7 @@ def natural(names: Iterable[str]) -> list[str]:
     return sorted(
         names, key=lambda name: [p.zfill(9) if p.isdigit() else p for p in re.split(r"(\d+)", name)]
     )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.resolve() == other.resolve()

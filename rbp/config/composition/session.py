@@ -1,13 +1,13 @@
-"""Compose configurations with Hydra from conf/ and, if given, a folder of the user's own."""
+"""Compose configurations with Hydra from the user's folders and rbp's own conf/."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException
@@ -17,12 +17,12 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rbp.config import schema
-from rbp.config.composition.places import CONF
+from rbp.config.composition.places import CONF, search_entries
 from rbp.config.composition.time_steps import with_any_T
 
 # Hydra does not wrap conversion errors: ValueError, OverflowError.
 COMPOSITION_ERRORS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, OverflowError)
-CONFIG_NAME = "config"
+PRIMARY = "rbp_config"  # conf/config.yaml
 
 
 @contextmanager
@@ -31,12 +31,32 @@ def composing() -> Iterator[None]:
     if GlobalHydra.instance().is_initialized():
         yield
         return
-    schema.register()
+    register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         yield
 
 
-def compose(overrides: Sequence[str], name: str = CONFIG_NAME, with_hydra: bool = False) -> DictConfig:
+def register() -> None:
+    """Make the schema, rbp's primary config and the user's folders known to Hydra.
+
+    The primary config gets a name of its own, since a config.yaml of the user's would hide it.
+    """
+    schema.register()
+    store = ConfigStore.instance()
+    store.store(name=PRIMARY, node=OmegaConf.load(CONF / "config.yaml"), provider="rbp")
+    Plugins.instance().register(UsersFolders)
+
+
+class UsersFolders(SearchPathPlugin):
+    """A Hydra plugin that puts the user's folders before rbp's own."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Prepend the folders to the search path; Hydra calls this while it initializes."""
+        for entry in reversed(search_entries()):
+            search_path.prepend("user", entry)
+
+
+def compose(overrides: Sequence[str], name: str = PRIMARY, with_hydra: bool = False) -> DictConfig:
     """Compose a configuration.
 
     Args:
@@ -64,33 +84,3 @@ def resolved(cfg: DictConfig) -> dict[str, Any]:
     assert isinstance(values, dict)
     values.pop("hydra", None)
     return {str(key): value for key, value in values.items()}
-
-
-class OwnFolder(SearchPathPlugin):
-    """A Hydra plugin that adds the folder of `--config-dir` to Hydra's search path.
-
-    Attributes:
-        path: The folder to add; None adds nothing.
-    """
-
-    path: Path | None = None
-
-    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append the folder to the search path; Hydra calls this while it initializes."""
-        if self.path is not None:
-            search_path.append("command-line", f"file://{self.path}")
-
-
-@contextmanager
-def own_folder(folder: Path | None) -> Iterator[None]:
-    """Add a folder to Hydra's search path inside the block, for group options and primary configs.
-
-    Args:
-        folder: The folder; None adds nothing.
-    """
-    Plugins.instance().register(OwnFolder)
-    before, OwnFolder.path = OwnFolder.path, None if folder is None else folder.absolute()
-    try:
-        yield
-    finally:
-        OwnFolder.path = before

@@ -2,7 +2,8 @@
 
 A pass over all steps at once, or over rates, has no previous step. A network that reads in one step what it
 wrote in the previous one would silently compute something else there, so such a pass is refused (see
-rbp.rate.dry_run.sameness). State that is written but never read back, such as the last spikes, is harmless.
+rbp.rate.dry_run.state_between_steps). State that is written but never read back, such as the last spikes,
+is harmless.
 """
 
 from __future__ import annotations

@@ -4,13 +4,18 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
 
 from rbp.config.composition.overrides import check
-from rbp.config.composition.session import CONFIG_NAME
+from rbp.config.composition.places import named_folders
+from rbp.config.composition.session import PRIMARY
 from rbp.errors import ConfigError
 from rbp.sweep.grid.sweepfile import load_sweep, sweep_overrides
 
+_SEARCH_PATH = "hydra.searchpath="
 _OF_GRIDS = ("hydra/launcher", "hydra.launcher", "hydra.sweeper", "hydra/sweeper")
 _REFUSED = {
     "package": "shows a part of a config in Hydra; --cfg job shows the whole",
@@ -27,16 +32,19 @@ class CommandLine:
     Attributes:
         overrides: Overrides in Hydra's syntax.
         grid: Whether the overrides describe a grid rather than a single run.
-        shows: Hydra flags that only print something (--help, --cfg job); if there are any, nothing runs.
+        display_flags: Hydra flags that only print something (--help, --cfg job); if there are any, nothing
+            runs.
         config_name: Name of the primary config.
         config_dir: A folder of the user's own, with group options and primary configs.
+        search_path: The entries of hydra.searchpath, which are taken before rbp's own options.
     """
 
     overrides: list[str]
     grid: bool = False
     display_flags: list[str] = field(default_factory=list)
-    config_name: str = CONFIG_NAME
+    config_name: str = PRIMARY
     config_dir: Path | None = None
+    search_path: tuple[str, ...] = ()
 
 
 def read_command_line(argv: Sequence[str]) -> CommandLine:
@@ -62,12 +70,14 @@ def read_command_line(argv: Sequence[str]) -> CommandLine:
     if args.resolve and not (args.help or args.cfg):
         raise ConfigError("--resolve: goes with --cfg job")
     dry_run = ["dry_run=true"] if args.dry_run and not display_flags else []
-    overrides, of_sweep = expand([*args.overrides, *dry_run], fixed_only=bool(display_flags))
+    search_path, arguments = _search_path(args.overrides)
+    config_dir = _config_dir(args.config_dir)
+    with named_folders(config_dir, search_path):
+        overrides, of_sweep = expand([*arguments, *dry_run], fixed_only=bool(display_flags))
     elsewhere = any(override.lstrip("+").startswith(_OF_GRIDS) for override in overrides)
     grid = (args.multirun or of_sweep or elsewhere) and not display_flags
-    return CommandLine(
-        overrides, grid, display_flags, args.config_name or CONFIG_NAME, _config_dir(args.config_dir)
-    )
+    name = args.config_name or PRIMARY
+    return CommandLine(overrides, grid, display_flags, name, config_dir, tuple(search_path))
 
 
 def expand(arguments: Sequence[str], fixed_only: bool = False) -> tuple[list[str], bool]:
@@ -88,6 +98,34 @@ def expand(arguments: Sequence[str], fixed_only: bool = False) -> tuple[list[str
         given = {key.lstrip("+"): value for key, _, value in (arg.partition("=") for arg in rest)}
         rest = sweep_overrides(load_sweep(names[0]), given, fixed_only) + rest
     return [check(arg) for arg in rest], bool(names)
+
+
+def _search_path(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return the entries of hydra.searchpath, and the other arguments.
+
+    Raises:
+        ConfigError: It is no list, or an entry names no folder or package.
+    """
+    entries: list[str] = []
+    for argument in (arg for arg in arguments if arg.startswith(_SEARCH_PATH)):
+        try:
+            value: Any = OverridesParser.create().parse_override(argument).value()
+        except HydraException:
+            value = None
+        if not isinstance(value, list):
+            raise ConfigError(f"{argument}: must be a list, such as [file:///home/me/conf,pkg://mylab.conf]")
+        entries += [_entry(str(getattr(item, "text", item)), argument) for item in value]
+    return entries, [arg for arg in arguments if not arg.startswith(_SEARCH_PATH)]
+
+
+def _entry(entry: str, argument: str) -> str:
+    """Return an entry of the search path with an absolute path."""
+    if entry.startswith("pkg://"):
+        return entry
+    folder = Path(entry.removeprefix("file://")).expanduser().absolute()
+    if not folder.is_dir():
+        raise ConfigError(f"{argument}: {folder}: no such folder")
+    return f"file://{folder}"
 
 
 def _config_dir(folder: str | None) -> Path | None:

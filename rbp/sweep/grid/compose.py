@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config.composition.messages import explain
 from rbp.config.composition.places import is_group, natural, options
-from rbp.config.composition.session import COMPOSITION_ERRORS, CONFIG_NAME, compose, composing, resolved
+from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, composing, resolved
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
@@ -44,7 +44,7 @@ def settle(cfg: DictConfig) -> Cell:
     return Cell(values)
 
 
-def compose_cell(overrides: list[str], config_name: str = CONFIG_NAME) -> Cell:
+def compose_cell(overrides: list[str], config_name: str = PRIMARY) -> Cell:
     """Compose and check the single run of a command line.
 
     Args:
@@ -75,7 +75,7 @@ class HydraSettings(NamedTuple):
     launcher_option: str
 
 
-def compose_hydra(overrides: list[str], config_name: str = CONFIG_NAME) -> HydraSettings:
+def compose_hydra(overrides: list[str], config_name: str = PRIMARY) -> HydraSettings:
     """Compose the settings that say how a grid is made and where it runs.
 
     Args:
@@ -102,7 +102,7 @@ def compose_grid(
     overrides: list[str],
     pairs: Sequence[Any] = (),
     exclude: Sequence[Any] = (),
-    config_name: str = CONFIG_NAME,
+    config_name: str = PRIMARY,
 ) -> list[Cell]:
     """Compose and check the cells of a grid: the product of all swept keys and pairs, less exclusions.
 

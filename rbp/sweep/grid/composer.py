@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config.composition.messages import explain
 from rbp.config.composition.places import is_group
-from rbp.config.composition.session import COMPOSITION_ERRORS, CONFIG_NAME, compose, resolved
+from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, resolved
 from rbp.config.dotted import put
 from rbp.errors import ConfigError
 
@@ -27,7 +27,7 @@ class Composer:
         config_name: Name of the primary config.
     """
 
-    def __init__(self, fixed: list[str], config_name: str = CONFIG_NAME) -> None:
+    def __init__(self, fixed: list[str], config_name: str = PRIMARY) -> None:
         self.fixed, self.config_name = fixed, config_name
         self.parser = OverridesParser.create()
         self.bases: dict[tuple[str, ...], _Base] = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from omegaconf import OmegaConf
 
 from rbp.config import reference
-from rbp.config.composition.places import groups, options, sweep_names
+from rbp.config.composition.places import groups, options, sweep_files
 from rbp.errors import ConfigError
 from rbp.sweep.grid.sweepfile import load_sweep
 
@@ -35,7 +35,7 @@ def _groups() -> str:
 
 
 def _sweeps() -> str:
-    lines = [f"  {name:<10} {_about(name)}" for name in sweep_names()]
+    lines = [f"  {name:<10} {_about(name)}" for name in sweep_files()]
     return "\n".join(textwrap.fill(line, 110, subsequent_indent=" " * 13) for line in lines)
 
 

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rbp.config.composition.overrides import as_text, override_of
-from rbp.config.composition.places import SWEEPS, sweep_names
+from rbp.config.composition.places import sweep_files, sweep_folders
 from rbp.errors import ConfigError
 from rbp.sweep.grid.combinations import may_fit
 
@@ -38,18 +38,12 @@ class SweepFile:
 
 
 def load_sweep(name: str) -> SweepFile:
-    """Read and check the sweep file of this name.
+    """Read and check the sweep file of this name, or at this path if it ends in .yaml.
 
     Raises:
         ConfigError: There is no such file, or its content is wrong.
     """
-    known = sweep_names()
-    if name not in known:
-        near = [f"did you mean sweeps={n}? " for n in difflib.get_close_matches(name, known, 1)]
-        raise ConfigError(
-            f"sweeps={name}: no such sweep; {''.join(near)}the sweeps in {SWEEPS} are {', '.join(known)}"
-        )
-    file = SWEEPS / f"{name}.yaml"
+    file = _file(name)
     try:
         content = OmegaConf.to_container(OmegaConf.load(file))
     # ValueError covers text that is not UTF-8, OSError a file with just a number, OmegaConf's error keys such
@@ -62,9 +56,24 @@ def load_sweep(name: str) -> SweepFile:
     if unknown := [str(key) for key in content if key not in allowed]:
         raise ConfigError(f"{file}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
     found = {str(key): value for key, value in content.items() if value is not None}
-    sweep = SweepFile(**{"name": name, **found})
+    sweep = SweepFile(**{"name": file.stem, **found})
     _check(sweep, file)
     return sweep
+
+
+def _file(name: str) -> Path:
+    if name.endswith((".yaml", ".yml")):
+        if not (file := Path(name).expanduser()).is_file():
+            raise ConfigError(f"sweeps={name}: no such file")
+        return file
+    known = sweep_files()
+    if name in known:
+        return known[name]
+    near = [f"did you mean sweeps={n}? " for n in difflib.get_close_matches(name, known, 1)]
+    folders = ", ".join(map(str, sweep_folders()))
+    raise ConfigError(
+        f"sweeps={name}: no such sweep; {''.join(near)}the sweeps in {folders} are {', '.join(known)}"
+    )
 
 
 def _check(sweep: SweepFile, file: Path) -> None:

@@ -8,12 +8,12 @@ from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, FolderBusy, UserError
 from rbp.output import say
 from rbp.provenance import code_version
+from rbp.runs.older_results import archive_result
 from rbp.runs.result import code_of, read_result
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
-from rbp.sweep.launchers.run_folders import archive_result
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder

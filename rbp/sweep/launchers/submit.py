@@ -5,14 +5,18 @@ import time
 from abc import abstractmethod
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, UserError
 from rbp.output import say
+from rbp.runs.config import write_config
+from rbp.runs.folder import RunFolder
+from rbp.runs.older_results import archive_result, restore_result
 from rbp.runs.result import code_of
+from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.launcher import Launcher
-from rbp.sweep.launchers.run_folders import archive_result, freeze_in, mark_queued, restore_result
 from rbp.sweep.launchers.snapshot import take_snapshot
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
@@ -90,9 +94,28 @@ def _freeze(cell: Cell, state: RunState) -> None:
     if state.result:
         archive_result(cell.folder, code_of(state.result) or "unknown")
     # The preflight check has already downloaded the data; a hundred jobs must not do so at the same time.
-    freeze_in(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
+    write_frozen(cell.folder, cell.values | {"dataset": cell.values["dataset"] | {"download": False}})
 
 
 def _put_back(cell: Cell, state: RunState) -> None:
     if state.result:
         restore_result(cell.folder, code_of(state.result) or "unknown")
+
+
+def write_frozen(folder: Path, values: dict[str, Any]) -> None:
+    """Write the config that a job is to run into the run's folder, which is created if it is missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_config(RunFolder(folder).config, values)
+
+
+def mark_queued(folder: Path, job_id: str, submitted: float) -> None:
+    """Mark a run as queued, unless its job has already started.
+
+    Args:
+        folder: The run's folder.
+        job_id: Id of the job that is to train the run.
+        submitted: When the job was submitted, in seconds since 1970.
+    """
+    with run_lock(folder) as free:
+        if free and read_status(folder).heartbeat < submitted:
+            mark(folder, "queued", job_id)
