@@ -66,16 +66,24 @@ def sweep_folders() -> list[Path]:
 
 
 def hidden_files() -> list[str]:
-    """Return a sentence for each file of the user's that hides one of a later folder."""
-    sentences = []
+    """Return a line for each folder of the user's whose files hide those of a later folder."""
+    lines = []
     for folders in (config_folders(), sweep_folders()):
         for index, folder in enumerate(folders[:-1]):
-            for file in sorted(folder.rglob("*.yaml")):
-                name = file.relative_to(folder)
-                later = [other / name for other in folders[index + 1 :] if (other / name).is_file()]
-                if later and name.parts != ("config.yaml",):  # a primary config is chosen by its name
-                    sentences.append(f"{file} hides {later[0]}")
-    return sentences
+            if hidden := list(_pairs(folder, folders[index + 1 :])):
+                file, other = hidden[0]
+                more = f", and {len(hidden) - 1} more such files" if hidden[1:] else ""
+                lines.append(f"{file} is taken, not {other}{more}")
+    return lines
+
+
+def _pairs(folder: Path, later: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
+    """Yield each file of a folder with the first one that it hides in a later folder."""
+    for file in sorted(folder.rglob("*.yaml")):
+        name = file.relative_to(folder)
+        others = [other / name for other in later if (other / name).is_file()]
+        if others and name.parts != ("config.yaml",):  # a primary config is chosen by its name
+            yield file, others[0]
 
 
 def groups() -> list[str]:

@@ -18,6 +18,7 @@ def register() -> None:
         "groups": _groups,
         "sweeps": _sweeps,
         "grid": reference.grid_help,
+        "launcher_names": lambda: " | ".join(options("hydra/launcher")),
         "launchers": reference.launchers_help,
         "keys": reference.keys_help,
     }
