@@ -2,8 +2,9 @@
 
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -11,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp import __version__
 from rbp.config.versions import current_target
 from rbp.provenance.imports import Closure, closure
-from rbp.provenance.module_location import module_of
+from rbp.provenance.module_location import find, module_of
 
 # Modules that every run depends on: the engine, training, the random streams.
 ENGINE = ("rbp.rate", "rbp.train", "rbp.seeds")
@@ -57,6 +58,24 @@ def code_version(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
     """
     targets = _targets_of(cfg)
     return {"version": __version__, "hash": _hash(targets), "targets": list(targets)}
+
+
+def own_roots(configs: Iterable[DictConfig | Mapping[str, Any]]) -> dict[Path, frozenset[str]]:
+    """Return the folders on the import path that hold a lab's own code, for the runs of some configs.
+
+    rbp's own folder is left out.
+
+    Returns:
+        For each folder, the top-level packages and modules in it that the runs import.
+    """
+    targets = {target for cfg in configs for target in _targets_of(cfg)}
+    tops = {name.partition(".")[0] for name in _closure(tuple(sorted(targets))).modules} - {"rbp"}
+    found: dict[Path, set[str]] = {}
+    for top in sorted(tops):
+        if (place := find(top)) is not None:
+            for path in place.folders or ([str(place.file)] if place.file else []):
+                found.setdefault(Path(path).absolute().parent, set()).add(top)
+    return {folder: frozenset(names) for folder, names in found.items()}
 
 
 def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:

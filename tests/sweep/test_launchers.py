@@ -25,7 +25,9 @@ def cells(*overrides: str) -> list[Cell]:
 class Refusing(Local):
     """A launcher that takes nothing."""
 
-    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+    def submit(
+        self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
+    ) -> list[str]:
         raise ConfigError("no room")
 
 

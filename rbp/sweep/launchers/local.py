@@ -31,7 +31,9 @@ class Local(Submitter):
                     "choose cuda or auto"
                 )
 
-    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+    def submit(
+        self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
+    ) -> list[str]:
         slots = pool.share_out(self.values, _gpus(), usable_cores())
         log = sweep.jobs / f"local-{time.strftime('%Y%m%d-%H%M%S')}.log"
         return [pool.start_pool(folders, slots, log, code, submitted)] * len(folders)

@@ -142,21 +142,21 @@ def share_out(settings: LocalSettings, gpus: Sequence[str], cores: int) -> Slots
     return Slots(devices, threads)
 
 
-def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: Path, submitted: float) -> str:
+def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: list[Path], submitted: float) -> str:
     """Start a pool that outlives this process.
 
     Args:
         folders: The run folders.
         slots: The places for processes.
         log: The file to which the output of the pool and its runs is appended.
-        code: The copy of the code that the runs import.
+        code: The folders with copies of the code, for the start of the import path.
         submitted: When the runs were submitted, in seconds since 1970.
 
     Returns:
         The job id of the pool.
     """
     task = {"folders": [str(f) for f in folders], "submitted": submitted, "slots": vars(slots)}
-    path = os.pathsep.join([str(code), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([*map(str, code), *filter(None, [os.environ.get("PYTHONPATH")])])
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "rbp.sweep.launchers.pool"],

@@ -6,6 +6,7 @@ A submission larger than the cluster's limit is split into several arrays.
 import contextlib
 import io
 import math
+import os
 import re
 import shlex
 import shutil
@@ -36,7 +37,12 @@ def check_settings(settings: SlurmSettings) -> None:
 
 
 def submit(
-    settings: SlurmSettings, folders: Sequence[Path], jobs: Path, name: str, code: Path, submitted: float
+    settings: SlurmSettings,
+    folders: Sequence[Path],
+    jobs: Path,
+    name: str,
+    code: list[Path],
+    submitted: float,
 ) -> list[str]:
     """Submit the runs in these folders.
 
@@ -45,7 +51,7 @@ def submit(
         folders: The run folders.
         jobs: The folder for submitit's files.
         name: The name of the sweep, from which the job name is made.
-        code: The copy of the code that the jobs import.
+        code: The folders with copies of the code, for the start of the import path.
         submitted: When the runs were submitted, in seconds since 1970.
 
     Returns:
@@ -84,10 +90,11 @@ def _python(settings: SlurmSettings) -> str:
     return f"env --block-signal=USR2 {python}"
 
 
-def _parameters(settings: SlurmSettings, name: str, code: Path) -> dict[str, Any]:
+def _parameters(settings: SlurmSettings, name: str, code: list[Path]) -> dict[str, Any]:
     """Return the parameters for submitit's executor."""
     # Without PYTHONSAFEPATH the working directory would precede the copy of the code on the import path.
-    path = f"export PYTHONSAFEPATH=1 PYTHONPATH={shlex.quote(str(code))}${{PYTHONPATH:+:$PYTHONPATH}}"
+    copies = shlex.quote(os.pathsep.join(map(str, code)))
+    path = f"export PYTHONSAFEPATH=1 PYTHONPATH={copies}${{PYTHONPATH:+:$PYTHONPATH}}"
     wanted = {
         "job_name": f"rbp-{name}",
         "partition": settings.partition,

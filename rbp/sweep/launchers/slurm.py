@@ -30,7 +30,9 @@ class Slurm(Submitter):
                     f"{ranks} tasks (hydra.launcher.nodes={self.values.nodes}, tasks={self.values.tasks})"
                 )
 
-    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+    def submit(
+        self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
+    ) -> list[str]:
         return sbatch.submit(self.values, folders, sweep.jobs, sweep.path.name, code, submitted)
 
     def settings(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rbp.runs.result import code_of
 from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.launcher import Launcher
-from rbp.sweep.launchers.snapshot import take_snapshot
+from rbp.sweep.launchers.snapshot import take_snapshots
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
@@ -30,13 +30,15 @@ class Submitter(Launcher):
     """The base class of launchers whose jobs outlive this process."""
 
     @abstractmethod
-    def submit(self, folders: list[Path], sweep: SweepFolder, code: Path, submitted: float) -> list[str]:
+    def submit(
+        self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
+    ) -> list[str]:
         """Start or queue the runs in these folders.
 
         Args:
             folders: The run folders, with frozen configs in them.
             sweep: The sweep that the runs belong to.
-            code: The copy of the code that the runs import.
+            code: The folders with copies of the code, for the start of the import path.
             submitted: When the runs are submitted, in seconds since 1970.
 
         Returns:
@@ -77,7 +79,7 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
         )
     submitted = time.time()
     sweep.jobs.mkdir(parents=True, exist_ok=True)
-    code = take_snapshot(sweep.code.absolute())
+    code = take_snapshots(sweep.code.absolute(), (cell.values for cell in cells))
     states = observe([cell.folder for cell in cells])
     with ThreadPoolExecutor(WRITERS) as writers:
         list(writers.map(_freeze, cells, states))
