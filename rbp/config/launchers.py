@@ -56,7 +56,9 @@ class SlurmSettings:
     qos: str | None = key("quality of service", default=None)
     constraint: str | None = key("of the nodes, such as a100", default=None)
     time: int = key(
-        "minutes; a job that reaches it saves, is queued again and goes on", at_least(1), default=240
+        "minutes, or as 4:00:00; a job that reaches it saves, is queued again and goes on",
+        at_least(1),
+        default=240,
     )
     gpus: int = key("per node", at_least(0), default=1)
     cpus: int = key("per task", at_least(1), default=4)

@@ -83,3 +83,12 @@ def test_memory_that_no_node_has_is_refused(memory: float) -> None:
         ConfigError, match=r"hydra.launcher.memory=.*: must be null or a finite number above 0"
     ):
         Slurm({"memory": memory})
+
+
+def test_a_refused_submission_leaves_no_run_that_a_retry_would_take(tmp_path: Path) -> None:
+    fresh, kept = cells(f"runs_dir={tmp_path}", "seed=1,2")
+    kept.folder.mkdir(parents=True)
+    (kept.folder / "notes.txt").write_text("somebody's")
+    with pytest.raises(ConfigError, match="no room"):
+        submit_cells([fresh, kept], Refusing({}), SweepFolder(fresh.folder.parent))
+    assert not fresh.folder.exists() and [f.name for f in kept.folder.iterdir()] == ["notes.txt"]

@@ -9,8 +9,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config.composition.messages import explain
-from rbp.config.composition.places import is_group, natural, options
+from rbp.config.composition.places import is_group, natural, option_file, options
 from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, composing, resolved
+from rbp.config.slurm_values import as_written
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
@@ -90,7 +91,8 @@ def compose_hydra(overrides: list[str], config_name: str = PRIMARY) -> HydraSett
         sweeper, launcher = (_plain(part) for part in (node.sweeper, node.launcher))
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, overrides)) from error
-    return HydraSettings(sweeper, launcher, node.runtime.choices["hydra/launcher"])
+    option = node.runtime.choices["hydra/launcher"]
+    return HydraSettings(sweeper, as_written(launcher, option_file("hydra/launcher", option)), option)
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

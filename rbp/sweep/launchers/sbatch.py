@@ -12,7 +12,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,34 @@ from rbp.config.launchers import SlurmSettings
 from rbp.errors import ConfigError
 from rbp.sweep.launchers.worker import Worker
 
+_OWN_KEYS = {
+    **{"job-name": "sweep.name", "partition": "partition", "account": "account", "qos": "qos"},
+    **{"constraint": "constraint", "time": "time", "gpus-per-node": "gpus", "gres": "gpus"},
+    **{"cpus-per-task": "cpus", "mem": "memory", "nodes": "nodes", "ntasks-per-node": "tasks"},
+    **{"ntasks": "tasks", "array": "parallel", "signal": "signal_delay"},
+}
+_NEEDED = (
+    *("output", "error", "open-mode", "requeue", "no-requeue"),
+    *("wrap", "parsable", "test-only", "wait", "export", "chdir"),
+)
+
+
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise ConfigError for an option of sbatch that would replace what the launcher itself sets."""
+    for name in options:
+        option = str(name).replace("_", "-").lstrip("-")
+        if (key := _OWN_KEYS.get(option)) is not None:
+            full = key if "." in key else f"hydra.launcher.{key}"
+            raise ConfigError(f"hydra.launcher.sbatch.{name}: is set by {full}; use that key")
+        if option in _NEEDED:
+            raise ConfigError(
+                f"hydra.launcher.sbatch.{name}: the launcher needs this option of sbatch itself; leave it out"
+            )
+
 
 def check_settings(settings: SlurmSettings) -> None:
     """Raise ConfigError if settings contradict each other or this machine has no Slurm."""
+    check_options(settings.sbatch)
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
             f"hydra.launcher.signal_delay={settings.signal_delay}: must be less than the "

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rbp.config.launchers import SlurmSettings, read_settings
+from rbp.config.slurm_values import minutes_of
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers import sbatch
@@ -18,7 +19,8 @@ class Slurm(Submitter):
     name, here = "slurm", False
 
     def __init__(self, values: Mapping[str, Any]) -> None:
-        self.values = read_settings(SlurmSettings, values)
+        time = {"time": minutes_of(values["time"])} if "time" in values else {}
+        self.values = read_settings(SlurmSettings, {**values, **time})
 
     def check(self, cells: list[Cell]) -> None:
         sbatch.check_settings(self.values)

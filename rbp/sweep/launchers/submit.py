@@ -1,5 +1,6 @@
 """Submit cells as jobs that outlive this process: write their configs and copy the code first."""
 
+import contextlib
 import os
 import time
 from abc import abstractmethod
@@ -102,6 +103,10 @@ def _freeze(cell: Cell, state: RunState) -> None:
 def _put_back(cell: Cell, state: RunState) -> None:
     if state.result:
         restore_result(cell.folder, code_of(state.result) or "unknown")
+    elif state.name == "new":  # otherwise a retry would take it for a run of the sweep
+        RunFolder(cell.folder).config.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it holds something else
+            cell.folder.rmdir()
 
 
 def write_frozen(folder: Path, values: dict[str, Any]) -> None:
