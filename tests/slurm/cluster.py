@@ -150,6 +150,12 @@ class Cluster:
         fields = self.run("scontrol", "show", "job", job).split()
         return next(int(field.partition("=")[2]) for field in fields if field.startswith("Restarts="))
 
+    def story(self, *jobs: str) -> str:
+        """What Slurm knows of jobs, and its own log, for the message of a test that fails."""
+        shown = [self.run("scontrol", "show", "job", job) for job in jobs]
+        logs = [file.read_text(errors="replace")[-6000:] for file in sorted(self.root.rglob("slurmctld.log"))]
+        return "\n".join([*shown, *logs])
+
     def tasks(self, job: str) -> list[int]:
         """The pids of the tasks that srun started for a job (`12`, or `12_3` in an array), by rank."""
         raw = self.jobs("%A")[job]

@@ -27,7 +27,7 @@ def test_a_cell_of_two_tasks_goes_on_after_a_signal_and_fails_when_a_task_dies(
     assert parent.returncode == 1, out + err
     assert f"1 of the cells failed: {broken.path.name}" in err
     assert "SIGUSR2: stopped in epoch" in signalled.log.read_text()
-    assert cluster.restarts(job_of(signalled)) == 1
+    assert cluster.restarts(job_of(signalled)) == 1, project.told("pair") + cluster.story(job_of(signalled))
     cluster.wait_for_state(job_of(broken), "FAILED")
     again = project.rbp("retry", "runs/pair")
     assert again.returncode == 0, again.stdout + again.stderr

@@ -36,7 +36,8 @@ def test_cells_are_signalled_requeued_and_killed_and_outlive_the_controller(
     assert f"1 of the cells failed: {killed.path.name}" in err
     assert f"LOST {killed.path.name}: job {job_of(killed)} ended with an error" in out
     assert "SIGUSR2: stopped in epoch" in signalled.log.read_text()
-    assert [cluster.restarts(job_of(run)) for run in (signalled, requeued, last)] == [1, 1, 0]
+    jobs = [job_of(run) for run in (signalled, requeued, last)]
+    assert [cluster.restarts(job) for job in jobs] == [1, 1, 0], cluster.story(*jobs)
     told = project.rbp("status", "runs/four")
     assert told.returncode == 1 and "3 done, 1 lost" in told.stdout, told.stdout + told.stderr
 
