@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from rbp import __version__
 from rbp.config.versions import current_target
+from rbp.provenance.commits import commit_of
 from rbp.provenance.imports import Closure, closure
 from rbp.provenance.module_location import find, module_of
 
@@ -76,6 +77,19 @@ def own_roots(configs: Iterable[DictConfig | Mapping[str, Any]]) -> dict[Path, f
             for path in place.folders or ([str(place.file)] if place.file else []):
                 found.setdefault(Path(path).absolute().parent, set()).add(top)
     return {folder: frozenset(names) for folder, names in found.items()}
+
+
+def git_commits(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the git commit of rbp and of each package of a lab that a config's code imports.
+
+    Returns:
+        By top-level package, `commit` and `changed` (see `rbp.provenance.commits`), without packages that git
+        does not track.
+    """
+    tops = {name.partition(".")[0] for name in _closure(_targets_of(cfg)).modules} | {"rbp"}
+    places = {top: place for top in sorted(tops) if (place := find(top)) is not None}
+    found = {top: commit_of(place.file) for top, place in places.items() if place.file is not None}
+    return {top: commit for top, commit in found.items() if commit is not None}
 
 
 def package_versions(cfg: DictConfig | Mapping[str, Any]) -> dict[str, str]:

@@ -38,7 +38,7 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
         _show(plan)
         return
     launcher.check(plan.todo)
-    preflight(plan.todo, devices=launcher.here)
+    preflight(plan.todo, devices=launcher.here, trials=True)
     say(plan.summary())
     _finish(sweep, cells, launcher.run(sweep, plan, settings), settings)
 

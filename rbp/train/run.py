@@ -14,7 +14,7 @@ from rbp.config.identity import folder_name, grad_mode, grad_mode_settings
 from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
 from rbp.output import say
-from rbp.provenance import package_versions
+from rbp.provenance import git_commits, package_versions
 from rbp.rate.neurons import compiled
 from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
@@ -228,6 +228,7 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "machine": training.machine | {"kernels": compiled.what_ran() or training.machine["kernels"]},
         "machines_before": history.machines[:-1],
         "code": training.code,
+        "git": git_commits(cfg),
         "packages": package_versions(cfg),
         "code_before": history.code[:-1],
     }

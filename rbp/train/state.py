@@ -15,7 +15,7 @@ from rbp.data import Splits, load, n_train_batches
 from rbp.data.stage import copied_to_stage
 from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
-from rbp.provenance import code_version
+from rbp.provenance import code_version, git_commits
 from rbp.rate import data_parallel, forward
 from rbp.rate.neurons import compiled
 from rbp.seeds import stream
@@ -79,6 +79,7 @@ class TrainState:
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     """Build everything that a run needs before its first step, from the config and its seed alone."""
     code = code_version(cfg)  # first, since files may be edited while the run goes on
+    git_commits(cfg)  # noted now, for the same reason; `make_result` gets the same answer
     prepare_torch(cfg)
     device = choose_device(cfg, ranks)
     splits = load(copied_to_stage(cfg.dataset))

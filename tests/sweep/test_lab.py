@@ -7,8 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from rbp.provenance import git_commits
+from rbp.provenance.commits import commit_of
 from rbp.runs.result import read_result
-from rbp.sweep.launch import main
+from rbp.sweep.grid.command_line import read_command_line
+from rbp.sweep.launch import main, read_grid
+from rbp.sweep.launchers.preflight import preflight
 from rbp.sweep.launchers.snapshot import LARGEST, take_snapshots
 
 NET = """
@@ -101,6 +105,57 @@ def test_targets_of_rbp_and_of_libraries_alone_need_no_further_copy(tmp_path: Pa
         "optimizer": {"_target_": "torch.optim.SGD"},
     }
     assert len(take_snapshots(tmp_path / "code", [values])) == 1
+
+
+UNRULED = """
+from torch import nn
+class Odd(nn.Module):
+    def __init__(self, act): super().__init__(); self.act = act
+    def forward(self, x): return self.act(x)
+class Reads(nn.Linear):
+    def forward(self, x): return x * float(self.weight.sum())
+def net(neuron, in_channels, classes, odd):
+    middle = {"none": [], "softmax": [Odd(nn.Softmax(-1))], "reads": [Reads(8, 8)]}[odd]
+    layers = [nn.Flatten(), nn.Linear(64 * in_channels, 8), neuron(), *middle, nn.Linear(8, classes)]
+    return nn.Sequential(*layers)
+"""
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+def test_a_network_without_a_rule_is_refused_before_the_first_cell(
+    here: Path, path_kept: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step_mode: str
+) -> None:
+    Path("lab_unruled.py").write_text(UNRULED)
+    Path("conf/arch").mkdir(parents=True)
+    Path("conf/arch/odd.yaml").write_text("_target_: lab_unruled.net\nname: odd\nodd: none\n")
+    line = ["-m", "arch=odd", f"step_mode={step_mode}", "arch.odd=none,softmax", *SHORT]
+    assert main([*line, "grad_mode=rate"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error: arch=odd with neuron=lif: rate mode has no rule for 3.act")
+    assert len(told.splitlines()) == 1 and not Path("runs").exists()
+    line[3] = "arch.odd=none,reads"  # cannot be tried without values, and is left to training
+    (none, reads), _, _ = read_grid(read_command_line([*line, "grad_mode=rate"]))
+    preflight([none, reads], trials=True)
+
+
+def test_the_commits_of_both_are_known_in_a_repository_and_in_a_copy(
+    tmp_path: Path, path_kept: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "mine"
+    write_lab(root, "lab_commits")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "-c", "user.name=me", "-c", "user.email=me@there", "commit", "-q", "-m", "first")
+    path_kept.syspath_prepend(str(root))
+    values = {"arch": {"_target_": "lab_commits.nets.mlp"}}
+    head = subprocess.run(["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
+    commits = git_commits(values)
+    assert commits["lab_commits"] == {"commit": head.strip(), "changed": False} and "torch" not in commits
+    (root / "lab_commits" / "parts.py").write_text("WIDTH = 4\n")
+    mine, _ = take_snapshots(tmp_path / "code", [values])
+    assert commit_of(mine / "lab_commits" / "__init__.py") == {"commit": head.strip(), "changed": True}
+    (root / "lab_commits" / "untracked.py").write_text("")
+    assert commit_of(root / "lab_commits" / "untracked.py") is None
 
 
 @pytest.mark.slow

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rbp.provenance.commits import FILE
 from rbp.sweep.launchers.snapshot import take_snapshot
 
 
@@ -30,7 +31,9 @@ def project(tmp_path: Path) -> Path:
 
 
 def contents(copy: Path) -> dict[str, str]:
-    return {p.relative_to(copy).as_posix(): p.read_text() for p in sorted(copy.rglob("*")) if p.is_file()}
+    """The files of a copy, but for the note of their commit."""
+    files = (file for file in sorted(copy.rglob("*")) if file.is_file() and file.name != FILE)
+    return {file.relative_to(copy).as_posix(): file.read_text() for file in files}
 
 
 def test_uncommitted_changes_and_new_sources_are_in_it_ignored_files_and_data_are_not(project: Path) -> None:

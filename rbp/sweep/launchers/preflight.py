@@ -5,6 +5,7 @@ all runs.
 """
 
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -18,12 +19,14 @@ from rbp.sweep.grid.cell import Cell
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
-def preflight(cells: list[Cell], devices: bool = True) -> None:
+def preflight(cells: list[Cell], devices: bool = True, trials: bool = False) -> None:
     """Check that the folder, device, data and network of every run exist and fit together.
 
     Args:
         cells: The runs.
         devices: Whether the runs use this machine's devices, so that these can be checked.
+        trials: Whether each distinct network runs one step in its gradient mode. A single run in this process
+            does not need that, as its own first step shows the same.
 
     Raises:
         ConfigError: There are problems, all of which the message lists.
@@ -31,7 +34,7 @@ def preflight(cells: list[Cell], devices: bool = True) -> None:
     found: dict[str, None] = {}
     checked = set()
     for cell in cells:
-        for check, parts in _checks(cell.values, devices):
+        for check, parts in _checks(cell.values, devices, trials):
             if (seen := f"{check.__name__} {parts}") in checked:
                 continue
             checked.add(seen)
@@ -45,7 +48,9 @@ def preflight(cells: list[Cell], devices: bool = True) -> None:
         raise ConfigError("\n".join(found))
 
 
-def _checks(values: dict[str, Any], devices: bool) -> Iterator[tuple[Callable[[DictConfig], None], Any]]:
+def _checks(
+    values: dict[str, Any], devices: bool, trials: bool
+) -> Iterator[tuple[Callable[[DictConfig], None], Any]]:
     """Yield each check with the values that it depends on, so that a thousand cells need few checks."""
     place = (values["runs_dir"], values["sweep"]["name"], values["eval_only"])
     yield _check_names, (place, values["dataset"]["name"], values["arch"]["name"])
@@ -54,6 +59,9 @@ def _checks(values: dict[str, Any], devices: bool) -> Iterator[tuple[Callable[[D
         yield _check_device, values["trainer"]["device"]
     yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
+    if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
+        shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
+        yield _check_rules, (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode")])
 
 
 def _check_names(cfg: DictConfig) -> None:
@@ -131,3 +139,29 @@ def _check_network(cfg: DictConfig) -> None:
             build_optimizer(cfg, build(cfg))
     except Exception:  # the network reads its weights while being built, or there is a real problem
         build_optimizer(cfg, build(cfg))
+
+
+def _check_rules(cfg: DictConfig) -> None:
+    """Raise ConfigError if rate mode has no rule for a layer or operation of the network.
+
+    One step runs on the meta device, with shapes alone. A network that cannot run there is not checked.
+    """
+    import torch
+
+    from rbp.models import build
+    from rbp.rate import NoRuleError, forward
+
+    data, mode, T = cfg.dataset, cfg.grad_mode, max(2, cfg.grad_mode.segments)
+    try:
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            x = torch.empty(2, data.channels, data.size, data.size)
+            layout = cfg.arch.get("layout")
+            x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
+            how = {"T": cfg.T if layout == "static" else None, "layout": layout}
+            how |= {"segments": mode.segments, "coupled": mode.coupled, "step_mode": cfg.step_mode}
+            forward(build(cfg), x_seq, grad_mode="rate", **how)
+    except NoRuleError as error:
+        raise ConfigError(f"arch={cfg.arch.name} with neuron={cfg.neuron.name}: {error}") from error
+    except Exception:  # its own code reads values, which are not there
+        return

@@ -11,6 +11,8 @@ from typing import Any
 from rbp.config.composition.places import ROOT
 from rbp.errors import ConfigError
 from rbp.provenance import own_roots
+from rbp.provenance.commits import FILE as COMMIT_FILE
+from rbp.provenance.commits import as_file
 
 # Suffixes of the files to copy among those that git does not track yet; data and results are left out.
 _SOURCES = (".py", ".yaml")
@@ -48,7 +50,8 @@ def _copy_of(root: Path, tops: frozenset[str], folder: Path) -> Path:
     if repository is not None:
         tracked = {name.removeprefix(f"{root.relative_to(repository)}/") for name in _of_git(repository)}
         if all(any(name == f"{top}.py" or name.startswith(f"{top}/") for name in tracked) for top in tops):
-            return _copied(folder, repository, _of_git(repository)) / root.relative_to(repository)
+            copy = _copied(folder, repository, _of_git(repository), as_file(repository))
+            return copy / root.relative_to(repository)
     return _copied(folder, root, _of_packages(root, tops))
 
 
@@ -84,15 +87,21 @@ def take_snapshot(folder: Path, root: Path = ROOT) -> Path:
     Raises:
         ConfigError: A file cannot be read or written.
     """
-    return _copied(folder, root, _files(root))
+    names = _files(root)
+    tracked = (root / ".git").exists()
+    return _copied(folder, root, names, as_file(root) if tracked else None)
 
 
-def _copied(folder: Path, root: Path, names: Sequence[str]) -> Path:
-    """Copy files below `folder`, into a folder named by their content; large ones are linked."""
+def _copied(folder: Path, root: Path, names: Sequence[str], commit: bytes | None = None) -> Path:
+    """Copy files below `folder`, into a folder named by their content; large ones are linked.
+
+    commit: what to note of their commit.
+    """
     try:
         files = {name: root / name for name in sorted(names) if (root / name).is_file()}
         large = {name: file.resolve() for name, file in files.items() if file.stat().st_size > LARGEST}
         contents = {name: file.read_bytes() for name, file in files.items() if name not in large}
+        contents |= {} if commit is None else {COMMIT_FILE: commit}
         digest = hashlib.sha256()
         for name, content in contents.items():
             digest.update(f"{name}\0{len(content)}\0".encode() + content)
