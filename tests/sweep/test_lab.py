@@ -158,6 +158,25 @@ def test_the_commits_of_both_are_known_in_a_repository_and_in_a_copy(
     assert commit_of(root / "lab_commits" / "untracked.py") is None
 
 
+GATED = """
+from spikingjelly.activation_based import neuron
+def gated(T): return neuron.GatedLIFNode(T=T, inplane=None)
+"""
+
+
+@pytest.mark.parametrize("T", [1, 2, 5])
+def test_a_neuron_made_for_its_number_of_steps_is_tried_with_that(
+    here: Path, path_kept: pytest.MonkeyPatch, T: int
+) -> None:
+    Path("lab_gated.py").write_text(GATED)
+    Path("conf/neuron").mkdir(parents=True)
+    Path("conf/neuron/gated.yaml").write_text("_target_: lab_gated.gated\nname: gated\nT: ${T}\n")
+    line = ["neuron=gated", f"T={T}", "grad_mode=rate", *SHORT, "--dry-run"]
+    path_kept.syspath_prepend(str(here))
+    cells, _, _ = read_grid(read_command_line(line))
+    preflight(cells, trials=True)
+
+
 @pytest.mark.slow
 def test_a_network_of_the_working_directory_trains_here_and_in_jobs(
     here: Path, path_kept: pytest.MonkeyPatch

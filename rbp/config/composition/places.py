@@ -79,7 +79,8 @@ def hidden_files() -> list[str]:
 
 def _pairs(folder: Path, later: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each file of a folder with the first one that it hides in a later folder."""
-    for file in sorted(folder.rglob("*.yaml")):
+    # No deeper than hydra/launcher/NAME.yaml: a folder may hold much else, such as data.
+    for file in sorted(file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml")):
         name = file.relative_to(folder)
         others = [other / name for other in later if (other / name).is_file()]
         if others and name.parts != ("config.yaml",):  # a primary config is chosen by its name

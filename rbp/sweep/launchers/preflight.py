@@ -61,7 +61,10 @@ def _checks(
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
     if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
-        yield _check_rules, (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode")])
+        yield (
+            _check_rules,
+            (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode", "T")]),
+        )
 
 
 def _check_names(cfg: DictConfig) -> None:
@@ -151,13 +154,13 @@ def _check_rules(cfg: DictConfig) -> None:
     from rbp.models import build
     from rbp.rate import NoRuleError, forward
 
-    data, mode, T = cfg.dataset, cfg.grad_mode, max(2, cfg.grad_mode.segments)
+    data, mode = cfg.dataset, cfg.grad_mode
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x = torch.empty(2, data.channels, data.size, data.size)
             layout = cfg.arch.get("layout")
-            x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
+            x_seq = x if layout == "static" else x.expand(cfg.T, *x.shape).contiguous()
             how = {"T": cfg.T if layout == "static" else None, "layout": layout}
             how |= {"segments": mode.segments, "coupled": mode.coupled, "step_mode": cfg.step_mode}
             forward(build(cfg), x_seq, grad_mode="rate", **how)

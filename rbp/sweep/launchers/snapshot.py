@@ -48,9 +48,10 @@ def _copy_of(root: Path, tops: frozenset[str], folder: Path) -> Path:
     root = root.resolve()
     repository = _repository(root)
     if repository is not None:
-        tracked = {name.removeprefix(f"{root.relative_to(repository)}/") for name in _of_git(repository)}
-        if all(any(name == f"{top}.py" or name.startswith(f"{top}/") for name in tracked) for top in tops):
-            copy = _copied(folder, repository, _of_git(repository), as_file(repository))
+        files = _of_git(repository)
+        names = {name.removeprefix(f"{root.relative_to(repository)}/") for name in files}
+        if all(any(name == f"{top}.py" or name.startswith(f"{top}/") for name in names) for top in tops):
+            copy = _copied(folder, repository, files, as_file(repository))
             return copy / root.relative_to(repository)
     return _copied(folder, root, _of_packages(root, tops))
 
