@@ -10,16 +10,17 @@ from rbp.errors import SweepFailed, UserError
 from rbp.output import exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
-# Modules in this package: `clean` (rbp clean) and `data` (rbp data prepare).
+# Modules in this package: one per subcommand (`status`, `logs`, `retry`, `cancel`, `clean`, `data`), and
+# `picked`, the runs that a command line names.
 #
 # Subcommand -> (help text, module, function that adds its arguments, function that runs it). Only the module
 # of the chosen subcommand is imported: some need torch, and `rbp status` should answer at once.
 COMMANDS = {
     "train": ("one run or a grid of them: python launch.py, from any folder", "", "", ""),
-    "status": ("the state of every run of a sweep", "rbp.sweep.commands", "add_paths", "status"),
-    "logs": ("the log of one run, and of its job", "rbp.sweep.commands", "add_run", "logs"),
-    "retry": ("run again what failed or was lost", "rbp.sweep.commands", "add_retry", "retry"),
-    "cancel": ("stop the jobs of a sweep, or of one run", "rbp.sweep.commands", "add_paths", "cancel"),
+    "status": ("the state of every run, of a sweep or of all", "rbp.cli.status", "add_arguments", "command"),
+    "logs": ("the log of one run and of its job; -f follows", "rbp.cli.logs", "add_arguments", "command"),
+    "retry": ("run again what failed or was lost", "rbp.cli.retry", "add_arguments", "command"),
+    "cancel": ("stop the jobs of a sweep, or of one run", "rbp.cli.cancel", "add_arguments", "command"),
     "clean": ("remove checkpoints that are not needed", "rbp.cli.clean", "add_arguments", "command"),
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),

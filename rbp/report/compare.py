@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbp.report.figures.style import method_name
-from rbp.report.read import Method, Run
+from rbp.report.read import MISSING, Method, Run
+from rbp.runs.differing import differing_keys
 
 MODES = ("bptt", "rate")
 BPTT, RATE = Method("bptt"), Method("rate")
@@ -175,28 +176,16 @@ def _plain(value: Any) -> Any:
 
 
 def _labels(settings: Iterable[dict[str, Any]]) -> dict[str, str]:
-    """Return a label for each distinct setting: as few key=value pairs as distinguish it from the others."""
+    """Return a label for each distinct setting: every key=value pair in which some of them differ."""
     distinct = {_canonical(setting): setting for setting in settings}
-    keys = sorted({key for setting in distinct.values() for key in setting}, key=_names_first)
-    chosen: list[str] = []
-    classes = 1
-    for key in keys:
-        split = len({_values(setting, [*chosen, key]) for setting in distinct.values()})
-        if split > classes:
-            chosen, classes = [*chosen, key], split
-    return {name: _show(setting, chosen) for name, setting in distinct.items()}
+    known = [setting for setting in distinct.values() if MISSING not in setting]
+    keys = [MISSING, *sorted(differing_keys(known), key=_names_first)]
+    return {name: _show(setting, keys) for name, setting in distinct.items()}
 
 
 def _names_first(key: str) -> tuple[bool, str]:
-    """Return a sort key that puts names first: neuron=plif says more than the keys that come with it.
-
-    A missing config.yaml likewise says more than the keys that it would hold.
-    """
-    return not key.endswith((".name", "config.yaml")), key
-
-
-def _values(setting: dict[str, Any], keys: list[str]) -> str:
-    return repr([_plain(setting.get(key, "no such key")) for key in keys])
+    """Return a sort key that puts names first: neuron=plif says more than the keys that come with it."""
+    return not key.endswith(".name"), key
 
 
 def _show(setting: dict[str, Any], keys: list[str]) -> str:

@@ -6,20 +6,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from rbp.config.dotted import leaves
 from rbp.config.identity import grad_mode_settings, not_in_identity
-from rbp.config.versions import refuse_newer, upgrade
+from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
-from rbp.files import is_number, load_yaml, read_lines
+from rbp.files import is_number, read_lines
+from rbp.runs.config import config_to_show
 from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 
 # Keys with a role of their own: seeds are pooled, gradient modes compared, T and step modes kept apart.
 AXES = ("T", "step_mode", "grad_mode", "seed")
-GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer", "tracker", "sweep")
+MISSING = "config.yaml"  # stands among the settings of a run whose config is not there
 MOST_POINTS = 100  # approximate maximum number of points of a curve
 _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
 
@@ -146,7 +145,7 @@ def read_run(folder: Path) -> Run:
         ValueError: If neither config.yaml nor result.json says what run it is, or a file has invalid content.
         OSError: If a file cannot be read.
     """
-    result, status, config = read_result(folder), current_status(folder), _read_config(folder)
+    result, status, config = read_result(folder), current_status(folder), config_to_show(folder)
     try:
         refuse_newer((result or {}).get("format", 1), "result.json")
     except ConfigError as newer:
@@ -162,7 +161,7 @@ def read_run(folder: Path) -> Run:
             folder=folder,
             sweep=folder.parent.name,
             status=status,
-            other_settings=_others(config) if config else {"config.yaml": "missing"},
+            other_settings=_others(config) if config else {MISSING: "missing"},
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,
@@ -180,37 +179,6 @@ def read_run(folder: Path) -> Run:
         )
     except (KeyError, TypeError, ValueError) as missing:
         raise ValueError(f"neither config.yaml nor result.json says what run it is ({missing})") from missing
-
-
-def _read_config(folder: Path) -> dict[str, Any]:
-    """Return the content of config.yaml, which must not be modified; empty if it is missing or incomplete."""
-    try:
-        values = _load(RunFolder(folder).config.read_text())
-    except (OSError, yaml.YAMLError, ValueError, RecursionError):
-        return {}
-    if isinstance(values, dict):
-        try:
-            values = upgrade(values, "config.yaml")
-        except ConfigError as error:
-            raise ValueError(error) from error
-    whole = isinstance(values, dict) and {"dataset", "arch", *AXES} <= values.keys()
-    return values if whole and all(isinstance(values.get(key, {}), dict) for key in GROUPS) else {}
-
-
-def _load(text: str) -> Any:
-    """Parse YAML by top-level keys, with a cache: the configs of a sweep differ in few of these keys."""
-    parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
-    if all(isinstance(part, dict) for part in parts):
-        return {key: value for part in parts for key, value in part.items()}
-    return load_yaml(text)
-
-
-@functools.lru_cache(maxsize=4096)
-def _load_part(text: str) -> Any:
-    try:
-        return load_yaml(text)
-    except yaml.YAMLError:  # not valid by itself, such as a reference to another part
-        return None
 
 
 def _choices(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Read and write config.yaml, the frozen configuration of a run."""
 
+import functools
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,3 +54,45 @@ def read_frozen(folder: Path) -> dict[str, Any]:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(f"{file}: not the config of a run: {reason}") from error
     return values
+
+
+def config_to_show(folder: Path) -> dict[str, Any]:
+    """Return a run's configuration, to read from and not to modify; empty if it is missing or incomplete.
+
+    Much faster than `read_config` for many runs of a sweep, since most parts of their files are equal.
+
+    Raises:
+        ValueError: A newer version wrote the file.
+    """
+    file = RunFolder(folder).config
+    try:
+        values = _load_in_parts(file.read_text())
+    except (OSError, yaml.YAMLError, ValueError, RecursionError):
+        return {}
+    if isinstance(values, dict):
+        try:
+            values = upgrade(values, Path(file.name))
+        except ConfigError as error:
+            raise ValueError(error) from error
+    whole = isinstance(values, dict) and {"dataset", "arch", *_AXES} <= values.keys()
+    return values if whole and all(isinstance(values.get(key, {}), dict) for key in _GROUPS) else {}
+
+
+_AXES = ("T", "step_mode", "grad_mode", "seed")
+_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer", "tracker", "sweep")
+
+
+def _load_in_parts(text: str) -> Any:
+    """Parse YAML by top-level keys, with a cache: the configs of a sweep differ in few of these keys."""
+    parts = [_load_part(part) for part in re.split(r"(?m)^(?=[^\s#-])", text) if part.strip()]
+    if all(isinstance(part, dict) for part in parts):
+        return {key: value for part in parts for key, value in part.items()}
+    return load_yaml(text)
+
+
+@functools.lru_cache(maxsize=4096)
+def _load_part(text: str) -> Any:
+    try:
+        return load_yaml(text)
+    except yaml.YAMLError:  # not valid by itself, such as a reference to another part
+        return None

@@ -1,6 +1,7 @@
 """Start a sweep again from its folders alone: from the frozen configs and the recorded launcher."""
 
 import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ from rbp.sweep.start import start
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
-def retry_runs(folders: list[Path], stale: bool, wait: bool) -> None:
+def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> None:
     """Start those of these runs that are not done, failed ones included.
 
     Args:
-        folders: Run folders of one sweep.
+        runs: Run folders of one sweep, with the keys in which each differs from the others.
         stale: Whether to recompute results of other code than the current one.
         wait: Whether to wait until the jobs have ended.
 
@@ -27,26 +28,35 @@ def retry_runs(folders: list[Path], stale: bool, wait: bool) -> None:
         ConfigError: A config is damaged, or was made by another version so that the run's name differs.
         SweepFailed: A run fails again.
     """
-    sweep = SweepFolder(folders[0].parent.absolute())
-    record = sweep.read()
-    choices = record["cells"]
-    cells = [Cell(read_frozen(folder), choices.get(folder.name) or {}) for folder in folders]
-    for cell, folder in zip(cells, folders, strict=True):
+    sweep = SweepFolder(next(iter(runs)).parent.absolute())
+    cells = [Cell(read_frozen(folder), keys) for folder, keys in runs.items()]
+    for cell, folder in zip(cells, runs, strict=True):
         cell.values["runs_dir"], cell.values["sweep"]["name"] = str(sweep.path.parent), sweep.path.name
         if cell.name != folder.name:
             raise ConfigError(
                 f"{RunFolder(folder).config}: is the config of {cell.name}; another version of the program "
                 "made it: start the sweep anew by launch.py"
             )
-    where = Path(str(record.get("working_directory")))
-    with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config, such as dataset.root
-        start(cells, _launcher(sweep, record), SweeperSettings(retry=True, rerun_stale=stale, wait=wait))
+    settings = SweeperSettings(retry=True, rerun_stale=stale, wait=wait)
+    starts = [sweep.start_of(cell.name) for cell in cells]
+    launchers = [_launcher(sweep, started) for started in starts]  # all are checked before any starts
+    for number, started in enumerate(starts):
+        if number == starts.index(started):
+            where = Path(started["working_directory"])
+            with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config: dataset.root
+                same = [cell for cell, other in zip(cells, starts, strict=True) if other == started]
+                start(same, launchers[number], settings)
 
 
-def _launcher(sweep: SweepFolder, record: dict[str, Any]) -> Launcher:
-    """Return the launcher that the sweep was last started with."""
-    settings = dict(record["launcher"])
-    name = settings.pop("name", "inline")
+def _launcher(sweep: SweepFolder, started: dict[str, Any]) -> Launcher:
+    """Return the launcher that a run was last started with; inline for single runs, which have no record."""
+    settings = dict(started["launcher"])
+    name, option = settings.pop("name", None), settings.pop("option", None)
+    if name is None and not sweep.record.exists():
+        name = "inline"
     if name not in NAMES:
-        raise ConfigError(f"{sweep.record}: launcher {name}: must be one of {', '.join(NAMES)}")
-    return make_launcher(name, settings)
+        raise ConfigError(
+            f"{sweep.record}: launcher {name}: must be one of {', '.join(NAMES)}; start the sweep again by "
+            "its command line, which goes on with what is there"
+        )
+    return make_launcher(name, settings, option)

@@ -46,7 +46,7 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
 def _evaluate(cells: list[Cell], launcher: Launcher) -> None:
     if launcher.name != "inline":
         raise ConfigError(
-            f"hydra/launcher={launcher.name}: evaluation runs here; leave it out with eval_only"
+            f"hydra/launcher={launcher.option}: evaluation runs here; leave it out with eval_only"
         )
     preflight(cells)
     rows = []
@@ -54,7 +54,7 @@ def _evaluate(cells: list[Cell], launcher: Launcher) -> None:
         say(f"[{number}/{len(cells)}] {cell.label}: {begins(cell)}")
         rows.append(attempt(cell))
     print_table(rows)
-    _raise_for([row.name for row in rows if row.error])
+    _raise_for([row.label for row in rows if row.error])
 
 
 def _show(plan: Plan) -> None:
@@ -78,9 +78,11 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], setti
     stale = sum(state.name == "stale" for state in states)
     if stale:
         say(f"{stale} computed by other code than this; rerun_stale=true computes them again.")
-    _raise_for([cell.name for cell, state in zip(cells, states, strict=True) if state.went_wrong], sweep.path)
+    _raise_for(
+        [cell.label for cell, state in zip(cells, states, strict=True) if state.went_wrong], sweep.path
+    )
     unfinished = [
-        f"{cell.name} ({state.name})"
+        f"{cell.label} ({state.name})"
         for cell, state in zip(cells, states, strict=True)
         if not (state.is_done or state.at_work)
     ]

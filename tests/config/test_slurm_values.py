@@ -10,8 +10,8 @@ from rbp.config.slurm_values import as_written, minutes_of
 from rbp.errors import ConfigError
 from rbp.sweep.grid.command_line import read_command_line
 from rbp.sweep.launch import read_grid
-from rbp.sweep.launchers.sbatch import check_options
 from rbp.sweep.launchers.slurm import Slurm
+from rbp.sweep.slurm.sbatch import check_options
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def test_runs_that_differ_in_another_key_are_apart_and_named_by_it(tmp_path: Pat
     write_run(tmp_path, grad_mode="rate", neuron__name="plif", neuron__tau=2.0)
     found = lines(tmp_path)
     assert [cells(line, found)[4] for line in found] == [
-        "neuron=lif optimizer.lr=0.05",
-        "neuron=lif optimizer.lr=0.1",
-        "neuron=plif optimizer.lr=0.1",
+        "neuron=lif neuron.tau=1.25 optimizer.lr=0.05",
+        "neuron=lif neuron.tau=1.25 optimizer.lr=0.1",
+        "neuron=plif neuron.tau=2.0 optimizer.lr=0.1",
     ]
     assert [len(line.comparison.runs) for line in found] == [2, 2, 1]
     assert found[2].difference is None and found[2].notes == ("bptt: no run",)

@@ -6,14 +6,17 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from rbp import cli
+from rbp.cli import cancel
+from rbp.runs.config import write_config
 from rbp.runs.result import RESULT_KEYS
-from rbp.runs.status import read_status
-from rbp.sweep import commands
+from rbp.runs.status import mark, read_status
+from rbp.sweep.grid.compose import compose_grid
 
 
 @pytest.fixture
@@ -55,11 +58,10 @@ def test_logs_shows_what_a_run_said(sweep: Path, capsys: pytest.CaptureFixture) 
     ("words", "told"),
     [
         (["status", "{runs}/nothing"], "nothing: no such folder"),
-        (["status", "{runs}"], "not the folder of a sweep"),
-        (["status", "{runs}"], "it holds mine"),
+        (["cancel", "{runs}"], "it holds mine"),
         (["cancel", "{runs}"], "not the folder of a sweep"),
         (["retry", "{runs}"], "not the folder of a sweep"),
-        (["logs", "{runs}/mine"], "is a sweep; name one run in it"),
+        (["logs", "{runs}/mine"], "is 3 runs (a; b; c); name one run in it"),
         (["retry", "{runs}/mine"], "config.yaml: cannot be read"),
     ],
 )
@@ -173,7 +175,7 @@ def test_only_a_process_of_its_own_is_asked_to_end(
 ) -> None:
     monkeypatch.setattr(os, "kill", lambda *args: pytest.fail("signalled"))
     (tmp_path / "status.json").write_text(json.dumps({"state": "running", "pid": pid}))
-    commands._ask_to_end(read_status(tmp_path).pid, set())
+    cancel._ask_to_end(read_status(tmp_path).pid, set())
 
 
 @pytest.fixture
@@ -199,3 +201,109 @@ def test_a_job_that_has_other_runs_too_goes_on_without_the_one_cancelled(
     assert cli.main(["cancel", str(sweep / "c")]) == 0 and not scancel.exists()
     assert json.loads((sweep / "c" / "status.json").read_text())["state"] == "cancelled"
     assert cli.main(["cancel", str(sweep)]) == 0 and scancel.read_text() == "5_0\n"
+
+
+@pytest.fixture
+def grid(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Four runs of a grid over T and seed, one of which has failed; none has a job."""
+    monkeypatch.chdir(tmp_path)
+    for cell in compose_grid(["T=2,4", "seed=0,1", "sweep.name=mine"]):
+        cell.folder.mkdir(parents=True)
+        write_config(cell.folder / "config.yaml", cell.values)
+        wrong = cell.values["T"] == 4 and cell.values["seed"] == 1
+        mark(cell.folder, "failed" if wrong else "cancelled", error="the loss is nan" if wrong else None)
+        (cell.folder / "log.txt").write_text(f"the log of {cell.label}\n")
+    return Path("runs/mine")
+
+
+def test_runs_are_shown_and_named_by_the_keys_in_which_they_differ(
+    grid: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["status", "runs/mine"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[:3] for line in lines[:2]] == [["T=2", f"seed={s}", "cancelled"] for s in (0, 1)]
+    assert cli.main(["logs", "runs/mine", "T=4", "seed=1"]) == 0
+    told = capsys.readouterr().out
+    assert "failed: the loss is nan" in told and "the log of T=4 seed=1" in told
+    assert cli.main(["status", "runs/mine", "seed=0"]) == 0
+    assert "runs/mine: 2 runs: 2 cancelled" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["logs", "runs/mine", "T=4"], "runs/mine T=4: is 2 runs (T=4 seed=0; T=4 seed=1); name one run"),
+        (["retry", "runs/mine", "T=3"], "T=3: fits no run in runs/mine; its runs differ in T, seed"),
+        (["cancel", "runs/mine", "neuron=lif"], "neuron=lif: fits no run in runs/mine; its runs differ in"),
+        (["logs", "seed=0"], "name the folder of a sweep or of a run"),
+    ],
+)
+def test_conditions_that_name_no_run_say_what_there_is(
+    grid: Path, capsys: pytest.CaptureFixture[str], words: list[str], told: str
+) -> None:
+    assert cli.main(words) == 2
+    assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [["status"], ["status", "runs"], ["status", "."]])
+def test_all_sweeps_are_shown_with_a_line_each(
+    grid: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
+) -> None:
+    Path("runs/empty").mkdir()
+    if words[-1] == ".":
+        monkeypatch.chdir("runs")
+    assert cli.main(words) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("mine  4 runs: 1 failed, 3 cancelled")
+
+
+def test_where_there_is_no_sweep_status_says_where_to_look(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["status"]) == 2
+    assert "runs: no sweeps here" in capsys.readouterr().err
+
+
+def test_states_can_be_read_by_a_program(grid: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["status", "--json"]) == 1
+    runs = json.loads(capsys.readouterr().out)
+    by_state = {run["state"]: run for run in runs}
+    assert sorted(run["state"] for run in runs) == ["cancelled"] * 3 + ["failed"]
+    assert by_state["failed"]["keys"] == {"T": "4", "seed": "1"}
+    assert by_state["failed"]["reason"] == "the loss is nan" and by_state["failed"]["result"] is None
+    assert all(Path(run["folder"]).name == run["run"] and run["sweep"] == "mine" for run in runs)
+
+
+def test_a_log_is_followed_until_the_run_has_ended(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next(path for path in grid.iterdir() if "-T4-" in path.name and "-s1-" in path.name)
+    mark(run, "running")
+
+    def write(line: str) -> None:
+        with (run / "log.txt").open("a") as stream:
+            stream.write(line)
+
+    moments: list[Callable[[], None]] = [
+        lambda: write("epoch 1\n"),
+        lambda: write("epoch 2\n"),
+        lambda: mark(run, "failed", error="killed"),
+    ]
+    monkeypatch.setattr(time, "sleep", lambda seconds: moments.pop(0)())
+    assert cli.main(["logs", "-f", str(run)]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[0].endswith(": running") and told[-1].endswith(": failed: killed")
+    assert told[1:-1] == ["the log of T=4 seed=1", "epoch 1", "epoch 2"] and not moments
+
+
+def test_status_can_stay_until_the_jobs_have_ended(
+    grid: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = next(path for path in grid.iterdir() if "-T4-" in path.name and "-s1-" in path.name)
+    mark(run, "running")
+    monkeypatch.setattr(time, "sleep", lambda seconds: mark(run, "cancelled"))
+    assert cli.main(["status", "--watch", "runs/mine", "T=4", "seed=1"]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in told[:2]] == ["running", "cancelled"]
+    assert told[-1] == "runs/mine: 1 run: 1 cancelled"

@@ -10,10 +10,10 @@ from rbp.errors import ConfigError
 from rbp.runs.result import RESULT_KEYS, read_result
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.compose import compose_grid
-from rbp.sweep.launchers import sbatch
 from rbp.sweep.launchers.local import Local
 from rbp.sweep.launchers.slurm import Slurm
 from rbp.sweep.launchers.submit import submit_cells
+from rbp.sweep.slurm import sbatch
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 

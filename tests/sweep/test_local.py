@@ -16,11 +16,15 @@ import torch
 from rbp import cli
 from rbp.config.launchers import LocalSettings
 from rbp.files import read_json
+from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.status import run_lock
 from rbp.sweep import retry
+from rbp.sweep.grid.compose import compose_cell
 from rbp.sweep.launch import main
-from rbp.sweep.launchers.pool import share_out
+from rbp.sweep.launchers import local
+from rbp.sweep.launchers.local import visible_gpus
+from rbp.sweep.launchers.pool import Slots, share_out
 from rbp.sweep.start import start
 from rbp.sweep.state.states import observe
 from rbp.sweep.state.sweepfolder import SweepFolder
@@ -129,6 +133,51 @@ def test_every_process_has_a_device_or_a_share_of_the_cores(
 ) -> None:
     slots = share_out(settings, gpus, cores)
     assert (slots.devices, slots.threads) == (devices, threads)
+
+
+@pytest.mark.parametrize(
+    ("told", "there", "gpus"),
+    [
+        (None, 2, ["0", "1"]),
+        (None, 0, []),
+        ("-1", 0, []),
+        ("NoDevFiles", 0, []),
+        ("", 0, []),
+        ("0,1", 0, []),  # left over on a machine without a GPU
+        ("3, 1", 2, ["3", "1"]),
+        ("3,-1,1", 1, ["3"]),  # as CUDA reads it
+        ("GPU-8f0e,MIG-11/7/0", 2, ["GPU-8f0e", "MIG-11/7/0"]),
+    ],
+)
+def test_the_gpus_are_those_that_cuda_sees(
+    monkeypatch: pytest.MonkeyPatch, told: str | None, there: int, gpus: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: there)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if told is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", told)
+    assert visible_gpus() == gpus
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        (["cpu", "cpu"], Slots((None,) * 4, 2)),  # the GPUs are left alone, the cores are shared out
+        (["auto", "cuda"], Slots(("0", "1"), None)),
+        (["cpu", "cuda"], Slots(("0", "1"), 4)),
+    ],
+)
+def test_cores_are_shared_out_by_what_the_runs_use(
+    monkeypatch: pytest.MonkeyPatch, devices: list[str], expected: Slots
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(local, "usable_cores", lambda: 8)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    folders = [Path(str(number)).absolute() for number in range(len(devices))]
+    for folder, device in zip(folders, devices, strict=True):
+        folder.mkdir()
+        write_config(folder / "config.yaml", compose_cell([f"trainer.device={device}"]).values)
+    assert local.Local({}).slots(folders) == expected
 
 
 @pytest.mark.parametrize(

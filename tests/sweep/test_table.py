@@ -78,7 +78,11 @@ def test_seeds_that_are_not_done_are_counted_and_told() -> None:
     rows = [*seeded("bptt", 0.8, 0.9), *seeded("rate", 0.8, 0.9)]
     rows[3].result, rows[3].error = None, "out of memory"
     lines = printed(rows)
-    assert "1 of 2" in lines[2] and "80.00%" in lines[2] and lines[-1] == "FAILED rate-2: out of memory"
+    assert (
+        "1 of 2" in lines[2]
+        and "80.00%" in lines[2]
+        and lines[-1] == f"FAILED {rows[3].label}: out of memory"
+    )
     rows[2].result, rows[2].state = None, "running"
     assert "0 of 2" in printed(rows)[2] and "running" in printed(rows)[2]
 
@@ -128,7 +132,7 @@ def test_a_failure_is_named_with_its_message() -> None:
         Row({"seed": "2"}, "digits-s2", {"test_acc": 1.0}),
     ]
     lines = printed(rows)
-    assert lines[-1] == "FAILED digits-s1: [odd] message" and "failed" in lines[1] and "100.00%" in lines[2]
+    assert lines[-1] == "FAILED seed=1: [odd] message" and "failed" in lines[1] and "100.00%" in lines[2]
 
 
 def test_a_single_run_is_shown_by_its_name() -> None:

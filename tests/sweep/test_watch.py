@@ -8,18 +8,12 @@ from rich.console import Console
 
 from rbp.config.text import duration
 from rbp.runs.status import Status
-from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state import watch
 from rbp.sweep.state.states import RunState
 
 
-def cells(n: int) -> list[Cell]:
-    made = []
-    for seed in range(n):
-        cell = Cell({}, {"seed": str(seed)})
-        cell.__dict__.update(name=str(seed), folder=Path(f"runs/mine/{seed}"))
-        made.append(cell)
-    return made
+def cells(n: int) -> list[tuple[str, Path]]:
+    return [(f"seed={seed}", Path(f"runs/mine/{seed}")) for seed in range(n)]
 
 
 def shown(states: list[RunState], room: int) -> list[str]:

@@ -23,7 +23,7 @@ from rbp.sweep.state.table import Row, print_table
 class Inline(Launcher):
     """A launcher that runs one cell after another in this process."""
 
-    name, here = "inline", True
+    name, option, here = "inline", "inline", True
 
     def __init__(self, values: Mapping[str, Any] | None = None) -> None:
         if values:

@@ -17,12 +17,14 @@ class Launcher(ABC):
     """The base class of launchers.
 
     Attributes:
-        name: The option of hydra/launcher that chooses this launcher.
+        name: The kind of launcher: inline, local or slurm.
+        option: The option of hydra/launcher that chose it: its name, or that of a file of the user's own.
         here: Whether cells run on this machine, so that its devices can be checked beforehand.
     """
 
     name: ClassVar[str]
     here: ClassVar[bool]
+    option: str
 
     @abstractmethod
     def check(self, cells: list[Cell]) -> None:
@@ -50,7 +52,7 @@ class Launcher(ABC):
                 "about": cells[0].values["sweep"]["about"],
                 "started": time.strftime("%Y-%m-%d %H:%M:%S"),
                 "working_directory": os.getcwd(),
-                "launcher": {"name": self.name, **self.settings()},
+                "launcher": {"name": self.name, "option": self.option, **self.settings()},
                 "code": {"version": __version__},
             },
             {cell.name: cell.choices for cell in cells},

@@ -20,19 +20,21 @@ _TARGETS = {
 }
 
 
-def make_launcher(name: str, values: Mapping[str, Any]) -> Launcher:
+def make_launcher(name: str, values: Mapping[str, Any], option: str | None = None) -> Launcher:
     """Return the launcher of this name.
 
     Args:
         name: inline, local or slurm.
         values: The settings of the launcher.
+        option: The option of hydra/launcher that chose it; None for the name itself.
 
     Raises:
         ConfigError: A setting is wrong.
     """
-    if name == "inline":
-        return Inline(values)
-    return Local(values) if name == "local" else Slurm(values)
+    kinds: dict[str, type[Inline | Local | Slurm]] = {"inline": Inline, "local": Local, "slurm": Slurm}
+    launcher = kinds[name](values)
+    launcher.option = option or name
+    return launcher
 
 
 def launcher_of(option: str, values: Mapping[str, Any]) -> Launcher:
@@ -48,4 +50,4 @@ def launcher_of(option: str, values: Mapping[str, Any]) -> Launcher:
     name = _TARGETS.get(str(values.get("_target_")))
     if name is None:
         raise ConfigError(f"hydra/launcher={option}: choose one of {', '.join(NAMES)}")
-    return make_launcher(name, {key: value for key, value in values.items() if key != "_target_"})
+    return make_launcher(name, {key: value for key, value in values.items() if key != "_target_"}, option)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
+from rbp.environment import without_ranks
 from rbp.output import say
 from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.launchers.worker import TRY_AGAIN
@@ -128,17 +129,20 @@ def own_id() -> str:
     return f"{LOCAL}{os.getpid()}@{os.uname().nodename}"
 
 
-def share_out(settings: LocalSettings, gpus: Sequence[str], cores: int) -> Slots:
+def share_out(settings: LocalSettings, gpus: Sequence[str], cores: int, on_cpu: bool = False) -> Slots:
     """Distribute GPUs and CPU threads over the processes.
+
+    The cores are shared out where runs compute on them; with a GPU, torch's own choice does little.
 
     Args:
         settings: The number of processes and threads, where the user has set them.
         gpus: The usable GPUs, in the notation of CUDA_VISIBLE_DEVICES.
         cores: The number of usable CPU cores.
+        on_cpu: Whether some runs compute on the CPU although there are GPUs.
     """
     n = settings.processes or len(gpus) or max(1, cores // 2)
     devices = tuple(gpus[i % len(gpus)] if gpus else None for i in range(n))
-    threads = settings.threads or (None if gpus else max(1, cores // n))
+    threads = settings.threads or (None if gpus and not on_cpu else max(1, cores // n))
     return Slots(devices, threads)
 
 
@@ -160,7 +164,7 @@ def start_pool(folders: Sequence[Path], slots: Slots, log: Path, code: list[Path
     with log.open("ab") as stream:
         process = subprocess.Popen(
             [sys.executable, "-m", "rbp.sweep.launchers.pool"],
-            env=os.environ | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
+            env=without_ranks(os.environ) | {"PYTHONPATH": path, "PYTHONSAFEPATH": "1"},
             stdin=subprocess.PIPE,
             stdout=stream,
             stderr=subprocess.STDOUT,

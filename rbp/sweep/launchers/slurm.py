@@ -8,22 +8,23 @@ from rbp.config.launchers import SlurmSettings, read_settings
 from rbp.config.slurm_values import minutes_of
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
-from rbp.sweep.launchers import sbatch
 from rbp.sweep.launchers.submit import Submitter
+from rbp.sweep.launchers.worker import Worker
+from rbp.sweep.slurm import sbatch
 from rbp.sweep.state.sweepfolder import SweepFolder
 
 
 class Slurm(Submitter):
     """A launcher that runs cells as jobs on a Slurm cluster."""
 
-    name, here = "slurm", False
+    name, option, here = "slurm", "slurm", False
 
     def __init__(self, values: Mapping[str, Any]) -> None:
         time = {"time": minutes_of(values["time"])} if "time" in values else {}
         self.values = read_settings(SlurmSettings, {**values, **time})
 
     def check(self, cells: list[Cell]) -> None:
-        sbatch.check_settings(self.values)
+        sbatch.check_settings(self.values, self.option)
         ranks = self.values.ranks
         for size in dict.fromkeys(cell.values["trainer"]["batch_size"] for cell in cells):
             if size % ranks:
@@ -35,7 +36,14 @@ class Slurm(Submitter):
     def submit(
         self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
     ) -> list[str]:
-        return sbatch.submit(self.values, folders, sweep.jobs, sweep.path.name, code, submitted)
+        size = self.values.cells_per_job
+        groups = [[str(f) for f in folders[start : start + size]] for start in range(0, len(folders), size)]
+        works = [Worker(group, submitted, self.values.ranks) for group in groups]
+        try:
+            ids = sbatch.submit(self.values, works, sweep.jobs, sweep.path.name, code)
+        except sbatch.Refused as refused:
+            raise ConfigError(f"hydra/launcher={self.option}: {refused}") from refused
+        return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
 
     def settings(self) -> dict[str, Any]:
         return vars(self.values)

@@ -54,9 +54,9 @@ class Submitter(Launcher):
                 if todo:
                     submit_cells(todo, self, sweep)
                     self.note_start(sweep, cells)
-                    say(f"{len(todo)} submitted to {self.name}.")
+                    say(f"{len(todo)} submitted to {self.option}.")
         if settings.wait:
-            watch(cells, sweep.path)
+            watch([(cell.label, cell.folder) for cell in cells], sweep.path)
         return make_plan(cells, settings).states
 
 

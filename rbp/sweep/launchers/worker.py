@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from rbp.environment import forget_ranks
 from rbp.errors import FolderBusy, Preempted, UserError
 from rbp.output import say
 from rbp.runs.folder import RunFolder
@@ -60,6 +61,8 @@ class Worker:
         requeue = signal.getsignal(signal.SIGUSR2)
         if self.ranks > 1:
             _join_ranks()
+        else:
+            forget_ranks()
         interruption = listen()
         for folder in map(Path, self.folders):
             outcome = train_folder(folder, interruption, self.submitted)

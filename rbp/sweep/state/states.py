@@ -1,14 +1,16 @@
 """Determine the state of a run from its folder and, if it can be queried, its job."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rbp.provenance import why_stale
 from rbp.runs.result import read_result
 from rbp.runs.status import LOST_AFTER, Status, read_status
-from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, outlives_pool
+from rbp.sweep.slurm.last_words import last_words
+from rbp.sweep.state.jobs import GONE, PENDING, RUNNING, UNKNOWN, Jobs, is_slurm_job, outlives_pool
+from rbp.sweep.state.sweepfolder import SweepFolder
 
 # In the order of a run's life. "new" runs were never started; "stale" ones are done, but by other code.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
@@ -57,7 +59,17 @@ def observe(folders: Iterable[Path], compare_code: bool = False) -> list[RunStat
     # Query jobs before reading results: if a job ends in between, its result is found.
     before = [read_status(folder) for folder in folders]
     jobs = Jobs(status.job_id for status in before if status.state in _HAVE_JOBS)
-    return [_state(folder, jobs, compare_code) for folder in folders]
+    states = [_state(folder, jobs, compare_code) for folder in folders]
+    return [_with_last_words(folder, state) for folder, state in zip(folders, states, strict=True)]
+
+
+def _with_last_words(folder: Path, state: RunState) -> RunState:
+    """Add what the job of a run printed last, if the job ended before the run began, or began again."""
+    job = state.status.job_id or ""
+    if state.at_work or state.status.state not in ("queued", "preempted") or not is_slurm_job(job):
+        return state
+    words = "" if state.is_done else last_words(SweepFolder(folder.parent).jobs, job)
+    return replace(state, reason=f"{state.reason}: {words}") if words else state
 
 
 def _state(folder: Path, jobs: Jobs, compare_code: bool) -> RunState:

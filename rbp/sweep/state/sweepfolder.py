@@ -55,8 +55,8 @@ class SweepFolder:
     def read(self) -> dict[str, Any]:
         """Return the record of the sweep.
 
-        It has at least `cells` (run name -> choices) and `launcher` (name and settings). Either is empty if
-        it is missing or damaged.
+        It has at least `cells` (run name -> choices), `launcher` (name and settings) and `earlier` (see
+        `note`). Each is empty if it is missing or damaged.
         """
         try:
             content = load_yaml(self.record.read_text())
@@ -66,16 +66,33 @@ class SweepFolder:
         launcher, cells = _keys(found.get("launcher")), _keys(found.get("cells"))
         choices = {name: _keys(chosen) for name, chosen in cells.items()}
         texts = {name: {key: str(value) for key, value in chosen.items()} for name, chosen in choices.items()}
-        return found | {"launcher": launcher, "cells": texts}
+        starts = found.get("earlier")
+        earlier = [_keys(start) for start in starts] if isinstance(starts, list) else []
+        earlier = [start | {"runs": _texts(start.get("runs"))} for start in earlier]
+        return found | {"launcher": launcher, "cells": texts, "earlier": earlier}
 
     def note(self, values: dict[str, Any], cells: dict[str, dict[str, str]]) -> None:
         """Write the record of a start, keeping the cells of earlier starts.
+
+        Cells that this start leaves out, but an earlier one had, are listed under `earlier`: a list of
+        starts, each with its `runs`, `launcher` and `working_directory`.
 
         Args:
             values: Everything to record except the cells.
             cells: Run name -> choices, for the cells of this start.
         """
-        write_bytes(self.record, dump_yaml(values | {"cells": self.read()["cells"] | cells}))
+        before = self.read()
+        starts = [*before["earlier"], {**_place(before), "runs": _runs_of_last_start(before)}]
+        left = [start | {"runs": [run for run in start["runs"] if run not in cells]} for start in starts]
+        earlier = [start for start in left if start["runs"] and _place(start) != _place(values)]
+        content = values | ({"earlier": earlier} if earlier else {}) | {"cells": before["cells"] | cells}
+        write_bytes(self.record, dump_yaml(content))
+
+    def start_of(self, run: str) -> dict[str, Any]:
+        """Return how a run was last started: `launcher` and `working_directory`, empty if not recorded."""
+        record = self.read()
+        starts = (start for start in record["earlier"] if run in start["runs"])
+        return _place(next(starts, record))
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -118,6 +135,21 @@ def sweep_of(path: Path) -> SweepFolder:
             "name one such as runs/quickstart"
         )
     return sweep
+
+
+def _place(start: dict[str, Any]) -> dict[str, Any]:
+    """Return the part of a record that says where runs were started."""
+    launcher = _keys(start.get("launcher"))
+    return {"launcher": launcher, "working_directory": str(start.get("working_directory") or "")}
+
+
+def _runs_of_last_start(record: dict[str, Any]) -> list[str]:
+    elsewhere = {run for start in record["earlier"] for run in start["runs"]}
+    return [run for run in record["cells"] if run not in elsewhere]
+
+
+def _texts(value: Any) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def _keys(value: Any) -> dict[str, Any]:

@@ -33,6 +33,11 @@ class Row:
     error: str | None = None
     state: str = "failed"
 
+    @property
+    def label(self) -> str:
+        """The choices as text, or the name if there are none."""
+        return " ".join(f"{key}={value}" for key, value in self.choices.items()) or self.name
+
 
 @dataclass(frozen=True)
 class Column:
@@ -108,7 +113,7 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
         console.print(_legend(several), style="dim", markup=False, soft_wrap=True)
     for row in rows:
         if row.error:
-            console.print(f"{row.state.upper()} {row.name}: {row.error}", markup=False, soft_wrap=True)
+            console.print(f"{row.state.upper()} {row.label}: {row.error}", markup=False, soft_wrap=True)
 
 
 def _legend(several: bool) -> str:

@@ -11,7 +11,6 @@ from rich.text import Text
 
 from rbp.config.text import duration
 from rbp.output import Screen, say
-from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
 
@@ -19,11 +18,11 @@ LOOK = 5.0  # seconds between updates; each reads the run folders and, on a clus
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # shown, in this order, if not all cells fit
 
 
-def watch(cells: Sequence[Cell], sweep: Path) -> None:
+def watch(cells: Sequence[tuple[str, Path]], sweep: Path) -> None:
     """Show the states of cells until none has a job any more; Ctrl-C ends the display, not the jobs.
 
     Args:
-        cells: The cells.
+        cells: The label and the run folder of each cell.
         sweep: The folder of the sweep, for the message on Ctrl-C.
     """
     screen = Screen(highlight=False)
@@ -39,35 +38,34 @@ def watch(cells: Sequence[Cell], sweep: Path) -> None:
         )
 
 
-def _live(cells: Sequence[Cell], screen: Screen) -> None:
+def _live(cells: Sequence[tuple[str, Path]], screen: Screen) -> None:
     with Live(console=screen, auto_refresh=False, transient=True) as live:
         while True:
-            states = observe([cell.folder for cell in cells])
+            states = observe([folder for _, folder in cells])
             live.update(_view(cells, states, screen.height - 4), refresh=True)
             if not any(state.at_work for state in states):
                 return
             time.sleep(LOOK)
 
 
-def _lines(cells: Sequence[Cell]) -> None:
-    known: dict[str, str] = {}
+def _lines(cells: Sequence[tuple[str, Path]]) -> None:
+    known: dict[Path, str] = {}
     while True:
-        states = observe([cell.folder for cell in cells])
-        for cell, state in zip(cells, states, strict=True):
-            line = _line(state)
-            if known.get(cell.name) != state.name:
-                say(f"{state.name:<9} {cell.label}  {line}".rstrip())
-            known[cell.name] = state.name
+        states = observe([folder for _, folder in cells])
+        for (label, folder), state in zip(cells, states, strict=True):
+            if known.get(folder) != state.name:
+                say(f"{state.name:<9} {label}  {_line(state)}".rstrip())
+            known[folder] = state.name
         if not any(state.at_work for state in states):
             return
         time.sleep(LOOK)
 
 
-def _view(cells: Sequence[Cell], states: Sequence[RunState], room: int) -> Group:
-    pairs = list(zip(cells, states, strict=True))
+def _view(cells: Sequence[tuple[str, Path]], states: Sequence[RunState], room: int) -> Group:
+    pairs = [(label, state) for (label, _), state in zip(cells, states, strict=True)]
     if len(pairs) > room:
         pairs = [pair for name in _FIRST for pair in pairs if pair[1].name == name][: max(room, 1)]
-    return Group(state_table([(c.label, s) for c, s in pairs]), Text(format_counts(list(states))))
+    return Group(state_table(pairs), Text(format_counts(list(states))))
 
 
 def print_states(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:

@@ -12,13 +12,15 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rbp.config.launchers import SlurmSettings
+from rbp.environment import outside_of_jobs
 from rbp.errors import ConfigError
-from rbp.sweep.launchers.worker import Worker
+from rbp.sweep.slurm.job_start import start_command
+from rbp.sweep.slurm.refusals import explain_refusal
 
 _OWN_KEYS = {
     **{"job-name": "sweep.name", "partition": "partition", "account": "account", "qos": "qos"},
@@ -30,6 +32,10 @@ _NEEDED = (
     *("output", "error", "open-mode", "requeue", "no-requeue"),
     *("wrap", "parsable", "test-only", "wait", "export", "chdir"),
 )
+
+
+class Refused(Exception):
+    """Slurm does not take the jobs; the message says why and what to change."""
 
 
 def check_options(options: Mapping[str, Any]) -> None:
@@ -45,8 +51,13 @@ def check_options(options: Mapping[str, Any]) -> None:
             )
 
 
-def check_settings(settings: SlurmSettings) -> None:
-    """Raise ConfigError if settings contradict each other or this machine has no Slurm."""
+def check_settings(settings: SlurmSettings, option: str) -> None:
+    """Raise ConfigError if settings contradict each other or this machine has no Slurm.
+
+    Args:
+        settings: The launcher's settings.
+        option: The option of hydra/launcher, for messages.
+    """
     check_options(settings.sbatch)
     if settings.signal_delay >= 60 * settings.time:
         raise ConfigError(
@@ -56,63 +67,45 @@ def check_settings(settings: SlurmSettings) -> None:
     for command in ("sbatch", "srun"):
         if not shutil.which(command):
             raise ConfigError(
-                f"hydra/launcher=slurm: there is no {command} on this machine; submit on a login node of the "
-                "cluster, or choose hydra/launcher=local or inline"
+                f"hydra/launcher={option}: there is no {command} on this machine; submit on a login node of "
+                "the cluster, or choose hydra/launcher=local or inline"
             )
 
 
 def submit(
-    settings: SlurmSettings,
-    folders: Sequence[Path],
-    jobs: Path,
-    name: str,
-    code: list[Path],
-    submitted: float,
+    settings: SlurmSettings, works: Sequence[Callable[[], None]], jobs: Path, name: str, code: list[Path]
 ) -> list[str]:
-    """Submit the runs in these folders.
+    """Submit one job for each of these functions.
 
     Args:
         settings: The launcher's settings.
-        folders: The run folders.
+        works: What the jobs do; each has a method `checkpoint`, as submitit wants it.
         jobs: The folder for submitit's files.
         name: The name of the sweep, from which the job name is made.
         code: The folders with copies of the code, for the start of the import path.
-        submitted: When the runs were submitted, in seconds since 1970.
 
     Returns:
-        The job id of each run.
+        The id of each job.
 
     Raises:
-        ConfigError: Slurm refuses an array; the message quotes it. Arrays already submitted are cancelled.
+        Refused: Slurm refuses an array. Arrays already submitted are cancelled.
     """
     import submitit
 
-    size = settings.cells_per_job
-    groups = [list(folders[start : start + size]) for start in range(0, len(folders), size)]
-    workers = [Worker([str(folder) for folder in group], submitted, settings.ranks) for group in groups]
     ids: list[str] = []
+    python = start_command(settings.python or shlex.quote(sys.executable))
     try:
-        executor = submitit.SlurmExecutor(
-            folder=jobs, max_num_timeout=settings.max_timeouts, python=_python(settings)
-        )
-        executor.update_parameters(**_parameters(settings, name, code))
-        largest = _largest_array()
-        for start in range(0, len(workers), largest):
-            with contextlib.redirect_stderr(io.StringIO()):  # Slurm's message is also in the exception
-                ids += [job.job_id for job in executor.submit_array(workers[start : start + largest])]
+        # Slurm's message is also in the exception.
+        with outside_of_jobs(), contextlib.redirect_stderr(io.StringIO()):
+            executor = submitit.SlurmExecutor(jobs, max_num_timeout=settings.max_timeouts, python=python)
+            executor.update_parameters(**_parameters(settings, name, code))
+            largest = _largest_array()
+            for start in range(0, len(works), largest):
+                ids += [job.job_id for job in executor.submit_array(works[start : start + largest])]
     except submitit.core.utils.FailedJobError as error:
         cancel(ids)
-        raise ConfigError(_refusal(str(error), settings)) from error
-    return [job_id for job_id, group in zip(ids, groups, strict=True) for _ in group]
-
-
-def _python(settings: SlurmSettings) -> str:
-    """Return the command that starts Python with SIGUSR2 blocked.
-
-    The worker unblocks the signal once it has a handler; without one, the signal would kill the process.
-    """
-    python = settings.python or shlex.quote(sys.executable)
-    return f"env --block-signal=USR2 {python}"
+        raise Refused(explain_refusal(str(error), settings)) from error
+    return ids
 
 
 def _parameters(settings: SlurmSettings, name: str, code: list[Path]) -> dict[str, Any]:
@@ -152,25 +145,6 @@ def _largest_array() -> int:
         answer = ""
     found = re.search(r"^MaxArraySize\s*=\s*(\d+)", answer, re.MULTILINE)
     return int(found[1]) if found and int(found[1]) > 0 else 1001  # Slurm's default
-
-
-_HINTS = {
-    "partition": "hydra.launcher.partition (now {partition}); sinfo lists the partitions",
-    "account": "hydra.launcher.account (now {account}) and hydra.launcher.partition (now {partition})",
-    "qos": "hydra.launcher.qos (now {qos})",
-    "feature": "hydra.launcher.constraint (now {constraint})",
-    "node configuration": "hydra.launcher.gpus, cpus, memory, nodes (now {gpus}, {cpus}, {memory}, {nodes})",
-    "time limit": "hydra.launcher.time (now {time} minutes)",
-}
-
-
-def _refusal(message: str, settings: SlurmSettings) -> str:
-    """Return a message with Slurm's error and a hint which setting to change."""
-    lines = [line.strip() for line in message.splitlines() if "error" in line.lower()] or [message.strip()]
-    words = "; ".join(dict.fromkeys(line.split("error:")[-1].strip() for line in lines))
-    fitting = [hint for sign, hint in _HINTS.items() if sign in message.lower()]
-    hint = (fitting or ["the keys of hydra.launcher"])[0].format(**vars(settings))
-    return f"hydra/launcher=slurm: Slurm refused the jobs: {words}; change {hint}"
 
 
 def cancel(job_ids: Sequence[str]) -> None:

@@ -1,0 +1,69 @@
+"""`rbp retry` runs each run where it was asked for, also if later starts of the sweep went elsewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rbp import cli
+from rbp.runs.status import mark
+from rbp.sweep.launch import main
+from rbp.sweep.state.sweepfolder import SweepFolder
+
+CELL = ["trainer=debug", "tracker=none", "trainer.device=cpu", "trainer.threads=1"]
+LOCAL = ["hydra/launcher=local", "hydra.launcher.processes=1"]
+
+
+def started(launcher: str, place: str = "/there") -> dict[str, Any]:
+    return {"launcher": {"name": launcher}, "working_directory": place}
+
+
+def test_a_record_keeps_where_the_runs_of_each_start_went(tmp_path: Path) -> None:
+    sweep = SweepFolder(tmp_path)
+    sweep.control.mkdir()
+    sweep.note(started("slurm"), {"a": {}, "b": {}})
+    sweep.note(started("local"), {"c": {}})
+    sweep.note(started("local", "/elsewhere"), {"d": {}})
+    sweep.note(started("slurm"), {"b": {}, "e": {}})
+    where = {run: sweep.start_of(run) for run in "abcde"}
+    assert where["a"] == where["b"] == where["e"] == started("slurm")
+    assert where["c"] == started("local") and where["d"] == started("local", "/elsewhere")
+    sweep.note(started("inline"), {run: {} for run in "abcde"})
+    assert all(sweep.start_of(run) == started("inline") for run in "abcde")
+    assert "earlier" not in sweep.record.read_text()
+
+
+@pytest.mark.parametrize("earlier", ["3", "[3]", "[{runs: 3}]", "[{runs: [[1], a]}]", "[{launcher: x}]"])
+def test_a_damaged_record_still_gives_an_answer(tmp_path: Path, earlier: str) -> None:
+    sweep = SweepFolder(tmp_path)
+    sweep.control.mkdir()
+    sweep.record.write_text(f"launcher: {{name: local}}\nearlier: {earlier}\ncells: {{b: {{}}}}\n")
+    assert sweep.start_of("b")["launcher"] == {"name": "local"}
+
+
+def test_each_run_goes_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*CELL, *LOCAL, "seed=1"]) == 0 and main([*CELL, "-m", "seed=2"]) == 0
+    runs = SweepFolder(Path("runs/single")).runs()
+    for run in runs:
+        (run / "result.json").unlink()
+        mark(run, "failed", error="so that it is run again")
+    capsys.readouterr()
+    assert cli.main(["retry", "runs/single"]) == 0
+    told = capsys.readouterr().out
+    assert "1 submitted to local." in told and "[1/1] seed=2: going on" in told
+
+
+def test_a_sweep_whose_record_is_gone_is_not_run_on_the_login_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*CELL, "-m", "seed=1"]) == 0
+    (run,) = SweepFolder(Path("runs/single")).runs()
+    (run / "result.json").unlink()
+    SweepFolder(Path("runs/single")).record.write_text("cells: {}")
+    assert cli.main(["retry", "runs/single"]) == 2
+    assert "sweep.yaml: launcher None: must be one of inline, local, slurm" in capsys.readouterr().err
+    assert not (run / "result.json").exists()
