@@ -16,6 +16,7 @@ from rbp.output import exit_code, hush, say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.command_line import CommandLine, read_command_line
 from rbp.sweep.grid.compose import compose_cell, compose_grid, compose_hydra
+from rbp.sweep.launchers import crew
 from rbp.sweep.launchers.inline import run_one
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.make import launcher_of
@@ -35,8 +36,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
     """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    if not crew.is_crew() or not set(argv).isdisjoint(_SHOW):
+        return _main(argv)
     try:
-        code = _run(sys.argv[1:] if argv is None else list(argv))
+        return _as_first(argv) if crew.begin() else crew.follow()
+    except UserError as error:
+        say(f"error: {error}", sys.stderr)
+        return FAILED if isinstance(error, TrainingError) else USAGE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+_SHOW = ("--help", "-h", "--version", "--hydra-help")  # for which no rank has to wait
+
+
+def _as_first(argv: list[str]) -> int:
+    """Run the command line as the first of several ranks."""
+    code = FAILED
+    try:
+        code = _main(argv)
+    finally:
+        crew.dismiss(code)
+    return code
+
+
+def _main(argv: list[str]) -> int:
+    try:
+        code = _run(argv)
         sys.stdout.flush()  # inside the try, so that a closed pipe raises here and not at exit
         return code
     except BrokenPipeError:  # the reader of Hydra's output (--help) has closed the pipe

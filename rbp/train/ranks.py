@@ -5,7 +5,6 @@ TorchDistributedEnvironment set: RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR, MAST
 """
 
 import contextlib
-import functools
 import gc
 import itertools
 import os
@@ -17,12 +16,11 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.rendezvous import rendezvous
 
 from rbp.errors import ConfigError, Preempted, TrainingError
+from rbp.train.meeting import meet
 
 Value = TypeVar("Value")
-PATIENCE = timedelta(minutes=10)  # timeout of the rendezvous; importing torch from a network disk is slow
 LINGER = timedelta(seconds=15)  # time for the other ranks to read why the first rank failed
 _NEEDED = ("RANK", "MASTER_ADDR", "MASTER_PORT")
 _meetings = itertools.count()  # numbers this process's runs, so that ranks of different runs do not meet
@@ -141,7 +139,7 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         return
     _prepare_to_leave()
     try:
-        board = dist.PrefixStore(f"cell {next(_meetings)}", _meeting_point(ranks))
+        board = dist.PrefixStore(f"cell {next(_meetings)}", meet(ranks.rank, ranks.world))
         backend = "nccl" if device.type == "cuda" else "gloo"
         dist.init_process_group(backend, store=board, rank=ranks.rank, world_size=ranks.world)
         group: Any = dist.group.WORLD if backend == "gloo" else dist.new_group(backend="gloo")
@@ -180,12 +178,6 @@ def _prepare_to_leave() -> None:
     import torch.distributed.nn  # noqa: F401
 
     gc.collect()
-
-
-@functools.cache
-def _meeting_point(ranks: Ranks) -> dist.Store:
-    """Return the rendezvous store, kept for the life of the process: all its runs use one port."""
-    return next(iter(rendezvous("env://", ranks.rank, ranks.world, timeout=PATIENCE)))[0]
 
 
 @contextlib.contextmanager

@@ -3,5 +3,5 @@
 `launcher` defines the interface, `make` creates a launcher by name, and `inline`, `local` and `slurm`
 implement it. `submit` is shared by the launchers whose jobs outlive this process. `pool` runs local jobs, and
 `worker` is what a job executes. `preflight` checks runs before any starts,
-`snapshot` copies the code for jobs.
+`snapshot` copies the code for jobs, and `crew` shares the work among ranks that torchrun has started.
 """

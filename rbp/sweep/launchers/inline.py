@@ -12,6 +12,7 @@ from rbp.runs.older_results import archive_result
 from rbp.runs.result import code_of, read_result
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
+from rbp.sweep.launchers import crew
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
 from rbp.sweep.state.plan import Plan, make_plan
@@ -80,6 +81,7 @@ def train_cell(cell: Cell) -> dict[str, Any]:
     """Train a cell in its folder, or evaluate it if it has eval_only=true; return the result."""
     from rbp.train import evaluate, train
 
+    crew.tell(cell)
     return (evaluate if cell.values["eval_only"] else train)(cell.cfg, cell.folder)
 
 
