@@ -19,7 +19,7 @@ def is_number(value: Any) -> TypeGuard[float]:
 def read_json(file: Path) -> Any:
     """Return the content of a JSON file, or None if the file is missing or incomplete."""
     try:
-        return json.loads(file.read_text())
+        return json.loads(file.read_text("utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -59,7 +59,7 @@ def write_bytes(file: Path, content: bytes) -> None:
 
 def append_line(file: Path, value: dict[str, Any]) -> None:
     """Append a value as one line of JSON; it is synced to disk before this returns."""
-    with file.open("a") as stream:
+    with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(value, allow_nan=False) + "\n")
         stream.flush()
         os.fsync(stream.fileno())

@@ -1,10 +1,18 @@
-"""Print lines for the user, also when stdout is a pipe that its reader has closed."""
+"""Print lines for the user, in any locale, also when stdout is a pipe that its reader has closed."""
 
 import os
 import sys
+from io import TextIOWrapper
 from typing import TextIO
 
 from rich.console import Console
+
+
+def degrade_output() -> None:
+    """Let characters that the locale cannot show be printed as `?`, rather than end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

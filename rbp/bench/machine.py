@@ -36,7 +36,9 @@ def _ask(fields: tuple[str, ...], uuid: str | None) -> str:
     if uuid is not None:
         command.append(f"--id={uuid}")
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+        answer = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=TIMEOUT, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return ""
     return next(iter(answer.stdout.strip().splitlines()), "")

@@ -42,7 +42,7 @@ def _trace(profiler: profile) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "trace.json"
         profiler.export_chrome_trace(str(file))
-        return json.loads(file.read_text(errors="replace"), strict=False)
+        return json.loads(file.read_text("utf-8", "replace"), strict=False)
 
 
 def summed(trace: dict[str, Any]) -> list[dict[str, Any]]:

@@ -58,7 +58,14 @@ def _start(run: RunFolder) -> subprocess.Popen[str]:
     """Start training in a process of its own, without other ranks."""
     command = [sys.executable, "-m", "rbp.sweep.launchers.worker", str(run.path), str(time.time())]
     alone = os.environ | {"WORLD_SIZE": "1"}
-    return subprocess.Popen(command, env=alone, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        command,
+        env=alone,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    )
 
 
 def _train(run: RunFolder) -> str:

@@ -47,7 +47,9 @@ def check_slurm(device: torch.device) -> Finding:
     """Check whether jobs can be submitted from here."""
     if shutil.which("sbatch") is None:
         return absent("no sbatch on this machine", "submit from a login node, or use hydra/launcher=local")
-    done = subprocess.run(["sinfo", "--noheader", "--format=%P %a %D"], capture_output=True, text=True)
+    done = subprocess.run(
+        ["sinfo", "--noheader", "--format=%P %a %D"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         reason = (done.stderr.strip().splitlines() or ["no word"])[0]
         return absent(f"Slurm does not answer: {reason}", "submit from a login node of the cluster")

@@ -28,6 +28,8 @@ SURROGATES = (
     "super_spike",
     "erf",
 )
+# Keys whose values are paths, in which ~ is the home folder.
+PATHS = ("runs_dir", "checkpoint", "dataset.root", "dataset.stage", "dataset.prepared")
 _STATIC = "only where images are static"
 
 

@@ -46,7 +46,9 @@ def as_file(root: Path) -> bytes | None:
 def _git(root: Path, *arguments: str) -> str | None:
     command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_SECONDS)
+        done = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", check=True, timeout=_SECONDS
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()

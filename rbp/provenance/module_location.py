@@ -135,7 +135,7 @@ def _installed(folder: Path, from_sources: bool = False) -> frozenset[str]:
         if from_sources and not _came_from_sources(info):
             continue
         try:
-            record = (info / "RECORD").read_text()
+            record = (info / "RECORD").read_text("utf-8")
         except (OSError, ValueError):
             continue
         names = (line.split("/")[0].split(",")[0] for line in record.splitlines())
@@ -146,7 +146,7 @@ def _installed(folder: Path, from_sources: bool = False) -> frozenset[str]:
 def _came_from_sources(info: Path) -> bool:
     """Whether a distribution was installed from a folder that still exists or from a repository (PEP 610)."""
     try:
-        origin = json.loads((info / "direct_url.json").read_text())
+        origin = json.loads((info / "direct_url.json").read_text("utf-8"))
     except (OSError, ValueError):
         return False
     if not isinstance(origin, dict):

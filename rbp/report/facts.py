@@ -111,7 +111,7 @@ def _first_start(run: Run) -> float | None:
     if started is None:
         return None
     try:
-        with RunFolder(run.folder).log.open(errors="replace") as stream:
+        with RunFolder(run.folder).log.open(encoding="utf-8", errors="replace") as stream:
             return min(started, time.mktime(time.strptime(stream.read(19), "%Y-%m-%d %H:%M:%S")))
     except (OSError, ValueError, OverflowError):
         return started
@@ -120,7 +120,7 @@ def _first_start(run: Run) -> float | None:
 def _asked_for(folder: Path) -> str:
     """Return the text of the sweep's own record of its settings; "" if there is none."""
     try:
-        return (folder / SWEEP_FILE).read_text(errors="replace")
+        return (folder / SWEEP_FILE).read_text("utf-8", "replace")
     except OSError:
         return ""
 

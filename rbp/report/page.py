@@ -49,8 +49,8 @@ def page(runs: list[Run], comparisons: list[Comparison], lines: list[Line], fact
     sizes = [sum(len(c.runs) for c in members) for members in by_family.values()]
     return _template().render(
         title=f"BPTT and Rate-BP: {', '.join(facts.sweeps)}",
-        style=(HERE / "page.css").read_text(),
-        script=(HERE / "page.js").read_text(),
+        style=(HERE / "page.css").read_text("utf-8"),
+        script=(HERE / "page.js").read_text("utf-8"),
         program=_plotly_program(),
         facts=facts,
         runs=runs,
@@ -113,4 +113,4 @@ def _plotly_program() -> str:
     except ImportError:
         return ""
     assert plotly.__file__ is not None
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text()
+    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text("utf-8")

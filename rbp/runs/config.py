@@ -30,7 +30,7 @@ def read_config(file: Path) -> dict[str, Any]:
         ConfigError: The file is missing or damaged, or a newer version wrote it.
     """
     try:
-        values = load_yaml(file.read_text())
+        values = load_yaml(file.read_text("utf-8"))
     except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError covers text that is not UTF-8
         raise ConfigError(f"{file}: cannot be read: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
@@ -66,7 +66,7 @@ def config_to_show(folder: Path) -> dict[str, Any]:
     """
     file = RunFolder(folder).config
     try:
-        values = _load_in_parts(file.read_text())
+        values = _load_in_parts(file.read_text("utf-8"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return {}
     if isinstance(values, dict):

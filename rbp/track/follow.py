@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from rbp.files import read_lines
 from rbp.locks import locked
+from rbp.output import degrade_output
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
@@ -117,6 +118,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     os.nice(10)
+    degrade_output()
     threading.Thread(target=_watch, daemon=True).start()
     return follow(Path(sys.argv[1]))
 

@@ -36,7 +36,9 @@ def steps(file: Path) -> list[int]:
     """
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
-        output = subprocess.run(command, capture_output=True, text=True, timeout=INSPECT_SECONDS).stdout
+        output = subprocess.run(
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=INSPECT_SECONDS
+        ).stdout
     except subprocess.TimeoutExpired:
         return []
     found = []

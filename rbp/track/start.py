@@ -102,7 +102,7 @@ def _environment(mode: str) -> dict[str, str]:
 def _last_line(file: Path) -> str:
     """Return the last non-empty line of a log, or "failed"."""
     try:
-        lines = file.read_text(errors="replace").split("\n")
+        lines = file.read_text("utf-8", "replace").split("\n")
     except OSError:
         lines = []
     # pydantic ends its errors with a link.

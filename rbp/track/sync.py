@@ -114,7 +114,8 @@ def _upload(files: list[Path]) -> None:
             command,
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            text=True,
+            encoding="utf-8",
+            errors="replace",
             env=os.environ | {"WANDB_DIR": place},
         )
     refused = [file.parent for file in files if not upload_marker(file).exists()]

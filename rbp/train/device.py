@@ -100,7 +100,7 @@ def _cpu_name() -> str:
     """Return the processor's model name and the number of cores that this process may use."""
     model = platform.processor() or platform.machine()
     try:
-        with open("/proc/cpuinfo") as stream:
+        with open("/proc/cpuinfo", encoding="utf-8") as stream:
             model = next((line.split(":", 1)[1].strip() for line in stream if "model name" in line), model)
     except OSError:
         pass
@@ -110,7 +110,7 @@ def _cpu_name() -> str:
 def _driver() -> str | None:
     """Return the version of the NVIDIA driver as reported by its kernel module, or None."""
     try:
-        with open("/proc/driver/nvidia/version") as stream:
+        with open("/proc/driver/nvidia/version", encoding="utf-8") as stream:
             words = stream.readline().split()
     except OSError:
         return None

@@ -6,6 +6,7 @@ import re
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.config.composition.overrides import in_quotes
 from rbp.config.composition.places import config_folders, is_group, natural, option_file
 from rbp.config.composition.session import COMPOSITION_ERRORS, compose
 from rbp.config.schema import keys
@@ -38,10 +39,10 @@ def explain(error: Exception, overrides: list[str]) -> str:
         folders = ", ".join(map(str, config_folders()))
         return f"--config-name {found[1]}: no file {found[1]}.yaml in {folders}; --config-dir adds a folder"
     if isinstance(error, OverrideParseException):
-        return (
-            f"{error.override}: cannot be read; write key=value, a list as [a,b], "
-            "text with spaces or commas in quotes"
-        )
+        argument = str(error.override).lstrip("+")
+        if (written := in_quotes(argument)) is not None:
+            return f"{argument}: cannot be read; put the value in quotes: {written}"
+        return f"{argument}: cannot be read; write key=value, a list as [a,b], other text in quotes"
     if found := re.match(r"Ambiguous value for argument '(.*)'", message):
         plain = found[1].replace("'", "")
         return f"{plain}: several values make a grid: add -m; a list is written [a,b]"

@@ -7,7 +7,9 @@ schema are refused.
 import re
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import HydraException
 
 from rbp.config.composition.places import is_group
 from rbp.config.launchers import GRID_FLAGS
@@ -68,8 +70,10 @@ def check(argument: str) -> str:
         raise ConfigError(
             f"{argument}: is chosen by {key.lstrip('+').split('.')[1]}'s name: hydra/launcher=NAME"
         )
+    if key.lstrip("+").startswith("hydra.launcher.") and "," in value and value[0] not in "[{'\"":
+        value = _quoted(value)  # there is one launcher, so that a comma makes no grid: partition=gpu,long
     if key.lstrip("+").startswith(OPEN):
-        return f"++{argument.lstrip('+')}"
+        return f"++{key.lstrip('+')}={value}" if equals else f"++{argument.lstrip('+')}"
     if key.startswith("~"):
         raise ConfigError(f"{argument}: keys cannot be left out")
     if key == "hydra.mode":
@@ -79,6 +83,8 @@ def check(argument: str) -> str:
             f"{argument}: Hydra's own settings are fixed, but for hydra/launcher, hydra.launcher.KEY, "
             "hydra.sweeper.KEY and hydra.searchpath"
         )
+    if key.lstrip("+").startswith("hydra.launcher."):
+        return f"{key}{equals}{value}"
     if equals and not key.strip("+ "):
         raise ConfigError(f"{argument}: cannot be read; write key=value")
     if not equals or not is_group(key):
@@ -98,3 +104,26 @@ def check(argument: str) -> str:
         return argument
     parts = [part.strip() for part in value.split(",")]
     return f"{key}=" + ",".join(f"'{part}'" if _NOT_A_NAME.fullmatch(part) else part for part in parts)
+
+
+def in_quotes(argument: str) -> str | None:
+    """Return an argument with its value in quotes, and in quotes for the shell; None if that would not help.
+
+    For instance, runs_dir=a(1) becomes "runs_dir='a(1)'", and setup=[A=1,b] becomes "setup=['A=1','b']".
+    """
+    key, equals, value = argument.partition("=")
+    if not equals or value.startswith(("{", "(")):
+        return None
+    if value.startswith("[") and value.endswith("]"):
+        items = (item.strip() for item in value[1:-1].split(","))
+        written = f"{key}=[{','.join(_quoted(item) for item in items)}]"
+    else:
+        quote = Quote.double if "'" in value else Quote.single
+        written = f"{key}={QuotedString(value, quote).with_quotes()}"
+    try:
+        OverridesParser.create().parse_override(written)
+    except HydraException:
+        return None
+    for character in '\\"$`':  # which the shell reads within double quotes
+        written = written.replace(character, f"\\{character}")
+    return f'"{written}"'

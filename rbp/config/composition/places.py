@@ -91,7 +91,7 @@ def groups() -> list[str]:
     """Return the config groups, in the order of conf/config.yaml, those of the user's own last."""
     folders = [folder for folder in config_folders() if folder.is_dir()]
     names = {path.name for folder in folders for path in folder.iterdir() if path.is_dir()} - {"hydra"}
-    order = (CONF / "config.yaml").read_text()
+    order = (CONF / "config.yaml").read_text("utf-8")
     return sorted(names, key=lambda name: (order.find(f"- {name}:") % len(order), name))
 
 

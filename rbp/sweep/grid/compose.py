@@ -1,16 +1,21 @@
 """Compose overrides into frozen configs; all cells of a grid are composed and checked before any runs."""
 
+import math
+import os
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config.composition.messages import explain
 from rbp.config.composition.places import is_group, natural, option_file, options
 from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, composing, resolved
+from rbp.config.dotted import find, put
+from rbp.config.schema import PATHS
 from rbp.config.slurm_values import as_written
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
@@ -147,9 +152,28 @@ def compose_grid(
 
 
 def _settle_words(values: dict[str, Any]) -> None:
-    """Replace grad_mode.segments=T by the number T, in place; the values must have been validated."""
+    """Replace grad_mode.segments=T by the number T, and ~ in paths by the home folder, in place.
+
+    The values must have been validated.
+
+    Raises:
+        ConfigError: A path begins with the ~ of a user who is not there.
+    """
     if values["grad_mode"]["segments"] == "T":
         values["grad_mode"]["segments"] = values["T"]
+    for key in PATHS:
+        put(values, key, _at_home(key, find(values, key)))
+
+
+def _at_home(key: str, path: str | None) -> str | None:
+    """Return a path with the home folder for ~, as the shell would write it."""
+    if path is None or not path.startswith("~"):
+        return path
+    if (found := os.path.expanduser(path)).startswith("~"):
+        raise ConfigError(
+            f"{key}={path}: there is no user {path.partition('/')[0][1:]} here; write the path out"
+        )
+    return found
 
 
 def _shown(choices: Choices) -> Choices:
@@ -189,8 +213,24 @@ def _values(key: str, override: Override) -> list[str]:
 
     The quotes are needed because some options look like numbers.
     """
-    values = list(override.sweep_string_iterator())
+    swept = override.value()
+    if isinstance(swept, RangeSweep) and not swept.shuffle:
+        values = exact_range(swept)
+    else:
+        values = list(override.sweep_string_iterator())
     return [f"'{value.strip(QUOTES)}'" for value in values] if is_group(key) else values
+
+
+def exact_range(swept: RangeSweep) -> list[str]:
+    """Return the values of range(start, stop, step) in decimal numbers: 0.1, 0.2, 0.3 for range(0.1,0.4,0.1).
+
+    Sums of floats would give 0.30000000000000004, and perhaps the end, which does not belong to a range.
+    """
+    start, stop, step = (Decimal(str(number)) for number in (swept.start, swept.stop, swept.step))
+    count = max(0, math.ceil((stop - start) / step)) if step else 0
+    values = [start + index * step for index in range(count)]
+    whole = all(isinstance(number, int) for number in (swept.start, swept.stop, swept.step))
+    return [str(int(value)) if whole else repr(float(value)) for value in values]
 
 
 def _matching(key: str, pattern: Glob, line: str) -> list[str]:

@@ -59,7 +59,11 @@ def _copy_of(root: Path, tops: frozenset[str], folder: Path) -> Path:
 def _repository(folder: Path) -> Path | None:
     command = ["git", "-C", str(folder), "rev-parse", "--show-toplevel"]
     try:
-        return Path(subprocess.run(command, capture_output=True, check=True, text=True).stdout.strip())
+        return Path(
+            subprocess.run(
+                command, capture_output=True, check=True, encoding="utf-8", errors="replace"
+            ).stdout.strip()
+        )
     except (OSError, subprocess.CalledProcessError):  # no git, or no repository
         return None
 

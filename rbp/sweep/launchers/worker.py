@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbp.environment import forget_ranks
 from rbp.errors import FolderBusy, Preempted, UserError
-from rbp.output import say
+from rbp.output import degrade_output, say
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import read_status
@@ -57,6 +57,7 @@ class Worker:
     failed: list[str] = field(default_factory=list)
 
     def __call__(self) -> None:
+        degrade_output()
         # Keep submitit's handler, which counts time limits and asks Slurm to requeue; `listen` replaces it.
         requeue = signal.getsignal(signal.SIGUSR2)
         if self.ranks > 1:
@@ -205,6 +206,7 @@ def main(argv: list[str]) -> int:
         The exit code: 0 if the run is done or was left alone, 1 if it failed, TRY_AGAIN if it was asked to
         stop.
     """
+    degrade_output()
     outcome = train_folder(Path(argv[0]), listen(), float(argv[1]))
     codes: dict[Outcome, int] = {Outcome.FAILED: 1, Outcome.PREEMPTED: TRY_AGAIN}
     return codes.get(outcome, 0)

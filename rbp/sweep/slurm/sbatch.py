@@ -139,7 +139,11 @@ def _largest_array() -> int:
     """Return the maximum size of a job array on this cluster."""
     try:
         answer = subprocess.run(
-            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=20
+            ["scontrol", "show", "config"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=20,
         ).stdout
     except (OSError, subprocess.SubprocessError):
         answer = ""
@@ -159,6 +163,6 @@ def cancel(job_ids: Sequence[str]) -> None:
         raise ConfigError(f"job {job_ids[0]}: there is no scancel on this machine; cancel it on the cluster")
     for start in range(0, len(job_ids), 500):
         command = ["scancel", *job_ids[start : start + 500]]
-        done = subprocess.run(command, capture_output=True, text=True)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
         if done.returncode:
             raise ConfigError(f"scancel: {done.stderr.strip()}")

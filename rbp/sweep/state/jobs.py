@@ -100,7 +100,7 @@ def _slurm(ids: set[str]) -> dict[str, tuple[str, str]]:
     arrays = ",".join(sorted({job_id.partition("_")[0] for job_id in ids}))
     command = ["squeue", "--noheader", "--array", "--states=all", "--format=%i|%T|%r", f"--jobs={arrays}"]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=20)
     except (subprocess.SubprocessError, OSError):
         return dict.fromkeys(ids, (UNKNOWN, "Slurm does not answer"))
     if done.returncode and "Invalid job id" not in done.stderr:  # the controller is down, but jobs still run

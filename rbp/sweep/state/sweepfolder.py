@@ -59,7 +59,7 @@ class SweepFolder:
         `note`). Each is empty if it is missing or damaged.
         """
         try:
-            content = load_yaml(self.record.read_text())
+            content = load_yaml(self.record.read_text("utf-8"))
         except (OSError, ValueError, yaml.YAMLError):  # ValueError covers text that is not UTF-8
             content = None
         found = content if isinstance(content, dict) else {}

@@ -100,7 +100,7 @@ class Record:
 
     def log(self, line: str) -> None:
         """Append a line with a timestamp to log.txt."""
-        with self.folder.log.open("a") as stream:
+        with self.folder.log.open("a", encoding="utf-8") as stream:
             stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def metrics(self, values: dict[str, Any]) -> None:
@@ -188,7 +188,7 @@ def _lock(folder: RunFolder) -> FileLock:
     holder = f"pid {os.getpid()} on {socket.gethostname()}"
     if (lock := try_lock(folder.lock, wait=MARKING_SECONDS, holder=holder)) is not None:
         return lock
-    other = folder.lock.read_text().strip() or "unknown"
+    other = folder.lock.read_text("utf-8").strip() or "unknown"
     raise FolderBusy(
         f"{folder.path}: another process works in this run folder ({other}); wait for it or stop it"
     )

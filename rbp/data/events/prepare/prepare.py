@@ -124,7 +124,7 @@ def _locked(file: Path) -> Iterator[None]:
     """Hold the lock of a preparation inside the block; raise DataError if another process holds it."""
     lock = try_lock(file, holder=f"pid {os.getpid()}")
     if lock is None:
-        holder = file.read_text().strip() or "unknown"
+        holder = file.read_text("utf-8").strip() or "unknown"
         raise DataError(f"{file}: another process prepares these frames ({holder}); wait for it")
     with lock:
         yield
