@@ -9,8 +9,8 @@ import pytest
 
 from rbp.config.composition.places import ROOT
 
-# Python's own ways to use UTF-8 nevertheless are off. PYTHONWARNDEFAULTENCODING tells each file that is opened in
-# the locale's encoding.
+# Python's own ways to use UTF-8 nevertheless are off, and each file that is opened in the locale's encoding is
+# told.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNDEFAULTENCODING": "1"}
 SWEEP = """\
 about: "Größe ±"
@@ -33,7 +33,7 @@ def run(*words: str, cwd: Path) -> subprocess.CompletedProcess[bytes]:
 @pytest.mark.parametrize("launcher", ["inline", "local"])
 def test_a_sweep_with_other_letters_runs_and_is_reported(tmp_path: Path, launcher: str) -> None:
     (tmp_path / "mine.yaml").write_text(SWEEP, encoding="utf-8")
-    assert b"seed" in run("train", "sweeps=mine.yaml", f"hydra/launcher={launcher}", cwd=tmp_path).stdout
+    assert b"Report: " in run("train", "sweeps=mine.yaml", f"hydra/launcher={launcher}", cwd=tmp_path).stdout
     assert "Größe ±" in (tmp_path / "runs/mine/report.html").read_text(encoding="utf-8")
     (config,) = tmp_path.glob("runs/mine/*/config.yaml")
     assert "größe" in config.read_text(encoding="utf-8")

@@ -21,7 +21,7 @@ def test_what_a_message_proposes_comes_through_shell_and_hydra_as_it_was(value: 
     proposed = str(refused.value).partition("put the value in quotes: ")[2]
     argument = subprocess.run(["bash", "-c", f"printf %s {proposed}"], capture_output=True, text=True).stdout
     parsed = OverridesParser.create().parse_override(argument)
-    assert parsed.key_or_group == "runs_dir" and str(getattr(parsed.value(), "text", "")) == value
+    assert parsed.key_or_group == "runs_dir" and parsed.value() == value
 
 
 def test_items_of_a_list_are_quoted_one_by_one() -> None:

@@ -112,7 +112,7 @@ def in_quotes(argument: str) -> str | None:
     For instance, runs_dir=a(1) becomes "runs_dir='a(1)'", and setup=[A=1,b] becomes "setup=['A=1','b']".
     """
     key, equals, value = argument.partition("=")
-    if not equals or value.startswith(("{", "(")):
+    if not key or not equals or value.startswith(("{", "(")):
         return None
     if value.startswith("[") and value.endswith("]"):
         items = (item.strip() for item in value[1:-1].split(","))
