@@ -1,8 +1,8 @@
 """Train spiking neural networks by BPTT or by Rate-based backpropagation, and compare the two.
 
 Entry points: `rbp.forward` runs a network in rate mode in any training loop, and `rbp.rate` holds the rest of
-that engine. `rbp.load` returns the trained network of a run's folder, `rbp.models.build` a new one of a config.
-`rbp.cli.main` is the command line.
+that engine. `rbp.load` returns the trained network of a run's folder, `rbp.models.build` a new one of a
+config. `rbp.cli.main` is the command line.
 
 Packages: `config` (keys and checks), `data` (data sets), `models` (architectures and neurons), `rate` (the
 engine), `train` (the training loop), `runs` (run folders), `sweep` (grids and launchers), `track`

@@ -10,7 +10,8 @@ from rbp.errors import SweepFailed, UserError
 from rbp.output import exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
-# Modules in this package: `clean` (rbp clean) and `data` (rbp data prepare).
+# Modules in this package: `clean` (rbp clean), `data` (rbp data prepare), `evaluate` (rbp eval, with
+# `changed_config` for its KEY=VALUE) and `init` (rbp init).
 #
 # Subcommand -> (help text, module, function that adds its arguments, function that runs it). Only the module
 # of the chosen subcommand is imported: some need torch, and `rbp status` should answer at once.
@@ -22,9 +23,11 @@ COMMANDS = {
     "cancel": ("stop the jobs of a sweep, or of one run", "rbp.sweep.commands", "add_paths", "cancel"),
     "clean": ("remove checkpoints that are not needed", "rbp.cli.clean", "add_arguments", "command"),
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
+    "eval": ("accuracy of trained weights, at another T too", "rbp.cli.evaluate", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
     "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),
+    "init": ("a repository of your own around rbp", "rbp.cli.init", "add_arguments", "command"),
     "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
     "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),
 }

@@ -30,13 +30,13 @@ def choose_checkpoint(folder: Path, trainer: Mapping[str, Any], weights: str | N
     there = [name for name, file in WEIGHTS.items() if (folder / file).exists()]
     if not there:
         raise CheckpointError(
-            f"{folder.parent}: this run has no checkpoint: it has not been trained yet, or they were removed; "
+            f"{folder.parent}: this run has no checkpoint: it was not trained yet, or they were removed; "
             "start it again by the command that made it, after deleting the folder if the run is done"
         )
     if weights is not None and weights not in there:
         raise CheckpointError(
-            f"{folder / WEIGHTS[weights]}: no such checkpoint: the run kept {there[0]} (trainer.keep="
-            f"{kept_by(trainer)}); take weights {there[0]}"
+            f"{folder / WEIGHTS[weights]}: no such checkpoint: the run kept only {there[0]} (trainer.keep, or "
+            f"else trainer.headline); take weights {there[0]}"
         )
     counts = str(trainer["headline"])
     return folder / WEIGHTS[weights or (counts if counts in there else there[0])]

@@ -25,8 +25,8 @@ def load(
 
     The folder may have been copied from elsewhere, and may be one of an earlier version. The network is the
     one that the architecture's function makes, in eval mode: `rbp.forward(net, x, T=cfg.T,
-    step_mode=cfg.step_mode, layout=cfg.arch.layout)` runs it as the run did. A UserWarning says if the code has
-    changed since the weights were trained.
+    step_mode=cfg.step_mode, layout=cfg.arch.layout)` runs it as the run did. A UserWarning says if the code
+    has changed since the weights were trained.
 
     Args:
         run: The run's folder, such as runs/quickstart/digits-digits_cnn-T4-m-rate-s0-1a2b3c4d.
@@ -94,7 +94,9 @@ def _read(file: Path) -> dict[str, Any]:
     except CheckpointError as error:
         others = [name for name, other in WEIGHTS.items() if other != file.name]
         there = [name for name in others if (file.parent / WEIGHTS[name]).exists()]
-        hint = f"; take weights {there[0]}, which are there too" if there else "; copy it again, or train anew"
+        hint = (
+            f"; take weights {there[0]}, which are there too" if there else "; copy it again, or train anew"
+        )
         raise CheckpointError(f"{error}{hint}") from error
 
 
@@ -103,8 +105,8 @@ def _build(cfg: DictConfig, folder: RunFolder) -> nn.Module:
         return build(cfg)
     except ConfigError as error:
         raise ConfigError(
-            f"{folder.path}: its network cannot be built: {error}; call this from the folder that its package "
-            "lies in, or put that on PYTHONPATH, with the code that trained it"
+            f"{folder.path}: its network cannot be built: {error}; call this from the folder that has its "
+            "package, or put that on PYTHONPATH, with the code that trained it"
         ) from error
 
 

@@ -135,7 +135,8 @@ def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
     if differences := network_differences(net, state):
         raise CheckpointError(
             f"{file}: the checkpoint of another network (it was made with {state.get('made_with')}): "
-            f"{differences}; choose the arch, neuron and dataset that it was trained with"
+            f"{differences}; choose the arch, neuron and dataset that it was trained with, or go back to the "
+            "code that it was trained with"
         )
     net.load_state_dict(state["network"])
 
