@@ -35,8 +35,8 @@ def choose_checkpoint(folder: Path, trainer: Mapping[str, Any], weights: str | N
         )
     if weights is not None and weights not in there:
         raise CheckpointError(
-            f"{folder / WEIGHTS[weights]}: no such checkpoint: the run kept only {there[0]} (trainer.keep, or "
-            f"else trainer.headline); take weights {there[0]}"
+            f"{folder / WEIGHTS[weights]}: no such checkpoint: the run kept only {there[0]} (trainer.keep, "
+            f"or else trainer.headline); take weights {there[0]}"
         )
     counts = str(trainer["headline"])
     return folder / WEIGHTS[weights or (counts if counts in there else there[0])]
