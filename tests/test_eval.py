@@ -198,7 +198,16 @@ def test_unchanged_it_finds_what_training_found_and_writes_nothing(
 
 
 def test_with_another_T_it_is_what_launch_py_evaluates(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (found,) = scored(capsys, run, "T=5", "step_mode=s", "neuron.v_threshold=0.5", "trainer.limit_batches=1")
+    (found,) = scored(
+        capsys,
+        run,
+        "T=5",
+        "--weights",
+        "last",
+        "step_mode=s",
+        "neuron.v_threshold=0.5",
+        "trainer.limit_batches=1",
+    )
     line = [*SHORT, *KEPT, "T=5", "step_mode=s", "neuron.v_threshold=0.5", "trainer.limit_batches=1"]
     checkpoint = run / "checkpoints" / "last.pt"
     expected = evaluate(make(*line, "eval_only=true", f"checkpoint={checkpoint}"), run)

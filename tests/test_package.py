@@ -211,13 +211,17 @@ def test_a_type_checker_sees_functions(empty: Path) -> None:
     lines += ["reveal_type(rbp.load)", "reveal_type(rbp.cli.main)", "reveal_type(rbp.models.build)"]
     (empty / "asked.py").write_text("\n".join(lines) + "\n")
     check = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports", "asked.py"]
-    told = subprocess.run(check, cwd=empty, capture_output=True, text=True).stdout
+    environment = os.environ | {"MYPYPATH": str(ROOT)}
+    told = subprocess.run(check, cwd=empty, env=environment, capture_output=True, text=True).stdout
     assert (
         told.count('Revealed type is "def (net: torch.nn.modules.module.Module, x_seq: torch._tensor.Tensor')
         == 2
     )
     assert re.search(
         r'Revealed type is "def \(argv: [\w.]*Sequence\[[\w.]*str\] \| None =\) -> [\w.]*int"', told
+    )
+    assert re.search(
+        r'Revealed type is "def \(run: [^"]* -> tuple\[torch.nn.modules.module.Module, omeg', told
     )
     assert 'Revealed type is "def (cfg: omegaconf.dictconfig.DictConfig) -> torch.nn' in told
 

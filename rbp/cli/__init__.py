@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             getattr(module, add)(command)
             command.set_defaults(run=getattr(module, run))
     try:
-        args = parser.parse_args(argv)
+        args = _parse(parser, argv)
     except SystemExit as end:  # argparse has already printed the help or an error message
         return exit_code(end)
     try:
@@ -67,3 +67,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, SweepFailed) else 2
     except KeyboardInterrupt:
         return 130
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; words of `rbp eval` may follow its options too, which argparse does not allow."""
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words += rest
+    return args
