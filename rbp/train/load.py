@@ -104,8 +104,9 @@ def _build(cfg: DictConfig, folder: RunFolder) -> nn.Module:
     try:
         return build(cfg)
     except ConfigError as error:
+        reason = " ".join(str(error).split())
         raise ConfigError(
-            f"{folder.path}: its network cannot be built: {error}; call this from the folder that has its "
+            f"{folder.path}: its network cannot be built: {reason} Call this from the folder that has its "
             "package, or put that on PYTHONPATH, with the code that trained it"
         ) from error
 
