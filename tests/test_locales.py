@@ -9,7 +9,7 @@ import pytest
 
 from rbp.config.composition.places import ROOT
 
-# Python's own ways to use UTF-8 nevertheless are off, and each file that is opened in the locale's encoding is
+# Python's own ways to use UTF-8 nevertheless are off, and each file that is opened in another encoding is
 # told.
 ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "PYTHONWARNDEFAULTENCODING": "1"}
 SWEEP = """\

@@ -117,6 +117,10 @@ def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
     assert environment.run("-c", engine, cwd=empty) == "ok\n"  # its golden numbers travel in the wheel
     assert "needs no preparation" in environment.run("rbp", "data", "prepare", "digits", cwd=empty)
     assert "All 2 cells are done." in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
+    assert "last, epoch 1" in environment.run("rbp", "eval", "runs/single", cwd=empty)
+    environment.run("rbp", "init", "lab", cwd=empty)
+    told = environment.run("rbp", "train", "sweeps=first", "--dry-run", cwd=empty / "lab")
+    assert "4 cells: 4 new" in told
 
 
 @pytest.mark.slow
@@ -161,7 +165,9 @@ def test_a_launcher_file_of_ones_own_names_our_class_also_as_version_0_1_had_it(
 
 
 def test_what_is_imported_is_declared() -> None:
-    files = [*(ROOT / "rbp").rglob("*.py"), ROOT / "launch.py"]
+    template = ROOT / "rbp" / "template"  # a lab's repository, which declares what it imports itself
+    files = [file for file in (ROOT / "rbp").rglob("*.py") if template not in file.parents]
+    files.append(ROOT / "launch.py")
     imported = {name.partition(".")[0] for file in files for name in imports_of(file)}
     imported -= sys.stdlib_module_names | {"rbp", "__future__"}
     declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
@@ -192,7 +198,8 @@ def test_the_package_shows_what_it_offers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     names, forward = done.stdout.splitlines()
-    assert set(names.split()) == {"__version__", "cli", "forward", "models", "rate"} and forward == "forward"
+    assert set(names.split()) == {"__version__", "cli", "forward", "load", "models", "rate"}
+    assert forward == "forward"
     assert all(getattr(rbp, name) is not None for name in dir(rbp))
     with pytest.raises(AttributeError, match="no attribute 'backward_'"):
         _ = rbp.backward_
@@ -201,16 +208,20 @@ def test_the_package_shows_what_it_offers() -> None:
 @pytest.mark.slow
 def test_a_type_checker_sees_functions(empty: Path) -> None:
     lines = ["import rbp", "reveal_type(rbp.forward)", "reveal_type(rbp.rate.forward)"]
-    lines += ["reveal_type(rbp.cli.main)", "reveal_type(rbp.models.build)"]
+    lines += ["reveal_type(rbp.load)", "reveal_type(rbp.cli.main)", "reveal_type(rbp.models.build)"]
     (empty / "asked.py").write_text("\n".join(lines) + "\n")
     check = [sys.executable, "-m", "mypy", "--config-file=", "--ignore-missing-imports", "asked.py"]
-    told = subprocess.run(check, cwd=empty, capture_output=True, text=True).stdout
+    environment = os.environ | {"MYPYPATH": str(ROOT)}
+    told = subprocess.run(check, cwd=empty, env=environment, capture_output=True, text=True).stdout
     assert (
         told.count('Revealed type is "def (net: torch.nn.modules.module.Module, x_seq: torch._tensor.Tensor')
         == 2
     )
     assert re.search(
         r'Revealed type is "def \(argv: [\w.]*Sequence\[[\w.]*str\] \| None =\) -> [\w.]*int"', told
+    )
+    assert re.search(
+        r'Revealed type is "def \(run: [^"]* -> tuple\[torch.nn.modules.module.Module, omeg', told
     )
     assert 'Revealed type is "def (cfg: omegaconf.dictconfig.DictConfig) -> torch.nn' in told
 

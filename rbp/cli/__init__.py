@@ -10,8 +10,8 @@ from rbp.errors import SweepFailed, UserError
 from rbp.output import degrade_output, exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
-# Modules in this package: one per subcommand (`status`, `logs`, `retry`, `cancel`, `clean`, `data`), and
-# `picked`, the runs that a command line names.
+# Modules in this package: one per subcommand (`evaluate` for `rbp eval`), `picked` (the runs that a command
+# line names) and `changed_config` (the KEY=VALUE of `rbp eval`).
 #
 # Subcommand -> (help text, module, function that adds its arguments, function that runs it). Only the module
 # of the chosen subcommand is imported: some need torch, and `rbp status` should answer at once.
@@ -23,9 +23,11 @@ COMMANDS = {
     "cancel": ("stop the jobs of a sweep, or of one run", "rbp.cli.cancel", "add_arguments", "command"),
     "clean": ("remove checkpoints that are not needed", "rbp.cli.clean", "add_arguments", "command"),
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
+    "eval": ("accuracy of trained weights, at another T too", "rbp.cli.evaluate", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
     "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),
+    "init": ("a repository of your own around rbp", "rbp.cli.init", "add_arguments", "command"),
     "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
     "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),
 }
@@ -56,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             getattr(module, add)(command)
             command.set_defaults(run=getattr(module, run))
     try:
-        args = parser.parse_args(argv)
+        args = _parse(parser, argv)
     except SystemExit as end:  # argparse has already printed the help or an error message
         return exit_code(end)
     try:
@@ -66,3 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1 if isinstance(error, SweepFailed) else 2
     except KeyboardInterrupt:
         return 130
+
+
+def _parse(parser: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; words may follow options too, which argparse does not allow."""
+    args, rest = parser.parse_known_args(argv)
+    if rest and (not hasattr(args, "words") or any(word.startswith("-") for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        args.words += rest
+    return args

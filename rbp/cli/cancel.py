@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def command(args: argparse.Namespace) -> int:
     """Stop jobs; return the exit code, 1 if some have not ended."""
-    picked = pick_all(args.arguments)
+    picked = pick_all(args.words)
     return int(sum(_cancel_runs(path, [run.folder for run in runs]) for path, runs in picked.items()) > 0)
 
 

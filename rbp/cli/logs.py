@@ -28,7 +28,7 @@ def command(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: The arguments name no run, or several.
     """
-    run = _one(args.arguments)
+    run = _one(args.words)
     output = Output(run.folder)
     (state,) = observe([run.folder])
     say(_headline(run, state))
@@ -44,12 +44,12 @@ def command(args: argparse.Namespace) -> int:
     return 0
 
 
-def _one(arguments: list[str]) -> PickedRun:
-    picked = [run for runs in pick_all(arguments).values() for run in runs]
+def _one(words: list[str]) -> PickedRun:
+    picked = [run for runs in pick_all(words).values() for run in runs]
     if len(picked) > 1:
         some = "; ".join(run.label for run in picked[:3])
         raise ConfigError(
-            f"{' '.join(arguments)}: is {len(picked)} runs ({some}{' ...' if picked[3:] else ''}); "
+            f"{' '.join(words)}: is {len(picked)} runs ({some}{' ...' if picked[3:] else ''}); "
             "name one run in it, by its folder or by its keys, as in seed=0"
         )
     return picked[0]

@@ -38,7 +38,7 @@ class PickedRun:
 def add_paths(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     """Add the arguments that name runs: folders of sweeps or of runs, and KEY=VALUE to pick some of them."""
     parser.add_argument(
-        "arguments",
+        "words",
         nargs=nargs,
         metavar="PATH [KEY=VALUE]",
         help="runs/SWEEP or runs/SWEEP/RUN; seed=0 picks runs by a key in which they differ",

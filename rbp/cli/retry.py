@@ -22,7 +22,7 @@ def command(args: argparse.Namespace) -> int:
     from rbp.sweep.retry import retry_runs
 
     failed = []
-    for runs in pick_all(args.arguments).values():
+    for runs in pick_all(args.words).values():
         try:
             retry_runs({run.folder: run.keys for run in runs}, stale=args.stale, wait=not args.no_wait)
         except SweepFailed as error:  # the remaining paths are still retried

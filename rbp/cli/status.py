@@ -33,7 +33,7 @@ def command(args: argparse.Namespace) -> int:
     Raises:
         ConfigError: A path holds neither runs nor sweeps.
     """
-    paths, conditions = paths_and_conditions(args.arguments)
+    paths, conditions = paths_and_conditions(args.words)
     wrong = False
     every: list[dict[str, Any]] = []
     for path in paths or [RUNS]:

@@ -21,6 +21,7 @@ from rbp.sweep.launchers.inline import run_one
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.make import launcher_of
 from rbp.sweep.start import start
+from rbp.working_directory import import_from_here
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
@@ -85,7 +86,7 @@ def _run(argv: list[str]) -> int:
         say(f"rbp {__version__}")
         return DONE
     _check_working_directory()
-    _import_from_here()
+    import_from_here()
     line = read_command_line(argv)
     with named_folders(line.config_dir, line.search_path):
         for sentence in hidden_files():
@@ -118,12 +119,6 @@ def read_grid(line: CommandLine) -> tuple[list[Cell], Launcher, SweeperSettings]
     launcher = launcher_of(hydra.launcher_option, hydra.launcher)
     cells = compose_grid(of_cells, settings.pairs, settings.exclude, line.config_name)
     return cells, launcher, settings
-
-
-def _import_from_here() -> None:
-    """Let a `_target_` name a package in the working directory, as `python -m` does, after installed ones."""
-    if not sys.flags.safe_path and os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())
 
 
 def _check_working_directory() -> None:

@@ -3,8 +3,8 @@
 Modules: `run` (the training loop), `epoch` (one epoch), `evaluate` (accuracy and firing rates), `state`
 (data, network and optimizer of a run), `optimizer` (optimizer and learning-rate schedule), `device` (device,
 precision and machine description), `ranks` (several processes that train one network), `meeting` (where they
-meet). Subfolders: `resume` (checkpoints and stop requests), `telemetry` (costs, progress, display and the
-files written while training).
+meet), `load` (the trained network of a run folder). Subfolders: `resume` (checkpoints and stop requests),
+`telemetry` (costs, progress, display and the files written while training).
 """
 
 from rbp.train.evaluate import evaluate

@@ -132,6 +132,17 @@ def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
     Raises:
         CheckpointError: The checkpoint is of another network; the message lists the differences.
     """
+    if differences := network_differences(net, state):
+        raise CheckpointError(
+            f"{file}: the checkpoint of another network (it was made with {state.get('made_with')}): "
+            f"{differences}; choose the arch, neuron and dataset that it was trained with, or go back to the "
+            "code that it was trained with"
+        )
+    net.load_state_dict(state["network"])
+
+
+def network_differences(net: nn.Module, state: dict[str, Any]) -> str:
+    """Return in which weights a network differs from the one of a checkpoint's state, or "" if in none."""
     theirs: dict[str, torch.Tensor] = state["network"]
     ours = net.state_dict()
     differences = [f"{key} is missing" for key in ours if key not in theirs]
@@ -141,13 +152,7 @@ def load_network(net: nn.Module, state: dict[str, Any], file: Path) -> None:
         for key, value in ours.items()
         if key in theirs and theirs[key].shape != value.shape
     ]
-    if differences:
-        some = "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
-        raise CheckpointError(
-            f"{file}: the checkpoint of another network (it was made with {state.get('made_with')}): {some}; "
-            "choose the arch, neuron and dataset that it was trained with"
-        )
-    net.load_state_dict(theirs)
+    return "; ".join(differences[:3]) + (f"; and {len(differences) - 3} more" if differences[3:] else "")
 
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:

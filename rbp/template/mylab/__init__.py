@@ -1,0 +1,1 @@
+"""Spiking networks of our own, which rbp trains. Modules: `nets` (the networks)."""
