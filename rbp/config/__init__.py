@@ -5,5 +5,6 @@
 `validate` checks a configuration key by key and `across` checks rules between keys, `identity` computes a
 run's hash and folder, `versions` reads configurations of earlier versions, `reference` generates the key
 lists for `--help` and docs/config.md. `dotted` accesses nested values by dotted keys, `text` formats values
-and durations. The package `composition` builds configurations with Hydra. The values are in conf/*.yaml.
+and durations, `other_names` knows what keys are called in other tools. The package `composition` builds
+configurations with Hydra. The values are in conf/*.yaml.
 """

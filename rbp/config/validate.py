@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.across import READ_ACROSS, cross_key_problems
 from rbp.config.allowed import LARGEST
 from rbp.config.dotted import ABSENT, find
+from rbp.config.other_names import hint
 from rbp.config.schema import Config, keys
 from rbp.config.text import short
 from rbp.errors import ConfigError
@@ -35,7 +36,9 @@ def problems(cfg: DictConfig, values: Any = None) -> list[str]:
             third of the time to check a thousand cells.
     """
     values = OmegaConf.to_container(cfg, resolve=True) if values is None else values
-    found = [f"{key}: no such key; there are {known}" for key, known in _unknown(values, Config)]
+    found = [
+        f"{key}: no such key; {hint(key) or f'there are {known}'}" for key, known in _unknown(values, Config)
+    ]
     large = [(key, value, limit) for key, value in _leaves(values) if (limit := _too_large(value))]
     tall = {key for key, _, _ in large}
     broken = large + [problem for problem in _not_allowed(values) if problem[0] not in tall]

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.config.composition.overrides import in_quotes
 from rbp.config.composition.places import config_folders, is_group, natural, option_file
 from rbp.config.composition.session import COMPOSITION_ERRORS, compose
+from rbp.config.other_names import hint
 from rbp.config.schema import keys
 
 _KINDS = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false", "String": "text"}
@@ -87,6 +88,8 @@ def _unknown_key(key: str, overrides: list[str]) -> str:
     if near:
         near.sort(key=lambda k: -difflib.SequenceMatcher(None, k, key).ratio())
         return f"{key}: no such key; did you mean {' or '.join(dict.fromkeys(near[:3]))}?"
+    if called := hint(key):
+        return f"{key}: no such key; {called}"
     if not siblings and parent == "hydra.launcher":
         return f"{key}: the launcher that is chosen has no keys; add hydra/launcher=local or slurm"
     return f"{key}: no such key; {parent or 'the config'} has {', '.join(siblings)}"
