@@ -39,6 +39,7 @@ class Project:
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder, self.cluster = folder, cluster
+        self.env = dict(cluster.env)  # of what is started here
         files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
         for name in files.decode().split("\0")[:-1]:
             if not name.startswith("tests/") and (ROOT / name).exists():
@@ -55,14 +56,20 @@ class Project:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """python launch.py with arguments, in this folder."""
-        return self._start("launch.py", *arguments)
+        return self._start(sys.executable, "launch.py", *arguments)
 
     def launch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._finish(self.start(*arguments))
 
     def rbp(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """rbp with arguments: status, retry, cancel, logs, report."""
-        return self._finish(self._start("-c", "import rbp.cli, sys; sys.exit(rbp.cli.main())", *arguments))
+        command = [sys.executable, "-c", "import rbp.cli, sys; sys.exit(rbp.cli.main())"]
+        return self._finish(self._start(*command, *arguments))
+
+    def in_a_job(self, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+        """python launch.py with arguments, as one types it in an interactive job that has these variables."""
+        shell = ["srun", "-n1", "-c1", "env", *(f"{key}={value}" for key, value in variables.items())]
+        return self._finish(self._start(*shell, sys.executable, "launch.py", *arguments))
 
     def submit(self, sweep: str, *arguments: str) -> None:
         """Submit a sweep to the cluster and do not wait for it."""
@@ -121,9 +128,9 @@ class Project:
 
     def _start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [sys.executable, *arguments],
+            arguments,
             cwd=self.folder,
-            env=self.cluster.env,
+            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -20,7 +20,11 @@ CELLS = ("-m", "seed=0,1", *(f"{key}={value}" for key, value in SHORT.items()))
         ("hydra.launcher.partition=nosuch", "invalid partition specified: nosuch", "partition (now nosuch)"),
         ("hydra.launcher.gpus=9", "node configuration is not available", "change hydra.launcher.gpus"),
         ("hydra.launcher.constraint=a100", "Invalid feature specification", "constraint (now a100)"),
-        ("hydra.launcher.sbatch={nosuch: 1}", "unrecognized option '--nosuch=1'", "change the keys"),
+        (
+            "hydra.launcher.sbatch={nosuch: 1}",
+            "unrecognized option '--nosuch=1'",
+            "leave out hydra.launcher.sbatch.nosuch",
+        ),
         ("hydra.launcher.time_limit=1", "hydra.launcher.time_limit: no such key", "hydra.launcher.time"),
         ("hydra.launcher.time=0", "hydra.launcher.time=0", "must be a whole number, 1 or more"),
         ("optimizer.lr=0.1,-1,-2", "optimizer.lr=-1", "optimizer.lr=-2"),

@@ -23,7 +23,7 @@ _HINTS = (
     (r"(QOS|Assoc)\w*(GRES|Gres|TRES|Cpu|CPU|Node|Mem)\w*", _SIZE),
     (r"accounting/QOS policy", f"{_TIME}, or {_SIZE.removeprefix('change ')}, or: {_FEWER}"),
     (r"time limit", _TIME),
-    (r"unrecognized option '--(?P<option>[\w-]+)'",
+    (r"unrecognized option '--(?P<option>[\w-]+)",
      "leave out hydra.launcher.sbatch.{option}, which this Slurm lacks"),
     (r"reservation", "change hydra.launcher.sbatch.reservation"),
     (r"license", "change hydra.launcher.sbatch.licenses"),
