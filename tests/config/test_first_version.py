@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rbp import cli
-from rbp.config import schema
+from rbp.config.composition.session import composing
 from rbp.config.identity import folder_name
 from rbp.files import read_json, read_lines
 from rbp.report import write_report
@@ -77,10 +77,10 @@ def test_a_config_of_then_names_the_same_run(name: Path) -> None:
 
 @pytest.mark.slow
 def test_command_lines_stand_for_the_runs_they_stood_for() -> None:
-    schema.register()
-    for line in json.loads((FIXTURES / "identities.json").read_text()):
-        (cell,) = compose_grid(read_command_line(line["overrides"]).overrides)
-        assert cell.name == line["folder"], line
+    with composing():  # once for all
+        for line in json.loads((FIXTURES / "identities.json").read_text()):
+            (cell,) = compose_grid(read_command_line(line["overrides"]).overrides)
+            assert cell.name == line["folder"], line
 
 
 def test_every_run_is_found_in_its_state_and_none_is_stale(runs: Path) -> None:
