@@ -16,11 +16,12 @@ from rbp.runs.folder import RunFolder
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train.device import choose_device
-from rbp.train.epoch import training_step
 from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse_uneven
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.state import set_up
+from rbp.train.step.mixup import Target
+from rbp.train.step.training_step import training_step
 from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started
 from tests.support.run_folders import metrics, status_of
@@ -44,7 +45,7 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
         x = torch.rand(images, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         y = torch.arange(images) % 10
         mine = ranks.share(y)
-        training_step(job, ranks.share(x), mine, len(mine) * ranks.world / images)
+        training_step(job, ranks.share(x), Target(mine), len(mine) * ranks.world / images)
         return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)

@@ -20,6 +20,7 @@ from rbp.train.resume.history import History
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, set_up
+from rbp.train.step.mixup import Target
 from rbp.train.telemetry.record import Record
 from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
@@ -46,7 +47,7 @@ def made(tmp_path: Path, *overrides: str) -> TrainState:
 
 def step(job: TrainState) -> None:
     x = torch.zeros(8, *job.splits.train.pixels.shape[1:], device=META)
-    epoch.training_step(job, x, torch.zeros(8, dtype=torch.int64, device=META))
+    epoch.training_step(job, x, Target(torch.zeros(8, dtype=torch.int64, device=META)))
 
 
 @pytest.mark.parametrize(("grad_mode", "step_mode"), MODES)

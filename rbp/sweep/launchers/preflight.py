@@ -1,4 +1,4 @@
-"""Check the folder, device, data and network of runs before any of them starts.
+"""Check the folder, device, data, network and loss of runs before any of them starts.
 
 No run starts and no run folder is created. Missing data are downloaded or prepared where possible, once for
 all runs.
@@ -20,7 +20,7 @@ LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
 def preflight(cells: list[Cell], devices: bool = True, trials: bool = False) -> None:
-    """Check that the folder, device, data and network of every run exist and fit together.
+    """Check that the folder, device, data, network and loss of every run exist and fit together.
 
     Args:
         cells: The runs.
@@ -59,6 +59,7 @@ def _checks(
         yield _check_device, values["trainer"]["device"]
     yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
+    yield _check_loss, (values["loss"], values["dataset"]["classes"])
     if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
@@ -142,6 +143,12 @@ def _check_network(cfg: DictConfig) -> None:
             build_optimizer(cfg, build(cfg))
     except Exception:  # the network reads its weights while being built, or there is a real problem
         build_optimizer(cfg, build(cfg))
+
+
+def _check_loss(cfg: DictConfig) -> None:
+    from rbp.train.step.loss import build_loss
+
+    build_loss(cfg)
 
 
 def _check_rules(cfg: DictConfig) -> None:
