@@ -222,7 +222,7 @@ class Trainer:
         since="0.3",
     )
     mixup: float = key(
-        "images and labels are mixed in pairs: alpha of the Beta distribution; 0: off",
+        "alpha of mixup's Beta distribution; 0: off; train_acc counts the label of larger weight",
         allowed.NOT_NEGATIVE,
         since="0.3",
         before=0.0,

@@ -157,6 +157,23 @@ def test_a_stop_asked_of_either_rank_stops_both_at_one_step_and_they_go_on_bit_f
     assert not torch.equal(random["0"]["cpu"], random["1"]["cpu"])
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+def test_mixed_clipped_and_in_parts_two_go_on_bit_for_bit(tmp_path: Path, grad_mode: str) -> None:
+    """With batch statistics, which ranks exchange in every part, also in those of a smaller last batch."""
+    recipe = [*EVERYTHING, "trainer.mixup=0.4", "trainer.accumulate=2", "trainer.clip_grad=0.5"]
+    recipe += ["trainer.batch_size=128", "trainer.limit_batches=null", "trainer.epochs=2"]
+    recipe += ["trainer.early_stop=1", f"grad_mode={grad_mode}"]
+    runs = []
+    for name, places in (("a", [None]), ("b", [3, 7, None])):
+        cfg, run = short(tmp_path / name, *recipe)
+        one, two = outcomes(tmp_path / name, trained, cfg, run.path, places)
+        assert one[-1] == two[-1] and one[-1]["machine"]["ranks"] == 2
+        runs.append(run)
+    assert metrics(runs[0])[0]["images"] == 1150
+    same_end(*runs)
+
+
 def stop_one(rank: int, stopped: int, cfg: DictConfig, folder: Path, places: list[int | None]) -> list[Any]:
     return trained(rank, cfg, folder, places if rank == stopped else [None] * len(places))
 
