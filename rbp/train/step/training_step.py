@@ -15,15 +15,17 @@ from rbp.train.step.mixup import Target
 def n_parts(images: int, part: int, world: int) -> int:
     """Return the number of parts of a batch, the same on all ranks, as these meet in every part.
 
-    No part has more than `part` images, except that none is empty on any rank.
+    A part has at most `part` images. In a smaller last batch it may have one more, so that no part is empty
+    on a rank, nor a single image (over all ranks), which has no variance over the batch.
 
     Args:
         images: Images of the whole batch, at least one a rank.
         part: Images of a part of a full batch, on one rank.
         world: Number of ranks.
     """
-    largest_share = -(-images // world)
-    return min(-(-largest_share // part), images // world)
+    smallest_share, largest_share = images // world, -(-images // world)
+    fewest = 2 if world == 1 and part > 1 else 1  # of a part, on one rank
+    return max(1, min(-(-largest_share // part), smallest_share // fewest))
 
 
 def training_step(
