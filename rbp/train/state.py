@@ -110,7 +110,7 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     # the option costs a little.)
     parallel = data_parallel(net, find_unused_parameters=True) if ranks.world > 1 else None
     net = net if parallel is None else parallel.module  # the wrapper replaced its batch normalisation
-    loss, (optimizer, schedule) = build_loss(cfg), build_optimizer(cfg, net)
+    loss, (optimizer, schedule) = build_loss(cfg, ranks.world), build_optimizer(cfg, net)
     own = (ranks.rank,) if ranks.rank else ()  # ranks see different images and need different dropout masks
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)

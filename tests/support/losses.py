@@ -10,6 +10,10 @@ def focal(outputs: Tensor, labels: Tensor, gamma: float = 0.0) -> Tensor:
     return -((1 - log_p.exp()) ** gamma * log_p).mean()
 
 
+def total(outputs: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, labels, reduction="sum")
+
+
 def of_each_image(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(outputs, labels, reduction="none")
 

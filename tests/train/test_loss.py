@@ -83,6 +83,10 @@ def test_label_smoothing_that_is_off_is_no_argument_of_a_loss_without_it() -> No
             ["loss._target_=torch.nn.CrossEntropyLoss"],
             "torch.nn.CrossEntropyLoss cannot be called with",
         ),
+        (
+            ["loss._target_=tests.support.losses.total", "trainer.accumulate=2"],
+            r"losses.total must be the mean of .*accumulate=2",
+        ),
     ],
 )
 def test_a_wrong_loss_is_refused_before_anything_is_written(
@@ -95,6 +99,15 @@ def test_a_wrong_loss_is_refused_before_anything_is_written(
     with pytest.raises(ConfigError, match=told):
         set_up(make("trainer.device=cpu", *settings))
     assert not Path("runs").exists()
+
+
+def test_a_loss_that_is_no_mean_is_refused_only_where_a_batch_is_shared_out() -> None:
+    total = make("loss._target_=tests.support.losses.total")
+    build_loss(total)
+    with pytest.raises(ConfigError, match=r"by several tasks: for two images it is"):
+        build_loss(total, world=2)
+    build_loss(make(*FOCAL, "trainer.accumulate=2"), world=2)
+    build_loss(make("loss.label_smoothing=0.1", "trainer.accumulate=2"), world=2)
 
 
 @pytest.mark.parametrize("smoothing", ["1", "-0.1", "null"])

@@ -59,7 +59,7 @@ def _checks(
         yield _check_device, values["trainer"]["device"]
     yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
-    yield _check_loss, (values["loss"], values["dataset"]["classes"])
+    yield _check_loss, (values["loss"], values["dataset"]["classes"], values["trainer"]["accumulate"])
     if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
