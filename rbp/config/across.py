@@ -17,12 +17,16 @@ READ_ACROSS = {
     "dataset.frames",
     "dataset.size",
     "dataset.channels",
+    "dataset.val_split",
     "grad_mode.name",
     "grad_mode.segments",
     "grad_mode.coupled",
     "neuron.v_threshold",
     "neuron.v_reset",
     "optimizer.warmup_epochs",
+    "trainer.accumulate",
+    "trainer.batch_size",
+    "trainer.early_stop",
     "trainer.epochs",
 }
 
@@ -127,6 +131,16 @@ def _training(cfg: DictConfig) -> Iterator[str]:
     if optimizer.get("warmup_epochs", 0) >= trainer.epochs:
         warmup = optimizer.warmup_epochs
         yield f"optimizer.warmup_epochs={warmup}: must be below trainer.epochs={trainer.epochs}"
+    if trainer.batch_size % trainer.accumulate:
+        yield (
+            f"trainer.accumulate={trainer.accumulate}: must divide trainer.batch_size={trainer.batch_size}, "
+            "which it computes in parts of equal size"
+        )
+    if trainer.early_stop is not None and not cfg.dataset.val_split:
+        yield (
+            f"trainer.early_stop={trainer.early_stop}: needs validation images, as the test images must not "
+            "decide when a run stops: set dataset.val_split, such as to 0.1, or trainer.early_stop=null"
+        )
 
 
 def _tracker(tracker: DictConfig) -> Iterator[str]:

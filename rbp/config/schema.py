@@ -1,7 +1,7 @@
 """Declare every key of a run's configuration: its type, meaning, allowed values, and effect on the result.
 
 Hydra merges conf/*.yaml and the command line into `Config`, and refuses an unknown key or a wrong type by
-name. The groups arch, neuron and optimizer are open: each option may have keys of its own, and only the
+name. The groups arch, neuron, loss and optimizer are open: each option may have keys of its own, and only the
 common ones are declared here.
 """
 
@@ -175,6 +175,23 @@ class GradMode:
 
 
 @dataclass
+class Loss:
+    """The loss that training minimises. Any further key of an option is an argument of its function."""
+
+    name: str = key("of the loss", allowed.NAME, label=True, required=True, before="time_mean")
+    _target_: str = key(
+        "a function (outputs [B, K], labels [B], ...) -> scalar, the mean over the images",
+        allowed.FUNCTION,
+        label=True,
+        required=True,
+        before="rbp.train.step.loss.cross_entropy",
+    )
+    label_smoothing: float = key(
+        "share of the target spread evenly over all classes; not in evaluation", allowed.SHARE, before=0.0
+    )
+
+
+@dataclass
 class Optimizer:
     """The torch optimizer and the learning-rate schedule. Any further key is an argument of the optimizer."""
 
@@ -182,7 +199,7 @@ class Optimizer:
     _target_: str = key("a class of torch.optim", allowed.FUNCTION, label=True, required=True)
     lr: float = key("learning rate", above(0))
     momentum: float = key("of sgd", allowed.SHARE)
-    betas: list[float] = key("of adamw", allowed.BETAS)
+    betas: list[float] = key("of adam and adamw", allowed.BETAS)
     weight_decay: float = key("not on norms nor biases", allowed.NOT_NEGATIVE)
     schedule: str = key("cosine (to 0 at the end) or constant", one_of("cosine", "constant"), label=True)
     warmup_epochs: int = key("epochs over which the learning rate rises linearly", at_least(0), label=True)
@@ -195,6 +212,28 @@ class Trainer:
     name: str = key("of the protocol", affects_result=False)
     epochs: int = key("passes over the training images", at_least(1))
     batch_size: int = key("images per training step, over all ranks", at_least(1))
+    accumulate: int = key(
+        "parts of a batch, one after another in memory; batch norm and dropout see a part, not the batch",
+        at_least(1),
+        since="0.3",
+        before=1,
+    )
+    clip_grad: float | None = key(
+        "largest norm of all gradients together, to which larger ones are scaled",
+        or_null(above(0), "any"),
+        since="0.3",
+    )
+    mixup: float = key(
+        "alpha of mixup's Beta distribution; 0: off; train_acc counts the label of larger weight",
+        allowed.NOT_NEGATIVE,
+        since="0.3",
+        before=0.0,
+    )
+    early_stop: int | None = key(
+        "epochs without better val_acc after which a run ends; the schedule stays that of trainer.epochs",
+        or_null(at_least(1), "never"),
+        since="0.3",
+    )
     eval_batch_size: int = key("images at once in evaluation", at_least(1))
     device: str = key("auto: the first GPU if there is one", allowed.DEVICE, affects_result=False)
     precision: str = key("bf16: mixed", one_of(*PRECISIONS))
@@ -270,6 +309,7 @@ class Config:
     dataset: Dataset = group(Dataset, "images, and the recipe that suits them")
     arch: dict[str, Any] = group(Arch, "the network", open=True)
     neuron: dict[str, Any] = group(Neuron, "the spiking neuron and its surrogate gradient", open=True)
+    loss: dict[str, Any] = group(Loss, "what training minimises", open=True, since="0.3")
     optimizer: dict[str, Any] = group(Optimizer, "with its learning rate and schedule", open=True)
     trainer: Trainer = group(Trainer, "how long, where, how precisely, and what counts as the result")
     tracker: Tracker = group(Tracker, "a dashboard beside the run folder", affects_result=False)
@@ -287,7 +327,7 @@ def labels(kind: type) -> tuple[str, ...]:
     """Return the keys that describe an option and are not passed to its function.
 
     Args:
-        kind: The dataclass of a group with a `_target_`: Arch, Neuron or Optimizer.
+        kind: The dataclass of a group with a `_target_`: Arch, Neuron, Loss or Optimizer.
     """
     return tuple(name for name, declared in keys_of(kind).items() if declared.label)
 

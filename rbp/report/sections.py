@@ -48,7 +48,8 @@ def unfinished(runs: list[Run]) -> list[tuple[str, ...]]:
 
 
 def _epoch(run: Run) -> str:
-    return f"{run.epoch} of {run.epochs}" if run.epochs else str(run.epoch)
+    early = ", stopped early" if run.result and run.result.get("stopped_early") else ""
+    return f"{run.epoch} of {run.epochs}{early}" if run.epochs else str(run.epoch)
 
 
 def _latest(run: Run) -> str:

@@ -35,6 +35,7 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
     sweep = SweepFolder(cells[0].folder.parent)
     plan = make_plan(cells, settings)
     if settings.dry_run:
+        preflight(plan.todo, devices=False, trials=True, data=False)
         _show(plan)
         return
     launcher.check(plan.todo)

@@ -1,10 +1,11 @@
 """Training and evaluation of one run: from a frozen config to a run folder with its result.
 
 Modules: `run` (the training loop), `epoch` (one epoch), `evaluate` (accuracy and firing rates), `state`
-(data, network and optimizer of a run), `optimizer` (optimizer and learning-rate schedule), `device` (device,
-precision and machine description), `ranks` (several processes that train one network), `meeting` (where they
-meet), `load` (the trained network of a run folder). Subfolders: `resume` (checkpoints and stop requests),
-`telemetry` (costs, progress, display and the files written while training).
+(data, network and optimizer of a run), `optimizer` (optimizer and learning-rate schedule), `early_stop`
+(ending before the last epoch), `device` (device, precision and machine description), `ranks` (several
+processes that train one network), `meeting` (where they meet), `load` (the trained network of a run folder).
+Subfolders: `step` (one training step), `resume` (checkpoints and stop requests), `telemetry` (costs,
+progress, display and the files written while training).
 """
 
 from rbp.train.evaluate import evaluate

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from rbp.data import train_batches
@@ -16,6 +15,8 @@ from rbp.train.ranks import Ranks
 from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
+from rbp.train.step.mixup import Target, mixed_share
+from rbp.train.step.training_step import n_parts, training_step
 
 # Batches between two looks at the loss, by device type. Reading a loss waits for the GPU.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
@@ -40,15 +41,16 @@ def train_epoch(
     training.net.train()
     sums = EpochSums(part, training.ranks)
     boundary.save_or_stop(boundary.due())
-    for x, y in _batches(training, history.epochs, part.batches, n_batches):
-        n, x, y = len(y), training.ranks.share(x), training.ranks.share(y)
+    world = training.ranks.world
+    for x, target, n in _batches(training, history.epochs, part.batches, n_batches):
+        parts = n_parts(n, cfg.trainer.batch_size // (world * cfg.trainer.accumulate), world)
         with history.costs.measure(
             training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
-        ):
+        ) as measured:
             # Gradients are averaged over ranks. In a smaller last batch, ranks may have different numbers of
             # images, so each rank's loss is weighted by its share of the batch.
-            loss, correct = training_step(training, x, y, len(y) * training.ranks.world / n)
-        sums.add(loss, correct, len(y))
+            loss, correct = training_step(training, x, target, len(x) * world / n, parts, measured)
+        sums.add(loss, correct, len(x))
         due, number = boundary.due(), part.batches + len(sums.waiting)
         if due or number % LOOK_EVERY.get(training.device.type, 1) == 0 or number == n_batches:
             sums.settle()
@@ -57,8 +59,13 @@ def train_epoch(
         boundary.save_or_stop(due)
 
 
-def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield batches `start` to `stop` (exclusive) of an epoch's order, before they are split over ranks."""
+def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Target, int]]:
+    """Yield batches `start` to `stop` (exclusive) of an epoch's order.
+
+    Yields:
+        This rank's share of the images, mixed if `trainer.mixup` is set, and of their targets; and the number
+        of images of the whole batch.
+    """
     cfg = training.cfg
     batches = train_batches(
         training.splits.train,
@@ -68,32 +75,9 @@ def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterato
         epoch=epoch,
         start=start,
     )
-    return itertools.islice(batches, stop - start)
-
-
-def training_step(training: TrainState, x: Tensor, y: Tensor, weight: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Run forward, backward and optimizer update on one batch.
-
-    The published code divides the loss by T in rate mode only (`trainer.loss_over_T`).
-
-    Args:
-        training: The run's state.
-        x: Images [B, C, H, W], or frames [B, T, C, H, W].
-        y: Labels [B].
-        weight: Factor of the loss in the backward pass.
-
-    Returns:
-        The mean cross-entropy, neither weighted nor divided by T, and the number of correct answers; both are
-        scalar tensors on the device.
-    """
-    logits = training.forward(x)
-    loss = F.cross_entropy(logits, y)
-    if training.cfg.trainer.loss_over_T and training.cfg.grad_mode.name == "rate":
-        weight = weight / training.cfg.T
-    training.optimizer.zero_grad(set_to_none=True)
-    (loss if weight == 1.0 else loss * weight).backward()
-    training.optimizer.step()
-    return loss.detach(), (logits.detach().argmax(1) == y).sum()
+    mixup = {"alpha": cfg.trainer.mixup, "seed": cfg.seed, "epoch": epoch}
+    for batch, (x, y) in enumerate(itertools.islice(batches, stop - start), start):
+        yield *mixed_share(x, y, training.ranks, batch=batch, **mixup), len(y)
 
 
 class EpochSums:

@@ -218,10 +218,11 @@ def _why_gone(ranks: Ranks) -> str:
     )
 
 
-def refuse_uneven(batch_size: int, ranks: Ranks) -> None:
-    """Raise ConfigError if the batch size is not a multiple of the number of ranks."""
-    if batch_size % ranks.world:
+def refuse_uneven(batch_size: int, ranks: Ranks, accumulate: int = 1) -> None:
+    """Raise ConfigError if the batch size is not a multiple of the number of ranks times that of parts."""
+    if batch_size % (ranks.world * accumulate):
+        parts = f" times trainer.accumulate={accumulate}" if accumulate > 1 else ""
         raise ConfigError(
             f"trainer.batch_size={batch_size}: is the whole batch of a cell, and must be a multiple of its "
-            f"{ranks.world} tasks"
+            f"{ranks.world} tasks{parts}"
         )

@@ -20,6 +20,7 @@ from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
 from rbp.track import TrackerProcess
 from rbp.train.device import choose_device
+from rbp.train.early_stop import stops_early, why_stopped
 from rbp.train.epoch import check_finite, train_epoch
 from rbp.train.evaluate import score
 from rbp.train.ranks import lost_rank_explained, process_group, ranks_from_environment, refuse_uneven
@@ -51,7 +52,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         UserError: Something that the user can fix; status.json says `failed`, with the reason.
     """
     run, here = RunFolder(folder), ranks_from_environment()
-    refuse_uneven(cfg.trainer.batch_size, here)
+    refuse_uneven(cfg.trainer.batch_size, here, cfg.trainer.accumulate)
     with (
         TrackerProcess(cfg, folder) as tracker,
         process_group(here, choose_device(cfg, here)) as ranks,
@@ -132,13 +133,17 @@ def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None
     display = make_display(shown, batches_per_epoch(training), history.epochs)
     record = boundary.record
     try:
-        while history.epochs < training.cfg.trainer.epochs:
+        while history.epochs < training.cfg.trainer.epochs and not stops_early(training.cfg, history):
             metrics, best = _epoch(training, history, boundary, display)
             record.metrics(metrics)
             boundary.save(best)
             line = _as_line(metrics, training.cfg.trainer.epochs)
             record.log(line)
             display.epoch(line)
+        if stops_early(training.cfg, history):
+            record.progress.epochs = history.epochs
+            record.log(why_stopped(history))
+            display.message(why_stopped(history))
     finally:
         display.close()
     boundary.save_or_stop(Action.NOTHING)
@@ -208,6 +213,7 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "config": _choices(cfg),
         "params": sum(p.numel() for p in training.net.parameters()),
         "epochs": history.epochs,
+        "stopped_early": stops_early(cfg, history),
         "train_loss": last["train_loss"],
         "test_acc": last["test_acc"],
         "best_test_acc": best["test_acc"],

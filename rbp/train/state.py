@@ -1,5 +1,7 @@
 """The working parts of a run (device, data, network, optimizer), and their checkpointed state."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.resume.history import History, from_plain, to_plain
+from rbp.train.step.loss import LossFunction, build_loss
 from rbp.train.telemetry.costs import CostMeter
 
 
@@ -36,6 +39,7 @@ class TrainState:
         device: Where the run computes.
         splits: Training, validation and test images.
         net: The network, not wrapped.
+        loss: The loss of outputs [B, K] and labels [B].
         optimizer: The optimizer.
         schedule: The learning-rate schedule, stepped once per epoch.
         machine: The description of the machine (`describe_machine`).
@@ -48,12 +52,23 @@ class TrainState:
     device: torch.device
     splits: Splits
     net: nn.Module
+    loss: LossFunction
     optimizer: torch.optim.Optimizer
     schedule: LambdaLR
     machine: dict[str, Any]
     code: dict[str, Any]
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None
+
+    @contextlib.contextmanager
+    def gradients_averaged(self, now: bool) -> Iterator[None]:
+        """Average gradients over ranks in the backward pass inside the block, or only add them up on each.
+
+        Args:
+            now: Whether to average them, with those added up before; else a later backward pass must do so.
+        """
+        with contextlib.nullcontext() if now or self.parallel is None else self.parallel.no_sync():
+            yield
 
     def forward(self, x: Tensor) -> Tensor:
         """Run the network and return its output [B, K] in float32.
@@ -95,12 +110,12 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     # the option costs a little.)
     parallel = data_parallel(net, find_unused_parameters=True) if ranks.world > 1 else None
     net = net if parallel is None else parallel.module  # the wrapper replaced its batch normalisation
-    optimizer, schedule = build_optimizer(cfg, net)
+    loss, (optimizer, schedule) = build_loss(cfg, ranks.world), build_optimizer(cfg, net)
     own = (ranks.rank,) if ranks.rank else ()  # ranks see different images and need different dropout masks
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)
     compiled.ran.clear()  # counts of an earlier run in this process
-    return TrainState(cfg, device, on_device, net, optimizer, schedule, machine, code, ranks, parallel)
+    return TrainState(cfg, device, on_device, net, loss, optimizer, schedule, machine, code, ranks, parallel)
 
 
 def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:

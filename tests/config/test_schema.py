@@ -14,7 +14,7 @@ from rbp.config.composition.places import CONF, ROOT
 from rbp.config.key import defaults
 from rbp.config.key import keys as keys_of
 from rbp.config.launchers import LAUNCHERS, LocalSettings, SlurmSettings, SweeperSettings, read_settings
-from rbp.config.schema import Arch, Neuron, Optimizer, keys, labels
+from rbp.config.schema import Arch, Loss, Neuron, Optimizer, keys, labels
 from rbp.errors import ConfigError
 from rbp.files import load_yaml
 from tests.support.configs import leaves
@@ -36,7 +36,18 @@ def in_files(group: str) -> set[str]:
     return found
 
 
-GROUPS = ("T", "dataset", "arch", "neuron", "step_mode", "grad_mode", "optimizer", "trainer", "tracker")
+GROUPS = (
+    "T",
+    "dataset",
+    "arch",
+    "neuron",
+    "step_mode",
+    "grad_mode",
+    "loss",
+    "optimizer",
+    "trainer",
+    "tracker",
+)
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -73,6 +84,7 @@ def test_every_key_says_what_it_is_in_one_line_and_what_it_may_be() -> None:
 def test_what_describes_an_option_is_no_argument_of_its_function() -> None:
     assert set(labels(Arch)) == {"name", "_target_", "min_size", "channels", "layout"}
     assert set(labels(Neuron)) == {"name", "_target_"}
+    assert set(labels(Loss)) == {"name", "_target_"}
     assert set(labels(Optimizer)) == {"name", "_target_", "schedule", "warmup_epochs"}
 
 

@@ -51,7 +51,7 @@ class LaterConfig(Config):
     grad_mode: GradMode = group(GradMode, "how gradients are made")  # type: ignore[assignment]
     arch: dict[str, Any] = group(LaterArch, "the network", open=True)
     trainer: LaterTrainer = group(LaterTrainer, "how long")
-    loss: Loss = group(Loss, "what is minimised", since="0.3")
+    loss: Loss = group(Loss, "what is minimised", since="0.3")  # type: ignore[assignment]
 
 
 @pytest.fixture

@@ -75,6 +75,8 @@ def test_a_batch_that_the_tasks_cannot_share_is_refused_before_submission(
     launcher.check(cells("trainer.batch_size=64"))
     with pytest.raises(ConfigError, match=r"trainer\.batch_size=66: .* multiple of its 4 tasks"):
         launcher.check(cells("trainer.batch_size=64,66", "seed=0"))
+    with pytest.raises(ConfigError, match=r"batch_size=64: .* of its 4 tasks times trainer.accumulate=32 \("):
+        launcher.check(cells("trainer.batch_size=64", "trainer.accumulate=16,32"))
 
 
 @pytest.mark.parametrize("memory", [0, -1, float("nan"), float("inf")])

@@ -72,6 +72,21 @@ def test_it_may_be_stopped_at_every_single_step_and_in_every_evaluation(
     assert told.count("SIGUSR2: stopped in epoch 1, after 5 batches") == 5  # four of them in the evaluation
 
 
+@pytest.mark.parametrize("mode", ["m rate", "s bptt", "s rate", "m bptt"])
+def test_mixed_smoothed_clipped_in_parts_and_stopped_early_it_goes_on_in_mid_epoch(
+    tmp_path: Path, undisturbed: Undisturbed, mode: str
+) -> None:
+    step_mode, grad_mode = mode.split()
+    overrides = [*EVERYTHING, f"step_mode={step_mode}", f"grad_mode={grad_mode}", "trainer.mixup=0.4"]
+    overrides += ["trainer.accumulate=4", "trainer.clip_grad=0.5", "loss.label_smoothing=0.1"]
+    overrides += ["trainer.early_stop=1", "trainer.epochs=20"]
+    cfg, run = short(tmp_path, *overrides)
+    stopped_at([2, 1, 3, LOOKS], cfg, run)
+    same_end(undisturbed(*overrides), run)
+    result = json.loads(run.result.read_text())
+    assert result["stopped_early"] and result["epochs"] == len(metrics(run)) < 20
+
+
 @pytest.mark.parametrize(
     "place", [0, 1, STEPS, STEPS + 1, LOOKS - 1, LOOKS, 3 * LOOKS - EVALUATIONS - 1, 3 * LOOKS - 1]
 )

@@ -47,6 +47,28 @@ def test_adamw_has_a_rate_and_betas_of_its_own() -> None:
     assert (group["lr"], list(group["betas"]), group["weight_decay"]) == (1e-3, [0.8, 0.9], 0.01)
 
 
+@pytest.mark.parametrize("name", ["adam", "adamw"])
+def test_weight_decay_is_part_of_adams_gradient_and_apart_from_adamws(name: str) -> None:
+    """In a first step the moments are g and g^2, so Adam moves every weight by lr * sign(g)."""
+    cfg = make(f"optimizer={name}", "optimizer.lr=0.1", "optimizer.weight_decay=0.5")
+    net = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        net.weight.copy_(torch.tensor([[4.0, -4.0, 4.0]]))
+    optimizer, _ = build_optimizer(cfg, net)
+    net.weight.grad = torch.tensor([[1.0, 1.0, -3.0]])
+    optimizer.step()
+    # adam: g + 0.5 w is 3, -1, -1. adamw: w shrinks by lr * 0.5, and g has signs +, +, -.
+    moved = {"adam": [3.9, -3.9, 4.1], "adamw": [3.8 - 0.1, -3.8 - 0.1, 3.8 + 0.1]}[name]
+    assert net.weight[0].tolist() == pytest.approx(moved, abs=1e-5)
+    assert type(optimizer) is {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[name]
+
+
+def test_adam_decays_nothing_unless_told() -> None:
+    cfg = make("optimizer=adam")
+    optimizer, _ = build_optimizer(cfg, build(cfg))
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0, 0]
+
+
 def test_a_shared_weight_is_in_one_group_once() -> None:
     one = nn.Linear(3, 3)
     two = nn.Linear(3, 3)

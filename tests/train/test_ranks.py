@@ -16,11 +16,12 @@ from rbp.runs.folder import RunFolder
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train.device import choose_device
-from rbp.train.epoch import training_step
 from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse_uneven
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.state import set_up
+from rbp.train.step.mixup import mixed_share
+from rbp.train.step.training_step import n_parts, training_step
 from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started
 from tests.support.run_folders import metrics, status_of
@@ -40,11 +41,12 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
     """Of one training step on so many images; in float64, where no rounding makes another spike."""
     torch.set_default_dtype(torch.float64)
     try:
-        job = set_up(cfg, ranks)
+        job, trainer = set_up(cfg, ranks), cfg.trainer
         x = torch.rand(images, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         y = torch.arange(images) % 10
-        mine = ranks.share(y)
-        training_step(job, ranks.share(x), mine, len(mine) * ranks.world / images)
+        x, target = mixed_share(x, y, ranks, alpha=trainer.mixup, seed=cfg.seed, epoch=0, batch=0)
+        parts = n_parts(images, trainer.batch_size // (ranks.world * trainer.accumulate), ranks.world)
+        training_step(job, x, target, len(x) * ranks.world / images, parts)
         return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None}
     finally:
         torch.set_default_dtype(torch.float32)
@@ -73,6 +75,28 @@ def test_gradients_are_those_of_one_process_on_the_whole_batch(tmp_path: Path) -
     for case, a, b in zip(cases, one, two, strict=True):
         alone = gradients(Ranks(), *case)
         assert alone.keys() == a.keys() == b.keys() and len(alone) > 10
+        for name, expected in alone.items():
+            assert torch.equal(a[name], b[name])
+            torch.testing.assert_close(a[name], expected, rtol=1e-5, atol=1e-8, msg=name)
+
+
+@pytest.mark.slow
+def test_mixed_clipped_and_in_parts_gradients_are_those_of_one_process_at_once(tmp_path: Path) -> None:
+    """Also of the last batch, 15 images and 9: two parts on each rank, some of them smaller."""
+    cases, at_once = [], []
+    for mode in MODES:
+        step_mode, grad_mode = mode.split()
+        settings = [f"step_mode={step_mode}", f"grad_mode={grad_mode}", "neuron=plif", "trainer.mixup=0.5"]
+        settings += ["arch._target_=tests.support.networks.without_norm", "trainer.batch_size=16"]
+        settings += ["loss.label_smoothing=0.1", "trainer.clip_grad=0.01"]
+        cfg, _ = short(tmp_path, *settings, "trainer.accumulate=2")
+        cases += [(cfg, 16), (cfg, 15), (cfg, 9)]
+        at_once += [short(tmp_path, *settings)[0]] * 3
+    one, two = outcomes(tmp_path, gradients_of_all, cases)
+    for cfg, (_, images), a, b in zip(at_once, cases, one, two, strict=True):
+        alone = gradients(Ranks(), cfg, images)
+        assert alone.keys() == a.keys() == b.keys() and len(alone) > 6
+        assert torch.stack([g.norm() for g in a.values()]).norm().item() == pytest.approx(0.01, rel=1e-3)
         for name, expected in alone.items():
             assert torch.equal(a[name], b[name])
             torch.testing.assert_close(a[name], expected, rtol=1e-5, atol=1e-8, msg=name)
@@ -131,6 +155,23 @@ def test_a_stop_asked_of_either_rank_stops_both_at_one_step_and_they_go_on_bit_f
     same_end(together[0], run)
     random = load_checkpoint(run.checkpoints / "last.pt")["random"]
     assert not torch.equal(random["0"]["cpu"], random["1"]["cpu"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+def test_mixed_clipped_and_in_parts_two_go_on_bit_for_bit(tmp_path: Path, grad_mode: str) -> None:
+    """With batch statistics, which ranks exchange in every part, also in those of a smaller last batch."""
+    recipe = [*EVERYTHING, "trainer.mixup=0.4", "trainer.accumulate=2", "trainer.clip_grad=0.5"]
+    recipe += ["trainer.batch_size=128", "trainer.limit_batches=null", "trainer.epochs=2"]
+    recipe += ["trainer.early_stop=1", f"grad_mode={grad_mode}"]
+    runs = []
+    for name, places in (("a", [None]), ("b", [3, 7, None])):
+        cfg, run = short(tmp_path / name, *recipe)
+        one, two = outcomes(tmp_path / name, trained, cfg, run.path, places)
+        assert one[-1] == two[-1] and one[-1]["machine"]["ranks"] == 2
+        runs.append(run)
+    assert metrics(runs[0])[0]["images"] == 1150
+    same_end(*runs)
 
 
 def stop_one(rank: int, stopped: int, cfg: DictConfig, folder: Path, places: list[int | None]) -> list[Any]:
@@ -254,6 +295,8 @@ def test_a_batch_that_cannot_be_shared_out_is_refused_before_anything_is_written
         train(cfg, run.path)
     assert not run.path.exists()
     refuse_uneven(33, Ranks(0, 3))
+    with pytest.raises(ConfigError, match=r"multiple of its 3 tasks times trainer.accumulate=2"):
+        refuse_uneven(33, Ranks(0, 3), accumulate=2)
 
 
 def test_a_last_batch_with_fewer_images_than_ranks_is_refused(tmp_path: Path) -> None:

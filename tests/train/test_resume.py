@@ -85,6 +85,7 @@ def with_dropout(neuron: Callable[[], nn.Module], in_channels: int, classes: int
         ["dataset.augment.crop=1", "dataset.augment.flip=true", "dataset.augment.cutout=3"],
         ["optimizer=sgd", "optimizer.schedule=constant", "optimizer.warmup_epochs=2"],
         ["neuron=plif", "dataset.val_split=0.1"],
+        ["trainer.mixup=0.4", "trainer.accumulate=4", "trainer.clip_grad=0.5", "loss.label_smoothing=0.1"],
     ],
 )
 def test_whatever_is_random_or_scheduled_goes_on_where_it_was(

@@ -18,10 +18,11 @@ from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.train import evaluate, train
 from rbp.train import run as run_module
-from rbp.train.epoch import training_step
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.history import History
 from rbp.train.state import TrainState, set_up
+from rbp.train.step.mixup import Target
+from rbp.train.step.training_step import training_step
 from rbp.train.telemetry import record
 from tests.support.configs import make
 from tests.support.run_folders import metrics, status_of, without_timings
@@ -66,7 +67,7 @@ def test_at_one_time_step_rate_and_bptt_are_one_run_so_cells_are_paired(tmp_path
 def gradients(*overrides: str) -> list[torch.Tensor]:
     job = set_up(make("trainer.device=cpu", *overrides))
     x, y = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(8)
-    training_step(job, x, y)
+    training_step(job, x, Target(y))
     return [p.grad for p in job.net.parameters() if p.grad is not None]
 
 
@@ -89,7 +90,7 @@ def test_the_loss_is_the_cross_entropy_of_the_time_mean_of_the_output() -> None:
     for module in job.net.modules():
         if callable(reset := getattr(module, "reset", None)):
             reset()
-    loss, correct = training_step(job, x, y)
+    loss, correct = training_step(job, x, Target(y))
     mean = torch.stack(steps).mean(0)
     torch.testing.assert_close(loss, F.cross_entropy(mean, y), rtol=1e-4, atol=1e-5)
     assert correct == (mean.argmax(1) == y).sum()

@@ -20,6 +20,7 @@ from rbp.train.resume.history import History
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, set_up
+from rbp.train.step.mixup import Target
 from rbp.train.telemetry.record import Record
 from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
@@ -44,14 +45,14 @@ def made(tmp_path: Path, *overrides: str) -> TrainState:
     return on_meta(set_up(short(tmp_path, *SETTINGS, *overrides)[0]))
 
 
-def step(job: TrainState) -> None:
+def step(job: TrainState, parts: int = 1) -> None:
     x = torch.zeros(8, *job.splits.train.pixels.shape[1:], device=META)
-    epoch.training_step(job, x, torch.zeros(8, dtype=torch.int64, device=META))
+    epoch.training_step(job, x, Target(torch.zeros(8, dtype=torch.int64, device=META)), parts=parts)
 
 
 @pytest.mark.parametrize(("grad_mode", "step_mode"), MODES)
 @pytest.mark.parametrize("neuron", ["lif", "lif_hard", "if", "plif"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_a_training_step_waits_for_nothing(
     grad_mode: str, step_mode: str, neuron: str, optimizer: str, tmp_path: Path
 ) -> None:
@@ -61,8 +62,16 @@ def test_a_training_step_waits_for_nothing(
     with watched() as watch:
         step(job)
     assert not watch.crossing and not watch.waiting
-    # AdamW counts its steps on the host, and reads them there.
-    assert optimizer == "adamw" or not watch.on_host
+    # Adam and AdamW count their steps on the host, and read them there.
+    assert optimizer != "sgd" or not watch.on_host
+
+
+def test_parts_and_clipped_gradients_wait_for_nothing_either(tmp_path: Path) -> None:
+    job = made(tmp_path, "grad_mode=rate", "trainer.clip_grad=1")
+    step(job, parts=4)
+    with watched() as watch:
+        step(job, parts=4)
+    assert not watch.crossing and not watch.waiting
 
 
 # --- an epoch -----------------------------------------------------------------------------------------------
@@ -113,6 +122,7 @@ AT_EVERY_BATCH = {
     "dataset.augment.flip=true": 1,
     "dataset.augment.cutout=3": 1,
     "dataset.augment.roll=1": 2,
+    "trainer.mixup=1": 1,
 }
 
 

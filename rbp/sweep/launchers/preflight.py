@@ -1,4 +1,4 @@
-"""Check the folder, device, data and network of runs before any of them starts.
+"""Check the folder, device, data, network and loss of runs before any of them starts.
 
 No run starts and no run folder is created. Missing data are downloaded or prepared where possible, once for
 all runs.
@@ -19,14 +19,16 @@ from rbp.sweep.grid.cell import Cell
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 
 
-def preflight(cells: list[Cell], devices: bool = True, trials: bool = False) -> None:
-    """Check that the folder, device, data and network of every run exist and fit together.
+def preflight(cells: list[Cell], devices: bool = True, trials: bool = False, data: bool = True) -> None:
+    """Check that the folder, device, data, network and loss of every run exist and fit together.
 
     Args:
         cells: The runs.
         devices: Whether the runs use this machine's devices, so that these can be checked.
         trials: Whether each distinct network runs one step in its gradient mode. A single run in this process
             does not need that, as its own first step shows the same.
+        data: Whether the data must be there, downloaded or prepared if need be; otherwise only the function
+            that reads them is looked for.
 
     Raises:
         ConfigError: There are problems, all of which the message lists.
@@ -34,7 +36,7 @@ def preflight(cells: list[Cell], devices: bool = True, trials: bool = False) -> 
     found: dict[str, None] = {}
     checked = set()
     for cell in cells:
-        for check, parts in _checks(cell.values, devices, trials):
+        for check, parts in _checks(cell.values, devices, trials, data):
             if (seen := f"{check.__name__} {parts}") in checked:
                 continue
             checked.add(seen)
@@ -49,7 +51,7 @@ def preflight(cells: list[Cell], devices: bool = True, trials: bool = False) -> 
 
 
 def _checks(
-    values: dict[str, Any], devices: bool, trials: bool
+    values: dict[str, Any], devices: bool, trials: bool, data: bool
 ) -> Iterator[tuple[Callable[[DictConfig], None], Any]]:
     """Yield each check with the values that it depends on, so that a thousand cells need few checks."""
     place = (values["runs_dir"], values["sweep"]["name"], values["eval_only"])
@@ -57,8 +59,12 @@ def _checks(
     yield _check_folder, (place, run_folder(values) if os.path.lexists(run_folder(values)) else None)
     if devices:
         yield _check_device, values["trainer"]["device"]
-    yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
+    if data:
+        yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
+    else:
+        yield _check_reader, values["dataset"]["_target_"]
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
+    yield _check_loss, (values["loss"], values["dataset"]["classes"], values["trainer"]["accumulate"])
     if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
@@ -114,6 +120,12 @@ def _check_device(cfg: DictConfig) -> None:
         raise ConfigError(f"trainer.device={device}: this machine has {devices}")
 
 
+def _check_reader(cfg: DictConfig) -> None:
+    from rbp.data.loading import find_reader
+
+    find_reader(cfg.dataset._target_)
+
+
 def _check_data(cfg: DictConfig) -> None:
     from rbp.data import load
 
@@ -142,6 +154,12 @@ def _check_network(cfg: DictConfig) -> None:
             build_optimizer(cfg, build(cfg))
     except Exception:  # the network reads its weights while being built, or there is a real problem
         build_optimizer(cfg, build(cfg))
+
+
+def _check_loss(cfg: DictConfig) -> None:
+    from rbp.train.step.loss import build_loss
+
+    build_loss(cfg)
 
 
 def _check_rules(cfg: DictConfig) -> None:

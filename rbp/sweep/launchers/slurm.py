@@ -26,11 +26,14 @@ class Slurm(Submitter):
     def check(self, cells: list[Cell]) -> None:
         sbatch.check_settings(self.values, self.option)
         ranks = self.values.ranks
-        for size in dict.fromkeys(cell.values["trainer"]["batch_size"] for cell in cells):
-            if size % ranks:
+        trainers = [cell.values["trainer"] for cell in cells]
+        for size, parts in dict.fromkeys((each["batch_size"], each["accumulate"]) for each in trainers):
+            if size % (ranks * parts):
+                times = f" times trainer.accumulate={parts}" if parts > 1 else ""
                 raise ConfigError(
                     f"trainer.batch_size={size}: is the whole batch of a cell, and must be a multiple of its "
-                    f"{ranks} tasks (hydra.launcher.nodes={self.values.nodes}, tasks={self.values.tasks})"
+                    f"{ranks} tasks{times} (hydra.launcher.nodes={self.values.nodes}, "
+                    f"tasks={self.values.tasks})"
                 )
 
     def submit(

@@ -3,7 +3,8 @@
 import contextlib
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 import torch
@@ -23,7 +24,8 @@ class CostMeter:
 
     Times are synchronised wall times of whole training steps (forward, backward, update) on full batches. On
     CUDA, memory is the peak of allocated bytes during a timed step. On a CPU, it is the bytes kept for the
-    backward pass, plus parameters, gradients and optimizer state.
+    backward pass (of the largest part, if a batch is computed in parts), plus parameters, gradients and
+    optimizer state.
 
     Attributes:
         warmup_seconds: Times of the warm-up steps, the first few of each process.
@@ -51,7 +53,7 @@ class CostMeter:
     @contextlib.contextmanager
     def measure(
         self, device: torch.device, net: nn.Module, optimizer: torch.optim.Optimizer, full: bool
-    ) -> Iterator[None]:
+    ) -> Iterator[Callable[[], AbstractContextManager[None]]]:
         """Measure the training step inside the block.
 
         Args:
@@ -59,24 +61,26 @@ class CostMeter:
             net: The network that is trained.
             optimizer: Its optimizer.
             full: Whether the step has a full batch; others are not measured.
+
+        Yields:
+            What makes the context in which a part's forward and backward pass must run.
         """
         if not full or len(self.step_seconds) >= TIMED_STEPS:
-            yield
+            yield contextlib.nullcontext
             return
         # On a CPU, bytes are counted in a single warm-up step, since counting takes time.
         warm = self.warm_steps >= WARMUP_STEPS
         counting = device.type == "cpu" and not warm and self.memory is None
-        kept: list[int] = []
-        with count_kept_bytes(net, kept) if counting else contextlib.nullcontext():
-            synchronize(device)
-            if device.type == "cuda":  # so that evaluation and earlier work do not count
-                torch.cuda.reset_peak_memory_stats(device)
-            start = time.perf_counter()
-            yield
-            synchronize(device)
-            (self.step_seconds if warm else self.warmup_seconds).append(time.perf_counter() - start)
+        of_parts: list[int] = []
+        synchronize(device)
+        if device.type == "cuda":  # so that evaluation and earlier work do not count
+            torch.cuda.reset_peak_memory_stats(device)
+        start = time.perf_counter()
+        yield (lambda: _kept_bytes_added(net, of_parts)) if counting else contextlib.nullcontext
+        synchronize(device)
+        (self.step_seconds if warm else self.warmup_seconds).append(time.perf_counter() - start)
         if counting:
-            self.memory = sum(kept) + resident_bytes(net, optimizer)
+            self.memory = max(of_parts, default=0) + resident_bytes(net, optimizer)
         elif device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(device)
             if warm:
@@ -84,6 +88,15 @@ class CostMeter:
             else:
                 self.warmup_memory = max(self.warmup_memory or 0, peak)
         self.warm_steps += not warm
+
+
+@contextlib.contextmanager
+def _kept_bytes_added(net: nn.Module, totals: list[int]) -> Iterator[None]:
+    """Append to `totals` the bytes that autograd saves for the backward pass inside the block."""
+    sizes: list[int] = []
+    with count_kept_bytes(net, sizes):
+        yield
+    totals.append(sum(sizes))
 
 
 @contextlib.contextmanager

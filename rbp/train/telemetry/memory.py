@@ -24,6 +24,7 @@ def memory_errors_explained(cfg: DictConfig) -> Iterator[None]:
 
 def _out_of_memory(cfg: DictConfig, error: Exception) -> TrainingError:
     less = [f"a smaller trainer.batch_size (now {cfg.trainer.batch_size})"]
+    less.append(f"a larger trainer.accumulate (now {cfg.trainer.accumulate})")
     less.append(f"trainer.eval_batch_size (now {cfg.trainer.eval_batch_size}) or T (now {cfg.T})")
     if cfg.grad_mode.name == "bptt":
         less.append("grad_mode=rate, whose memory does not grow with T")
