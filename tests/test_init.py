@@ -58,8 +58,10 @@ def test_it_says_what_it_wrote_and_what_is_next(tmp_path: Path, capsys: pytest.C
         "README.md",
         "conf/arch/own_lab_net.yaml",
         "conf/hydra/launcher/mycluster.yaml",
+        "conf/loss/own_lab_focal.yaml",
         "conf/neuron/own_lab_lif.yaml",
         "own_lab/__init__.py",
+        "own_lab/losses.py",
         "own_lab/nets.py",
         "pyproject.toml",
         "sweeps/first.yaml",
@@ -75,7 +77,7 @@ def test_git_knows_all_of_it_but_the_runs(tmp_path: Path) -> None:
     (folder / "runs").mkdir()
     (folder / "runs" / "log.txt").touch()
     git(folder, "add", ".")
-    assert git(folder, "ls-files").count("\n") == 10
+    assert git(folder, "ls-files").count("\n") == 12
     inner = new_lab(folder / "inner")
     assert not (inner / ".git").exists()  # it is in a repository
 
@@ -142,7 +144,7 @@ def test_its_grids_compose_with_its_own_options(lab: Path, capsys: pytest.Captur
 
 @pytest.mark.slow
 def test_its_own_tests_pass(lab: Path) -> None:
-    assert "6 passed" in in_a_process(lab, "pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
+    assert "7 passed" in in_a_process(lab, "pytest", "-p", "no:cacheprovider", "-p", "no:xdist")
     assert git(lab, "status", "--porcelain") == ""
 
 

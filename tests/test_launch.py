@@ -186,7 +186,7 @@ def own_options(tmp_path: Path) -> Path:
     """A folder of one's own with an option of a group and a primary config."""
     folder = tmp_path / "own" / "conf"
     (folder / "neuron").mkdir(parents=True)
-    slow = "_target_: rbp.models.neurons.lif\nname: slow\ntau: 4.0\n"
+    slow = "defaults: [lif, _self_]\nname: slow\ntau: 4.0\n"
     (folder / "neuron" / "slow.yaml").write_text(slow)
     (folder / "mine.yaml").write_text("defaults: [config, _self_]\nseed: 9\n")
     return folder
@@ -223,9 +223,9 @@ def test_dry_run_holds_with_any_other_flag(flag: str, here: Path, capsys: pytest
     assert list(here.iterdir()) == []
 
 
-def test_what_only_shows_loads_no_torch(here: Path) -> None:
+def test_what_only_shows_or_is_refused_by_the_schema_loads_no_torch(here: Path) -> None:
     code = f"""import sys; sys.path.insert(0, {str(ROOT)!r}); from rbp.sweep.launch import main
-for argv in (["--help"], ["--cfg", "job"], ["-m", "T=2,4", "--dry-run"], ["trainer.epochs=0"]):
+for argv in (["--help"], ["--cfg", "job"], ["trainer.epochs=0"]):
     main(argv)
 assert "torch" not in sys.modules and "plotly" not in sys.modules
 """

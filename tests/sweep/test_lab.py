@@ -189,3 +189,29 @@ def test_a_network_of_the_working_directory_trains_here_and_in_jobs(
     assert all(result is not None for result in results) and len(two) == 2
     assert {result["code"]["hash"] for result in results if result} == {results[0]["code"]["hash"]}  # type: ignore[index]
     assert main(["arch=mlp", "arch.width=4,8", "sweep.name=two", *SHORT, "-m", "hydra/launcher=local"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("arch._target_=nolab.nets.net", "arch._target_=nolab.nets.net: cannot be imported"),
+        ("neuron._target_=rbp.models.neurons.nosuch", "neuron._target_=rbp.models.neurons.nosuch: cannot be"),
+        ("loss._target_=nolab.losses.focal", "loss._target_=nolab.losses.focal: cannot be imported"),
+        ("dataset._target_=nolab.data.set", "dataset._target_=nolab.data.set: must name a function"),
+        ("optimizer._target_=torch.optim.Nosuch", "optimizer=sgd: "),
+        ("+arch.width=3", "arch=digits_cnn: rbp.models.digits.digits_cnn takes other keys"),
+        ("+neuron.beta=3", "neuron=lif: rbp.models.neurons.lif takes other keys"),
+        ("+loss.gamma=3", "loss=time_mean: rbp.train.step.loss.cross_entropy takes other keys"),
+        ("neuron=lacking", "neuron=lacking: rbp.models.neurons.lif takes other keys: missing"),
+    ],
+)
+@pytest.mark.parametrize("grid", [True, False])
+def test_a_dry_run_refuses_what_cannot_be_built(
+    here: Path, capsys: pytest.CaptureFixture[str], wrong: str, told: str, grid: bool
+) -> None:
+    Path("conf/neuron").mkdir(parents=True)
+    Path("conf/neuron/lacking.yaml").write_text("_target_: rbp.models.neurons.lif\nname: lacking\n")
+    more = ["-m", "seed=0,1"] if grid else []
+    assert main([wrong, "--dry-run", *more]) == 2
+    said = capsys.readouterr()
+    assert told in said.err and "to run" not in said.out

@@ -15,6 +15,7 @@ from rbp.config.identity import run_folder
 from rbp.errors import ConfigError, UserError
 from rbp.sweep.grid.cell import Cell
 
+_LONGEST_TRIAL = 64  # time steps of a trial step, which loops over them
 # Linux's limits in bytes: 255 for a file name, and 4096 for a path, less room for the files in a run folder.
 LONGEST_NAME, LONGEST_PATH = 255, 4000
 
@@ -172,15 +173,15 @@ def _check_rules(cfg: DictConfig) -> None:
     from rbp.models import build
     from rbp.rate import NoRuleError, forward
 
-    data, mode = cfg.dataset, cfg.grad_mode
+    data, mode, T = cfg.dataset, cfg.grad_mode, min(cfg.T, _LONGEST_TRIAL)
     try:
         with torch.device("meta"), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             x = torch.empty(2, data.channels, data.size, data.size)
             layout = cfg.arch.get("layout")
-            x_seq = x if layout == "static" else x.expand(cfg.T, *x.shape).contiguous()
-            how = {"T": cfg.T if layout == "static" else None, "layout": layout}
-            how |= {"segments": mode.segments, "coupled": mode.coupled, "step_mode": cfg.step_mode}
+            x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
+            how = {"T": T if layout == "static" else None, "layout": layout}
+            how |= {"segments": min(mode.segments, T), "coupled": mode.coupled, "step_mode": cfg.step_mode}
             forward(build(cfg), x_seq, grad_mode="rate", **how)
     except NoRuleError as error:
         raise ConfigError(f"arch={cfg.arch.name} with neuron={cfg.neuron.name}: {error}") from error

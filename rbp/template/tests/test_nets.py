@@ -5,10 +5,12 @@ from pathlib import Path
 import pytest
 import rbp
 import torch
+import torch.nn.functional as F
 from rbp.cli import main
 from spikingjelly.activation_based.neuron import LIFNode
 from torch import nn
 
+from mylab.losses import focal
 from mylab.nets import mylab_net
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,9 +43,22 @@ def test_every_cell_of_a_grid_can_be_composed(sweep: str, monkeypatch: pytest.Mo
     assert main(["train", f"sweeps={sweep}", "--dry-run"]) == 0
 
 
+def test_the_focal_loss_without_focus_is_the_cross_entropy() -> None:
+    outputs, labels = torch.randn(6, 10), torch.arange(6)
+    torch.testing.assert_close(focal(outputs, labels, 0.0), F.cross_entropy(outputs, labels))
+    assert focal(outputs, labels, 2.0) < focal(outputs, labels, 0.0)
+
+
 def test_two_batches_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    line = ["train", "arch=mylab_net", "trainer=debug", "trainer.device=cpu", "tracker=none"]
+    line = [
+        "train",
+        "arch=mylab_net",
+        "loss=mylab_focal",
+        "trainer=debug",
+        "trainer.device=cpu",
+        "tracker=none",
+    ]
     assert main([*line, f"runs_dir={tmp_path}"]) == 0
     (run,) = tmp_path.glob("single/*")
     network, cfg = rbp.load(run)
