@@ -1,6 +1,7 @@
 """Parse the command line of launch.py: its flags, and its arguments as overrides for Hydra."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,9 +132,10 @@ def _entry(entry: str, argument: str) -> str:
 def _config_dir(folder: str | None) -> Path | None:
     if folder is None:
         return None
-    if not Path(folder).is_dir():
+    path = Path(os.path.expanduser(folder))  # the shell leaves the ~ of --config-dir=~/conf as it is
+    if not path.is_dir():
         raise ConfigError(f"--config-dir {folder}: no such folder; name one such as ./conf")
-    return Path(folder)
+    return path
 
 
 class _Parser(argparse.ArgumentParser):
