@@ -16,9 +16,9 @@ rbp=("$python" -m rbp)
 if [ "${2:-}" = --tiny ]; then
     export CUDA_VISIBLE_DEVICES= OMP_NUM_THREADS=1
     device=cpu
-    limits=(100 30 45 40)
-    seeds=2
-    bench=(--arch dvs_cnn --dataset digits --batch 4 --T 1,2 --precision fp32,bf16 --rounds 1 --seconds 35)
+    limits=(45 30 45 40)
+    seeds=1
+    bench=(--arch dvs_cnn --dataset digits --batch 4 --T 2 --precision fp32,bf16 --rounds 1 --seconds 20)
     grid=(arch=dvs_cnn T=2,4 trainer=debug trainer.epochs=1)
 else
     device=cuda
