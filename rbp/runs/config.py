@@ -79,7 +79,7 @@ def config_to_show(folder: Path) -> dict[str, Any]:
 
 
 _AXES = ("T", "step_mode", "grad_mode", "seed")
-_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer", "tracker", "sweep")
+_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "loss", "optimizer", "trainer", "tracker", "sweep")
 
 
 def _load_in_parts(text: str) -> Any:
