@@ -218,9 +218,12 @@ def _under(folder: Path) -> str:
 
 def _seconds(text: str) -> float:
     """Return a limit of time from the command line."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
     if not (math.isfinite(value) and value > 0):
-        raise argparse.ArgumentTypeError(f"{text}: seconds, more than 0")
+        raise argparse.ArgumentTypeError(f"{text!r}: a number of seconds above 0 is allowed")
     return value
 
 

@@ -1,5 +1,5 @@
-"""A stand-in for wandb's service on this machine. It accepts everything and counts what it was asked, or fails
-in one of the ways in which the service can fail.
+"""A stand-in for wandb's service on this machine. It accepts everything and counts what it was asked, or
+fails as the service can fail.
 """
 
 import json
@@ -10,10 +10,23 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+import pytest
+
 DELETED = "run me/rbp/{} was previously created and deleted; try a new run name"
 # What can come instead of an answer: an HTTP error by its number, a page of HTML, the end of the connection,
 # nothing at all.
-FAILURES = ("401", "403", "404", "409", "429", "500", "503", "garbage", "dropped", "silence")
+AT_ONCE = ("401", "403", "404", "garbage")  # wandb gives up
+RETRIED = ("429", "500", "503", "dropped", "silence")  # wandb asks again for hours
+FAILURES = (*AT_ONCE, "409", *RETRIED)  # of 409, it depends on what was asked
+
+
+KEY = "0123456789" * 4
+
+
+def meet(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have wandb, and what is started from now on, talk to the service at this address."""
+    monkeypatch.setenv("WANDB_BASE_URL", url)
+    monkeypatch.setenv("WANDB_API_KEY", KEY)
 
 
 class Service(ThreadingHTTPServer):
