@@ -8,6 +8,7 @@ import os
 import shlex
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from rbp.runs.status import current_status
@@ -15,6 +16,8 @@ from rbp.track.follow import GIVE_UP_AFTER, LOOK_EVERY, begin, follow, give_up_s
 from rbp.track.segments import reaches_end, segments, steps
 from rbp.track.service_log import last_words
 from rbp.track.start import KEPT_OFFLINE, LOG, last_line
+
+FLUSH_SECONDS = 2.0  # that wandb's process has for writing to the disk
 
 
 def follow_online(folder: Path) -> int:
@@ -63,8 +66,11 @@ def _supervise(child: subprocess.Popen[bytes], folder: Path) -> int | None:
         except subprocess.TimeoutExpired:
             if not reaches_end(folder):
                 break
-    child.kill()  # wandb's process ends with the one that started it
+    child.kill()  # wandb's process ends with the one that started it, and first writes what it has in memory
     child.wait()
+    deadline = time.monotonic() + FLUSH_SECONDS
+    while not reaches_end(folder) and time.monotonic() < deadline:
+        time.sleep(LOOK_EVERY / 10)
     return None
 
 

@@ -62,6 +62,7 @@ def _words(entry: Any) -> Words | None:
 
 def _line(text: str) -> str:
     """Return a text as one line; of an answer in GraphQL's form, only its messages."""
+    text = text.rpartition("while retrying: ")[2].removesuffix(". got response: <nil>")
     before, brace, answer = text.partition("{")
     try:
         messages = [error["message"] for error in json.loads(brace + answer)["errors"]]

@@ -15,6 +15,11 @@ from rbp.track.start import KEPT_OFFLINE
 from rbp.track.values import histogram, scalars, summary
 
 FAILED, INCOMPLETE = 1, 4
+# Seconds between writes to the disk, so that little is lost if the machine or the job ends; older versions of
+# wandb do not have it.
+_FLUSH: dict[str, Any] = {
+    key: 2.0 for key in ("x_transaction_log_flush_interval",) if key in wandb.Settings.model_fields
+}
 
 
 class WandbRun:
@@ -105,6 +110,7 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
             x_disable_meta=True,  # keeps command line, paths and user name private
             x_disable_stats=True,  # would measure this process
             x_label="rbp",
+            **_FLUSH,
         ),
     )
 

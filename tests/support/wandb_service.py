@@ -27,6 +27,7 @@ def meet(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Have wandb, and what is started from now on, talk to the service at this address."""
     monkeypatch.setenv("WANDB_BASE_URL", url)
     monkeypatch.setenv("WANDB_API_KEY", KEY)
+    monkeypatch.setenv("WANDB__FILE_STREAM_TRANSMIT_INTERVAL", "1")  # seconds; 15 otherwise
 
 
 class Service(ThreadingHTTPServer):

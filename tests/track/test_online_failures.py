@@ -85,7 +85,7 @@ def test_a_service_that_refuses_steps_later_costs_none(
             for epoch in (1, 2):  # wandb lets go of a step when it is given the next one
                 append_line(RunFolder(folder).metrics, line(epoch))
             wait_for(lambda: bool(server.steps))
-            server.fails = {"stream": failure, "upsert": failure}
+            server.fails = {"stream": failure}
             append_line(RunFolder(folder).metrics, line(3))
             finish(folder, 3, "done", None)
         assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
@@ -93,14 +93,15 @@ def test_a_service_that_refuses_steps_later_costs_none(
         assert not missing_steps(folder)
         server.fails = {}
         assert sync([tmp_path]) == Counts(uploaded=1)
-        assert sorted(server.history[folder.name[-8:]].values()) == [7, 14, 21]
+        assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
 
 
 @pytest.mark.parametrize("failure", some_slow(RETRIED))
 def test_a_service_that_fails_at_the_end_is_not_waited_for_and_costs_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
 ) -> None:
-    monkeypatch.setattr(start, "PATIENCE", 5.0)
+    monkeypatch.setattr(start, "GRACE", 600.0)
+    monkeypatch.setattr(start, "PATIENCE", 0.1)
     folder = new_run(tmp_path, mode="online")
     with service() as server:
         meet(server.url, monkeypatch)
@@ -112,13 +113,34 @@ def test_a_service_that_fails_at_the_end_is_not_waited_for_and_costs_no_step(
             wait_for(lambda: server.asked[failure])
             finish(folder, 3, "done", None)
         assert f"left to itself; what does not arrive: rbp sync {folder}" in capsys.readouterr().out
-        assert not missing_steps(folder)  # and so it is not cut short either: it may yet get through
-        assert tracker.process is not None and tracker.process.poll() is None
+        wait_for(lambda: kept(folder) == [7, 14, 21])
+        assert tracker.process is not None and tracker.process.poll() is None  # it may yet get through
         os.killpg(tracker.process.pid, signal.SIGKILL)
         tracker.process.wait()
         server.fails = {}
-        wait_for(lambda: sync([tmp_path]) == Counts(uploaded=1))
-        assert sorted(server.history[folder.name[-8:]].values()) == [7, 14, 21]
+        wait_for(lambda: sync([tmp_path]) == Counts(uploaded=1))  # once its follower is gone, too
+        assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
+
+
+@pytest.mark.slow
+def test_a_service_that_holds_the_end_up_too_long_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The end comes before wandb has written the last steps to the disk."""
+    monkeypatch.setattr(start, "GRACE", 0.0)
+    folder = new_run(tmp_path, mode="online")
+    with service() as server:
+        meet(server.url, monkeypatch)
+        server.fails = {"stream": "silence"}
+        with TrackerProcess(config_of(folder), folder) as tracker:
+            tracker.start()
+            append_line(RunFolder(folder).metrics, line(1))
+            wait_for(lambda: server.asked["silence"])
+            for epoch in (2, 3, 4):
+                append_line(RunFolder(folder).metrics, line(epoch))
+            finish(folder, 4, "done", None)
+        assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
+        assert not missing_steps(folder)
 
 
 @pytest.mark.slow

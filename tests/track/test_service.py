@@ -88,6 +88,7 @@ def test_an_online_run_whose_service_died_is_uploaded_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(start, "PATIENCE", 0.1)
+    monkeypatch.setattr(start, "GRACE", 600.0)
     folder = new_run(tmp_path, mode="online")
     tracker = TrackerProcess(config_of(folder), folder)
     with service() as server, tracker:
