@@ -28,10 +28,10 @@ def follow_online(folder: Path) -> int:
         return 0
     begun = [file for file in segments(folder / "wandb") if file not in earlier]
     reason = _reason(folder, begun, ended=code is not None)
-    for file in begun:
-        if not steps(file):
-            file.unlink()  # nothing to send; its logs stay
     if not _has_all(folder, code):
+        for file in begun:
+            if not steps(file):
+                file.unlink()  # a start that failed: there is nothing to send; its logs stay
         give_up_some_day()
         if offline := follow(folder, "offline"):
             return offline

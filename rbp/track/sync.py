@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import NamedTuple
 
+from rbp.errors import UserError
 from rbp.locks import locked
 from rbp.output import say
 from rbp.runs.folder import find_runs
@@ -24,7 +25,7 @@ from rbp.track.identity import take_new_id, wandb_id
 from rbp.track.segments import last_step, missing_steps, upload_marker, written
 from rbp.track.service_log import Words
 from rbp.track.start import LOG, environment, last_line
-from rbp.track.upload import all_marked, is_uploaded, note_uploaded, upload
+from rbp.track.upload import all_marked, is_half_sent, is_uploaded, note_uploaded, upload
 from rbp.track.values import metrics_after
 
 FINISHED = ("done", "failed", "cancelled")
@@ -108,13 +109,21 @@ def _worth(folder: Path) -> tuple[bool, bool]:
 def _sync_all(folders: list[Path], sender: "Sender") -> Iterator[tuple[Path, Outcome]]:
     """Yield each run with its outcome, as they end."""
     with ThreadPoolExecutor(AT_ONCE) as pool:
-        todo = {pool.submit(_sync_one, folder, sender): folder for folder in folders}
+        todo = {pool.submit(_sync_safely, folder, sender): folder for folder in folders}
         try:
             for future in as_completed(todo):
                 yield todo[future], future.result()
         except BaseException:  # Ctrl-C reaches wandb's processes, too
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def _sync_safely(folder: Path, sender: "Sender") -> Outcome:
+    """Do `_sync_one`; a folder that cannot be read or written does not end the sync of the others."""
+    try:
+        return _sync_one(folder, sender)
+    except (OSError, UserError) as error:
+        return Outcome("failed", f"failed: {error}")
 
 
 def _sync_one(folder: Path, sender: "Sender") -> Outcome:
@@ -142,7 +151,7 @@ def _look(folder: Path, held: bool) -> Outcome | None:
         return Outcome("busy", "in another process's hands: left to it")
     if is_uploaded(folder):
         return Outcome("before", "was uploaded before")
-    if all_marked(folder) and not missing_steps(folder):
+    if all_marked(folder) and not is_half_sent(folder) and not missing_steps(folder):
         note_uploaded(folder)  # an online run, or an earlier version of rbp
         return Outcome("before", "was uploaded before")
     if (state := current_status(folder).state) not in FINISHED:

@@ -14,6 +14,7 @@ from rbp.track.service_log import Words, last_words
 from rbp.track.values import metrics_after
 
 NOTE = "uploaded.json"  # in the run's folder `wandb`
+SENDING = "sending"  # the note's key while an upload is not accepted
 LOOK_EVERY = 0.2  # seconds
 
 
@@ -28,6 +29,23 @@ def all_marked(folder: Path) -> bool:
     return bool(files) and all(upload_marker(file).exists() for file in files)
 
 
+def is_half_sent(folder: Path) -> bool:
+    """Whether an upload was begun that has not been accepted; its markers prove nothing."""
+    return bool(_begun(folder))
+
+
+def _begun(folder: Path) -> list[str]:
+    """Return the names of the segments that such an upload was for."""
+    note = read_json(folder / "wandb" / NOTE)
+    return list(note.get(SENDING, [])) if isinstance(note, dict) else []
+
+
+def _to_send(folder: Path) -> list[Path]:
+    doubtful = _begun(folder)
+    files = written(folder)
+    return [file for file in files if not upload_marker(file).exists() or file.parent.name in doubtful]
+
+
 def note_uploaded(folder: Path) -> None:
     """Note that the service has all of the run."""
     write_json(folder / "wandb" / NOTE, _note(folder))
@@ -40,7 +58,7 @@ def _note(folder: Path) -> dict[str, object]:
 
 
 def upload(folder: Path, limit: float) -> Words | None:
-    """Upload the segments that have no marker.
+    """Upload the segments that have no marker, or none that can be trusted.
 
     Args:
         folder: The run folder.
@@ -49,7 +67,10 @@ def upload(folder: Path, limit: float) -> Words | None:
     Returns:
         None if the service has accepted all of them; else why not, and they have no marker.
     """
-    files = [file for file in written(folder) if not upload_marker(file).exists()]
+    files = _to_send(folder)
+    for file in files:
+        upload_marker(file).unlink(missing_ok=True)
+    write_json(folder / "wandb" / NOTE, {SENDING: [file.parent.name for file in files]})
     command = [sys.executable, "-m", "wandb", "sync", "--include-online"]
     if wandb_id(folder) != default_id(folder):
         command += ["--id", wandb_id(folder)]

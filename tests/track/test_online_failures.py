@@ -13,6 +13,7 @@ from rbp.files import append_line
 from rbp.runs.folder import RunFolder
 from rbp.track import TrackerProcess, start
 from rbp.track.segments import missing_steps, segments, steps
+from rbp.track.service_log import last_words
 from rbp.track.start import KEPT_OFFLINE
 from rbp.track.sync import Counts, sync
 from tests.support.tracking import config_of, finish, follow, line, new_run
@@ -47,7 +48,15 @@ def test_a_service_that_fails_at_the_start_costs_no_step(
     with service() as server:
         meet(server.url, monkeypatch)
         server.fails = {"upsert": failure}
-        assert follow(folder, range(1, 4)) == KEPT_OFFLINE
+        if failure in AT_ONCE:
+            monkeypatch.setattr(start, "GRACE", 100.0)
+        with TrackerProcess(config_of(folder), folder) as tracker:
+            tracker.start()
+            for epoch in (1, 2, 3):
+                append_line(RunFolder(folder).metrics, line(epoch))
+            wait_for(lambda: server.asked[failure] if failure == "silence" else complaints(folder))
+            finish(folder, 3, "done", None)
+        assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
         (told,) = capsys.readouterr().out.splitlines()
         assert told.startswith("tracker=wandb: ") and f"rbp sync {shlex.quote(str(folder))}" in told
         assert not failure.isdecimal() or f"the words of {failure}" in told
@@ -63,7 +72,12 @@ def test_a_service_that_is_not_there_costs_no_step(
 ) -> None:
     meet(NOBODY, monkeypatch)
     folder = new_run(tmp_path, mode="online")
-    assert follow(folder, range(1, 3), "preempted") == KEPT_OFFLINE
+    with TrackerProcess(config_of(folder), folder) as tracker:
+        tracker.start()
+        for epoch in (1, 2):
+            append_line(RunFolder(folder).metrics, line(epoch))
+        wait_for(lambda: complaints(folder))
+        finish(folder, 2, "preempted", None)
     assert "connection refused" in capsys.readouterr().out
     assert follow(folder, range(3, 5)) == KEPT_OFFLINE
     assert kept(folder) == [7, 14, 21, 28]
@@ -123,24 +137,22 @@ def test_a_service_that_fails_at_the_end_is_not_waited_for_and_costs_no_step(
 
 
 @pytest.mark.slow
-def test_a_service_that_holds_the_end_up_too_long_is_left(
+def test_a_follower_that_hangs_at_the_end_is_replaced_offline(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The end comes before wandb has written the last steps to the disk."""
-    monkeypatch.setattr(start, "GRACE", 0.0)
     folder = new_run(tmp_path, mode="online")
     with service() as server:
         meet(server.url, monkeypatch)
-        server.fails = {"stream": "silence"}
         with TrackerProcess(config_of(folder), folder) as tracker:
             tracker.start()
             append_line(RunFolder(folder).metrics, line(1))
-            wait_for(lambda: server.asked["silence"])
-            for epoch in (2, 3, 4):
+            wait_for(lambda: segments(folder / "wandb"))
+            assert tracker.process is not None
+            os.kill(follower_of(tracker.process.pid), signal.SIGSTOP)
+            for epoch in (2, 3):
                 append_line(RunFolder(folder).metrics, line(epoch))
-            finish(folder, 4, "done", None)
-        assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
-        assert not missing_steps(folder)
+            finish(folder, 3, "done", None)
+        assert tracker.process.returncode == KEPT_OFFLINE and not missing_steps(folder)
 
 
 @pytest.mark.slow
@@ -175,6 +187,11 @@ def test_a_follower_that_is_killed_is_replaced_offline(
             append_line(RunFolder(folder).metrics, line(3))
             finish(folder, 3, "done", None)
         assert tracker.process.returncode == KEPT_OFFLINE and not missing_steps(folder)
+
+
+def complaints(folder: Path) -> list[Path]:
+    """The logs in which wandb has noted that the service failed."""
+    return [log for log in folder.glob("wandb/*run-*/logs/debug-internal.log") if last_words(log)]
 
 
 def follower_of(pid: int) -> int:

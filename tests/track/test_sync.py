@@ -100,6 +100,21 @@ def test_files_that_cannot_be_completed_are_not_sent(
         assert server.asked.total() == 0
 
 
+@pytest.mark.slow
+def test_a_folder_that_cannot_be_written_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, other = new_run(tmp_path, seed=0), new_run(tmp_path, seed=1)
+    for folder in (broken, other):
+        follow(folder, range(1, 2))
+    (broken / "wandb" / "uploaded.json").mkdir()
+    with service() as server:
+        meet(server.url, monkeypatch)
+        assert sync([tmp_path]) == Counts(uploaded=1, failed=1)
+        assert f"{broken.name}: failed: [Errno 21]" in capsys.readouterr().out
+        assert arrived(server, other) == [7]
+
+
 # --- what the service refuses -------------------------------------------------------------------------------
 
 
@@ -126,6 +141,8 @@ def test_a_run_that_is_refused_is_not_uploaded_until_it_is_accepted(
         assert not failure.isdecimal() or f"the words of {failure}" in told
         assert ("given up after 5 s (--timeout)" in told) is (limit == 5.0)
         assert not list(folder.rglob("*.synced"))
+        for file in segments(folder / "wandb"):
+            upload_marker(file).touch()  # as wandb would have, had rbp been killed before it saw the refusal
         server.fails = {}
         assert main(["sync", str(tmp_path)]) == 0
         assert f"{folder.name}: uploaded 3 steps\n" in capsys.readouterr().out
