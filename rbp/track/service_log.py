@@ -67,5 +67,5 @@ def _line(text: str) -> str:
     try:
         messages = [error["message"] for error in json.loads(brace + answer)["errors"]]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return " ".join(text.split())
+        return " ".join(text.split()).rstrip(": ")
     return " ".join(f"{before}{'; '.join(map(str, messages))}".split())
