@@ -18,15 +18,13 @@ from rbp.track.start import KEPT_OFFLINE
 from rbp.track.sync import Counts, sync
 from tests.support.tracking import config_of, finish, follow, line, new_run
 from tests.support.waiting import wait_for
-from tests.support.wandb_service import AT_ONCE, FAILURES, RETRIED, meet, service
+from tests.support.wandb_service import AT_ONCE, meet, service
 
 NOBODY = "http://127.0.0.1:9"  # a port at which nobody listens
-FEW = ("401", "silence")  # in quick tests
-
-
-def some_slow(failures: tuple[str, ...]) -> list[object]:
-    marks = {failure: () if failure in FEW else (pytest.mark.slow,) for failure in failures}
-    return [pytest.param(failure, marks=marks[failure]) for failure in failures]
+# Of every kind of failure some meet each moment; between them, and those of test_sync, all are there.
+AT_THE_START = ("401", "409", "503", "silence")
+LATER = ("403", "garbage")
+AT_THE_END = ("429", "dropped")
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +38,7 @@ def kept(folder: Path) -> list[int]:
     return [step for file in segments(folder / "wandb") for step in steps(file)]
 
 
-@pytest.mark.parametrize("failure", some_slow(FAILURES))
+@pytest.mark.parametrize("failure", AT_THE_START)
 def test_a_service_that_fails_at_the_start_costs_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
 ) -> None:
@@ -87,7 +85,7 @@ def test_a_service_that_is_not_there_costs_no_step(
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
 
 
-@pytest.mark.parametrize("failure", some_slow((*AT_ONCE, "409")))
+@pytest.mark.parametrize("failure", LATER)
 def test_a_service_that_refuses_steps_later_costs_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
 ) -> None:
@@ -110,7 +108,7 @@ def test_a_service_that_refuses_steps_later_costs_none(
         assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
 
 
-@pytest.mark.parametrize("failure", some_slow(RETRIED))
+@pytest.mark.parametrize("failure", AT_THE_END)
 def test_a_service_that_fails_at_the_end_is_not_waited_for_and_costs_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
 ) -> None:
