@@ -68,10 +68,9 @@
   // The first columns stay in sight where a table is wider than the screen, if that leaves room for the others.
   function keepFirstColumns() {
     const table = document.getElementById("headline");
-    const starts = [...table.querySelectorAll("thead th.start")];
-    const edges = starts.map((head) => head.offsetLeft);
-    const wide = starts.at(-1).offsetLeft + starts.at(-1).offsetWidth;
-    const room = wide < table.parentElement.clientWidth / 2;
+    const widths = [...table.querySelectorAll("thead th.start")].map((head) => head.getBoundingClientRect().width);
+    const edges = widths.map((_, n) => widths.slice(0, n).reduce((sum, width) => sum + width, 0));
+    const room = edges.at(-1) + widths.at(-1) < table.parentElement.clientWidth / 2;
     for (const row of table.rows) {
       [...row.cells].filter((cell) => cell.classList.contains("start")).forEach((cell, n) => {
         cell.classList.toggle("stays", room);

@@ -22,7 +22,7 @@ MISSING = "config.yaml"  # stands among the settings of a run whose config is no
 MOST_POINTS = 100  # approximate maximum number of points of a curve
 LOSSES = ("train_loss", "val_loss", "test_loss")
 _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
-_SECONDS = re.compile(rb'"seconds": *([\d.]+(?:[eE][+-]?\d+)?)')
+_SECONDS = re.compile(rb'"seconds": *(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
 
 
 class Method(NamedTuple):
