@@ -234,6 +234,28 @@ def test_every_number_of_the_tables_is_in_the_printed_page(tmp_path: Path) -> No
 
 
 @pytest.mark.browser
+def test_nothing_is_wider_than_a_sheet_of_paper(tmp_path: Path) -> None:
+    grid(tmp_path)
+    keys: dict[str, Any] = {
+        "neuron__alpha": 3.3333,
+        "optimizer__weight_decay": 1.23456e-4,
+        "optimizer__schedule": "constant",
+    }
+    for mode in ("bptt", "rate"):
+        write_run(tmp_path, 0.9, grad_mode=mode, seconds=123.4567, memory=2.0**40, **keys)
+    with opened(write_report([tmp_path]), (703, 1000)) as seen:  # 186 mm: A4 without its margins
+        seen.page.emulate_media(media="print")
+        seen.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") == 703
+        parts = seen.page.locator("table, td, pre, figure, h1, p, dd")
+        rights = parts.evaluate_all("all => all.map(part => part.getBoundingClientRect().right)")
+        wider = parts.evaluate_all(
+            "all => all.filter(part => part.scrollWidth > part.clientWidth + 1).length"
+        )
+        assert max(rights) <= 703 and wider == 0
+
+
+@pytest.mark.browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_serious(tmp_path: Path, dark: bool) -> None:
     grid(tmp_path)

@@ -63,10 +63,11 @@ def test_any_logarithmic_scale_has_ticks_within_it(low: float, ratio: float) -> 
     assert all(-1e-6 <= scale.place(tick) <= 1 + 1e-6 for tick in ticks)
 
 
-@given(some.lists(some.floats(-1e6, 1e6), min_size=1), some.sampled_from([None, True, False]))
+@given(some.lists(some.floats(-1e250, 1e250), min_size=1), some.sampled_from([None, True, False]))
 def test_every_value_lies_within_its_scale(values: list[float], log: bool | None) -> None:
     scale = fit(values, log, zero=True)
-    assert all(0 <= scale.place(value) <= 1 for value in values)
+    assert all(0 <= scale.place(value) <= 1 for value in values if not 0 < abs(value) < 1e-250)
+    assert scale.ticks() == sorted(scale.ticks())
     assert math.isfinite(scale.low) and math.isfinite(scale.high) and scale.low < scale.high
 
 
@@ -94,7 +95,7 @@ def test_the_ratio_of_positive_values_decides_on_a_logarithmic_scale(
 
 
 def test_a_single_value_lies_in_the_middle() -> None:
-    for value in (5.0, -5.0, 0.0, 1e-300, 1e300):
+    for value in (5.0, -5.0, 0.0, 1e-240, 1e240):
         assert fit([value]).place(value) == pytest.approx(0.5)
     assert fit([8.0], log=True).place(8.0) == pytest.approx(0.5)
 

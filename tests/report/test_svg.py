@@ -52,6 +52,8 @@ EVERY = [
     figure(lines("bptt", 40), lines("rate", 40, scale=3)),
     figure(lines("bptt", 8, scale=1e-3), y=Axis("loss", log=None), x=Axis("T", log=True, at_values=True)),
     figure(lines(scale=1e-9), lines("rate", scale=1e9), y=Axis("seconds (s)", log=None)),
+    figure(lines(scale=1e300), lines("rate", scale=-1e300)),
+    figure(lines(scale=1e-300), lines("rate", scale=1e300), y=Axis("seconds (s)", log=None)),
     figure(bars("bptt", ["a", "b"]), bars("rate", ["a", "b", "c"]), y=Axis("rate", zero=True)),
     figure(bars("bptt", [f"layer{n}.with.a.very.long.name.neuron" for n in range(60)])),
     figure(lines(n=1), lines("rate", 1, "run"), lines("rate", 1, "points")),

@@ -59,7 +59,7 @@ def over_time(comparison: Comparison) -> Figure:
     about = (
         "Training alone, without evaluation. Each epoch's mean accuracy stands at its mean time; thin: runs."
     )
-    return Figure("time", "Accuracy over time", SECONDS, ACCURACY, about, series, **_of(comparison))
+    return Figure("accuracy-time", "Accuracy over time", SECONDS, ACCURACY, about, series, **_of(comparison))
 
 
 def _of(comparison: Comparison) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from rbp.report.figures.figure import Figure, Series
 from rbp.report.figures.markup import escape, short, titled
-from rbp.report.figures.scales import number
+from rbp.report.figures.scales import Categories, number
 from rbp.report.figures.style import DOTTED, HOLLOW, Style
 
 MARKED = 12  # points of a line that each have a visible marker; a longer line has one at its end
@@ -210,9 +210,8 @@ def _columns(figure: Figure, frame: Frame) -> str:
 
 
 def _bars(series: Series, frame: Frame, index: int, count: int, tell: _Tell) -> list[str]:
-    part = frame.width / len(series.x)  # every series has the same categories, or some of them
-    names = getattr(frame.x, "names", None)
-    part = frame.width / len(names) if names else part
+    assert isinstance(frame.x, Categories), "bars stand over names"
+    part = frame.width / len(frame.x.names)
     wide, bottom, found = part * _WIDE / count, frame.top + frame.height, []
     for n, (name, value) in enumerate(zip(series.x, series.y, strict=True)):
         left, top = frame.right_of(name) - part * _WIDE / 2 + index * wide, frame.down_to(value)

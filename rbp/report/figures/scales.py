@@ -8,6 +8,7 @@ from itertools import pairwise
 LOG_RATIO = 30  # values that differ by a larger factor get a log axis where the axis allows it
 TICKS = 5  # about as many as an axis gets
 PADDING = 0.05  # of the axis, beyond the outermost values
+LARGEST = 1e250  # beyond it, and its inverse, arithmetic on a scale would overflow: shown at the axis's end
 _DECADES = 3  # a log axis with more of them has ticks at powers of ten only
 
 
@@ -43,12 +44,14 @@ class Log:
         """Return where a value lies: 0 at `low`, 1 at `high`; 0 for values that are not positive."""
         if value <= 0:
             return 0.0
-        return math.log(value / self.low) / math.log(self.high / self.low)
+        first, last = math.log(self.low), math.log(self.high)
+        return (math.log(value) - first) / (last - first)
 
     def ticks(self) -> list[float]:
         """Return round numbers within the scale: powers of ten, and 2 and 5 times them on a short scale."""
+        decades = math.log10(self.high) - math.log10(self.low)
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
-        factors = (1, 2, 5) if math.log10(self.high / self.low) <= _DECADES else (1,)
+        factors = (1, 2, 5) if decades <= _DECADES else (1,)
         every = max(1, math.ceil((last - first) / (2 * TICKS)))
         found = [float(f"{k}e{n}") for n in range(first, last + 1, every) for k in factors]
         within = [value for value in found if self.low <= value <= self.high]
@@ -86,9 +89,10 @@ def fit(
         raise ValueError("a scale needs at least one value")
     if odd := [value for value in found if not math.isfinite(value)]:
         raise ValueError(f"{odd[0]} is no finite number, and has no place on an axis")
-    low, high = min(found), max(found)
-    if low > 0 and (high / low > LOG_RATIO if log is None else log):
-        factor = (high / low) ** PADDING if high > low else 1.5
+    low, high = (max(-LARGEST, min(LARGEST, end)) for end in (min(found), max(found)))
+    if low > 0 and (high > LOG_RATIO * low if log is None else log):
+        low, high = max(low, 1 / LARGEST), max(high, 1 / LARGEST)
+        factor = math.exp(PADDING * (math.log(high) - math.log(low))) if high > low else 1.5
         return Log(low / factor, high * factor)
     if zero and low >= 0:
         return Linear(0.0, high * (1 + PADDING) or 1.0, whole)

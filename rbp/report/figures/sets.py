@@ -30,13 +30,11 @@ class FigureSet:
 
     Attributes:
         label: What all of them are of.
-        runs: Number of runs.
         over_T: Figures of all T together.
         of_T: Figures of each T.
     """
 
     label: str
-    runs: int
     over_T: list[Figure]
     of_T: dict[int, list[Figure]]
 
@@ -59,7 +57,6 @@ def figure_sets(comparisons: list[Comparison]) -> Iterator[FigureSet]:
         members = by_family[family]
         yield FigureSet(
             label=family_label(family),
-            runs=sum(len(c.runs) for c in members),
             over_T=_drawable([make(members) for make in FAMILY_FIGURES]),
             of_T={c.T: _drawable(of_one_T(c)) for c in members},
         )
