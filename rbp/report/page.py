@@ -74,6 +74,7 @@ def page(runs: list[Run], comparisons: list[Comparison], lines: list[Line], fact
         headline=sections.headline(lines),
         choices=choices,
         families=families,
+        drawn=any(choice.over_T or any(choice.of_T.values()) for choice in choices),
         unfinished=sections.unfinished(runs),
         sweeps=sections.sweeps(facts),
         all_runs=sections.all_runs(runs),

@@ -275,6 +275,13 @@ def test_without_javascript_the_first_figures_show_and_nothing_that_does_not_wor
         assert seen.page.locator("#chosen-steps").is_visible() and seen.page.locator("noscript").is_visible()
 
 
+def test_before_the_first_epoch_the_page_says_that_there_is_nothing_to_draw(tmp_path: Path) -> None:
+    write_run(tmp_path, None, "running", curve=())
+    assert "there is nothing to draw" in write_report([tmp_path]).read_text()
+    write_run(tmp_path, None, "running", seed=1)
+    assert "there is nothing to draw" not in write_report([tmp_path]).read_text()
+
+
 def test_a_page_that_would_be_heavy_has_the_largest_comparisons_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
