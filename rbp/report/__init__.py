@@ -3,7 +3,7 @@
 `write` writes the report's files. `read` reads run folders, `compare` groups runs into comparisons, `costs`
 compares time and memory, and `statistics` computes means and paired differences. `table` and `texts` make the
 headline table and its text forms, `facts` and `sections` the other parts of the page, and `page` the page
-itself. `figures` has the figures.
+itself, with `paths` as a reader needs them. `figures` has the figures.
 """
 
 from pathlib import Path

@@ -4,6 +4,7 @@ from typing import Any
 
 from rbp.config.text import duration
 from rbp.report.facts import Facts, SweepFacts
+from rbp.report.paths import shown_path
 from rbp.report.read import Run
 from rbp.report.table import Line, cut
 from rbp.report.texts import ABOUT, FIGURES, cells, titles
@@ -75,7 +76,7 @@ def _summary(sweep: SweepFacts) -> str:
         "" if sweep.seconds is None else f"; {duration(sweep.seconds)} from first start to last sign of life"
     )
     busy = f"; {duration(sweep.busy)} of training and evaluation" if sweep.busy else ""
-    return f"{sweep.folder}: {states}{wall}{busy}"
+    return f"{shown_path(sweep.folder)}: {states}{wall}{busy}"
 
 
 def all_runs(runs: list[Run]) -> dict[str, Any]:

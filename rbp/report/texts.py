@@ -7,6 +7,7 @@ from typing import Any
 from rbp.report.compare import MODES
 from rbp.report.costs import KIND, Costs
 from rbp.report.figures.style import name
+from rbp.report.paths import shown_path
 from rbp.report.read import AXES, Run
 from rbp.report.statistics import Paired, Summary
 from rbp.report.table import Line
@@ -166,7 +167,7 @@ def results_csv(runs: list[Run]) -> str:
             run.code.get("hash"),
             *(run.other_settings.get(key) for key in other_settings),
         ]
-        writer.writerow([_no_formula(value) for value in [*row, str(run.folder)]])
+        writer.writerow([_no_formula(value) for value in [*row, shown_path(run.folder)]])
     return stream.getvalue()
 
 

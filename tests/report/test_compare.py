@@ -11,7 +11,8 @@ from rbp.errors import UserError
 from rbp.report import write_report
 from rbp.report.compare import compare, deduplicate
 from rbp.report.facts import gather
-from rbp.report.figures.series import families, over_epochs, seconds_over_T
+from rbp.report.figures.curves import over_epochs
+from rbp.report.figures.series import families, seconds_over_T
 from rbp.report.read import read_runs
 from rbp.report.table import Line, table
 from rbp.report.texts import cells, figures

@@ -1,84 +1,42 @@
-"""Compute what the figures show, as series that plotly (plotly.py) and matplotlib (svg.py) draw alike."""
+"""Compute figures over T, of costs, of firing rates and over time segments."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from typing import Any
 
-from rbp.report.compare import MODES, Comparison
+from rbp.report.compare import MODES, Comparison, family_label
 from rbp.report.costs import Setup, setup, setup_label, short_labels
+from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.style import name
 from rbp.report.read import Run
 from rbp.report.statistics import summary
 
-
-@dataclass(frozen=True)
-class Series:
-    """One series of a figure.
-
-    Attributes:
-        mode: Gradient mode, which decides the colour.
-        label: Text for the legend.
-        look: "mean" (line with a band from low to high), "run" (thin line), "points" (one marker per run) or
-            "bars".
-        x: Positions on the x axis.
-        y: Values.
-        low: Lower ends of the band or error bars.
-        high: Upper ends of the band or error bars.
-        labels: A text for each point, or one for all points.
-        variant: 0, or a number above 0 for further kinds of machine, paths or methods of the same gradient
-            mode in the same figure.
-    """
-
-    mode: str
-    label: str
-    look: str
-    x: Sequence[Any]
-    y: Sequence[float]
-    low: Sequence[float] = ()
-    high: Sequence[float] = ()
-    labels: Sequence[str] = ()
-    variant: int = 0
+# T doubles more often than it grows by one, so that its axis is logarithmic, with the T that occur as ticks.
+OVER_T = Axis("T (time steps)", log=True, at_values=True)
+OVER_SEGMENTS = Axis("segments of time", log=True, at_values=True)
+ACCURACY = Axis("test accuracy (%)")
+STEP = Axis("training step (ms)", log=None, zero=True)
+MEMORY = Axis("memory (MiB)", log=None, zero=True)
 
 
-@dataclass(frozen=True)
-class Figure:
-    """One figure: name (the start of its file's name), title, axis labels, caption (`about`) and series."""
-
-    name: str
-    title: str
-    x_label: str
-    y_label: str
-    about: str
-    series: list[Series] = field(default_factory=list)
-    x_log: bool = False
+def sweeps_of(runs: Iterable[Run]) -> str:
+    """Return the names of the sweeps of runs, as text."""
+    return ", ".join(dict.fromkeys(run.sweep for run in runs))
 
 
-def over_epochs(comparison: Comparison) -> Figure:
-    """Plot test accuracy over epochs: mean and standard deviation over seeds, and a thin line per run."""
-    series = []
-    for mode in MODES:
-        runs = [run for run in comparison.of(mode) if run.curve]
-        for run in runs:
-            epochs = sorted(run.curve)
-            labels = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
-            series.append(Series(mode, name(mode), "run", epochs, _percent(run.curve, epochs), labels=labels))
-        # Unfinished runs are left out of the mean, which would jump where they end.
-        pooled = [run for run in runs if run.result] or runs
-        epochs = sorted(set.intersection(*(set(run.curve) for run in pooled))) if pooled else []
-        by_epoch = [[100 * run.curve[epoch] for run in pooled] for epoch in epochs]
-        label = f"{name(mode)} (n={len(pooled)})"
-        series += [_mean(mode, label, epochs, by_epoch)] if epochs else []
-    about = "Mean over seeds with a band of one standard deviation; thin: single runs."
-    return Figure("epochs", "Accuracy over epochs", "epoch", "test accuracy (%)", about, series)
+def _of_family(family: list[Comparison]) -> dict[str, str]:
+    """Return what a figure over T says that it is of."""
+    label = family_label(family[0].family) if family else ""
+    return {"of": label, "sweep": sweeps_of(run for c in family for run in c.runs)}
 
 
-def _percent(curve: dict[int, float], epochs: list[int]) -> list[float]:
-    return [100 * curve[epoch] for epoch in epochs]
+def _of_dial(comparisons: list[Comparison]) -> dict[str, str]:
+    label = dial_label(dial_of(comparisons[0])) if comparisons else ""
+    return {"of": label, "sweep": sweeps_of(run for c in comparisons for run in c.runs)}
 
 
-def _mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
+def mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
     """Return the mean of the values at each x, plus and minus one standard deviation if there are several."""
     pooled = [s for found in values if (s := summary(found)) is not None]
     means, spreads = [s.mean for s in pooled], [s.std or 0.0 for s in pooled]
@@ -95,26 +53,26 @@ def accuracy_over_T(family: list[Comparison]) -> Figure:
         done = [(c.T, run) for c in family for run in c.done(mode).values() if run.accuracy is not None]
         series += _over_T(mode, name(mode), done, lambda run: 100 * (run.accuracy or 0.0))
     about = "Mean and standard deviation over seeds; a marker a run."
-    return Figure("accuracy-T", "Accuracy over T", "T (time steps)", "test accuracy (%)", about, series)
+    return Figure("accuracy-T", "Accuracy over T", OVER_T, ACCURACY, about, series, **_of_family(family))
 
 
 def seconds_over_T(family: list[Comparison]) -> Figure:
     """Plot the time of a training step (ms) over T."""
     series = _costs_over_T(family, "step_seconds", 1000.0)
     about = "Median synchronised training step of each run; lines join runs on one kind of machine only."
-    return Figure("time-T", "Time over T", "T (time steps)", "training step (ms)", about, series)
+    return Figure("time-T", "Time over T", OVER_T, STEP, about, series, **_of_family(family))
 
 
 def memory_over_T(family: list[Comparison]) -> Figure:
     """Plot the memory of a training step (MiB) over T."""
     series = _costs_over_T(family, "peak_memory_bytes", 2**-20)
     about = "GPU: most allocated in a step. CPU: kept for backward, parameters, gradients, optimizer state."
-    return Figure("memory-T", "Memory over T", "T (time steps)", "memory (MiB)", about, series)
+    return Figure("memory-T", "Memory over T", OVER_T, MEMORY, about, series, **_of_family(family))
 
 
 def _costs_over_T(family: list[Comparison], key: str, unit: float) -> list[Series]:
     series = []
-    for mode, label, variant, done in _by_setup(family, key):
+    for mode, label, variant, done in by_setup(family, key):
         series += _over_T(mode, label, done, lambda run: unit * (run.figure(key) or 0.0), variant)
     return series
 
@@ -122,7 +80,7 @@ def _costs_over_T(family: list[Comparison], key: str, unit: float) -> list[Serie
 _Group = tuple[str, str, int, list[tuple[int, Run]]]
 
 
-def _by_setup(family: list[Comparison], key: str) -> list[_Group]:
+def by_setup(family: list[Comparison], key: str) -> list[_Group]:
     """Group finished runs that have the figure `key` by gradient mode, kind of machine and path.
 
     Only runs of one group may be pooled.
@@ -164,7 +122,7 @@ def _over_T(
         labels=labels,
         variant=variant,
     )
-    return [_mean(mode, label, list(by_T), list(by_T.values()), variant), points]
+    return [mean(mode, label, list(by_T), list(by_T.values()), variant), points]
 
 
 def firing_rates(comparison: Comparison) -> Figure:
@@ -176,12 +134,13 @@ def firing_rates(comparison: Comparison) -> Figure:
             continue
         layers = list(runs[0].firing_rates)
         values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
-        mean = _mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
-        low = [max(0.0, value) for value in mean.low]
-        labels = [f"{layer}, {n}" for layer, n in zip(layers, mean.labels, strict=True)]
-        series.append(Series(mode, mean.label, "bars", _short(layers), mean.y, low, mean.high, labels))
+        pooled = mean(mode, f"{name(mode)} (n={len(runs)})", layers, values)
+        low = [max(0.0, value) for value in pooled.low]
+        labels = [f"{layer}, {n}" for layer, n in zip(layers, pooled.labels, strict=True)]
+        series.append(Series(mode, pooled.label, "bars", _short(layers), pooled.y, low, pooled.high, labels))
+    y, of = Axis("firing rate", zero=True), {"of": comparison.label, "sweep": sweeps_of(comparison.runs)}
     about = "Spikes per neuron and step, test images, last epoch; bars: one standard deviation over seeds."
-    return Figure("firing", "Firing rate by layer", "layer", "firing rate", about, series)
+    return Figure("firing", "Firing rate by layer", Axis("layer"), y, about, series, **of)
 
 
 def _short(layers: list[str]) -> list[str]:
@@ -195,21 +154,37 @@ def _short(layers: list[str]) -> list[str]:
 def accuracy_over_cost(family: list[Comparison]) -> Figure:
     """Plot accuracy against the time of a training step (ms), one marker per run, all T together."""
     series = []
-    for mode, label, variant, found in _by_setup(family, "step_seconds"):
+    for mode, label, variant, found in by_setup(family, "step_seconds"):
         done = [(T, run) for T, run in found if run.accuracy is not None]
         x = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
         y = [100 * (run.accuracy or 0.0) for _, run in done]
         labels = [f"T={T}, {run.name}" for T, run in done]
         series += [Series(mode, label, "points", x, y, labels=labels, variant=variant)] if done else []
     about = "A marker a run, of every T; up and to the left is better."
-    return Figure("cost", "Accuracy against cost", "training step (ms)", "test accuracy (%)", about, series)
+    return Figure(
+        "cost",
+        "Accuracy against cost",
+        Axis(STEP.label, log=None),
+        ACCURACY,
+        about,
+        series,
+        **_of_family(family),
+    )
 
 
 def accuracy_over_segments(comparisons: list[Comparison]) -> Figure:
     """Plot the headline accuracy over the number of time segments."""
     series = _over_segments(comparisons, lambda run: None if run.accuracy is None else 100 * run.accuracy)
     about = "Mean and standard deviation over seeds; a marker a run. BPTT has no segments: a level line."
-    return Figure("accuracy-k", "Accuracy over segments", _SEGMENTS, "test accuracy (%)", about, series)
+    return Figure(
+        "accuracy-k",
+        "Accuracy over segments",
+        OVER_SEGMENTS,
+        ACCURACY,
+        about,
+        series,
+        **_of_dial(comparisons),
+    )
 
 
 def seconds_over_segments(comparisons: list[Comparison]) -> Figure:
@@ -218,10 +193,7 @@ def seconds_over_segments(comparisons: list[Comparison]) -> Figure:
     most = kinds.most_common(1)[0][0] if kinds else None
     series = _over_segments(comparisons, lambda run: _milliseconds(run) if setup(run) == most else None)
     about = f"Median synchronised training step of each run, on {setup_label(most) if most else 'none'}."
-    return Figure("time-k", "Time over segments", _SEGMENTS, "training step (ms)", about, series)
-
-
-_SEGMENTS = "segments of time"
+    return Figure("time-k", "Time over segments", OVER_SEGMENTS, STEP, about, series, **_of_dial(comparisons))
 
 
 def _milliseconds(run: Run) -> float | None:
@@ -233,7 +205,7 @@ def _over_segments(comparisons: list[Comparison], value: Callable[[Run], float |
     """Return BPTT's level, and a line each for coupled and uncoupled segments, both beginning at Rate-BP."""
     bptt = {run.name: v for c in comparisons for run in c.of("bptt") if (v := value(run)) is not None}
     ends = sorted({c.method.segments for c in comparisons})
-    series = [_mean("bptt", name("bptt"), ends, [list(bptt.values()) for _ in ends])] if bptt else []
+    series = [mean("bptt", name("bptt"), ends, [list(bptt.values()) for _ in ends])] if bptt else []
     for variant, (coupled, label) in enumerate(((True, "coupled"), (False, "uncoupled"))):
         of = [c for c in comparisons if c.method.segments == 1 or c.method.coupled == coupled]
         if all(c.method.segments == 1 for c in of):
