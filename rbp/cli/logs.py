@@ -34,7 +34,8 @@ def command(args: argparse.Namespace) -> int:
     say(_headline(run, state))
     output.print_new()
     if (state.status.job_id or "").startswith(LOCAL):
-        say(f"The output of its process is in {SweepFolder(run.folder.parent).jobs}/local-*.log")
+        files = sorted(SweepFolder(run.folder.parent).jobs.glob("local-*.log"))
+        say(f"The output of its process is in {' or '.join(map(str, files))}")
     while args.follow and state.at_work:
         time.sleep(LOOK)
         (state,) = observe([run.folder])  # before the files, so that nothing written until the end is missed

@@ -72,7 +72,7 @@ def compare(runs: Iterable[Run]) -> list[Comparison]:
         tuned = _tuned(theirs)
         labels = _labels([_without(run.other_settings, tuned) for run in theirs])
         several = len({run.method for run in theirs} - {BPTT}) > 1
-        for (T, step_mode, setting), members in _by_setting(theirs, tuned).items():
+        for (T, step_mode, setting, _), members in _by_setting(theirs, tuned).items():
             for method, runs in _by_method(members).items():
                 label = " ".join(filter(None, (labels[setting], method_name(method) if several else "")))
                 found.append(Comparison(dataset, arch, T, step_mode, label, runs, method, labels[setting]))
@@ -139,8 +139,14 @@ def _split(items: Iterable[Any], key: Any) -> dict[Any, list[Any]]:
     return found
 
 
-def _by_setting(runs: list[Run], tuned: set[str]) -> dict[tuple[int, str, str], list[Run]]:
-    return _split(runs, lambda run: (run.T, run.step_mode, _canonical(_without(run.other_settings, tuned))))
+def _by_setting(runs: list[Run], tuned: set[str]) -> dict[tuple[int, str, str, str], list[Run]]:
+    return _split(runs, lambda run: (run.T, run.step_mode, *_setting(run, tuned)))
+
+
+def _setting(run: Run, tuned: set[str]) -> tuple[str, str]:
+    """Return the run's setting; of a run without a config nothing is known to agree with any other's."""
+    apart = run.name if MISSING in run.other_settings else ""
+    return _canonical(_without(run.other_settings, tuned)), apart
 
 
 def _tuned(runs: list[Run]) -> set[str]:
