@@ -40,7 +40,7 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
                 "made it: start the sweep anew by launch.py"
             )
     settings = SweeperSettings(retry=True, rerun_stale=stale, wait=wait)
-    starts = [sweep.start_of(cell.name) for cell in cells]
+    starts = sweep.starts_of([cell.name for cell in cells])
     launchers = [_launcher(sweep, started) for started in starts]  # all are checked before any starts
     _refuse_two_folders(starts, cells)
     for number, started in enumerate(starts):
