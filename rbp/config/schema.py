@@ -266,7 +266,11 @@ class Trainer:
         affects_result=False,
     )
     kernels: str = key("of rate mode; auto: compiled on a GPU", one_of(*KERNELS), affects_result=False)
-    log_every: int = key("batches between two lines of log", at_least(1), affects_result=False)
+    log_every: int = key(
+        "batches between two lines of log, and between two steps' loss and gradient norm in metrics.jsonl",
+        at_least(1),
+        affects_result=False,
+    )
     progress: str = key(
         "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), affects_result=False
     )

@@ -13,11 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.files import read_lines
 from rbp.locks import locked
 from rbp.output import degrade_output
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 from rbp.track.values import metrics_after
@@ -92,7 +92,7 @@ def summary_of(folder: Path) -> dict[str, Any]:
     """Return the figures of result.json; without one, the last and the best test accuracy so far."""
     if (result := read_result(folder)) is not None:
         return result
-    lines = read_lines(RunFolder(folder).metrics)
+    lines = read_epochs(RunFolder(folder).metrics)
     accuracies = [line["test_acc"] for line in lines if "test_acc" in line]
     return {"test_acc": accuracies[-1], "best_test_acc": max(accuracies)} if accuracies else {}
 
