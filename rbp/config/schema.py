@@ -285,6 +285,13 @@ class Tracker:
     project: str = key("of the dashboard", allowed.SHORT_NAME)
     entity: str | None = key("account or team; null: the account's own")
     tags: list[str] = key("beside data set, arch, T and modes", allowed.TAGS)
+    checkpoints: bool = key(
+        "of wandb: a finished run's best checkpoint becomes an artifact",
+        allowed.YES_NO,
+        default=False,
+        since="0.3",
+        before=False,
+    )
 
 
 @dataclass

@@ -80,12 +80,12 @@ def _end(folder: Path) -> Status:
 def open_sink(config: dict[str, Any], folder: Path, mode: str | None = None) -> TrackerRun:
     """Open the tracker's run of this run folder: wandb continues an earlier one, TensorBoard starts anew."""
     if config["tracker"]["name"] == "wandb":
-        from rbp.track.wandb_run import WandbRun
+        from rbp.track.trackers.wandb_run import WandbRun
 
         return WandbRun(config, folder, mode or os.environ.get("RBP_MODE", config["tracker"]["mode"]))
-    from rbp.track.tensorboard_run import TensorboardRun
+    from rbp.track.trackers.tensorboard_run import TensorboardRun
 
-    return TensorboardRun(folder)
+    return TensorboardRun(config, folder)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:

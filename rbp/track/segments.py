@@ -59,10 +59,18 @@ def reaches_end(folder: Path) -> bool:
 
 
 def steps(file: Path) -> list[int]:
-    """Return the steps logged in a .wandb file, as read by wandb's own tool.
+    """Return the steps logged in a .wandb file; of a damaged one, only those before the damage."""
+    found = [_step(record) for record in _records(file, "history")]
+    return [step for step in found if step is not None]
 
-    Of a damaged file, only the steps before the damage are returned.
-    """
+
+def has_artifact(file: Path) -> bool:
+    """Whether an artifact is logged in a .wandb file."""
+    return bool(_records(file, "artifact"))
+
+
+def _records(file: Path, kind: str) -> list[dict]:
+    """Return the records of a kind in a .wandb file, as read by wandb's own tool."""
     command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     try:
         output = subprocess.run(
@@ -70,11 +78,8 @@ def steps(file: Path) -> list[int]:
         ).stdout
     except subprocess.TimeoutExpired:
         return []
-    found = []
-    for line in output.splitlines():
-        if '"type":"history"' in line:
-            found.append(_step(json.loads(line)))
-    return [step for step in found if step is not None]
+    found = [json.loads(line) for line in output.splitlines() if f'"type":"{kind}"' in line]
+    return [record for record in found if record.get("type") == kind]
 
 
 def _step(record: dict) -> int | None:
