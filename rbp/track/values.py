@@ -68,10 +68,15 @@ def _with_elapsed(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         yield line
 
 
+def of_layer(layer: str) -> str:
+    """Return the name under which trackers show the firing rate of a layer."""
+    return f"firing_rate/{layer}"
+
+
 def scalars(line: dict[str, Any]) -> dict[str, float]:
     """Return every number of a metrics line by its key, and firing rates by layer as firing_rate/LAYER."""
     rates = line.get("firing_rates") or {}
-    by_layer = {f"firing_rate/{layer}": rate for layer, rate in rates.items() if is_number(rate)}
+    by_layer = {of_layer(layer): rate for layer, rate in rates.items() if is_number(rate)}
     return {key: value for key, value in line.items() if key != "step" and is_number(value)} | by_layer
 
 

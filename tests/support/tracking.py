@@ -4,8 +4,6 @@ what wandb has kept of them.
 
 import itertools
 import json
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from rbp.files import append_line, write_json
 from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import step_line
 from rbp.track import TrackerProcess
-from rbp.track.segments import segments
+from rbp.track.segments import inspected, segments
 from tests.support.run_folders import result_of, status_of, write_run
 
 RATES = {"layer1.0.sn": 0.1, "2": 0.2, "head": 0.9}
@@ -74,13 +72,7 @@ def config_of(folder: Path) -> Any:
 
 def records(folder: Path) -> list[list[dict[str, Any]]]:
     """What is in each of the run's wandb files, as wandb's own tool reads it."""
-    return [_inspect(file) for file in segments(folder / "wandb")]
-
-
-def _inspect(file: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in told.splitlines()]
+    return [list(map(json.loads, inspected(file).splitlines())) for file in segments(folder / "wandb")]
 
 
 def histories(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ from rbp.files import append_line
 from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import read_epochs
 from rbp.runs.start import write_start
-from rbp.track import TrackerProcess, start
-from rbp.track.segments import steps
+from rbp.track import TrackerProcess, segments, start
+from rbp.track.segments import inspected, steps
 from rbp.track.trackers.best_checkpoint import best_checkpoint
 from tests.support.tracking import config_of, finish, follow, histories, line, new_run, records, with_steps
 from tests.support.waiting import wait_for
 
+V01 = Path(__file__).parents[1] / "fixtures" / "v0.1" / "runs"
 KEY = "0123456789abcdef" * 2 + "deadbeef"
 
 
@@ -109,6 +111,19 @@ def test_a_requeued_run_goes_on_as_the_same_run_with_its_steps_in_order(tmp_path
     assert file["path"] == "best.pt" and file["local_path"] == str(checkpoints / "best.pt")  # not a copy
     assert set(artifact["aliases"]) == {"latest", "best"}
     assert json.loads(artifact["metadata"]) == {"epoch": 2, "test_acc": 0.99, "run": folder.name}
+
+
+def test_the_short_way_to_wandbs_tool_gives_what_the_long_one_gives(tmp_path: Path) -> None:
+    """Also where the short way is not known any more; of a file that a kill has cut as well."""
+    (file,) = V01.glob("*/*/wandb/*run-*/*.wandb")
+    for content in (whole := file.read_bytes(), whole[: len(whole) * 3 // 4]):
+        (copy := tmp_path / "run-a.wandb").write_bytes(content)
+        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(copy)]
+        told = subprocess.run(command, capture_output=True, text=True).stdout
+        assert inspected(copy) == told and steps(copy)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(segments, "_core", lambda: Path("/bin/echo"))
+            assert inspected(copy) == told
 
 
 def test_the_checkpoint_that_counts_stands_for_the_best_where_no_other_was_kept(tmp_path: Path) -> None:
