@@ -16,7 +16,8 @@ from rbp.output import say
 from rbp.report.figures.style import COLOURS
 from rbp.report.read import LOSSES, Run, read_runs
 from rbp.runs.metrics import GRAD_NORM, STEP_LOSS
-from rbp.track.values import ELAPSED, of_layer
+from rbp.track.reader import ELAPSED
+from rbp.track.values import of_layer
 
 FILE = "dashboard.json"
 GROUPS = ("dataset", "arch", "step_mode", "T", "grad_mode")

@@ -20,7 +20,7 @@ from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
-from rbp.track.values import metrics_after
+from rbp.track.reader import MetricsReader
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
@@ -59,12 +59,11 @@ def follow(folder: Path, mode: str | None = None) -> int:
 def _follow(folder: Path, mode: str | None) -> int:
     config = read_config(RunFolder(folder).config)
     sink = open_sink(config, folder, mode)
-    step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
+    reader, epochs, over = MetricsReader(folder, sink.last_step), config["trainer"]["epochs"], False
     while not over:
         over = is_over(LOOK_EVERY)  # before reading, so that nothing written until the end is missed
-        for line in metrics_after(step, folder):
+        for line in reader.new_lines():
             sink.log(line, epochs)
-            step = line["step"]
     sink.finish(_end(folder), summary_of(folder))
     return sink.code
 

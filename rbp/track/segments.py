@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from rbp.track.values import metrics_after
+from rbp.track.reader import metrics_after
 
 INSPECT_SECONDS = 60.0
 EMPTY = 8  # bytes up to which a file counts as empty: wandb's header, left by a run killed at once
@@ -79,8 +79,8 @@ def _records(file: Path, kind: str) -> list[dict]:
 
 def inspected(file: Path) -> str:
     """Return all records of a .wandb file as lines of JSON; "" if that takes too long."""
-    # The short way is what wandb's command starts, but without importing wandb, which takes a second. It is to
-    # report nothing to wandb.
+    # The short way is what wandb's command starts, but without importing wandb, which takes a second. It
+    # is to report nothing to wandb.
     public: list[str] = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
     short = [str(_core()), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
     output = ""

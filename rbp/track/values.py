@@ -1,12 +1,8 @@
 """The values that trackers show, taken from lines of metrics.jsonl and from result.json."""
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from rbp.files import is_number, read_lines
-from rbp.runs.folder import RunFolder
-from rbp.runs.metrics import is_of_step
+from rbp.files import is_number
 
 # Figures of result.json shown in the summary at the end of a run.
 SUMMARY = (
@@ -22,50 +18,7 @@ SUMMARY = (
     ),
     *("seconds_per_epoch", "step_seconds", "images_per_second", "peak_memory_bytes", "seconds"),
 )
-ELAPSED = "seconds_of_training"  # of all epochs so far; without evaluation
 BINS = 32  # of the histogram of firing rates, over [0, 1]
-
-
-def metrics_after(step: int, folder: Path) -> list[dict[str, Any]]:
-    """Return what the run's metrics.jsonl has of later steps, in order: one line for each step.
-
-    A line repeated after a kill has a step that was there before, and is left out. Where the last step of an
-    epoch has a line of its own, that and the epoch's become one, and the first waits for the second: wandb
-    takes a step only once.
-    """
-    found: list[dict[str, Any]] = []
-    last_of_epoch: dict[str, Any] = {}
-    for line in _with_elapsed(read_lines(RunFolder(folder).metrics)):
-        if not isinstance(line.get("step"), int) or line["step"] <= step:
-            continue
-        if _is_last_of_epoch(line):
-            last_of_epoch = line
-            continue
-        of_same = last_of_epoch if last_of_epoch.get("step") == line["step"] else {}
-        if last_of_epoch and not of_same:  # the epoch's own line is lost
-            found.append(last_of_epoch)
-        found.append(of_same | line)
-        step, last_of_epoch = line["step"], {}
-    return found
-
-
-def _is_last_of_epoch(line: dict[str, Any]) -> bool:
-    epoch = line.get("epoch")
-    return is_of_step(line) and is_number(epoch) and float(epoch).is_integer()
-
-
-def _with_elapsed(lines: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield the lines, those of epochs with the seconds of training up to their end.
-
-    As in the report, there is none from the first epoch on whose line is lost.
-    """
-    epoch, elapsed = 0, 0.0
-    for line in lines:
-        seconds = line.get("seconds")
-        if not is_of_step(line) and line.get("epoch") == epoch + 1 and is_number(seconds):
-            epoch, elapsed = epoch + 1, elapsed + seconds
-            line = line | {ELAPSED: elapsed}
-        yield line
 
 
 def of_layer(layer: str) -> str:

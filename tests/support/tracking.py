@@ -4,7 +4,9 @@ what wandb has kept of them.
 
 import itertools
 import json
-from collections.abc import Callable
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from rbp.runs.metrics import step_line
 from rbp.track import TrackerProcess
 from rbp.track.segments import inspected, segments
 from tests.support.run_folders import result_of, status_of, write_run
+from tests.support.waiting import wait_for
 
 RATES = {"layer1.0.sn": 0.1, "2": 0.2, "head": 0.9}
 
@@ -55,6 +58,18 @@ def follow(
             append_line(RunFolder(folder).metrics, values)
         finish(folder, epochs.stop - 1, end, error)
     return tracker.process.returncode if tracker.process else None
+
+
+@contextmanager
+def begun(folder: Path, epochs: int, until: Callable[[], Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """The tracker's process of a run that has trained so many epochs, from when `until` is true on."""
+    with TrackerProcess(config_of(folder), folder) as tracker:
+        tracker.start()
+        for epoch in range(1, epochs + 1):
+            append_line(RunFolder(folder).metrics, line(epoch))
+        wait_for(until)
+        assert tracker.process is not None
+        yield tracker.process
 
 
 def finish(folder: Path, epochs: int, state: str, error: str | None) -> None:

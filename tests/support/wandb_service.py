@@ -47,6 +47,7 @@ class Service(ThreadingHTTPServer):
         self.artifacts: dict[str, dict[str, bytes]] = {}
         self.put: dict[str, bytes] = {}
         self.fails: dict[str, str] = {}  # by what is asked ("upsert", "stream" of steps): one of FAILURES
+        self.fails_of: dict[str, dict[str, str]] = {}  # the same for one run alone, by its id
         self.deleted: set[str] = set()  # runs whose id is refused for good
         self.released = threading.Event()
 
@@ -88,10 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
             else "stream"
         )
         name = (body.get("variables") or {}).get("name")
+        run = self.path.split("/")[-2] if kind == "stream" else str(name)
+        fails = self.server.fails | self.server.fails_of.get(run, {})
         if kind == "upsert" and name in self.server.deleted:
             self._refuse(409, DELETED.format(name))
-        elif kind in self.server.fails:
-            self._fail(self.server.fails[kind])
+        elif kind in fails:
+            self._fail(fails[kind])
         elif graphql:
             self._answer({"data": self._graphql(body)})
         else:

@@ -10,12 +10,13 @@ import wandb
 from rbp.runs.metrics import GRAD_NORM, STEP_LOSS
 from rbp.runs.status import Status
 from rbp.track.identity import wandb_id
+from rbp.track.reader import ELAPSED
 from rbp.track.segments import has_artifact, last_step, segments, upload_marker
 from rbp.track.service_log import last_words
 from rbp.track.start import KEPT_OFFLINE
 from rbp.track.trackers.best_checkpoint import best_checkpoint, log_checkpoint
 from rbp.track.trackers.commits import commits_of, main_commit
-from rbp.track.values import ELAPSED, histogram, scalars, summary
+from rbp.track.values import histogram, scalars, summary
 
 FAILED, INCOMPLETE = 1, 4
 AXES = ("epoch", "images", ELAPSED)  # metrics that are x axes
