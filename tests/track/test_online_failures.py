@@ -162,6 +162,7 @@ def test_a_service_that_comes_back_gets_the_rest_of_the_run_online(
         server.fails = {"upsert": "503"}
         assert follow(folder, range(1, 3), "preempted") == KEPT_OFFLINE
         server.fails = {}
+        monkeypatch.setattr(start, "GRACE", 100.0)
         assert follow(folder, range(3, 4)) == 0
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21]
         assert sync([tmp_path]) == Counts(before=1)
