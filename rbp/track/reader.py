@@ -31,7 +31,9 @@ class MetricsReader:
     def __init__(self, folder: Path, step: int) -> None:
         self.file, self.step = RunFolder(folder).metrics, step
         self.stream: BinaryIO | None = None
-        self._start_over()
+        self.rest = b""
+        self.epoch, self.elapsed = 0, 0.0
+        self.last_of_epoch: dict[str, Any] = {}
 
     def new_lines(self) -> list[dict[str, Any]]:
         """Return the lines of later steps that were written since the last call."""
@@ -64,9 +66,8 @@ class MetricsReader:
     def _start_over(self) -> None:
         if self.stream is not None:
             self.stream.close()
-        self.rest = b""
+        self.rest, self.last_of_epoch = b"", {}
         self.epoch, self.elapsed = 0, 0.0
-        self.last_of_epoch: dict[str, Any] = {}
 
     def _with_elapsed(self, line: dict[str, Any]) -> dict[str, Any]:
         """Add the seconds of training to an epoch's line; as in the report, not after one that is lost."""

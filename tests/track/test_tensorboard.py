@@ -11,7 +11,10 @@ from tensorboard.context import RequestContext
 from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import api_pb2, backend_context, list_session_groups
 
+from rbp.config.identity import identity
+from rbp.errors import ConfigError
 from rbp.runs.start import write_start
+from tests.support.configs import make
 from tests.support.tracking import follow, line, new_run, with_steps
 
 
@@ -50,6 +53,13 @@ def test_scalars_and_histograms_over_a_requeue(tmp_path: Path) -> None:
     scores = {metric.name.tag: metric.value for metric in session.metric_values}
     assert scores["test_acc"] == pytest.approx(0.04) and scores["result/headline_acc"] == pytest.approx(0.04)
     assert [file.parent.name for file in folder.rglob("*tfevents*")] == ["tensorboard"]
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "none"])
+def test_checkpoints_are_for_wandb_alone(tracker: str) -> None:
+    with pytest.raises(ConfigError, match=f"tracker.checkpoints=true: only tracker=wandb .* not {tracker}"):
+        make(f"tracker={tracker}", "tracker.checkpoints=true")
+    assert identity(make("tracker.checkpoints=true")) == identity(make())
 
 
 def hparams_of(folder: Path) -> list[Any]:
