@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rbp.errors import ConfigError, UserError
-from rbp.files import read_lines
 from rbp.output import say
 from rbp.runs.checkpoints import WEIGHTS, choose_checkpoint
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder, find_runs
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.working_directory import import_from_here
 
@@ -140,7 +140,7 @@ def _in_training(run: RunFolder, scores: dict[str, Any]) -> float | None:
     """Return the test accuracy that training noted for the checkpoint's epoch; None in mid-epoch."""
     if "part" in scores:
         return None
-    lines = read_lines(run.metrics)
+    lines = read_epochs(run.metrics)
     return next((line.get("test_acc") for line in lines if line.get("epoch") == scores["epochs"]), None)
 
 

@@ -10,9 +10,10 @@ from rbp.config.dotted import leaves
 from rbp.config.identity import grad_mode_settings, not_in_identity
 from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
-from rbp.files import is_number, read_lines
+from rbp.files import is_number
 from rbp.runs.config import config_to_show
 from rbp.runs.folder import RunFolder, find_runs
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 
@@ -224,7 +225,7 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _some_lines(metrics: Path, epochs: int | None) -> tuple[list[dict[str, Any]], dict[int, float]]:
-    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last.
+    """Read the epochs of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last.
 
     Returns:
         The lines, and the seconds of training up to the end of each epoch, of all epochs (see Run.elapsed).
@@ -238,7 +239,7 @@ def _some_lines(metrics: Path, epochs: int | None) -> tuple[list[dict[str, Any]]
         _add_seconds(elapsed, epoch, line)
         return last or epoch == 1 or epoch % step == 0
 
-    lines = read_lines(metrics, wanted)
+    lines = read_epochs(metrics, wanted)
     del elapsed[0]
     return lines, elapsed
 

@@ -13,6 +13,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.config = path / "config.yaml"
+        self.start = path / "start.json"
         self.status = path / "status.json"
         self.metrics = path / "metrics.jsonl"
         self.result = path / "result.json"

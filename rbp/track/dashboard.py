@@ -1,7 +1,8 @@
 """`rbp dashboard`: a wandb workspace that compares runs, made with wandb-workspaces (the extra `dashboard`).
 
-Runs are grouped by data set, architecture, step mode, T and gradient mode. Each line or bar shows one group
-over its seeds, in the colour of its gradient mode.
+It has the report's figures under the report's titles, as far as wandb can draw them from what runs have
+logged. Runs are grouped by data set, architecture, step mode, T and gradient mode. Each line or bar shows one
+group over its seeds, in the colour of its gradient mode; T is not an axis but tells groups apart.
 """
 
 import argparse
@@ -13,15 +14,29 @@ from rbp.errors import UserError
 from rbp.files import write_bytes
 from rbp.output import say
 from rbp.report.figures.style import COLOURS
-from rbp.report.read import Run, read_runs
+from rbp.report.read import LOSSES, Run, read_runs
+from rbp.runs.metrics import GRAD_NORM, STEP_LOSS
+from rbp.track.reader import ELAPSED
+from rbp.track.values import of_layer
 
 FILE = "dashboard.json"
 GROUPS = ("dataset", "arch", "step_mode", "T", "grad_mode")
-CURVES = {"test_acc": "Test accuracy", "train_loss": "Training loss", "firing_rate": "Firing rate"}
+MEAN: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev"}
+# Title -> x axis and what is shown over it.
+CURVES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Accuracy over epochs": ("epoch", ("test_acc",)),
+    "Accuracy over time": (ELAPSED, ("test_acc",)),
+    "Loss over epochs": ("epoch", LOSSES),
+    "Firing rate over epochs": ("epoch", ("firing_rate",)),
+}
+STEPS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "Loss of single steps": ("Step", (STEP_LOSS,)),
+    "Norm of the gradients": ("Step", (GRAD_NORM,)),
+}
 BARS = {
-    "test_acc": "Test accuracy",
-    "step_seconds": "Training step (s)",
-    "peak_memory_bytes": "Memory of a training step (bytes)",
+    "Accuracy over T": "headline_acc",
+    "Time over T": "step_seconds",
+    "Memory over T": "peak_memory_bytes",
 }
 
 
@@ -55,7 +70,7 @@ def workspace(paths: list[Path], entity: str | None, project: str | None) -> Any
         entity=entity or tracker.get("entity") or "",
         project=project or tracker.get("project") or "rbp",
         name=f"BPTT and Rate-BP: {', '.join(sweeps)}"[:120],
-        sections=[_curves(), _bars()],
+        sections=[_curves("Over epochs", CURVES), _bars(), _layers(runs), _curves("Steps", STEPS)],
         runset_settings=settings,
     )
 
@@ -66,33 +81,41 @@ def _groups(runs: list[Run]) -> list[tuple[str, ...]]:
     return list(dict.fromkeys(found))
 
 
-def _curves() -> Any:
-    """Return the section with curves over epochs: mean and standard deviation over each group's seeds."""
+def _curves(name: str, figures: dict[str, tuple[str, tuple[str, ...]]]) -> Any:
+    """Return a section with curves: mean and standard deviation over each group's seeds."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as panels
 
-    look: dict[str, Any] = {
-        "groupby_aggfunc": "mean",
-        "groupby_rangefunc": "stddev",
-        "smoothing_type": "none",
-    }
     plots: list[Any] = [
-        panels.LinePlot(title=title, x="epoch", y=[key], **look) for key, title in CURVES.items()
+        panels.LinePlot(title=title, x=x, y=[*keys], smoothing_type="none", **MEAN)
+        for title, (x, keys) in figures.items()
     ]
-    return ws.Section(name="Over epochs", panels=plots, is_open=True)
+    return ws.Section(name=name, panels=plots, is_open=True)
 
 
 def _bars() -> Any:
-    """Return the section with bars over T: accuracy, time and memory, both gradient modes side by side."""
+    """Return the section of accuracy, time and memory with a bar for each T and gradient mode."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as panels
 
-    look: dict[str, Any] = {"groupby_aggfunc": "mean", "groupby_rangefunc": "stddev", "orientation": "v"}
     plots: list[Any] = [
-        panels.BarPlot(title=f"{title} over T", metrics=[panels.SummaryMetric(key)], **look)
-        for key, title in BARS.items()
+        panels.BarPlot(title=title, metrics=[panels.SummaryMetric(key)], orientation="v", **MEAN)
+        for title, key in BARS.items()
     ]
+    cost, accuracy = panels.SummaryMetric("step_seconds"), panels.SummaryMetric("headline_acc")
+    plots.append(panels.ScatterPlot(title="Accuracy against cost", x=cost, y=accuracy, running_ymax=False))
     return ws.Section(name="Over T, by gradient mode", panels=plots, is_open=True)
+
+
+def _layers(runs: list[Run]) -> Any:
+    """Return the section with the firing rate of every layer of these runs, by its name."""
+    from wandb_workspaces import workspaces as ws
+    from wandb_workspaces.reports import v2 as panels
+
+    layers = dict.fromkeys(layer for run in runs for layer in run.firing_rates)
+    metrics: list[Any] = [panels.SummaryMetric(of_layer(layer)) for layer in layers]
+    plot = panels.BarPlot(title="Firing rate by layer", metrics=metrics, orientation="v", **MEAN)
+    return ws.Section(name="Firing rates", panels=[plot] if metrics else [], is_open=True)
 
 
 def as_json(made: Any) -> str:

@@ -91,7 +91,8 @@ def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
     history = History() if state is None else restore(training, state, file)
     if problems:
         problems.append(f"going on from the checkpoint before it, {_place(history)}")
-    if lost := record.cut_metrics(history.epochs):
+    steps = history.epochs * batches_per_epoch(training) + history.part.batches
+    if lost := record.cut_metrics(history.epochs, steps):
         some = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if lost[5:] else "")
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:

@@ -12,6 +12,7 @@ from rbp.report.figures.series import firing_rates, seconds_over_T
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.svg import draw_svg
 from rbp.report.read import read_runs
+from rbp.runs.metrics import step_line
 from tests.support.run_folders import MACHINE, write_run
 
 
@@ -82,6 +83,23 @@ def test_time_of_a_long_run_counts_epochs_that_no_curve_shows(tmp_path: Path) ->
     write_run(tmp_path, curve=curve, trainer__epochs=1000, each={"seconds": 0.25})
     (run,) = read_runs([tmp_path])[0]
     assert len(run.curve) < 110 and run.elapsed[1000] == 250
+
+
+def test_lines_of_steps_are_no_epochs(tmp_path: Path) -> None:
+    """Also where the last line of an unfinished long run is a step's, and its last epoch no round one."""
+    curve = tuple(n / 1000 for n in range(1, 500))
+    file = write_run(tmp_path, None, "running", curve=curve, trainer__epochs=1000, each={"seconds": 0.5})
+    (without,) = read_runs([tmp_path])[0]
+    lines = []
+    for line in (file / "metrics.jsonl").read_text().splitlines():
+        epoch = json.loads(line)["epoch"]
+        lines += [json.dumps(step_line(epoch - 1, batch, 10, 0.1, 0.2)) for batch in (5, 10)] + [line]
+    lines.append(json.dumps(step_line(499, 5, 10, 0.1, None)))
+    (file / "metrics.jsonl").write_text("".join(f"{line}\n" for line in lines))
+    (run,) = read_runs([tmp_path])[0]
+    assert (run.curve, run.losses, run.elapsed) == (without.curve, without.losses, without.elapsed)
+    assert run.epoch == 499 == max(run.curve) and run.elapsed[499] == 249.5
+    assert run.firing_rates == without.firing_rates
 
 
 def test_without_times_or_layers_there_is_no_empty_figure(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,9 @@ import pytest
 from rbp.cli import main
 from rbp.files import append_line
 from rbp.locks import locked
+from rbp.report.compare import compare
+from rbp.report.figures.sets import figure_sets
+from rbp.report.read import read_runs
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
 from rbp.track import TrackerProcess, start
@@ -29,7 +33,8 @@ def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
 ) -> None:
     with service() as server:
         meet(server.url, monkeypatch)
-        done, waiting = new_run(tmp_path, seed=0), new_run(tmp_path, seed=1)
+        done, waiting = new_run(tmp_path, seed=0, tracker__checkpoints=True), new_run(tmp_path, seed=1)
+        checkpoint(done).write_bytes(b"weights")
         follow(done, range(1, 3), "preempted")
         follow(done, range(3, 4))
         follow(waiting, range(1, 2), "preempted")
@@ -38,10 +43,39 @@ def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
         assert "1 runs uploaded, 0 were before, 1 not finished" in capsys.readouterr().out
         assert server.steps == {done.name[-8:]: [7, 14, 21]}
         assert {run["name"] for run in server.upserted} == {done.name[-8:]}
+        assert all(len(run["commit"]) == 40 for run in server.upserted if run["commit"])
+        assert server.artifacts == {f"checkpoint-{done.name[-8:]}": {"best.pt": b"weights"}}
         before = server.asked.total()
         assert main(["sync", str(tmp_path)]) == 0
         assert "0 runs uploaded, 1 were before" in capsys.readouterr().out
         assert server.asked.total() == before
+
+
+def checkpoint(folder: Path) -> Path:
+    """Where a run has its best checkpoint."""
+    place = RunFolder(folder).checkpoints
+    place.mkdir()
+    return place / "best.pt"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_gone_before_it_was_sent_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """wandb itself says nothing, and marks the run as uploaded."""
+    folder = new_run(tmp_path, tracker__checkpoints=True)
+    file = checkpoint(folder)
+    file.write_bytes(b"weights")
+    follow(folder, range(1, 3))
+    file.unlink()
+    with service() as server:
+        meet(server.url, monkeypatch)
+        assert sync([tmp_path]) == Counts(failed=1)
+        told = capsys.readouterr().out
+        assert "checkpoints/best.pt: no such file or directory" in told
+        file.write_bytes(b"weights")
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        assert server.artifacts == {f"checkpoint-{folder.name[-8:]}": {"best.pt": b"weights"}}
 
 
 @pytest.mark.slow
@@ -202,13 +236,20 @@ def test_the_dashboard_as_json_groups_by_what_is_compared(
     )
     for mode in ("bptt", "rate"):
         for T in (2, 4):
-            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team")
+            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team", each={"seconds": 1.0})
     assert main(["dashboard", str(tmp_path / "grid"), "--dry-run"]) == 0
     made = json.loads((tmp_path / "grid" / "dashboard.json").read_text())
     assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "BPTT and Rate-BP: grid")
     section = made["spec"]["section"]
-    kinds = [panel["viewType"] for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
-    assert kinds.count("Bar Chart") == 3 and kinds.count("Run History Line Plot") == 3
+    panels = [panel for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
+    kinds = Counter(panel["viewType"] for panel in panels)
+    assert kinds == {"Bar Chart": 4, "Run History Line Plot": 6, "Scatter Plot": 1}
+    titles = {panel["config"].get("chartTitle") or panel["config"].get("title") for panel in panels}
+    (of_report,) = figure_sets(compare(read_runs([tmp_path])[0]))
+    assert {figure.title for figure in of_report.figures} <= titles  # under the same names
+    shown = json.dumps(panels)
+    for key in ("seconds_of_training", "step_loss", "grad_norm", "firing_rate/2", "summary:headline_acc"):
+        assert key in shown, key
     text = json.dumps(section["runSets"])
     assert "grid" in text and all(
         f"{key}.value" in text for key in ("grad_mode", "T", "step_mode", "dataset")

@@ -1,5 +1,6 @@
 """hydra/launcher=inline: run cells one after another in this process; also used for single runs."""
 
+import contextlib
 import traceback
 from collections.abc import Mapping
 from typing import Any
@@ -10,6 +11,7 @@ from rbp.output import say
 from rbp.provenance import code_version
 from rbp.runs.older_results import archive_result
 from rbp.runs.result import code_of, read_result
+from rbp.runs.status import run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers import crew
@@ -49,6 +51,7 @@ class Inline(Launcher):
             if cell.name not in todo or not make_plan([cell], settings).todo:
                 continue
             _make_room(cell)
+            _note_run(cell)
             say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
             errors[cell.name] = attempt(cell).error
         states = make_plan(plan.cells, settings).states
@@ -66,6 +69,15 @@ def _make_room(cell: Cell) -> None:
     (state,) = observe([cell.folder])
     if state.result:
         archive_result(cell.folder, code_of(state.result) or "unknown")
+
+
+def _note_run(cell: Cell) -> None:
+    """Record in the run's folder that it runs in this process, unless another one works there."""
+    with contextlib.suppress(OSError):  # then training cannot write there either, and says why
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with run_lock(cell.folder) as free:
+            if free:
+                Inline().note_run(cell.folder)
 
 
 def record_code(cells: list[Cell]) -> None:
@@ -100,6 +112,8 @@ def run_one(cell: Cell) -> None:
         preflight([cell])
         print_tree(cell.cfg)
         say(begins(cell))
+        if not evaluates:
+            _note_run(cell)
         result = train_cell(cell)
     print_table([Row(cell.choices, cell.name, result)])
     say(_evaluated(cell, result) if evaluates else f"Files: {cell.folder}")

@@ -3,13 +3,28 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import Target
+
+
+class StepOutcome(NamedTuple):
+    """What one training step gave, as scalar tensors on the device.
+
+    Attributes:
+        loss: The mean loss, neither weighted nor divided by T.
+        correct: Number of correct answers.
+        grad_norm: L2 norm of all gradients together, as they were before clipping; None if nobody asked.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    grad_norm: Tensor | None
 
 
 def n_parts(images: int, part: int, world: int) -> int:
@@ -35,7 +50,8 @@ def training_step(
     weight: float = 1.0,
     parts: int = 1,
     measured: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
-) -> tuple[Tensor, Tensor]:
+    with_norm: bool = False,
+) -> StepOutcome:
     """Run forward, backward and optimizer update on one batch.
 
     The published code divides the loss by T in rate mode only (`trainer.loss_over_T`). `trainer.clip_grad`
@@ -49,10 +65,7 @@ def training_step(
         parts: Number of parts in which the gradient is computed, so that one of them is in memory at a time.
             It is the gradient of the whole batch's mean loss; layers that mix a batch see a part.
         measured: Makes the context in which each part's forward and backward pass runs.
-
-    Returns:
-        The mean loss, neither weighted nor divided by T, and the number of correct answers; both are scalar
-        tensors on the device.
+        with_norm: Whether to return the norm of the gradients, which are left as they are.
     """
     cfg = training.cfg
     if cfg.trainer.loss_over_T and cfg.grad_mode.name == "rate":
@@ -66,10 +79,13 @@ def training_step(
             loss, right = _backward(training, x_part, target_part, weight * share)
         losses.append(loss * share if parts > 1 else loss)
         correct.append(right)
+    grad_norm = None
+    if with_norm:  # of the whole batch: its parts are added up, and ranks averaged
+        grad_norm = get_total_norm(p.grad for p in training.net.parameters() if p.grad is not None)
     if (largest := cfg.trainer.clip_grad) is not None:
         clip_grad_norm_(training.net.parameters(), largest)
     training.optimizer.step()
-    return torch.stack(losses).sum(), torch.stack(correct).sum()
+    return StepOutcome(torch.stack(losses).sum(), torch.stack(correct).sum(), grad_norm)
 
 
 def _backward(training: TrainState, x: Tensor, target: Target, weight: float) -> tuple[Tensor, Tensor]:
