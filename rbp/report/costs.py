@@ -1,10 +1,10 @@
-"""Compare the time and memory of two gradient modes, only between runs on the same kind of machine."""
+"""Compare the time and memory of groups of runs, only between runs on the same kind of machine."""
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rbp.report.compare import MODES, Comparison
 from rbp.report.read import Run
 from rbp.report.statistics import Summary, paired_ratio, summary
 
@@ -14,21 +14,24 @@ KIND = ("device", "ranks", "threads", "precision", "tf32", "deterministic", "tor
 
 Kind = tuple[Any, ...]
 Setup = tuple[Kind, str]  # (kind of machine, path): see `kind` and `path`
+_Measured = dict[int, tuple[Setup, float]]  # seed -> setup and value
 
 
 @dataclass(frozen=True)
-class Costs:
-    """One figure of cost of a comparison.
+class Cost:
+    """One figure of cost of a group of runs.
 
     Attributes:
-        by_mode: The figure by gradient mode.
-        ratio: Geometric mean of rate / bptt over pairs of equal seed; None if no pair is comparable.
-        note: Why something is blank or left out, and which path the Rate-BP runs took.
+        mean: The mean over the runs of one setup; None if nothing was measured, or on several setups of which
+            none can be preferred.
+        ratio: Geometric mean of this group's over the base's, over pairs of equal seed; None if there is no
+            base or no pair is comparable.
+        note: Why something is blank or left out, and which path the runs took; "" if there is nothing to say.
     """
 
-    by_mode: dict[str, Summary]
-    ratio: float | None
-    note: str
+    mean: Summary | None
+    ratio: float | None = None
+    note: str = ""
 
 
 def kind(run: Run) -> Kind:
@@ -39,7 +42,7 @@ def kind(run: Run) -> Kind:
 def path(run: Run) -> str:
     """Return the computation path of a run as far as it affects costs: for Rate-BP, the kernels and chunks.
 
-    Runs of one gradient mode are pooled only if they have the same path. BPTT has a single path, "", which is
+    Runs of one group are pooled only if they have the same path. BPTT has a single path, "", which is
     compared with every path of Rate-BP. "" also stands for plain Rate-BP.
     """
     if run.grad_mode != "rate":
@@ -77,46 +80,54 @@ def short_labels(kinds: list[Kind]) -> list[str]:
     return [", ".join(str(of[k]) if k == "device" else f"{k} {of[k]}" for k in keys) for of in named]
 
 
-def costs(comparison: Comparison, key: str) -> Costs:
-    """Compare both gradient modes by one figure, on the machine and path that most pairs of equal seed share.
+def cost(runs: Mapping[int, Run], base: Mapping[int, Run] | None, key: str) -> Cost:
+    """Return a group's cost, and its ratio to the base's on the machine and path that most pairs share.
 
     Args:
-        comparison: The runs to compare.
+        runs: The finished runs of the group, by seed.
+        base: Those of the group that it is compared with; None for the base itself.
         key: Entry of result.json, such as "step_seconds" or "peak_memory_bytes".
     """
-    values = {
-        mode: {s: (setup(r), v) for s, r in comparison.done(mode).items() if (v := r.figure(key)) is not None}
-        for mode in MODES
-    }
-    base, other = (values[mode] for mode in MODES)
-    pairs = ((base[seed][0], other[seed][0]) for seed in base if seed in other)
+    own = _measured(runs, key)
+    if not own:
+        return Cost(None, None, "nothing measured" if runs else "")
+    if base is None:
+        return _on(own, Counter(of for of, _ in own.values()).most_common(1)[0][0])
+    others = _measured(base, key)
+    pairs = ((others[seed][0], own[seed][0]) for seed in own if seed in others)
     shared = Counter(pair for pair in pairs if pair[0][0] == pair[1][0])
     if not shared:
-        return _apart(values)
-    best = dict(zip(MODES, shared.most_common(1)[0][0], strict=True))
-    on_best = {m: {s: v for s, (of, v) in found.items() if of == best[m]} for m, found in values.items()}
-    total, kept = (sum(len(found) for found in group.values()) for group in (values, on_best))
-    note = f"rate with {best['rate'][1]}" if best["rate"][1] else ""
-    if kept < total:
-        plain = ", plain" if not best["rate"][1] and any(of[1] for of, _ in other.values()) else ""
-        note = f"{kept} of {total} runs: those on {setup_label(best['rate'])}{plain}"
-    by_mode = {mode: s for mode, found in on_best.items() if (s := summary(found.values())) is not None}
-    return Costs(by_mode, paired_ratio(on_best["bptt"], on_best["rate"]), note)
+        return _apart(own, others)
+    of_base, best = shared.most_common(1)[0][0]
+    found = _on(own, best)
+    values = {seed: value for seed, (of, value) in own.items() if of == best}
+    against = {seed: value for seed, (of, value) in others.items() if of == of_base}
+    return Cost(found.mean, paired_ratio(against, values), found.note or best[1])
 
 
-def _apart(values: dict[str, dict[int, tuple[Setup, float]]]) -> Costs:
-    """Return the costs if no pair is comparable: the mean of each mode with a single setup, and why."""
-    setups = {mode: list(dict.fromkeys(of for of, _ in found.values())) for mode, found in values.items()}
-    by_mode = {
-        mode: s
-        for mode, found in values.items()
-        if len(setups[mode]) == 1 and (s := summary(v for _, v in found.values())) is not None
-    }
-    if missing := [mode for mode in MODES if not setups[mode]]:
-        return Costs(by_mode, None, f"nothing measured of {' and '.join(missing)}")
-    if not set(values["bptt"]) & set(values["rate"]):
-        return Costs(by_mode, None, "no seed in common")
-    return Costs(by_mode, None, f"not comparable: {_difference(setups['bptt'][0][0], setups['rate'][0][0])}")
+def _measured(runs: Mapping[int, Run], key: str) -> _Measured:
+    return {seed: (setup(run), v) for seed, run in runs.items() if (v := run.figure(key)) is not None}
+
+
+def _on(own: _Measured, best: Setup) -> Cost:
+    """Return the mean over the runs of one setup, with a note if others are left out."""
+    values = [value for of, value in own.values() if of == best]
+    left = len(own) - len(values)
+    plain = ", plain kernels" if left and not best[1] and any(of[1] for of, _ in own.values()) else ""
+    note = f"{len(values)} of {len(own)} runs: those on {setup_label(best)}{plain}" if left else best[1]
+    return Cost(summary(values), None, note)
+
+
+def _apart(own: _Measured, others: _Measured) -> Cost:
+    """Return the cost of a group of which no pair with the base is comparable, and why."""
+    setups = list(dict.fromkeys(of for of, _ in own.values()))
+    mean = summary(value for _, value in own.values()) if len(setups) == 1 else None
+    if not others:
+        return Cost(mean, None, "nothing measured of the base")
+    if not own.keys() & others.keys():
+        return Cost(mean, None, "no seed in common with the base")
+    of_base = next(of for of, _ in others.values())
+    return Cost(mean, None, f"not comparable: {_difference(of_base[0], setups[0][0])}")
 
 
 def _difference(a: Kind, b: Kind) -> str:

@@ -1,53 +1,111 @@
-"""Format the headline table as text (the same cells for page, Markdown and LaTeX), and all runs as CSV."""
+"""Format the table as text (the same cells for page, Markdown and LaTeX), and all runs as CSV."""
 
 import csv
 import io
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from rbp.report.compare import MODES
-from rbp.report.costs import KIND, Costs
-from rbp.report.figures.style import name
+from rbp.report.axes import Axes
+from rbp.report.costs import KIND, Cost
 from rbp.report.read import AXES, Run
+from rbp.report.rows import Row, tested
+from rbp.report.settings import as_text, shown
 from rbp.report.statistics import Paired, Summary
-from rbp.report.table import Line
 
 NONE = "–"
-HEADS = ("data set", "network", "T", "step mode", "also")
+# Title of each column of figures, and the heading that it stands below in a table with grouped columns.
 FIGURES = (
-    *(f"{name(mode)} test acc (%)" for mode in MODES),
-    "difference (points) [95 % CI]",
-    *(f"{name(mode)} step (ms)" for mode in MODES),
-    "step time ratio",
-    *(f"{name(mode)} memory (MiB)" for mode in MODES),
-    "memory ratio",
+    ("test accuracy (%)", "mean"),
+    ("test accuracy (%)", "difference [95 % CI]"),
+    ("training step (ms)", "mean"),
+    ("training step (ms)", "ratio"),
+    ("memory (MiB)", "mean"),
+    ("memory (MiB)", "ratio"),
+    ("firing rate", "mean"),
 )
 
 
-def titles(lines: list[Line]) -> list[str]:
-    """Return the titles of the columns of `cells`; "also" is included only if any comparison needs it."""
-    return [*_heads(lines), *FIGURES]
+@dataclass(frozen=True)
+class Table:
+    """The table of a report as text.
+
+    Attributes:
+        keys: The keys that differ, the titles of the first columns; the compared key is the last of them.
+        figures: Those of FIGURES that some row has.
+        rows: The cells of each row: the values of `keys`, then those of `figures`.
+        notes: For each row, what is missing and why; "" if nothing is.
+        sure: For each row, whether its difference is beyond chance.
+        about: What the figures are, in a sentence or two.
+    """
+
+    keys: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    sure: tuple[bool, ...]
+    about: str
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of all columns, each in full."""
+        return [*self.keys, *(group if of == "mean" else f"{group}: {of}" for group, of in self.figures)]
+
+    @property
+    def difference(self) -> int | None:
+        """The index of the column of differences; None if there is none."""
+        return len(self.keys) + self.figures.index(FIGURES[1]) if FIGURES[1] in self.figures else None
 
 
-def cells(line: Line, lines: list[Line]) -> list[str]:
-    """Return the texts of one line, in the columns of `titles(lines)`."""
-    c = line.comparison
-    also = [c.differs or NONE] if "also" in _heads(lines) else []
-    return [c.dataset, c.arch, str(c.T), c.step_mode, *also, *figures(line)]
+def as_table(rows: Sequence[Row], axes: Axes) -> Table:
+    """Return the table as text. A column of a key stands there only if the key differs."""
+    compared = shown(axes.compare)
+    x = [shown(axes.x)] if axes.x and axes.x != axes.compare else []
+    keys = dict.fromkeys(key for row in rows for key in row.facet.setting)
+    beside = dict.fromkeys(key for row in rows for key in row.group.beside)
+    columns = (*keys, *x, *beside, compared)
+    found = [figures(row) for row in rows]
+    kept = [n for n in range(len(FIGURES)) if n == 0 or any(texts[n] != NONE for texts in found)]
+    values = [_values(row, columns, compared, x) for row in rows]
+    texts = tuple((*own, *(of[n] for n in kept)) for own, of in zip(values, found, strict=True))
+    notes = tuple("; ".join(dict.fromkeys(row.notes)) for row in rows)
+    sure = tuple(row.sure for row in rows)
+    return Table(columns, tuple(FIGURES[n] for n in kept), texts, notes, sure, about(rows, axes))
 
 
-def figures(line: Line) -> list[str]:
-    """Return the texts of one line in the columns of FIGURES."""
+def _values(row: Row, columns: Sequence[str], compared: str, x: list[str]) -> list[str]:
+    known = row.facet.setting | row.group.beside | {compared: row.group.value}
+    known |= {key: as_text(row.group.x) for key in x if row.group.x is not None}
+    return [known.get(key, NONE) for key in columns]
+
+
+def about(rows: Sequence[Row], axes: Axes) -> str:
+    """Return what the figures of a table are."""
+    text = "Mean ± standard deviation over n seeds."
+    if all(row.difference is None for row in rows):
+        return text
+    text += (
+        f" difference: to {shown(axes.compare)}={axes.base}, over pairs of equal seed, in points; ratio: to "
+        "the same, on one kind of machine only."
+    )
+    if (count := tested(rows)) > 1:
+        return (
+            f"{text} Bold: beyond chance at 5 % over all {count} differences (Holm); each interval is for "
+            "its own difference alone."
+        )
+    return f"{text} Bold: the interval of the difference leaves zero out."
+
+
+def figures(row: Row) -> list[str]:
+    """Return the texts of one row in the columns of FIGURES."""
+    firing = NONE if row.firing is None else f"{row.firing.mean:.3f}"
     return [
-        *(accuracy(line.accuracy.get(mode)) for mode in MODES),
-        difference(line.difference),
-        *_costs(line.seconds, 1000.0),
-        *_costs(line.memory, 2**-20),
+        accuracy(row.accuracy),
+        difference(row.difference),
+        *_cost(row.seconds, 1000.0),
+        *_cost(row.memory, 2**-20),
+        firing,
     ]
-
-
-def _heads(lines: list[Line]) -> list[str]:
-    differs = any(line.comparison.differs for line in lines)
-    return [head for head in HEADS if head != "also" or differs]
 
 
 def accuracy(found: Summary | None) -> str:
@@ -74,9 +132,9 @@ def _signed(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def _costs(found: Costs, unit: float) -> list[str]:
-    means = [_three(unit * s.mean) if (s := found.by_mode.get(mode)) else NONE for mode in MODES]
-    return [*means, NONE if found.ratio is None else f"{found.ratio:.2f}"]
+def _cost(found: Cost, unit: float) -> list[str]:
+    mean = NONE if found.mean is None else _three(unit * found.mean.mean)
+    return [mean, NONE if found.ratio is None else f"{found.ratio:.2f}"]
 
 
 def _three(value: float) -> str:
@@ -84,21 +142,35 @@ def _three(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
 
 
-def markdown(lines: list[Line]) -> str:
+def markdown(table: Table) -> str:
     """Return the table in GitHub's Markdown, with the notes below it."""
-    left = len(_heads(lines))
-    rule = ["---"] * left + ["---:"] * len(FIGURES)
-    rows = [titles(lines), rule, *(cells(line, lines) for line in lines)]
+    left, of_difference = len(table.keys), table.difference
+    rule = ["---"] * left + ["---:"] * len(table.figures)
     marks = str.maketrans({"<": "&lt;", "&": "&amp;", "\n": " ", **{c: f"\\{c}" for c in "\\|*_`[!~$"}})
-    text = "\n".join("| " + " | ".join(cell.translate(marks) for cell in row) + " |" for row in rows)
-    notes = [f"- {line.comparison.label}: {note}".translate(marks) for line in lines for note in line.notes]
-    return "\n".join([text, "", ABOUT, *(["", *notes] if notes else []), ""])
+    rows = [
+        [
+            f"**{text.translate(marks)}**" if sure and index == of_difference else text.translate(marks)
+            for index, text in enumerate(row)
+        ]
+        for row, sure in zip(table.rows, table.sure, strict=True)
+    ]
+    lines = [[title.translate(marks) for title in table.titles], rule, *rows]
+    text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    notes = [f"- {label}: {note}".translate(marks) for label, note in labelled_notes(table)]
+    return "\n".join([text, "", table.about, *(["", *notes] if notes else []), ""])
 
 
-ABOUT = (
-    "Mean ± standard deviation over n seeds; difference: Rate-BP − BPTT over pairs of equal seed; "
-    "ratio: Rate-BP / BPTT, on one kind of machine only."
-)
+def labelled_notes(table: Table) -> list[tuple[str, str]]:
+    """Return the label of each row that has a note, and the note."""
+    found = zip(table.rows, table.notes, strict=True)
+    return [(_label(table.keys, row), note) for row, note in found if note]
+
+
+def _label(keys: Sequence[str], row: Sequence[str]) -> str:
+    pairs = zip(keys, row, strict=False)  # the figures follow
+    return " ".join(f"{key}={value}" for key, value in pairs if value != NONE)
+
+
 _LATEX = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -116,15 +188,54 @@ _LATEX = {
 }
 
 
-def latex(lines: list[Line]) -> str:
-    """Return the table for LaTeX with the package booktabs, with the notes as comments."""
-    rows = [[_latex(cell) for cell in cells(line, lines)] for line in lines]
-    notes = [f"% {line.comparison.label}: {note}".replace("\n", " ") for line in lines for note in line.notes]
-    columns = "l" * len(_heads(lines)) + "r" * len(FIGURES)
-    body = [" & ".join(row) + r" \\" for row in rows]
-    head = " & ".join(map(_latex, titles(lines))) + r" \\"
-    start = [f"% {ABOUT}", *notes, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", head, r"\midrule"]
-    return "\n".join([*start, *body, r"\bottomrule", r"\end{tabular}", ""])
+def latex(table: Table) -> str:
+    """Return the table for LaTeX with the packages booktabs and siunitx, with the notes as comments.
+
+    Columns are grouped by the figure that they show, and numbers aligned at their decimal points.
+    """
+    left, figures = len(table.keys), table.figures
+    groups = list(dict.fromkeys(group for group, _ in figures))
+    spans = [sum(of == group for of, _ in figures) for group in groups]
+    ends = [left + sum(spans[: n + 1]) for n in range(len(spans))]
+    heads = [rf"\multicolumn{{{span}}}{{c}}{{{_latex(g)}}}" for g, span in zip(groups, spans, strict=True)]
+    rules = [
+        rf"\cmidrule(lr){{{end - span + 1}-{end}}}" for end, span in zip(ends, spans, strict=True) if span > 1
+    ]
+    titles = [*map(_latex, table.keys), *(f"{{{_latex(of)}}}" if of != "mean" else "" for _, of in figures)]
+    notes = [f"% {label}: {note}".replace("\n", " ") for label, note in labelled_notes(table)]
+    rows = zip(table.rows, table.sure, strict=True)
+    columns = "l" * left + "".join(_LATEX_COLUMNS[figure] for figure in figures)
+    return "\n".join(
+        [
+            f"% {table.about}".replace("\n", " "),
+            *notes,
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+            " & ".join([*[""] * left, *heads]) + r" \\",
+            *([" ".join(rules)] if rules else []),
+            " & ".join(titles) + r" \\",
+            r"\midrule",
+            *(" & ".join(_latex_row(row, table, sure)) + r" \\" for row, sure in rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+# Accuracy and difference are text (with counts and intervals); the others are aligned at the decimal point.
+_LATEX_COLUMNS = dict(zip(FIGURES, ("r", "r", *["S[table-format=5.2]", "S[table-format=2.2]"] * 2,
+                                    "S[table-format=1.3]"), strict=True))  # fmt: skip
+
+
+def _latex_row(row: Sequence[str], table: Table, sure: bool) -> list[str]:
+    cells = [_latex(text) for text in row]
+    if sure and table.difference is not None:
+        cells[table.difference] = rf"\textbf{{{cells[table.difference]}}}"
+    for index, figure in enumerate(table.figures, len(table.keys)):
+        if _LATEX_COLUMNS[figure] != "r":
+            cells[index] = "{--}" if row[index] == NONE else row[index].replace(",", "")
+    return cells
 
 
 def _latex(text: str) -> str:

@@ -1,0 +1,147 @@
+"""Group runs: pooled over seeds, and beside those that they are compared with."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rbp.report.axes import Axes
+from rbp.report.read import Run
+from rbp.report.settings import as_text, is_number, settings, shown
+
+
+@dataclass(frozen=True)
+class Group:
+    """Runs that agree in all but their seed.
+
+    Attributes:
+        value: The value of the compared key, as text.
+        x: The value on the x axis; None if there is none.
+        beside: Further keys with their values, as text, that keep no runs apart.
+        runs: The runs.
+    """
+
+    value: str
+    x: float | None
+    beside: dict[str, str]
+    runs: tuple[Run, ...]
+
+    @property
+    def done(self) -> dict[int, Run]:
+        """The finished runs by seed."""
+        return {run.seed: run for run in self.runs if run.result is not None}
+
+
+@dataclass(frozen=True)
+class Facet:
+    """Groups that may be compared: they agree in all but the compared key, x and the seed.
+
+    Attributes:
+        compare: The compared key, as it is written on the command line.
+        setting: The keys in which this facet differs from others, with their values as text.
+        values: The values of the compared key that occur anywhere in the report, the base first.
+        base: The value that the others are compared with.
+        groups: The groups, by x and then in the order of `values`.
+    """
+
+    compare: str
+    setting: dict[str, str]
+    values: tuple[str, ...]
+    base: str
+    groups: tuple[Group, ...]
+
+    @property
+    def label(self) -> str:
+        """The setting as text, such as "neuron=lif optimizer.lr=0.1"; "" if there is one facet only."""
+        return " ".join(f"{key}={value}" for key, value in self.setting.items())
+
+    def base_of(self, group: Group) -> Group | None:
+        """Return the group that a group is compared with; None for the base itself, or if there is none."""
+        if group.value == self.base:
+            return None
+        along = [g for g in self.groups if g.value == self.base]
+        return next((g for g in along if g.x == group.x or self.compares_x), None)
+
+    @property
+    def compares_x(self) -> bool:
+        """Whether the compared key is the one on the x axis, so that the base lies at another x."""
+        return all(g.x is not None and g.value == as_text(g.x) for g in self.groups)
+
+
+def group_runs(runs: Sequence[Run], axes: Axes) -> list[Facet]:
+    """Group runs into facets; only runs that agree in all but their seed are pooled."""
+    found: dict[str, dict[tuple[Any, str], list[Run]]] = defaultdict(lambda: defaultdict(list))
+    texts: dict[str, dict[str, str]] = {}
+    for run in runs:
+        values = settings(run, axes.unfold)
+        setting = {shown(key): as_text(values[key]) for key in axes.facets if key in values}
+        texts[repr(setting)] = setting
+        x = values.get(axes.x) if axes.x else None
+        found[repr(setting)][x if is_number(x) else None, as_text(values.get(axes.compare))].append(run)
+    order = _order({value for groups in found.values() for _, value in groups}, axes.base)
+    facets = [
+        Facet(shown(axes.compare), texts[name], order, axes.base, _groups(groups, order, axes))
+        for name, groups in found.items()
+    ]
+    return sorted(facets, key=lambda facet: [_sort_key(value) for value in facet.setting.values()])
+
+
+def _groups(groups: dict[tuple[Any, str], list[Run]], order: Sequence[str], axes: Axes) -> tuple[Group, ...]:
+    made = [
+        Group(value, x, _beside(members, axes), tuple(sorted(members, key=lambda run: (run.seed, run.name))))
+        for (x, value), members in groups.items()
+    ]
+    return tuple(sorted(made, key=lambda g: (g.x is None, g.x or 0.0, order.index(g.value))))
+
+
+def _beside(runs: Sequence[Run], axes: Axes) -> dict[str, str]:
+    values = settings(runs[0], axes.unfold)
+    return {shown(key): as_text(values[key]) for key in axes.beside if key in values}
+
+
+def _order(values: set[str], base: str) -> tuple[str, ...]:
+    return tuple(sorted(values, key=lambda value: (value != base, _sort_key(value))))
+
+
+def _sort_key(value: str) -> tuple[bool, float, str]:
+    try:
+        return False, float(value), ""
+    except ValueError:
+        return True, 0.0, value
+
+
+def deduplicate(runs: list[Run]) -> tuple[list[Run], list[str]]:
+    """Deduplicate by identity: finished beats unfinished, then the more complete sweep, then the first.
+
+    The more complete sweep is the one with more finished runs. A cell that occurs in two sweeps must count
+    once: counted twice, it would look like an additional seed.
+
+    Returns:
+        The runs to show, and sentences about the runs that were left out.
+    """
+    done = Counter(run.folder.parent for run in runs if run.result is not None)
+    best: dict[str, Run] = {}
+    for run in sorted(runs, key=lambda run: (run.result is None, -done[run.folder.parent])):
+        best.setdefault(run.name, run)
+    shown_runs = [run for run in runs if best[run.name] is run]
+    return shown_runs, _sentences([(best[run.name], run) for run in runs if best[run.name] is not run])
+
+
+# Entries of result.json that are equal in two runs of one identity; only their times may differ.
+_FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs")
+
+
+def _sentences(doubles: list[tuple[Run, Run]]) -> list[str]:
+    """Return a sentence for each pair of sweeps; `doubles` holds pairs (run shown, run left out)."""
+    by_sweeps: dict[tuple[Any, Any], list[tuple[Run, Run]]] = defaultdict(list)
+    for taken, left in doubles:
+        by_sweeps[taken.folder.parent, left.folder.parent].append((taken, left))
+    sentences = []
+    for (taken_in, left_in), pairs in by_sweeps.items():
+        odd = [a for a, b in pairs if b.result and any(a.figure(key) != b.figure(key) for key in _FIGURES)]
+        differ = f", though {len(odd)} differ in their results, such as {odd[0].name}" if odd else ""
+        sentences.append(
+            f"{len(pairs)} runs of {left_in} are in {taken_in} as well: "
+            f"those in {taken_in} are shown{differ}."
+        )
+    return sentences

@@ -1,0 +1,76 @@
+"""The settings of runs as the report speaks of them: keys that decide a result, under their short names."""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+from rbp.config.text import text
+from rbp.report.read import MISSING, Run
+from rbp.runs.differing import differing_keys
+
+SEED, METHOD, T = "seed", "grad_mode", "T"
+_FIRST = ("dataset", "arch", "neuron", "step_mode", METHOD, T)  # the order in which keys are shown
+_OF_METHOD = ("grad_mode.segments", "grad_mode.coupled")
+
+
+def settings(run: Run, unfold: Sequence[str] = ()) -> dict[str, Any]:
+    """Return the values of all keys that decide the run's result, other than the seed.
+
+    Args:
+        run: The run.
+        unfold: Those of grad_mode.segments and grad_mode.coupled that are keys of their own; otherwise they
+            are part of `grad_mode`, as in "rate segments=4".
+    """
+    values: dict[str, Any] = {"dataset.name": run.dataset, "arch.name": run.arch}
+    values |= {"T": run.T, "step_mode": run.step_mode, METHOD: _method(run, unfold)}
+    values |= {key: getattr(run, key.rpartition(".")[2]) for key in unfold}
+    return values | run.other_settings
+
+
+def _method(run: Run, unfold: Sequence[str]) -> str:
+    words = [run.grad_mode]
+    words += [f"segments={run.segments}"] if run.segments != 1 and _OF_METHOD[0] not in unfold else []
+    words += ["coupled=false"] if not run.coupled and _OF_METHOD[1] not in unfold else []
+    return " ".join(words)
+
+
+def differing(runs: Sequence[Run], unfold: Sequence[str] = ()) -> list[str]:
+    """Return every key in which the runs differ other than the seed, in the order in which they are shown.
+
+    A run without a config is known by its result alone, and differs from all others by `config.yaml`.
+    """
+    found = [settings(run, unfold) for run in runs]
+    known = [values for values in found if MISSING not in values]
+    keys = differing_keys(known) if known else []
+    if len(known) < len(found):
+        axes = ("dataset.name", "arch.name", "T", "step_mode", METHOD, *unfold)
+        keys = [MISSING, *dict.fromkeys([*keys, *differing_keys([{a: v[a] for a in axes} for v in found])])]
+    return sorted(keys, key=_place)
+
+
+def _place(key: str) -> tuple[int, str]:
+    short = shown(key)
+    return (_FIRST.index(short), "") if short in _FIRST else (len(_FIRST), key)
+
+
+def shown(key: str) -> str:
+    """Return a key as it is written on the command line: neuron for neuron.name."""
+    return key.removesuffix(".name")
+
+
+def full(key: str, keys: Sequence[str]) -> str | None:
+    """Return the key among `keys` that is written like this; None if there is none."""
+    return next((known for known in keys if key in (known, shown(known))), None)
+
+
+@functools.cache
+def as_text(value: Any) -> str:
+    """Return a value as it is written on the command line; equal settings give equal texts."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return f"{value:g}" if float(f"{value:g}") == float(value) else repr(float(value))
+    return text(value)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value can stand on an axis."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
