@@ -76,9 +76,9 @@ def _some(keys: Sequence[str]) -> str:
 
 
 def _values(runs: Sequence[Run], key: str, unfold: Sequence[str]) -> list[Any]:
-    """Return the distinct values of a key: numbers by size, others in the order of the runs."""
+    """Return the distinct values of a key: numbers by size, others by their text."""
     found = list(dict.fromkeys(settings(run, unfold).get(key) for run in runs if _has(run, key, unfold)))
-    return sorted(found) if all(map(is_number, found)) else found
+    return sorted(found) if all(map(is_number, found)) else sorted(found, key=as_text)
 
 
 def _has(run: Run, key: str, unfold: Sequence[str]) -> bool:
@@ -99,7 +99,8 @@ def _compare(values: dict[str, list[Any]], x: str | None) -> str:
 
 def _along(values: dict[str, list[Any]], compare: str | None) -> str | None:
     """Return the key for the x axis; the compared key only if no other number differs."""
-    numeric = [key for key in _numeric(values) if key != compare]
+    own = f"{compare.removesuffix('name')}" if compare and compare.endswith(".name") else None
+    numeric = [key for key in _numeric(values) if key != compare and not (own and key.startswith(own))]
     if T in numeric:
         return T
     found = max(numeric, key=lambda key: len(values[key]), default=None)
