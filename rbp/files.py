@@ -12,7 +12,8 @@ import yaml
 
 def is_number(value: Any) -> TypeGuard[float]:
     """Whether a value read from JSON is a finite number that fits into a float; booleans do not count."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    # A tuple: `int | float` takes twice as long, and a report asks this of some hundred thousand values.
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
     return plain and abs(value) <= sys.float_info.max
 
 

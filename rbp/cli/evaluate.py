@@ -121,13 +121,16 @@ def _refuse_wrong(runs: list[Path], overrides: list[str]) -> None:
 def _evaluate(folder: Path, overrides: list[str], weights: str | None) -> Evaluation:
     from rbp.cli.changed_config import changed
     from rbp.sweep.grid.cell import Cell
+    from rbp.sweep.launchers.preflight import check_device
     from rbp.train import evaluate
     from rbp.train.load import check_run
 
     run, before = RunFolder(check_run(folder)), read_frozen(folder)
     values, changes = changed(before, overrides)
     file = choose_checkpoint(run.checkpoints, before["trainer"], weights)
-    scores = evaluate(Cell(values | {"eval_only": True, "checkpoint": str(file)}).cfg, folder)
+    cfg = Cell(values | {"eval_only": True, "checkpoint": str(file)}).cfg
+    check_device(cfg)
+    scores = evaluate(cfg, folder)
     scores["weights"] = next(name for name, other in WEIGHTS.items() if other == file.name)
     scores["acc_in_training"] = _in_training(run, scores)
     return Evaluation(folder, scores, changes, _notes(folder, scores, unchanged=not changes))

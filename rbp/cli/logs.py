@@ -48,9 +48,10 @@ def _one(words: list[str]) -> PickedRun:
     picked = [run for runs in pick_all(words).values() for run in runs]
     if len(picked) > 1:
         some = "; ".join(run.label for run in picked[:3])
+        apart = next((f"{k}={v}" for k, v in picked[0].keys.items() if picked[1].keys.get(k) != v), "seed=0")
         raise ConfigError(
             f"{' '.join(words)}: is {len(picked)} runs ({some}{' ...' if picked[3:] else ''}); "
-            "name one run in it, by its folder or by its keys, as in seed=0"
+            f"name one run in it, by its folder or by its keys, as in {apart}"
         )
     return picked[0]
 

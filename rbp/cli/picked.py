@@ -2,11 +2,15 @@
 
 import argparse
 import contextlib
+import difflib
 import os
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from rbp.config.dotted import ABSENT, find
+from rbp.config.text import text
 from rbp.errors import ConfigError
 from rbp.runs.config import config_to_show
 from rbp.runs.differing import labels
@@ -45,15 +49,29 @@ def add_paths(parser: argparse.ArgumentParser, nargs: str = "+") -> None:
     )
 
 
-def paths_and_conditions(arguments: list[str]) -> tuple[list[Path], dict[str, str]]:
-    """Split the arguments of a command into folders, and conditions such as seed=0."""
-    given = [arg for arg in arguments if "=" in arg and not Path(arg).exists()]
-    return [Path(arg) for arg in arguments if arg not in given], dict(
-        (key, value) for key, _, value in (arg.partition("=") for arg in given)
-    )
+# Key -> the values that are asked for, any of which fits.
+Conditions = dict[str, list[str]]
 
 
-def pick(path: Path, conditions: dict[str, str]) -> list[PickedRun]:
+def paths_and_conditions(words: list[str]) -> tuple[list[Path], Conditions]:
+    """Split the arguments of a command into folders, and conditions such as seed=0 or seed=0,1."""
+    conditions: Conditions = {}
+    paths = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or Path(word).exists():
+            paths.append(Path(word))
+        else:
+            conditions.setdefault(key, []).extend(_values(value))
+    return paths, conditions
+
+
+def _values(text: str) -> list[str]:
+    """Return the values of a condition; a list such as [0.9,0.999] is one value."""
+    return [text] if text.startswith("[") else [value.strip().strip("'\"") for value in text.split(",")]
+
+
+def pick(path: Path, conditions: Conditions) -> list[PickedRun]:
     """Return the runs that a path stands for and that fulfil the conditions.
 
     Raises:
@@ -63,13 +81,25 @@ def pick(path: Path, conditions: dict[str, str]) -> list[PickedRun]:
     sweep = SweepFolder(named.parent) if is_run(named) else sweep_of(named)
     if not (every := sweep.runs()):
         raise ConfigError(f"{path}: there are no runs in it yet; start the sweep by launch.py")
-    runs = [run for run in named_runs(every) if not is_run(named) or run.folder.name == named.name]
-    found = [run for run in runs if all(_has(run, key, value) for key, value in conditions.items())]
-    if not found:
-        keys = ", ".join(dict.fromkeys(key for run in runs for key in run.keys)) or "no key"
-        told = " ".join(f"{key}={value}" for key, value in conditions.items())
-        raise ConfigError(f"{told}: fits no run in {path}; its runs differ in {keys}")
+    found = [run for run in named_runs(every) if not is_run(named) or run.folder.name == named.name]
+    for key, values in conditions.items():
+        fitting = [run for run in found if _has(run, key, values)]
+        if not fitting:
+            raise ConfigError(f"{key}={','.join(values)}: {_what_there_is(path, key, found)}")
+        found = fitting
     return found
+
+
+def _what_there_is(path: Path, key: str, runs: list[PickedRun]) -> str:
+    """Return why a condition fits no run, and what would."""
+    there = dict.fromkeys(value for run in runs if (value := _value(run, key)) is not None)
+    if there:
+        return f"fits no run in {path}; there {key} is {', '.join(there)}"
+    keys = list(dict.fromkeys(key for run in runs for key in run.keys))
+    near = [known for known in keys if known.rpartition(".")[2] == key]
+    near = near or difflib.get_close_matches(key, keys, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    return f"no such key of the runs in {path}; {meant}they differ in {', '.join(keys) or 'no key'}"
 
 
 def pick_all(arguments: list[str]) -> dict[Path, list[PickedRun]]:
@@ -108,11 +138,23 @@ def named_path(path: Path) -> Path:
     return path if path.name and ".." not in path.parts else Path(os.path.abspath(path))
 
 
-def _has(run: PickedRun, key: str, value: str) -> bool:
-    own = run.keys.get(key)
-    if own is None or own == value:
-        return own is not None
+def _has(run: PickedRun, key: str, values: list[str]) -> bool:
+    own = _value(run, key)
+    return own is not None and any(_same(own, value) for value in values)
+
+
+def _value(run: PickedRun, key: str) -> str | None:
+    """Return the value of a key as text, even if no runs differ in it; None if there is no such key."""
+    if key in run.keys:
+        return run.keys[key]
+    found = find(_config(run.folder), key, ABSENT)
+    if isinstance(found, Mapping):
+        found = found.get("name", ABSENT)
+    return None if found is ABSENT else text(found)
+
+
+def _same(one: str, other: str) -> bool:
     try:
-        return float(own) == float(value)
+        return one == other or float(one) == float(other)
     except ValueError:
         return False

@@ -10,7 +10,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `rbp retry`."""
     add_paths(parser)
     parser.add_argument("--stale", action="store_true", help="also what other code than this computed")
-    parser.add_argument("--no-wait", action="store_true", help="return when the jobs are submitted")
+    parser.add_argument(
+        "--no-wait", action="store_true", help="return when the jobs are submitted (where they are jobs)"
+    )
 
 
 def command(args: argparse.Namespace) -> int:

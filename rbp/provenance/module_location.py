@@ -22,7 +22,6 @@ DEPENDENCIES = frozenset(
         "submitit",
         "rich",
         "sklearn",
-        "plotly",
         "yaml",
         "matplotlib",
         "numpy",

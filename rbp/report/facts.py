@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rbp.report.costs import KIND
+from rbp.report.paths import shown_path
 from rbp.report.read import Run, flat
 from rbp.runs.folder import RunFolder
 
@@ -71,7 +72,7 @@ def gather(runs: list[Run], shown: list[Run], problems: list[str], doubles: list
         by_sweep.setdefault(run.folder.parent, []).append(run)
     sweeps: dict[str, SweepFacts] = {}
     for folder, members in by_sweep.items():
-        label = members[0].sweep if members[0].sweep not in sweeps else str(folder)
+        label = members[0].sweep if members[0].sweep not in sweeps else shown_path(folder)
         sweeps[label] = _sweep(label, folder, members)
     abouts = [str(about) for run in runs if (about := (run.config.get("sweep") or {}).get("about"))]
     done = [run for run in runs if run.result]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rbp.report.axes import Axes
-from rbp.report.read import Run
+from rbp.report.read import MISSING, Run
 from rbp.report.settings import as_text, is_number, settings, shown
 
 
@@ -38,6 +38,8 @@ class Facet:
 
     Attributes:
         compare: The compared key, as it is written on the command line.
+        x_key: The key on the x axis, likewise; None if there is none.
+        shared: Data set, network and other keys of note in which no runs of the report differ.
         setting: The keys in which this facet differs from others, with their values as text.
         values: The values of the compared key that occur anywhere in the report, the base first.
         base: The value that the others are compared with.
@@ -45,6 +47,8 @@ class Facet:
     """
 
     compare: str
+    x_key: str | None
+    shared: dict[str, str]
     setting: dict[str, str]
     values: tuple[str, ...]
     base: str
@@ -54,6 +58,28 @@ class Facet:
     def label(self) -> str:
         """The setting as text, such as "neuron=lif optimizer.lr=0.1"; "" if there is one facet only."""
         return " ".join(f"{key}={value}" for key, value in self.setting.items())
+
+    @property
+    def of(self) -> str:
+        """What the facet is of, such as "digits, digits_cnn, step_mode=m, neuron=lif"."""
+        named = [
+            value if key in ("dataset", "arch") else f"{key}={value}" for key, value in self.shared.items()
+        ]
+        return ", ".join([*named, *(f"{key}={value}" for key, value in self.setting.items())])
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs of the facet."""
+        return [run for group in self.groups for run in group.runs]
+
+    @property
+    def xs(self) -> list[float]:
+        """The values on the x axis, in order; none if there is no such axis or the compared key is on it."""
+        return [] if self.compares_x else sorted({group.x for group in self.groups if group.x is not None})
+
+    def at(self, x: float | None) -> list[Group]:
+        """Return the groups at a place on the x axis; None for all of them."""
+        return [group for group in self.groups if x is None or group.x == x]
 
     def base_of(self, group: Group) -> Group | None:
         """Return the group that a group is compared with; None for the base itself, or if there is none."""
@@ -75,15 +101,28 @@ def group_runs(runs: Sequence[Run], axes: Axes) -> list[Facet]:
     for run in runs:
         values = settings(run, axes.unfold)
         setting = {shown(key): as_text(values[key]) for key in axes.facets if key in values}
-        texts[repr(setting)] = setting
+        apart = run.name if MISSING in run.other_settings else ""  # nothing is known to agree with others'
+        facet = f"{setting!r} {apart}"
+        texts[facet] = setting
         x = values.get(axes.x) if axes.x else None
-        found[repr(setting)][x if is_number(x) else None, as_text(values.get(axes.compare))].append(run)
+        found[facet][x if is_number(x) else None, as_text(values.get(axes.compare))].append(run)
+    shared, x_key = _shared(runs, axes), shown(axes.x) if axes.x else None
     order = _order({value for groups in found.values() for _, value in groups}, axes.base)
     facets = [
-        Facet(shown(axes.compare), texts[name], order, axes.base, _groups(groups, order, axes))
+        Facet(shown(axes.compare), x_key, shared, texts[name], order, axes.base, _groups(groups, order, axes))
         for name, groups in found.items()
     ]
     return sorted(facets, key=lambda facet: [_sort_key(value) for value in facet.setting.values()])
+
+
+_OF_NOTE = ("dataset.name", "arch.name", "step_mode", "T", "grad_mode")
+
+
+def _shared(runs: Sequence[Run], axes: Axes) -> dict[str, str]:
+    """Return the keys of note in which these runs do not differ."""
+    differ = {axes.compare, axes.x, *axes.facets, *axes.beside} if len(runs) > 1 else set()
+    values = settings(runs[0], axes.unfold)
+    return {shown(key): as_text(values[key]) for key in _OF_NOTE if key not in differ}
 
 
 def _groups(groups: dict[tuple[Any, str], list[Run]], order: Sequence[str], axes: Axes) -> tuple[Group, ...]:

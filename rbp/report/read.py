@@ -20,7 +20,9 @@ from rbp.runs.status import Status, current_status
 AXES = ("T", "step_mode", "grad_mode", "seed")
 MISSING = "config.yaml"  # stands among the settings of a run whose config is not there
 MOST_POINTS = 100  # approximate maximum number of points of a curve
+LOSSES = ("train_loss", "val_loss", "test_loss")
 _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
+_SECONDS = re.compile(rb'"seconds": *(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
 
 
 class Method(NamedTuple):
@@ -52,6 +54,8 @@ class Run:
         epoch: Last complete epoch.
         epochs: Number of planned epochs; None if unknown.
         curve: Test accuracy in [0, 1] by epoch.
+        losses: Losses by kind (see LOSSES) and epoch; a kind that the run does not record is left out.
+        elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
     """
@@ -72,6 +76,8 @@ class Run:
     epoch: int
     epochs: int | None
     curve: dict[int, float] = field(default_factory=dict)
+    losses: dict[str, dict[int, float]] = field(default_factory=dict)
+    elapsed: dict[int, float] = field(default_factory=dict)
     firing_rates: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -155,7 +161,8 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"result.json: {key} is no object")
         made_of = _choices(config) if config else dict((result or {}).get("config", {}))
     epochs = _planned(config, result)
-    lines = _some_lines(RunFolder(folder).metrics, epochs)
+    lines, elapsed = _some_lines(RunFolder(folder).metrics, epochs)
+    numbered = [(epoch, line) for line in lines if is_number(epoch := line.get("epoch"))]
     try:
         return Run(
             folder=folder,
@@ -165,7 +172,9 @@ def read_run(folder: Path) -> Run:
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,
-            curve={line["epoch"]: line["test_acc"] for line in lines if _has(line, "epoch", "test_acc")},
+            curve=_by_epoch(numbered, "test_acc"),
+            losses={key: found for key in LOSSES if (found := _by_epoch(numbered, key))},
+            elapsed=elapsed,
             firing_rates=_firing_rates(result, lines),
             config=config,
             dataset=str(made_of["dataset"]),
@@ -214,20 +223,36 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
     return planned if isinstance(planned, int) else None
 
 
-def _some_lines(metrics: Path, epochs: int | None) -> list[dict[str, Any]]:
-    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last."""
+def _some_lines(metrics: Path, epochs: int | None) -> tuple[list[dict[str, Any]], dict[int, float]]:
+    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last.
+
+    Returns:
+        The lines, and the seconds of training up to the end of each epoch, of all epochs (see Run.elapsed).
+    """
     step = max(1, (epochs or 1) // MOST_POINTS)
+    elapsed: dict[int, float] = {0: 0.0}
 
     def wanted(line: bytes, last: bool) -> bool:
         found = _EPOCH.search(line)  # parsing all lines would take longer than the rest of the report
         epoch = int(found[1]) if found else 0
+        _add_seconds(elapsed, epoch, line)
         return last or epoch == 1 or epoch % step == 0
 
-    return read_lines(metrics, wanted)
+    lines = read_lines(metrics, wanted)
+    del elapsed[0]
+    return lines, elapsed
 
 
-def _has(line: dict[str, Any], *keys: str) -> bool:
-    return all(is_number(line.get(key)) for key in keys)
+def _add_seconds(elapsed: dict[int, float], epoch: int, line: bytes) -> None:
+    """Add an epoch to `elapsed` by its raw line, unless the time of an epoch before it is unknown."""
+    before, found = elapsed.get(epoch - 1), _SECONDS.search(line)
+    if before is not None and found and is_number(after := before + float(found[1])):
+        elapsed[epoch] = after
+
+
+def _by_epoch(numbered: list[tuple[Any, dict[str, Any]]], key: str) -> dict[int, float]:
+    """Return the values of a key by epoch, from pairs of an epoch and its line."""
+    return {epoch: value for epoch, line in numbered if is_number(value := line.get(key))}
 
 
 def _firing_rates(result: dict[str, Any] | None, lines: list[dict[str, Any]]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rbp.report.axes import Axes
 from rbp.report.costs import KIND, Cost
+from rbp.report.paths import shown_path
 from rbp.report.read import AXES, Run
 from rbp.report.rows import Row, tested
 from rbp.report.settings import as_text, shown
@@ -277,7 +278,7 @@ def results_csv(runs: list[Run]) -> str:
             run.code.get("hash"),
             *(run.other_settings.get(key) for key in other_settings),
         ]
-        writer.writerow([_no_formula(value) for value in [*row, str(run.folder)]])
+        writer.writerow([_no_formula(value) for value in [*row, shown_path(run.folder)]])
     return stream.getvalue()
 
 

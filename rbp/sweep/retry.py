@@ -1,7 +1,9 @@
 """Start a sweep again from its folders alone: from the frozen configs and the recorded launcher."""
 
 import contextlib
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +42,39 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
     settings = SweeperSettings(retry=True, rerun_stale=stale, wait=wait)
     starts = [sweep.start_of(cell.name) for cell in cells]
     launchers = [_launcher(sweep, started) for started in starts]  # all are checked before any starts
+    _refuse_two_folders(starts, cells)
     for number, started in enumerate(starts):
         if number == starts.index(started):
-            where = Path(started["working_directory"])
-            with contextlib.chdir(where if where.is_dir() else "."):  # paths in the config: dataset.root
+            with _working_in(Path(started["working_directory"])):
                 same = [cell for cell, other in zip(cells, starts, strict=True) if other == started]
                 start(same, launchers[number], settings)
+
+
+def _refuse_two_folders(starts: list[dict[str, Any]], cells: list[Cell]) -> None:
+    """Raise ConfigError if these runs were started in several folders: their code may differ by folder."""
+    found = dict.fromkeys(started["working_directory"] for started in starts)
+    if len(found) > 1:
+        place = next(iter(found))
+        there = [cell for cell, of in zip(cells, starts, strict=True) if of["working_directory"] == place]
+        raise ConfigError(
+            f"these runs were started in several folders ({', '.join(found)}), whose code may differ: name "
+            f"those of one of them, such as {there[0].label}"
+        )
+
+
+@contextlib.contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Work in a folder, if it is there: relative paths and packages of a lab's own are found from it."""
+    if not folder.is_dir():
+        yield
+        return
+    before, elsewhere = list(sys.path), {"", os.getcwd()}
+    with contextlib.chdir(folder):
+        sys.path[:] = [entry for entry in before if entry not in elsewhere] + [str(folder)]
+        try:
+            yield
+        finally:
+            sys.path[:] = before
 
 
 def _launcher(sweep: SweepFolder, started: dict[str, Any]) -> Launcher:

@@ -20,6 +20,7 @@ from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
+from rbp.track.values import metrics_after
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
@@ -44,19 +45,24 @@ class TrackerRun(Protocol):
         """End the tracker's run with the run's final status and the figures that sum it up."""
 
 
-def follow(folder: Path) -> int:
-    """Feed the tracker of the run's config until the run is over; return the exit code."""
+def follow(folder: Path, mode: str | None = None) -> int:
+    """Feed the tracker of the run's config until the run is over; return the exit code.
+
+    Args:
+        folder: The run folder.
+        mode: wandb's mode; None takes the run's own.
+    """
     with locked(folder / LOCK, wait=None):  # the process of an earlier start may still be finishing
-        return _follow(folder)
+        return _follow(folder, mode)
 
 
-def _follow(folder: Path) -> int:
+def _follow(folder: Path, mode: str | None) -> int:
     config = read_config(RunFolder(folder).config)
-    sink = open_sink(config, folder)
+    sink = open_sink(config, folder, mode)
     step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
     while not over:
-        over = _is_over(LOOK_EVERY)  # before reading, so that nothing written until the end is missed
-        for line in _lines_after(step, folder):
+        over = is_over(LOOK_EVERY)  # before reading, so that nothing written until the end is missed
+        for line in metrics_after(step, folder):
             sink.log(line, epochs)
             step = line["step"]
     sink.finish(_end(folder), summary_of(folder))
@@ -71,28 +77,15 @@ def _end(folder: Path) -> Status:
     return replace(status, state="failed", error="killed: its process ended without a last word")
 
 
-def open_sink(config: dict[str, Any], folder: Path) -> TrackerRun:
+def open_sink(config: dict[str, Any], folder: Path, mode: str | None = None) -> TrackerRun:
     """Open the tracker's run of this run folder: wandb continues an earlier one, TensorBoard starts anew."""
     if config["tracker"]["name"] == "wandb":
         from rbp.track.wandb_run import WandbRun
 
-        return WandbRun(config, folder, os.environ.get("RBP_MODE", config["tracker"]["mode"]))
+        return WandbRun(config, folder, mode or os.environ.get("RBP_MODE", config["tracker"]["mode"]))
     from rbp.track.tensorboard_run import TensorboardRun
 
     return TensorboardRun(folder)
-
-
-def _lines_after(step: int, folder: Path) -> list[dict[str, Any]]:
-    """Return the metrics lines of later steps, in order.
-
-    A line repeated after a kill has a step that was there before, and is left out.
-    """
-    found = []
-    for line in read_lines(RunFolder(folder).metrics):
-        if isinstance(line.get("step"), int) and line["step"] > step:
-            found.append(line)
-            step = line["step"]
-    return found
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
@@ -104,30 +97,26 @@ def summary_of(folder: Path) -> dict[str, Any]:
     return {"test_acc": accuracies[-1], "best_test_acc": max(accuracies)} if accuracies else {}
 
 
-def _is_over(seconds: float) -> bool:
+def is_over(seconds: float) -> bool:
     """Wait up to `seconds` for the end of standard input; return whether it has ended."""
     ready, _, _ = select.select([sys.stdin.fileno()], [], [], seconds)
     return bool(ready) and not os.read(sys.stdin.fileno(), 4096)
 
 
-def main() -> int:
-    """Run at low priority, ignore signals, exit when stdin closes.
-
-    The signals are meant for the run; this process ends after it.
-    """
+def begin() -> None:
+    """Take a low priority and ignore signals: they are meant for the run, and this process ends after it."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    os.nice(10)
     degrade_output()
+    os.nice(max(0, 10 - os.nice(0)))  # the process that started this one may have done so
+
+
+def give_up_some_day() -> None:
+    """Exit the process some time after the end of the run, also if the tracker in the main thread hangs."""
     threading.Thread(target=_watch, daemon=True).start()
-    return follow(Path(sys.argv[1]))
 
 
 def _watch() -> None:
-    """Exit the process some time after the end of the run.
-
-    This needs a thread of its own, since the tracker in the main thread may be what hangs.
-    """
     select.select([sys.stdin.fileno()], [], [])  # nothing is ever written to stdin, so readable means closed
     time.sleep(GIVE_UP_AFTER)
     print(f"given up {GIVE_UP_AFTER:.0f} s after the end of the run", file=sys.stderr, flush=True)
@@ -135,4 +124,6 @@ def _watch() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    begin()
+    give_up_some_day()
+    sys.exit(follow(Path(sys.argv[1])))

@@ -1,11 +1,17 @@
-"""wandb's files of a run: each start of the run has written a folder (segment) of its own."""
+"""wandb's files of a run: each start of the run has written a folder (segment) of its own.
+
+Whether they hold the whole run is a comparison with metrics.jsonl, which has every step.
+"""
 
 import json
 import subprocess
 import sys
 from pathlib import Path
 
+from rbp.track.values import metrics_after
+
 INSPECT_SECONDS = 60.0
+EMPTY = 8  # bytes up to which a file counts as empty: wandb's header, left by a run killed at once
 
 
 def segments(folder: Path) -> list[Path]:
@@ -13,10 +19,16 @@ def segments(folder: Path) -> list[Path]:
     return sorted(folder.glob("*run-*/*.wandb"), key=lambda file: file.parent.name.partition("run-")[2])
 
 
+def written(folder: Path) -> list[Path]:
+    """Return the segments of a run that are not empty, earliest first."""
+    return [file for file in segments(folder / "wandb") if file.stat().st_size > EMPTY]
+
+
 def upload_marker(file: Path) -> Path:
     """Return the path of the marker file which says that wandb's service has all of a .wandb file.
 
-    `wandb sync` creates it, and so does rbp after an online run.
+    `wandb sync` creates it, and so does rbp after an online run. By itself it does not prove that the steps
+    have arrived: see `service_log`.
     """
     return file.with_name(f"{file.name}.synced")
 
@@ -27,6 +39,23 @@ def last_step(folder: Path) -> int:
     Only the files show what survives a kill, since wandb keeps some logged data in memory.
     """
     return max((step for file in segments(folder) for step in steps(file)), default=-1)
+
+
+def missing_steps(folder: Path) -> list[int]:
+    """Return the steps of the run's metrics.jsonl that none of its segments has, in order."""
+    wanted = [line["step"] for line in metrics_after(-1, folder)]
+    found: set[int] = set()
+    for file in reversed(segments(folder / "wandb") if wanted else []):
+        found.update(steps(file))
+        if found.issuperset(wanted):
+            break
+    return [step for step in wanted if step not in found]
+
+
+def reaches_end(folder: Path) -> bool:
+    """Whether the latest segment has the last step of metrics.jsonl; False if there is no step yet."""
+    wanted, files = metrics_after(-1, folder), segments(folder / "wandb")
+    return bool(wanted and files) and wanted[-1]["step"] in steps(files[-1])
 
 
 def steps(file: Path) -> list[int]:

@@ -5,6 +5,7 @@ that fails, hangs or has no disk space can therefore neither stop a run nor slow
 """
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -18,8 +19,11 @@ from rbp.output import say
 from rbp.runs.status import current_status
 
 LOG = "tracker.log"
+KEPT_OFFLINE = 3  # exit code of a tracker whose service has not got everything
 # Seconds that a run waits for the tracker at its end; a preempted run must exit soon.
 PATIENCE, PATIENCE_PREEMPTED = 30.0, 10.0
+# Seconds of these that wandb's service may take, so that there is time left to write the steps offline.
+GRACE, GRACE_PREEMPTED = 15.0, 4.0
 # Environment variables that would make wandb log to another run or service.
 _NOT_OURS = ("WANDB_RUN_ID", "WANDB_SWEEP_ID", "WANDB_SERVICE", "WANDB_RESUME", "WANDB_RUN_GROUP")
 
@@ -33,6 +37,7 @@ class TrackerProcess:
     def __init__(self, cfg: DictConfig, folder: Path) -> None:
         self.cfg, self.folder = cfg, folder.absolute()
         self.process: subprocess.Popen[bytes] | None = None
+        self.online = False
 
     def start(self) -> None:
         """Start following the run folder, including what it already contains.
@@ -43,7 +48,9 @@ class TrackerProcess:
         mode = mode_of(self.cfg.tracker.mode)
         if self.cfg.tracker.name == "none" or mode == "disabled":
             return
-        command = [sys.executable, "-m", "rbp.track.follow", str(self.folder)]
+        self.online = self.cfg.tracker.name == "wandb" and mode == "online"
+        module = "rbp.track.online" if self.online else "rbp.track.follow"
+        command = [sys.executable, "-m", module, str(self.folder)]
         try:
             with (self.folder / LOG).open("ab") as log:
                 self.process = subprocess.Popen(
@@ -51,7 +58,7 @@ class TrackerProcess:
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=log,
-                    env=_environment(mode),
+                    env=environment(mode),
                     start_new_session=True,  # Ctrl-C in the terminal should reach only the run
                 )
         except OSError as error:
@@ -71,10 +78,11 @@ class TrackerProcess:
         try:
             code = self.process.wait(PATIENCE_PREEMPTED if preempted else PATIENCE)
         except subprocess.TimeoutExpired:
-            say(f"tracker={self.cfg.tracker.name}: still busy, left to itself; see {self.folder / LOG}")
+            send = f"what does not arrive: rbp sync {shlex.quote(str(self.folder))}; " if self.online else ""
+            say(f"tracker={self.cfg.tracker.name}: still busy, left to itself; {send}see {self.folder / LOG}")
             return
         if code != 0:
-            say(f"tracker={self.cfg.tracker.name}: {_last_line(self.folder / LOG)} ({self.folder / LOG})")
+            say(f"tracker={self.cfg.tracker.name}: {last_line(self.folder / LOG)} ({self.folder / LOG})")
 
 
 def mode_of(configured: str) -> str:
@@ -86,7 +94,7 @@ def mode_of(configured: str) -> str:
     return outside if outside in ("disabled", "offline") and configured != "disabled" else configured
 
 
-def _environment(mode: str) -> dict[str, str]:
+def environment(mode: str) -> dict[str, str]:
     """Return the environment of the tracker process."""
     env = {key: value for key, value in os.environ.items() if key not in _NOT_OURS}
     if mode != "online":  # nothing may leave the machine, not even wandb's own error reports
@@ -96,10 +104,11 @@ def _environment(mode: str) -> dict[str, str]:
     return env | {
         "PYTHONPATH": os.pathsep.join(filter(None, (root, env.get("PYTHONPATH")))),
         "RBP_MODE": mode,
+        "RBP_GRACE": f"{GRACE} {GRACE_PREEMPTED}",
     }
 
 
-def _last_line(file: Path) -> str:
+def last_line(file: Path) -> str:
     """Return the last non-empty line of a log, or "failed"."""
     try:
         lines = file.read_text("utf-8", "replace").split("\n")

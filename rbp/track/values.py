@@ -1,8 +1,10 @@
 """The values that trackers show, taken from lines of metrics.jsonl and from result.json."""
 
+from pathlib import Path
 from typing import Any
 
-from rbp.files import is_number
+from rbp.files import is_number, read_lines
+from rbp.runs.folder import RunFolder
 
 # Figures of result.json shown in the summary at the end of a run.
 SUMMARY = (
@@ -19,6 +21,19 @@ SUMMARY = (
     *("seconds_per_epoch", "step_seconds", "images_per_second", "peak_memory_bytes", "seconds"),
 )
 BINS = 32  # of the histogram of firing rates, over [0, 1]
+
+
+def metrics_after(step: int, folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of the run's metrics.jsonl with later steps, in order.
+
+    A line repeated after a kill has a step that was there before, and is left out.
+    """
+    found = []
+    for line in read_lines(RunFolder(folder).metrics):
+        if isinstance(line.get("step"), int) and line["step"] > step:
+            found.append(line)
+            step = line["step"]
+    return found
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:

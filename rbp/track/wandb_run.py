@@ -8,29 +8,27 @@ import numpy as np
 import wandb
 
 from rbp.runs.status import Status
+from rbp.track.identity import wandb_id
 from rbp.track.segments import last_step, segments, upload_marker
+from rbp.track.service_log import last_words
+from rbp.track.start import KEPT_OFFLINE
 from rbp.track.values import histogram, scalars, summary
 
-FAILED, KEPT_OFFLINE, INCOMPLETE = 1, 3, 4
+FAILED, INCOMPLETE = 1, 4
+# Seconds between writes to the disk, so that little is lost if the machine or the job ends; older versions of
+# wandb do not have it.
+_FLUSH: dict[str, Any] = {
+    key: 2.0 for key in ("x_transaction_log_flush_interval",) if key in wandb.Settings.model_fields
+}
 
 
 class WandbRun:
-    """The wandb run of a run folder; its files are in the folder's `wandb`.
-
-    If online mode fails, the run is kept offline, for `rbp sync`.
-    """
+    """The wandb run of a run folder; its files are in the folder's `wandb`."""
 
     def __init__(self, config: dict[str, Any], folder: Path, mode: str) -> None:
         self.code, self.files = 0, folder / "wandb"
         before = last_step(self.files)
-        try:
-            self.run = _begin(config, folder, mode, before)
-        except Exception as error:  # wandb and the network raise many types
-            if mode != "online":
-                raise
-            self.run, self.code = _begin(config, folder, "offline", before), KEPT_OFFLINE
-            message = " ".join(str(error).split())
-            print(f"online is not to be had ({message}); kept offline, for rbp sync", file=sys.stderr)
+        self.run = _begin(config, folder, mode, before)
         # Online, the service knows the last step it received; offline, only steps in the files count.
         self.last_step = max(before, self.run.step - 1) if self.run.offline else self.run.step - 1
         for name in ("epoch", "images"):
@@ -65,15 +63,14 @@ class WandbRun:
             )
 
     def _mark_uploaded(self) -> None:
-        """Create the marker files of all segments, unless wandb gave up uploading.
+        """Create the marker files of all segments, unless the service has refused steps.
 
         finish() waits until the service has everything or wandb has given up; only wandb's log shows which.
         """
         files = segments(self.files)
-        log = files[-1].parent / "logs" / "debug-internal.log"
-        if log.exists() and b"fatal error" in log.read_bytes():
+        words = last_words(files[-1].parent / "logs" / "debug-internal.log")
+        if words is not None and words.lost:
             self.code = KEPT_OFFLINE
-            print("the service did not take everything; kept for rbp sync", file=sys.stderr)
             return
         for file in files:
             upload_marker(file).touch()
@@ -96,7 +93,7 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
         mode=mode,  # type: ignore[arg-type]
         project=tracker["project"],
         entity=tracker["entity"],
-        id=folder.name.rpartition("-")[2],
+        id=wandb_id(folder),
         name=folder.name,
         group=sweep,
         job_type=config["grad_mode"]["name"],
@@ -113,11 +110,12 @@ def _begin(config: dict[str, Any], folder: Path, mode: str, before: int) -> Any:
             x_disable_meta=True,  # keeps command line, paths and user name private
             x_disable_stats=True,  # would measure this process
             x_label="rbp",
+            **_FLUSH,
         ),
     )
 
 
-_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "optimizer", "trainer")
+_GROUPS = ("dataset", "arch", "neuron", "grad_mode", "loss", "optimizer", "trainer")
 
 
 def shown_config(config: dict[str, Any]) -> dict[str, Any]:

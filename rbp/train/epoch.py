@@ -42,8 +42,7 @@ def train_epoch(
     sums = EpochSums(part, training.ranks)
     boundary.save_or_stop(boundary.due())
     world = training.ranks.world
-    for x, target, n in _batches(training, history.epochs, part.batches, n_batches):
-        parts = n_parts(n, cfg.trainer.batch_size // (world * cfg.trainer.accumulate), world)
+    for x, target, n, parts in _batches(training, history.epochs, part.batches, n_batches):
         with history.costs.measure(
             training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
         ) as measured:
@@ -59,12 +58,14 @@ def train_epoch(
         boundary.save_or_stop(due)
 
 
-def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterator[tuple[Tensor, Target, int]]:
+def _batches(
+    training: TrainState, epoch: int, start: int, stop: int
+) -> Iterator[tuple[Tensor, Target, int, int]]:
     """Yield batches `start` to `stop` (exclusive) of an epoch's order.
 
     Yields:
-        This rank's share of the images, mixed if `trainer.mixup` is set, and of their targets; and the number
-        of images of the whole batch.
+        This rank's share of the images, mixed if `trainer.mixup` is set, and of their targets; the number of
+        images of the whole batch; and the number of parts in which it is computed.
     """
     cfg = training.cfg
     batches = train_batches(
@@ -75,9 +76,11 @@ def _batches(training: TrainState, epoch: int, start: int, stop: int) -> Iterato
         epoch=epoch,
         start=start,
     )
+    world = training.ranks.world
     mixup = {"alpha": cfg.trainer.mixup, "seed": cfg.seed, "epoch": epoch}
     for batch, (x, y) in enumerate(itertools.islice(batches, stop - start), start):
-        yield *mixed_share(x, y, training.ranks, batch=batch, **mixup), len(y)
+        parts = n_parts(len(y), cfg.trainer.batch_size // (world * cfg.trainer.accumulate), world)
+        yield *mixed_share(x, y, training.ranks, batch=batch, parts=parts, **mixup), len(y), parts
 
 
 class EpochSums:

@@ -51,9 +51,17 @@ class Ranks:
         """Whether this is the first rank."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
-        """Return this rank's part of a batch along axis 0; the sizes of the parts differ by one at most."""
-        return batch.tensor_split(self.world)[self.rank] if self.world > 1 else batch
+    def share(self, batch: Tensor, parts: int = 1) -> Tensor:
+        """Return this rank's share of a batch along axis 0; the sizes of the shares differ by one at most.
+
+        Args:
+            batch: The whole batch.
+            parts: Parts in which the batch is computed, one after the other: the rank's share is that of each
+                part, so that a part over all ranks holds the images that it would hold on one.
+        """
+        if self.world == 1:
+            return batch
+        return torch.cat([part.tensor_split(self.world)[self.rank] for part in batch.tensor_split(parts)])
 
     def agree(self, due: int) -> int:
         """Return the greatest `due` of all ranks."""
@@ -106,13 +114,22 @@ def ranks_from_environment() -> Ranks:
         world = int(env.get("WORLD_SIZE", 1))
         if world == 1:
             return ALONE
+        if world < 1:
+            raise ValueError
         if missing := [name for name in _NEEDED if name not in env]:
             raise ConfigError(
                 f"WORLD_SIZE={world} is set, but not {', '.join(missing)}: unset it, or set all"
             )
+        if not 0 < int(env["MASTER_PORT"]) < 2**16:
+            raise ValueError
         here = Ranks(int(env["RANK"]), world, int(env.get("LOCAL_RANK", 0)))
     except ValueError as error:
-        raise ConfigError(f"RANK, WORLD_SIZE and LOCAL_RANK must be whole numbers: {error}") from error
+        names = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_PORT")
+        told = " ".join(f"{name}={env[name]}" for name in names if name in env)
+        raise ConfigError(
+            f"{told}: WORLD_SIZE must be 1 or more, RANK and LOCAL_RANK whole numbers, MASTER_PORT from 1 to "
+            "65535; unset them if another tool has left them behind"
+        ) from error
     if not 0 <= here.rank < world:
         raise ConfigError(f"RANK={here.rank}: must be from 0 to below WORLD_SIZE={world}")
     return here

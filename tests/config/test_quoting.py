@@ -28,6 +28,34 @@ def test_items_of_a_list_are_quoted_one_by_one() -> None:
     assert in_quotes("hydra.launcher.setup=[export A=1, b]") == "\"hydra.launcher.setup=['export A=1','b']\""
 
 
+def test_a_sorted_or_shuffled_range_has_the_values_of_the_range() -> None:
+    swept = {"seed=sort(range(0,7,3),reverse=true)": [6, 3, 0], "seed=sort(range(5,0,-2))": [1, 3, 5]}
+    for line, values in swept.items():
+        assert [cell.values["seed"] for cell in compose_grid([line])] == values
+    shuffled = [
+        cell.values["optimizer"]["lr"] for cell in compose_grid(["optimizer.lr=shuffle(range(0.1,0.4,0.1))"])
+    ]
+    assert sorted(shuffled) == [0.1, 0.2, 0.3]
+    steps = [cell.values["T"] for cell in compose_grid([check("T=sort(range(4,11,3),reverse=true)")])]
+    assert steps == [10, 7, 4]
+
+
+@pytest.mark.parametrize("line", ["optimizer.lr=range(inf)", "optimizer.lr=range(0,nan)"])
+def test_a_range_without_an_end_is_refused(line: str) -> None:
+    with pytest.raises(ConfigError, match="must be a range of finite numbers"):
+        compose_grid([line])
+
+
+def test_two_functions_for_one_group_are_refused() -> None:
+    with pytest.raises(ConfigError, match="write single options"):
+        check("T=choice(1,2),choice(3,4)")
+
+
+@pytest.mark.parametrize("argument", ["hydra.launcher.setup=[a(1,2),b]", "tracker.tags=['a,b=1',c=2]"])
+def test_lists_whose_commas_do_not_separate_items_get_no_wrong_quotes(argument: str) -> None:
+    assert in_quotes(argument) is None
+
+
 @pytest.mark.parametrize("argument", ["optimizer.lr=(", "a.b={c: d", "justtext", "=3"])
 def test_where_quotes_do_not_help_none_are_proposed(argument: str) -> None:
     assert in_quotes(argument) is None
@@ -58,6 +86,8 @@ def test_a_comma_in_a_launchers_key_makes_no_grid(typed: str, override: str) -> 
         ("range(0.3,0.1,-0.1)", ["0.3", "0.2"]),
         ("range(1,3,0.5)", ["1.0", "1.5", "2.0", "2.5"]),
         ("range(1e-4,3e-4,1e-4)", ["0.0001", "0.0002"]),
+        ("sort(range(0.1,0.4,0.1),reverse=true)", ["0.3", "0.2", "0.1"]),
+        ("sort(range(0.3,0.1,-0.1))", ["0.2", "0.3"]),
     ],
 )
 def test_a_range_of_fractions_is_exact_and_leaves_out_its_end(swept: str, values: list[str]) -> None:

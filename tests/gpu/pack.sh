@@ -12,7 +12,7 @@ data=${DATA:-/usr/share/datasets/fashion-mnist}
 rm -rf "$pack"
 mkdir -p "$pack/wheels" "$pack/fashion-mnist"
 
-# What rbp imports for training, checking and measuring; wandb, plotly and tensorboard only where they are used.
+# What rbp imports for training, checking and measuring; wandb and tensorboard only where they are used.
 packages=(hydra-core==1.3.* omegaconf==2.3.* pyyaml submitit cloudpickle spikingjelly==2.* loguru tqdm rich markdown-it-py
     mdurl pygments pytest-timeout filelock==4.*)
 platforms=()

@@ -6,7 +6,8 @@ import pytest
 
 from rbp.report import write_report
 from rbp.report.compare import compare
-from rbp.report.figures.series import Figure, accuracy_over_segments, dials, seconds_over_segments
+from rbp.report.figures.figure import Figure
+from rbp.report.figures.series import accuracy_over_segments, dials, seconds_over_segments
 from rbp.report.figures.style import method_name
 from rbp.report.read import Method, read_runs
 from rbp.report.table import table

@@ -113,19 +113,20 @@ def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
     write_report([tmp_path], svg=True)
     names = [file.name for file in (tmp_path / "figures").iterdir()]
     families, steps = len(keys) + 2, 2 * len(keys) + 2
-    assert len(names) == 4 * families + 2 * steps and max(map(len, names)) < 140
+    assert len(names) == 4 * families + 3 * steps and max(map(len, names)) < 140
 
 
 def test_figures_as_svg_hold_their_titles_and_a_colour_a_mode(tmp_path: Path) -> None:
     grid(tmp_path / "s")
     write_report([tmp_path / "s"], tmp_path / "out", svg=True)
     files = {file.name: file.read_text() for file in (tmp_path / "out" / "figures").iterdir()}
-    of_both_T = {f"{name}-digits-digits_cnn-m-T={T}.svg" for name in ("epochs", "firing") for T in (2, 4)}
+    steps = ("epochs", "loss", "firing")
+    of_both_T = {f"{name}-digits-digits_cnn-m-T={T}.svg" for name in steps for T in (2, 4)}
     family = {f"{name}-digits-digits_cnn-m.svg" for name in ("accuracy-T", "time-T", "memory-T", "cost")}
     assert files.keys() == of_both_T | family
     for text in files.values():
         ElementTree.fromstring(text)
-        assert "digits, digits_cnn, step mode m" in text and "#d55e00" in text and "#0072b2" in text
+        assert "digits, digits_cnn, step mode m" in text and "#D55E00" in text and "#0072B2" in text
     write_report([tmp_path / "s"], tmp_path / "again", svg=True)
     again = {file.name: file.read_text() for file in (tmp_path / "again" / "figures").iterdir()}
     assert again == files

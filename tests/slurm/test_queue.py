@@ -25,7 +25,12 @@ def test_what_waits_is_submitted_once_outlives_its_parents_and_runs_as_it_was_su
             parent.communicate()
         edit(project, "conf/config.yaml", "seed: 0", "seed: 5")
         edit(project, "conf/optimizer/sgd.yaml", "${dataset.recipe.lr}", "7.0")
-        edit(project, "rbp/train/epoch.py", "logits = training.forward(x)", "raise RuntimeError('edited')")
+        edit(
+            project,
+            "rbp/train/step/training_step.py",
+            "outputs = training.forward(x)",
+            "raise RuntimeError('edited')",
+        )
         assert list(cluster.jobs("%j").values()).count("rbp-waiting") == 2
     project.wait_until_done("waiting", 2)
     assert_as_undisturbed(project.cells("waiting"), undisturbed)

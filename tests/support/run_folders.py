@@ -34,9 +34,10 @@ def write_run(
     memory: float | None = 2**20,
     machine: dict[str, Any] | None = None,
     curve: tuple[float, ...] = (0.5, 0.8),
+    each: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
-    """A run's folder below sweep; accuracy None: no result. Returns the folder."""
+    """A run's folder below sweep; accuracy None: no result; each: more for every epoch's line. Returns it."""
     cfg = config(**changes)
     folder = sweep / folder_name(cfg)
     folder.mkdir(parents=True)
@@ -61,6 +62,7 @@ def write_run(
             "train_loss": 1 / n,
             "firing_rates": {"2": 0.1, "5": 0.2},
         }
+        | (each or {})
         for n, acc in enumerate(curve, 1)
     ]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))

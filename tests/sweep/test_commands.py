@@ -227,15 +227,26 @@ def test_runs_are_shown_and_named_by_the_keys_in_which_they_differ(
     assert "failed: the loss is nan" in told and "the log of T=4 seed=1" in told
     assert cli.main(["status", "runs/mine", "seed=0"]) == 0
     assert "runs/mine: 2 runs: 2 cancelled" in capsys.readouterr().out
+    for asked, count in (("seed=0,1", 4), ("seed=1,7", 2), ("neuron=lif", 4), ("optimizer.lr=0.10", 4)):
+        cli.main(["status", "runs/mine", asked])
+        assert f"runs/mine: {count} runs:" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("words", "told"),
     [
         (["logs", "runs/mine", "T=4"], "runs/mine T=4: is 2 runs (T=4 seed=0; T=4 seed=1); name one run"),
-        (["retry", "runs/mine", "T=3"], "T=3: fits no run in runs/mine; its runs differ in T, seed"),
-        (["cancel", "runs/mine", "neuron=lif"], "neuron=lif: fits no run in runs/mine; its runs differ in"),
+        (["retry", "runs/mine", "T=3"], "T=3: fits no run in runs/mine; there T is 2, 4"),
+        (
+            ["cancel", "runs/mine", "neuron=plif"],
+            "neuron=plif: fits no run in runs/mine; there neuron is lif",
+        ),
         (["logs", "seed=0"], "name the folder of a sweep or of a run"),
+        (
+            ["status", "runs/mine", "lrate=1"],
+            "lrate=1: no such key of the runs in runs/mine; they differ in T, seed",
+        ),
+        (["logs", "runs/mine", "seed=0", "seed=1", "T=4"], "is 2 runs (T=4 seed=0; T=4 seed=1)"),
     ],
 )
 def test_conditions_that_name_no_run_say_what_there_is(

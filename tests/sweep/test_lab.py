@@ -215,3 +215,35 @@ def test_a_dry_run_refuses_what_cannot_be_built(
     assert main([wrong, "--dry-run", *more]) == 2
     said = capsys.readouterr()
     assert told in said.err and "to run" not in said.out
+
+
+UNFIT = """
+from torch import nn
+def net(neuron, in_channels, classes, inside, outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, 8), neuron(), nn.Linear(inside, outputs))
+"""
+
+
+@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        ("inside: 9\noutputs: 10", "arch=unfit with neuron=lif: cannot take images [1, 8, 8]: "),
+        ("inside: 8\noutputs: 7", "arch=unfit with neuron=lif: has 7 outputs; must be dataset.classes=10"),
+        ("inside: 8\noutputs: 11", "arch=unfit with neuron=lif: has 11 outputs; must be dataset.classes=10"),
+        ("inside: 8\noutputs: 10", ""),
+    ],
+)
+def test_a_network_that_does_not_fit_the_data_is_refused_before_the_first_cell(
+    here: Path,
+    path_kept: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    keys: str,
+    told: str,
+    grad_mode: str,
+) -> None:
+    Path("lab_unfit.py").write_text(UNFIT)
+    Path("conf/arch").mkdir(parents=True)
+    Path("conf/arch/unfit.yaml").write_text(f"_target_: lab_unfit.net\nname: unfit\n{keys}\n")
+    code = main(["-m", "arch=unfit", f"grad_mode={grad_mode}", "seed=0,1", *SHORT, "--dry-run"])
+    assert code == (2 if told else 0) and told in capsys.readouterr().err

@@ -280,5 +280,5 @@ def test_a_sweep_retried_from_within_runs_where_it_was_started(
     monkeypatch.setattr(retry, "start", noting)
     assert cli.main(["retry", "."]) == 0
     told = capsys.readouterr().out
-    assert "2 cells: 1 new, 1 done" in told and not Path("single").exists()
+    assert "2 cells: 1 done, 1 lost" in told and not Path("single").exists()
     assert seen == [tmp_path] and Path.cwd() == tmp_path / "runs" / "both"

@@ -50,6 +50,7 @@ def sbatch_says(*lines: str) -> str:
         (("Invalid generic resource (gres) specification",), "hydra.launcher.gpus (now 1)"),
         (("Memory specification can not be satisfied",), "hydra.launcher.memory"),
         ((f"{FAILED} Requested reservation is invalid",), "hydra.launcher.sbatch.reservation"),
+        (("fetch_config: DNS SRV lookup failed",), "no cluster answers on this machine"),
         (("Unable to contact slurm controller (connect failure)",), "again later"),
         (("Batch job submission failed: Socket timed out on send/recv operation",), "again later"),
         (("Slurm temporarily unable to accept job, sleeping and retrying",), "again later"),
@@ -80,3 +81,18 @@ def test_the_message_names_the_file_of_the_cluster(
     cell = ["trainer=debug", "tracker=none", f"runs_dir={tmp_path / 'runs'}"]
     assert launch.main(["hydra/launcher=mycluster", *cell]) == 2
     assert "hydra/launcher=mycluster: Slurm refused the jobs: QOSMaxSubmitJobLimit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("answer", ["hello world", "", "no job for you"])
+def test_an_answer_of_sbatch_that_is_no_id_leaves_no_run_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: str
+) -> None:
+    for name in ("sbatch", "srun", "squeue", "scancel", "scontrol"):
+        (tmp_path / name).write_text(f"#!/bin/sh\necho '{answer}'\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.chdir(tmp_path)
+    assert launch.main(["hydra/launcher=slurm", "trainer=debug", "tracker=none", "runs_dir=runs"]) == 2
+    told = capsys.readouterr().err
+    assert "sbatch answered something other than the id of a job" in told and "squeue --me" in told
+    assert not list(tmp_path.glob("runs/single/*/config.yaml"))

@@ -1,5 +1,6 @@
 """`rbp retry` runs each run where it was asked for, also if later starts of the sweep went elsewhere."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,3 +68,42 @@ def test_a_sweep_whose_record_is_gone_is_not_run_on_the_login_node(
     assert cli.main(["retry", "runs/single"]) == 2
     assert "sweep.yaml: launcher None: must be one of inline, local, slurm" in capsys.readouterr().err
     assert not (run / "result.json").exists()
+
+
+def test_runs_of_two_folders_are_not_retried_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each folder may have a package of one name: only one of them can be imported."""
+    for seed, place in enumerate(("a", "b")):
+        (tmp_path / place).mkdir()
+        monkeypatch.chdir(tmp_path / place)
+        assert main([*CELL, "-m", f"seed={seed}", f"runs_dir={tmp_path / 'runs'}"]) == 0
+    runs = SweepFolder(tmp_path / "runs" / "single").runs()
+    for run in runs:
+        (run / "result.json").unlink()
+    capsys.readouterr()
+    assert cli.main(["retry", str(tmp_path / "runs" / "single")]) == 2
+    told = capsys.readouterr().err
+    assert "started in several folders" in told and "such as seed=0" in told
+    assert cli.main(["retry", str(tmp_path / "runs" / "single"), "seed=0"]) == 0
+
+
+def test_a_labs_package_is_found_from_wherever_a_retry_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lab, elsewhere = tmp_path / "lab", tmp_path / "elsewhere"
+    for folder in (lab, elsewhere):
+        folder.mkdir()
+    (lab / "retried_losses.py").write_text(
+        "from torch.nn.functional import cross_entropy\ndef mine(y, t): return 2 * cross_entropy(y, t)\n"
+    )
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.chdir(lab)
+    assert main([*CELL, "-m", "seed=0", "loss._target_=retried_losses.mine"]) == 0
+    (run,) = SweepFolder(lab / "runs" / "single").runs()
+    (run / "result.json").unlink()
+    sys.path.remove(str(lab))
+    del sys.modules["retried_losses"]
+    monkeypatch.chdir(elsewhere)
+    assert cli.main(["retry", str(lab / "runs" / "single")]) == 0
+    assert (run / "result.json").exists() and str(lab) not in sys.path

@@ -75,7 +75,7 @@ def test_label_smoothing_that_is_off_is_no_argument_of_a_loss_without_it() -> No
         (["loss._target_=no.such.loss"], r"loss._target_=no.such.loss: cannot be imported"),
         (["+loss.gamma=2"], r"loss=time_mean: rbp.train.step.loss.cross_entropy takes other keys: .*gamma"),
         ([FOCAL[0], "loss.label_smoothing=0.1"], r"losses.focal takes other keys: .*label_smoothing"),
-        (["loss._target_=tests.support.losses.of_each_image"], r"must return a scalar .* of shape \[2\]"),
+        (["loss._target_=tests.support.losses.of_each_image"], r"must return a scalar .* of shape \[21\]"),
         (["loss._target_=tests.support.losses.without_gradient"], r"must .* not one without a gradient"),
         (["loss._target_=tests.support.losses.number"], r"must return a scalar tensor .*; not \d"),
         (["loss._target_=tests.support.losses.failing"], r"cannot be called with .*: IndexError: too many"),
@@ -85,7 +85,7 @@ def test_label_smoothing_that_is_off_is_no_argument_of_a_loss_without_it() -> No
         ),
         (
             ["loss._target_=tests.support.losses.total", "trainer.accumulate=2"],
-            r"losses.total must be the mean of .*accumulate=2",
+            r"losses.total: must be the mean of .*accumulate=2",
         ),
     ],
 )
@@ -104,10 +104,21 @@ def test_a_wrong_loss_is_refused_before_anything_is_written(
 def test_a_loss_that_is_no_mean_is_refused_only_where_a_batch_is_shared_out() -> None:
     total = make("loss._target_=tests.support.losses.total")
     build_loss(total)
-    with pytest.raises(ConfigError, match=r"by several tasks: for two images it is"):
+    with pytest.raises(ConfigError, match=r"by several tasks; of a batch it is"):
         build_loss(total, world=2)
     build_loss(make(*FOCAL, "trainer.accumulate=2"), world=2)
     build_loss(make("loss.label_smoothing=0.1", "trainer.accumulate=2"), world=2)
+    for name in ("weighted", "but_the_last_class", "spread_of_classes"):
+        other = make(f"loss._target_=tests.support.losses.{name}")
+        build_loss(other)
+        with pytest.raises(ConfigError, match=r"must be the mean of the images' losses"):
+            build_loss(other, world=2)
+
+
+@pytest.mark.parametrize("name", ["changes_labels", "changes_outputs"])
+def test_a_loss_that_changes_what_it_is_given_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=r"changes the outputs or the labels that it is given"):
+        build_loss(make(f"loss._target_=tests.support.losses.{name}"))
 
 
 @pytest.mark.parametrize("smoothing", ["1", "-0.1", "null"])

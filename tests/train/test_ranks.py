@@ -44,8 +44,9 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
         job, trainer = set_up(cfg, ranks), cfg.trainer
         x = torch.rand(images, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         y = torch.arange(images) % 10
-        x, target = mixed_share(x, y, ranks, alpha=trainer.mixup, seed=cfg.seed, epoch=0, batch=0)
         parts = n_parts(images, trainer.batch_size // (ranks.world * trainer.accumulate), ranks.world)
+        mixup = {"alpha": trainer.mixup, "seed": cfg.seed, "epoch": 0, "batch": 0, "parts": parts}
+        x, target = mixed_share(x, y, ranks, **mixup)
         training_step(job, x, target, len(x) * ranks.world / images, parts)
         return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None}
     finally:
@@ -69,8 +70,11 @@ def test_gradients_are_those_of_one_process_on_the_whole_batch(tmp_path: Path) -
     for mode in MODES:
         step_mode, grad_mode = mode.split()
         arch = "arch._target_=tests.train.test_ranks.small"
-        cfg, _ = short(tmp_path, arch, "neuron=plif", f"step_mode={step_mode}", f"grad_mode={grad_mode}")
-        cases += [(cfg, 16), (cfg, 15)]
+        settings = [arch, "neuron=plif", f"step_mode={step_mode}", f"grad_mode={grad_mode}"]
+        cases += [(short(tmp_path, *settings)[0], images) for images in (16, 15)]
+        # In parts, the network's batch normalisation sees the same images of a part on two ranks as on one.
+        in_parts = [*settings, "trainer.batch_size=16", "trainer.accumulate=2"]
+        cases += [(short(tmp_path, *in_parts)[0], 16)]
     one, two = outcomes(tmp_path, gradients_of_all, cases)
     for case, a, b in zip(cases, one, two, strict=True):
         alone = gradients(Ranks(), *case)
@@ -310,7 +314,14 @@ def test_a_last_batch_with_fewer_images_than_ranks_is_refused(tmp_path: Path) ->
     [
         ({"WORLD_SIZE": "2"}, "not RANK, MASTER_ADDR, MASTER_PORT"),
         ({"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "x", "MASTER_PORT": "1"}, "RANK=2: must be from 0"),
-        ({"WORLD_SIZE": "two"}, "must be whole numbers"),
+        ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two: WORLD_SIZE must be 1 or more"),
+        ({"WORLD_SIZE": "0"}, "WORLD_SIZE=0"),
+        ({"WORLD_SIZE": ""}, "WORLD_SIZE=: WORLD_SIZE must be 1 or more"),
+        ({"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "abc"}, "MASTER_PORT=abc: "),
+        (
+            {"WORLD_SIZE": "2", "RANK": "0", "MASTER_ADDR": "x", "MASTER_PORT": "99999"},
+            "MASTER_PORT from 1 to",
+        ),
     ],
 )
 def test_an_environment_that_is_not_whole_is_refused(

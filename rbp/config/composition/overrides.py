@@ -24,7 +24,7 @@ OPEN = "hydra.launcher.sbatch"
 # Hydra would parse these as numbers, booleans and so on, and refuse them as the name of a group's option.
 _NOT_A_NAME = re.compile(r"[-+]?[\d._]+(e[-+]?\d+)?|true|false|null|nan|[-+]?inf|", re.IGNORECASE)
 # Hydra functions that may list the options of a group in a grid.
-_SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(.*\)")
+_SWEEPS = re.compile(r"(range|choice|glob|sort|shuffle)\(([^()]|\([^()]*\))*\)")
 
 
 def is_hydras(override: str) -> bool:
@@ -115,6 +115,8 @@ def in_quotes(argument: str) -> str | None:
     if not key or not equals or value.startswith(("{", "(")):
         return None
     if value.startswith("[") and value.endswith("]"):
+        if set(value[1:-1]) & set("[](){}'\""):  # commas within these do not separate items
+            return None
         items = (item.strip() for item in value[1:-1].split(","))
         written = f"{key}=[{','.join(_quoted(item) for item in items)}]"
     else:

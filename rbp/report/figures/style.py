@@ -1,32 +1,70 @@
-"""Names, colours and markers of the gradient modes: the same in every figure, distinct without colour.
+"""Names, colours, markers and dashes of what is compared: the same everywhere, distinct without colour.
 
 Modes can be distinguished by colour-blind readers, in greyscale and in print.
 """
 
-from rbp.report.read import Method
+from collections.abc import Iterable
+from dataclasses import dataclass
 
 NAMES = {"bptt": "BPTT", "rate": "Rate-BP"}
 COLOURS = {"bptt": "#D55E00", "rate": "#0072B2"}  # from the palette of Okabe and Ito
-OTHER = "#777777"
-# (plotly's name, matplotlib's name).
-MARKERS = {"bptt": ("square", "s"), "rate": ("circle", "o")}
+
+
+@dataclass(frozen=True)
+class Style:
+    """How the series of one mode look.
+
+    Attributes:
+        css: Class of the mode's elements in a figure.
+        colour: Colour on a light ground.
+        dark: Colour on a dark ground.
+        marker: Name of the marker (see rbp.report.figures.marks).
+        dash: Lengths of dashes and gaps; "" for a solid line.
+    """
+
+    css: str
+    colour: str
+    dark: str
+    marker: str
+    dash: str
+
+
 # Rate-BP is drawn last and dashed, so that BPTT shows between the dashes where both are equal.
-DASHES = {"bptt": ("solid", "-"), "rate": ("dash", "--")}
-# plotly's markers for series with a `variant`, such as a second kind of machine in the same figure.
-HOLLOW = ("diamond-open", "triangle-up-open", "star-open", "cross-open")
+KNOWN = {
+    "bptt": Style("m1", COLOURS["bptt"], "#F39A5B", "square", ""),
+    "rate": Style("m2", COLOURS["rate"], "#6DB7EE", "circle", "7 3"),
+}
+# For modes without a style of their own, in the order in which a figure shows them.
+FURTHER = (
+    Style("m3", "#007D5C", "#3FC79E", "triangle", "2 2"),
+    Style("m4", "#B2508C", "#E39AC6", "diamond", "9 3 2 3"),
+    Style("m5", "#7A6A00", "#E0CE4A", "cross", "4 2"),
+    Style("m6", "#555555", "#BBBBBB", "star", "1 3"),
+)
+# Markers and dash of series with a `variant`, such as a second kind of machine in the same figure.
+HOLLOW = ("diamond", "triangle", "star", "cross")
+DOTTED = "1.5 2.5"
+
+LIGHT, DARK = ("#222222", "#ffffff"), ("#dddddd", "#16181c")  # (text, ground)
 
 
-def name(mode: str) -> str:
-    """Return the display name of a gradient mode."""
-    return NAMES.get(mode, mode)
+def styles(modes: Iterable[str]) -> dict[str, Style]:
+    """Return a style for every mode, in the order of `modes`."""
+    distinct = list(dict.fromkeys(modes))
+    others = [mode for mode in distinct if mode not in KNOWN]
+    further = {mode: FURTHER[n % len(FURTHER)] for n, mode in enumerate(others)}
+    return {mode: KNOWN.get(mode) or further[mode] for mode in distinct}
 
 
-def method_name(method: Method) -> str:
-    """Return a method as text, such as "Rate-BP, 4 segments, uncoupled"."""
-    segments = f"{method.segments} segments" if method.segments != 1 else ""
-    return ", ".join(filter(None, (name(method.grad_mode), segments, "" if method.coupled else "uncoupled")))
+def dark_rules() -> str:
+    """Return the CSS of a figure's colours on a dark screen."""
+    modes = "".join(f".rbp .{style.css}{{color:{style.dark}}}" for style in (*KNOWN.values(), *FURTHER))
+    ink, paper = DARK
+    ground = f".rbp{{color:{ink}}}.rbp .paper{{fill:{paper}}}"
+    return f"@media screen and (prefers-color-scheme:dark){{{ground}{modes}}}"
 
 
-def colour(mode: str) -> str:
-    """Return the colour of a gradient mode."""
-    return COLOURS.get(mode, OTHER)
+def name(value: str) -> str:
+    """Return the display name of a compared value: of a gradient mode as the paper has it."""
+    mode, _, rest = value.partition(" ")
+    return " ".join(filter(None, (NAMES.get(mode, mode), rest)))

@@ -1,85 +1,98 @@
-"""Draw figures as SVG files for a paper, with matplotlib, without a browser or a display."""
+"""Draw a figure as SVG: the same text is a file for a paper and a part of the page.
 
-import textwrap
-from pathlib import Path
+Texts stay text, so that LaTeX and searches find them. Colours are plain attributes, which every program
+reads; browsers take others on a dark screen. Elements have no ids, so that many figures fit on one page.
+"""
+
 from typing import Any
 
-from rbp.report.figures.series import Figure, Series
-from rbp.report.figures.style import DASHES, MARKERS, colour
+from rbp.report.figures import scales
+from rbp.report.figures.axes import EDGE, LINE, SMALL, room_for_y, ticks_of, x_axis, y_axis
+from rbp.report.figures.figure import Figure
+from rbp.report.figures.marks import Frame, draw, sample
+from rbp.report.figures.markup import escape, short, width, wrap
+from rbp.report.figures.style import LIGHT, Style, dark_rules, styles
 
-WIDTH, HEIGHT, LEGEND_LINE = 4.2, 3.0, 0.17  # inches: half a page wide, plus the legend below
-LABEL_WIDTH = 56  # characters per line of the legend
-_HOLLOW = ("D", "^", "*", "P")
-
-
-def draw(figure: Figure, title: str, file: Path) -> None:
-    """Write a figure to an SVG file, with texts as text (not paths), so that LaTeX and searches find them."""
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG  # no display, and no global state
-    from matplotlib.figure import Figure as Canvas
-
-    # A fixed salt and no date, so that the same runs give the same bytes. No math parsing, so that a `$` in a
-    # name does not start a formula.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "rbp", "text.parse_math": False}):
-        canvas = Canvas(figsize=(WIDTH, HEIGHT), layout="constrained")
-        FigureCanvasSVG(canvas)
-        axes = canvas.subplots()
-        _draw_all(axes, figure)
-        axes.set(xlabel=figure.x_label, ylabel=figure.y_label)
-        axes.set_title(title, fontsize="small")
-        axes.grid(color="#e6e6e6", linewidth=0.6)
-        axes.set_axisbelow(True)
-        axes.spines[["top", "right"]].set_visible(False)
-        if labels := axes.get_legend_handles_labels()[1]:
-            narrow = max(map(len, labels)) > LABEL_WIDTH // 2
-            canvas.legend(
-                loc="outside lower center", frameon=False, fontsize="small", ncols=1 if narrow else 2
-            )
-            canvas.set_figheight(HEIGHT + LEGEND_LINE * len(labels) / (1 if narrow else 2))
-        canvas.savefig(file, metadata={"Date": None})
+WIDTH, PLOT = 440.0, 210.0  # of the figure, and how high the area with the series is
+TITLE = 14  # size of the title's font
+_KEY = 30.0  # width of a sample in the legend
 
 
-def _draw_all(axes: Any, figure: Figure) -> None:
-    shown: set[str] = set()
+def draw_svg(figure: Figure) -> str:
+    """Return a figure as SVG. Equal figures give equal text.
+
+    Raises:
+        ValueError: If there is nothing to draw, or a value is not finite.
+    """
+    x, y = _x_scale(figure), _y_scale(figure)
+    look = styles([*figure.modes, *(series.mode for series in figure.series)])
+    head, legend_top = _head(figure)
+    legend, top = _legend(figure, look, legend_top)
+    y_ticks = ticks_of(figure.y, y, [v for series in figure.series for v in series.y])
+    x_ticks = ticks_of(figure.x, x, [v for series in figure.series for v in series.x])
+    left = room_for_y(y_ticks)
+    frame = Frame(left, top, WIDTH - left - EDGE - 4, PLOT, x, y)
+    below, height = x_axis(figure.x, frame, x_ticks)
+    parts = [*head, *legend, *y_axis(figure.y, frame, y_ticks), *below, *draw(figure, frame, look)]
+    return _document(figure, height, "\n".join(part for part in parts if part))
+
+
+def _document(figure: Figure, height: float, body: str) -> str:
+    ink, paper = LIGHT
+    wide, high = short(WIDTH), short(height)
+    label = escape(f"{figure.title}. {figure.subtitle}".rstrip(". "))
+    about = escape(f"{figure.about} {figure.y.label} over {figure.x.label}.")
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="rbp" role="img" aria-label="{label}" '
+        f'viewBox="0 0 {wide} {high}" width="{wide}" height="{high}" color="{ink}" fill="currentColor" '
+        f'font-family="system-ui, sans-serif" font-size="{SMALL}">\n<desc>{about}</desc>\n'
+        f"<style>{dark_rules()}</style>\n"
+        f'<rect class="paper" width="100%" height="100%" fill="{paper}"/>\n{body}\n</svg>\n'
+    )
+
+
+def _x_scale(figure: Figure) -> Any:
+    values = [x for series in figure.series for x in series.x]
+    if values and all(isinstance(x, str) for x in values):
+        return scales.Categories(tuple(dict.fromkeys(values)))
+    return scales.fit(values, figure.x.log, figure.x.zero, figure.x.whole)
+
+
+def _y_scale(figure: Figure) -> scales.Linear | scales.Log:
+    values = [v for series in figure.series for v in series.y]
+    scale = scales.fit(values, figure.y.log, figure.y.zero, figure.y.whole)
+    ends = [v for series in figure.series for v in (*series.low, *series.high)]
+    if isinstance(scale, scales.Log):
+        # A band that reaches zero or below would have no end on the axis: it goes on to the frame.
+        return scales.fit([*values, *(v for v in ends if v >= min(values) / 2)], log=True)
+    return scales.fit([*values, *ends], False, figure.y.zero, figure.y.whole)
+
+
+def _head(figure: Figure) -> tuple[list[str], float]:
+    """Return the title and what the figure is of, and the base line of the first text below them."""
+    y = EDGE + 11
+    title = f'x="{short(EDGE)}" y="{short(y)}" font-size="{TITLE}" font-weight="600"'
+    parts = [f"<text {title}>{escape(figure.title)}</text>"]
+    for line in wrap(figure.subtitle, WIDTH - 2 * EDGE, SMALL) if figure.subtitle else ():
+        y += LINE
+        parts.append(f'<text x="{short(EDGE)}" y="{short(y)}" opacity=".8">{escape(line)}</text>')
+    return parts, y + LINE + 3
+
+
+def _legend(figure: Figure, look: dict[str, Style], y: float) -> tuple[list[str], float]:
+    """Return the legend, an entry per label and as many in a row as fit, and where the frame below begins."""
+    room, right = WIDTH - 2 * EDGE, WIDTH - EDGE
     bars = [series for series in figure.series if series.look == "bars"]
-    for series in figure.series:
-        label = None
-        if series.look != "run" and series.label not in shown:
-            label = textwrap.fill(series.label, LABEL_WIDTH)
-            shown.add(series.label)
-        if series.look == "bars":
-            _draw_bars(axes, series, label, bars.index(series), len(bars))
-        else:
-            _draw(axes, series, label)
-    if figure.name == "epochs":
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    if figure.name.endswith(("-T", "-k")):
-        axes.set_xticks(sorted({x for series in figure.series for x in series.x}))
-    if figure.name in ("time-T", "time-k", "memory-T", "firing"):
-        axes.set_ylim(0, None)
-
-
-def _draw(axes: Any, series: Series, label: str | None) -> None:
-    paint = colour(series.mode)
-    dash = ":" if series.variant else DASHES.get(series.mode, ("", ":"))[1]
-    if series.look == "run":
-        axes.plot(series.x, series.y, dash, color=paint, linewidth=0.6, alpha=0.45)
-    elif series.look == "points":
-        marker = MARKERS.get(series.mode, ("", "x"))[1]
-        marker = _HOLLOW[(series.variant - 1) % len(_HOLLOW)] if series.variant else marker
-        face = "none" if series.variant else paint
-        axes.plot(series.x, series.y, marker, color=paint, markerfacecolor=face, ms=4, alpha=0.7, label=label)
-    else:
-        axes.plot(series.x, series.y, dash, color=paint, linewidth=1.6, label=label)
-        axes.fill_between(series.x, series.low, series.high, color=paint, alpha=0.18, linewidth=0)
-
-
-def _draw_bars(axes: Any, series: Series, label: str | None, index: int, count: int) -> None:
-    width = 0.8 / count
-    places = [i + (index - (count - 1) / 2) * width for i in range(len(series.x))]
-    above = [high - y for y, high in zip(series.y, series.high, strict=True)]
-    below = [y - low for y, low in zip(series.y, series.low, strict=True)]
-    spreads = [below, above]
-    axes.bar(places, series.y, width, color=colour(series.mode), yerr=spreads, ecolor="#777777", label=label)
-    turned = 90 if len(series.x) > 6 else 0
-    axes.set_xticks(range(len(series.x)), series.x, rotation=turned, fontsize="small")
+    entries = {series.label: series for series in reversed(figure.series) if series.look != "run"}
+    x, parts = EDGE, []
+    for label, series in reversed(entries.items()):
+        lines = wrap(label, room - _KEY, SMALL)
+        wide = _KEY + max(width(line, SMALL) for line in lines) + 12
+        if x > EDGE and (x + wide > right or len(lines) > 1):
+            x, y = EDGE, y + LINE
+        index = bars.index(series) if series.look == "bars" else 0
+        parts.append(sample(series, look[series.mode], index, x, y - 4))
+        at = ((short(x + _KEY), short(y + n * LINE), escape(line)) for n, line in enumerate(lines))
+        parts += [f'<text x="{left}" y="{down}">{line}</text>' for left, down, line in at]
+        x, y = x + wide, y + (len(lines) - 1) * LINE
+    return parts, y + 14

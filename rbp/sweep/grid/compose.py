@@ -2,6 +2,8 @@
 
 import math
 import os
+import random
+import re
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -214,11 +216,34 @@ def _values(key: str, override: Override) -> list[str]:
     The quotes are needed because some options look like numbers.
     """
     swept = override.value()
-    if isinstance(swept, RangeSweep) and not swept.shuffle:
-        values = exact_range(swept)
+    if isinstance(swept, RangeSweep):
+        values = _of_range(key, override, swept)
     else:
         values = list(override.sweep_string_iterator())
     return [f"'{value.strip(QUOTES)}'" for value in values] if is_group(key) else values
+
+
+def _of_range(key: str, override: Override, swept: RangeSweep) -> list[str]:
+    """Return the values of a range, which may be sorted or shuffled.
+
+    Hydra's own sorted ranges begin elsewhere if they are reversed, so the range is read again without that.
+    """
+    line = str(override.input_line)
+    if inner := re.search(r"\brange\([^()]*\)", line):
+        plain = OverridesParser.create().parse_override(f"{key}={inner[0]}").value()
+        assert isinstance(plain, RangeSweep)
+        swept, changed = plain, line.partition("=")[2].startswith(("sort(", "shuffle("))
+    else:
+        changed = False
+    try:
+        values = exact_range(swept)
+    except (OverflowError, ValueError, ArithmeticError) as error:
+        raise ConfigError(f"{line}: must be a range of finite numbers, such as {key}=range(1,5)") from error
+    if not changed:
+        return values
+    if "shuffle(" in line:
+        return random.sample(values, len(values))
+    return sorted(values, key=float, reverse=bool(re.search(r"reverse\s*=\s*true", line, re.IGNORECASE)))
 
 
 def exact_range(swept: RangeSweep) -> list[str]:

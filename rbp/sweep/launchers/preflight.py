@@ -59,17 +59,17 @@ def _checks(
     yield _check_names, (place, values["dataset"]["name"], values["arch"]["name"])
     yield _check_folder, (place, run_folder(values) if os.path.lexists(run_folder(values)) else None)
     if devices:
-        yield _check_device, values["trainer"]["device"]
+        yield check_device, values["trainer"]["device"]
     if data:
         yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
     else:
         yield _check_reader, values["dataset"]["_target_"]
     yield _check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
     yield _check_loss, (values["loss"], values["dataset"]["classes"], values["trainer"]["accumulate"])
-    if trials and values["grad_mode"]["name"] == "rate" and not values["eval_only"]:
+    if trials and not values["eval_only"]:
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
-            _check_rules,
+            _check_step,
             (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode", "T")]),
         )
 
@@ -106,7 +106,7 @@ def _check_folder(cfg: DictConfig) -> None:
         )
 
 
-def _check_device(cfg: DictConfig) -> None:
+def check_device(cfg: DictConfig) -> None:
     """Raise ConfigError if this machine lacks the GPU that the configuration names."""
     device = cfg.trainer.device
     if not device.startswith("cuda"):
@@ -163,27 +163,56 @@ def _check_loss(cfg: DictConfig) -> None:
     build_loss(cfg)
 
 
-def _check_rules(cfg: DictConfig) -> None:
-    """Raise ConfigError if rate mode has no rule for a layer or operation of the network.
+def _check_step(cfg: DictConfig) -> None:
+    """Raise ConfigError if the network cannot take the images, or rate mode has no rule for something in it.
 
-    One step runs on the meta device, with shapes alone. A network that cannot run there is not checked.
+    One step runs on the meta device, with shapes alone. If it fails there, it runs once more with two images
+    of zeros, since networks may read values. Errors other than of shapes are left to training.
     """
+    from rbp.rate import NoRuleError
+
+    named = f"arch={cfg.arch.name} with neuron={cfg.neuron.name}"
+    try:
+        outputs = _trial_step(cfg, "meta")
+    except NoRuleError as error:
+        raise ConfigError(f"{named}: {error}") from error
+    except Exception:  # perhaps its own code reads values, which are not there
+        try:
+            outputs = _trial_step(cfg, "cpu")
+        except Exception as error:
+            if not _is_of_shapes(error):
+                return
+            first = str(error).splitlines()[0]
+            raise ConfigError(f"{named}: cannot take images {_shape(cfg)}: {first}") from error
+    if outputs != cfg.dataset.classes:
+        raise ConfigError(
+            f"{named}: has {outputs} outputs; must be dataset.classes={cfg.dataset.classes} of "
+            f"dataset={cfg.dataset.name}"
+        )
+
+
+def _shape(cfg: DictConfig) -> list[int]:
+    return [cfg.dataset.channels, cfg.dataset.size, cfg.dataset.size]
+
+
+def _is_of_shapes(error: Exception) -> bool:
+    words = ("shape", "size", "channels", "dimension")
+    return isinstance(error, RuntimeError | ValueError) and any(word in str(error) for word in words)
+
+
+def _trial_step(cfg: DictConfig, device: str) -> int:
+    """Run a step on two images of zeros, and return the number of outputs."""
     import torch
 
     from rbp.models import build
-    from rbp.rate import NoRuleError, forward
+    from rbp.rate import forward
 
-    data, mode, T = cfg.dataset, cfg.grad_mode, min(cfg.T, _LONGEST_TRIAL)
-    try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            x = torch.empty(2, data.channels, data.size, data.size)
-            layout = cfg.arch.get("layout")
-            x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
-            how = {"T": T if layout == "static" else None, "layout": layout}
-            how |= {"segments": min(mode.segments, T), "coupled": mode.coupled, "step_mode": cfg.step_mode}
-            forward(build(cfg), x_seq, grad_mode="rate", **how)
-    except NoRuleError as error:
-        raise ConfigError(f"arch={cfg.arch.name} with neuron={cfg.neuron.name}: {error}") from error
-    except Exception:  # its own code reads values, which are not there
-        return
+    mode, T = cfg.grad_mode, min(cfg.T, _LONGEST_TRIAL)
+    with torch.device(device), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        x = torch.zeros(2, *_shape(cfg))
+        layout = cfg.arch.get("layout")
+        x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
+        how = {"T": T if layout == "static" else None, "layout": layout, "grad_mode": mode.name}
+        how |= {"segments": min(mode.segments, T), "coupled": mode.coupled, "step_mode": cfg.step_mode}
+        return int(forward(build(cfg), x_seq, **how).shape[-1])

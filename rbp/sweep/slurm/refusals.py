@@ -18,6 +18,8 @@ _LATER = "nothing is wrong with the jobs: give the same command again later"
 # Pattern in Slurm's message -> what to do. Limits come first: the line about them also has the words
 # "accounting", "QOS" and "time limits", whichever limit it was.
 _HINTS = (
+    (r"fetch_config|DNS SRV|Unknown host|Unable to process configuration",
+     "no cluster answers on this machine: submit on a login node, or choose hydra/launcher=local or inline"),
     (r"(Max|Grp)(Submit|Jobs)|MaxJobCount", _FEWER),
     (r"WallDuration|TimeLimit\b|MaxCpuMinutes|MaxCPURunMinutes|CPUMinutes", _TIME),
     (r"(QOS|Assoc)\w*(GRES|Gres|TRES|Cpu|CPU|Node|Mem)\w*", _SIZE),

@@ -105,6 +105,12 @@ def submit(
     except submitit.core.utils.FailedJobError as error:
         cancel(ids)
         raise Refused(explain_refusal(str(error), settings)) from error
+    except submitit.core.utils.FailedSubmissionError as error:
+        answer = " ".join(str(error).split())
+        raise Refused(
+            f"sbatch answered something other than the id of a job: {answer}; see whether squeue --me lists "
+            "jobs that were submitted all the same, and cancel them"
+        ) from error
     return ids
 
 

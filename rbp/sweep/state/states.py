@@ -1,11 +1,13 @@
 """Determine the state of a run from its folder and, if it can be queried, its job."""
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from rbp.provenance import why_stale
+from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import LOST_AFTER, Status, read_status
 from rbp.sweep.slurm.last_words import last_words
@@ -15,6 +17,7 @@ from rbp.sweep.state.sweepfolder import SweepFolder
 # In the order of a run's life. "new" runs were never started; "stale" ones are done, but by other code.
 STATES = ("new", "queued", "running", "preempted", "done", "stale", "failed", "lost", "cancelled")
 
+BEAT = 12.0  # seconds within which a run at work gives a sign of life
 _HAVE_JOBS = ("queued", "running", "preempted")
 
 
@@ -80,9 +83,21 @@ def _state(folder: Path, jobs: Jobs, compare_code: bool) -> RunState:
     name = status.state
     if name in ("failed", "cancelled"):
         return RunState(name, reason=status.error or "", status=status)
-    if name not in _HAVE_JOBS:
-        return RunState("new", status=status)
-    return _of_job(name, status, jobs)
+    if name in _HAVE_JOBS:
+        return _of_job(name, status, jobs)
+    run = RunFolder(folder)
+    if name == "done":
+        why = f"{run.result.name} is missing, not whole or another run's"
+        return RunState("lost", reason=why, status=status)
+    if run.metrics.exists() or run.checkpoints.exists():
+        return RunState("lost", reason=f"{run.status.name} is missing or damaged", status=status)
+    return RunState("new", status=status)
+
+
+def _has_ended_here(status: Status) -> bool:
+    """Whether the process of a run was on this machine and is gone."""
+    here = status.host == os.uname().nodename and status.pid is not None
+    return here and not Path(f"/proc/{status.pid}").exists() and Path("/proc/self").exists()
 
 
 def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
@@ -96,6 +111,8 @@ def _of_job(name: str, status: Status, jobs: Jobs) -> RunState:
     job_id = status.job_id
     job, reason = jobs.state(job_id), jobs.reason(job_id)
     silent = status.age()
+    if name == "running" and job is None and silent > BEAT and _has_ended_here(status):
+        return RunState("lost", reason="its process is gone: killed, or out of memory", status=status)
     if name == "running" and silent <= LOST_AFTER and (job != GONE or outlives_pool(status)):
         return RunState("running", at_work=True, status=status)
     if job == PENDING:  # for the first time, or again after its node was lost

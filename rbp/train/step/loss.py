@@ -32,7 +32,7 @@ def cross_entropy(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0)
 def build_loss(cfg: DictConfig, world: int = 1) -> LossFunction:
     """Build the loss of a config: a function of outputs [B, K] and labels [B] that returns a scalar.
 
-    It is tried on two images.
+    It is tried on a small batch.
 
     Args:
         cfg: The frozen config.
@@ -47,17 +47,24 @@ def build_loss(cfg: DictConfig, world: int = 1) -> LossFunction:
     # label_smoothing comes with the default file, so a function without it works by loss._target_ alone.
     unneeded = {"label_smoothing": 0}
     loss = function_of(cfg.loss, "loss", labels(Loss), "outputs", "labels", unneeded=unneeded)
-    outputs = torch.linspace(-1, 1, 2 * cfg.dataset.classes, device="cpu").view(2, -1)
-    targets = torch.tensor([0, 1], device="cpu")
+    outputs, targets = _trial_batch(cfg.dataset.classes)
     with torch.enable_grad():
-        value = _tried(loss, cfg, outputs.requires_grad_(), targets)
-    if world > 1 or cfg.trainer.accumulate > 1:
-        _refuse_other_than_mean(loss, cfg, outputs, targets, value)
+        _tried(loss, cfg, outputs, targets)
+        if world > 1 or cfg.trainer.accumulate > 1:
+            _refuse_other_than_mean(loss, cfg, outputs, targets)
     return loss
+
+
+def _trial_batch(classes: int) -> tuple[Tensor, Tensor]:
+    """Return outputs [B, K] and labels [B] of a batch with every class, some of them several times."""
+    targets = torch.arange(2 * classes + 1, device="cpu").mul(7) % classes
+    numbers = torch.arange(len(targets) * classes, device="cpu", dtype=torch.float32)
+    return (1.7 * numbers).sin().view(len(targets), classes).requires_grad_(), targets
 
 
 def _tried(loss: Callable[..., Any], cfg: DictConfig, outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the loss. Raises ConfigError if it cannot be called or returns no scalar with a gradient."""
+    before = (outputs.detach().clone(), targets.clone())
     try:
         value = loss(outputs, targets)
     except Exception as error:
@@ -65,6 +72,11 @@ def _tried(loss: Callable[..., Any], cfg: DictConfig, outputs: Tensor, targets: 
             f"loss={cfg.loss.name}: {cfg.loss._target_} cannot be called with (outputs [B, K], "
             f"labels [B]): {type(error).__name__}: {error}"
         ) from error
+    if not (torch.equal(outputs, before[0]) and torch.equal(targets, before[1])):
+        raise ConfigError(
+            f"loss._target_={cfg.loss._target_}: changes the outputs or the labels that it is given; it must "
+            "work on a copy"
+        )
     if not isinstance(value, Tensor):
         found = f"{value!r:.60}"
     elif value.dim():
@@ -80,15 +92,18 @@ def _tried(loss: Callable[..., Any], cfg: DictConfig, outputs: Tensor, targets: 
 
 
 def _refuse_other_than_mean(
-    loss: Callable[..., Any], cfg: DictConfig, outputs: Tensor, targets: Tensor, value: Tensor
+    loss: Callable[..., Any], cfg: DictConfig, outputs: Tensor, targets: Tensor
 ) -> None:
-    """Raise ConfigError if the loss of all images is not the mean of the loss of each."""
-    each = [_tried(loss, cfg, x, y) for x, y in zip(outputs.split(1), targets.split(1), strict=True)]
-    mean = torch.stack(each).mean()
-    if not torch.isclose(value, mean, rtol=1e-4, atol=1e-6):
+    """Raise ConfigError if a batch's loss or gradient is not the mean of its parts', weighted by images."""
+    parts = zip(outputs.tensor_split(3), targets.tensor_split(3), strict=True)
+    shares = [_tried(loss, cfg, x, y) * (len(y) / len(targets)) for x, y in parts]
+    whole, mean = _tried(loss, cfg, outputs, targets), torch.stack(shares).sum()
+    of_whole, of_parts = (torch.autograd.grad(value, outputs)[0] for value in (whole, mean))
+    same = torch.isclose(whole, mean, rtol=1e-4, atol=1e-6)
+    if not same or not torch.allclose(of_whole, of_parts, rtol=1e-3, atol=1e-6):
         raise ConfigError(
-            f"loss={cfg.loss.name}: {cfg.loss._target_} must be the mean of the images' losses where a batch "
-            f"is computed in parts (trainer.accumulate={cfg.trainer.accumulate}) or by several tasks: for "
-            f"two images it is {value.item():.6g}, and their mean {mean.item():.6g}; use "
-            "trainer.accumulate=1 and one task"
+            f"loss._target_={cfg.loss._target_}: must be the mean of the images' losses where a batch is "
+            f"computed in parts (trainer.accumulate={cfg.trainer.accumulate}) or by several tasks; of a batch"
+            f" it is {whole.item():.6g}, and the mean over its parts {mean.item():.6g}, or their gradients "
+            "differ; use trainer.accumulate=1 and one task"
         )

@@ -50,7 +50,7 @@ class Target:
 
 
 def mixed_share(
-    x: Tensor, y: Tensor, ranks: Ranks, *, alpha: float, seed: int, epoch: int, batch: int
+    x: Tensor, y: Tensor, ranks: Ranks, *, alpha: float, seed: int, epoch: int, batch: int, parts: int = 1
 ) -> tuple[Tensor, Target]:
     """Return this rank's share of a batch, mixed with images of the whole batch.
 
@@ -65,12 +65,13 @@ def mixed_share(
         seed: Seed of the run.
         epoch: Number of the epoch, from 0.
         batch: Number of the batch in the epoch, from 0.
+        parts: Parts in which the batch is computed.
     """
-    own_x, own_y = ranks.share(x), ranks.share(y)
+    own_x, own_y = ranks.share(x, parts), ranks.share(y, parts)
     if not alpha:
         return own_x, Target(own_y)
     weight, partners = draw(alpha, len(y), seed, epoch, batch)
-    own = to_device(ranks.share(partners), y.device)
+    own = to_device(ranks.share(partners, parts), y.device)
     return own_x.mul(weight).add_(x[own], alpha=1 - weight), Target(own_y, y[own], weight)
 
 

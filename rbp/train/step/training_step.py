@@ -75,6 +75,7 @@ def training_step(
 def _backward(training: TrainState, x: Tensor, target: Target, weight: float) -> tuple[Tensor, Tensor]:
     """Add the gradients of a part; return its mean loss and its number of correct answers."""
     outputs = training.forward(x)
+    correct = target.correct(outputs.detach())  # before the loss, which may change what it is given
     loss = target.loss(training.loss, outputs)
     (loss if weight == 1.0 else loss * weight).backward()
-    return loss.detach(), target.correct(outputs.detach())
+    return loss.detach(), correct

@@ -1,0 +1,71 @@
+"""Which figures a report has: per facet those over the key on the x axis, and those of each place on it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rbp.report.axes import choose_axes
+from rbp.report.figures.curves import losses, over_epochs, over_time
+from rbp.report.figures.figure import Figure
+from rbp.report.figures.series import (
+    SEGMENTS,
+    accuracy_over_cost,
+    accuracy_over_x,
+    firing_rates,
+    memory_over_x,
+    seconds_over_x,
+)
+from rbp.report.groups import Facet, group_runs
+from rbp.report.settings import METHOD
+
+OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
+OF_ONE = (over_epochs, over_time, losses, firing_rates)
+OVER_SEGMENTS = (accuracy_over_x, seconds_over_x)
+
+
+@dataclass(frozen=True)
+class FigureSet:
+    """The figures of a facet; figures without any series are left out.
+
+    Attributes:
+        label: What all of them are of.
+        x_key: The key on the x axis; None if there is none.
+        over_x: Figures of all places on the x axis together.
+        of_x: Figures of each place, by its value; "" if there are none to tell apart.
+    """
+
+    label: str
+    x_key: str | None
+    over_x: list[Figure]
+    of_x: dict[str, list[Figure]]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """All figures."""
+        return [*self.over_x, *(figure for figures in self.of_x.values() for figure in figures)]
+
+
+def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
+    """Yield the figures of each facet, those with the most runs first; the caller may stop early."""
+    for facet in sorted(facets, key=lambda facet: -len(facet.runs)):
+        over_x = [make(facet) for make in OVER_X] if facet.x_key else []
+        places: list[float | None] = [*facet.xs] or [None]
+        yield FigureSet(
+            label=facet.of,
+            x_key=facet.x_key if facet.xs else None,
+            over_x=_drawable([*over_x, accuracy_over_cost(facet)]),
+            of_x={"" if x is None else f"{x:g}": _drawable(_of_one(facet, x)) for x in places},
+        )
+
+
+def _of_one(facet: Facet, x: float | None) -> list[Figure]:
+    """Return the figures of one place on the x axis, with those over segments of time if these differ."""
+    figures = [make(facet, x) for make in OF_ONE]
+    runs = [run for group in facet.at(x) for run in group.runs]
+    if facet.compare == METHOD and len({run.segments for run in runs}) > 1:
+        over_segments = group_runs(runs, choose_axes(runs, x=SEGMENTS))
+        figures += [make(of) for of in over_segments for make in OVER_SEGMENTS]
+    return figures
+
+
+def _drawable(figures: list[Figure]) -> list[Figure]:
+    return [figure for figure in figures if figure.series]

@@ -1,0 +1,174 @@
+"""Figures as SVG: well-formed, all of it within the frame, the same bytes twice, whatever names hold."""
+
+import math
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import pytest
+
+from rbp.report.figures.figure import Axis, Figure, Series
+from rbp.report.figures.style import COLOURS, FURTHER, KNOWN, styles
+from rbp.report.figures.svg import WIDTH, draw_svg
+
+ODD = "a<b>&\"c'd\x00\x1b $x$ ]]> --"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def lines(mode: str = "bptt", n: int = 5, look: str = "mean", scale: float = 1.0) -> Series:
+    y = [scale * (1 + k) for k in range(n)]
+    low, high = [v - 0.5 * scale for v in y], [v + 0.5 * scale for v in y]
+    if look not in ("mean", "bars"):
+        low, high = [], []
+    labels = [f"run{k}" for k in range(n)]
+    return Series(mode, f"{mode} mean", look, list(range(1, n + 1)), y, low, high, labels)
+
+
+def bars(mode: str, names: list[str]) -> Series:
+    y = [0.1 * (1 + n) for n in range(len(names))]
+    return Series(mode, mode, "bars", names, y, [v - 0.05 for v in y], [v + 0.05 for v in y], names)
+
+
+def figure(*series: Series, x: Axis | None = None, y: Axis | None = None, of: str = "of this") -> Figure:
+    x, y = x or Axis("epoch", whole=True), y or Axis("accuracy (%)")
+    return Figure("kind", "A title", x, y, "How to read it.", list(series), of, "sweep")
+
+
+def parsed(made: Figure) -> ElementTree.Element:
+    return ElementTree.fromstring(draw_svg(made).encode())
+
+
+def told(made: Figure) -> list[str]:
+    """What is told on hover, in order."""
+    return [title.text or "" for title in parsed(made).iter(f"{SVG}title")]
+
+
+def texts(made: Figure) -> list[str]:
+    return [text.text or "" for text in parsed(made).iter(f"{SVG}text")]
+
+
+EVERY = [
+    figure(lines("bptt"), lines("rate", look="points"), lines("rate", look="run")),
+    figure(lines("bptt", 40), lines("rate", 40, scale=3)),
+    figure(lines("bptt", 8, scale=1e-3), y=Axis("loss", log=None), x=Axis("T", log=True, at_values=True)),
+    figure(lines(scale=1e-9), lines("rate", scale=1e9), y=Axis("seconds (s)", log=None)),
+    figure(lines(scale=1e300), lines("rate", scale=-1e300)),
+    figure(lines(scale=1e-300), lines("rate", scale=1e300), y=Axis("seconds (s)", log=None)),
+    figure(bars("bptt", ["a", "b"]), bars("rate", ["a", "b", "c"]), y=Axis("rate", zero=True)),
+    figure(bars("bptt", [f"layer{n}.with.a.very.long.name.neuron" for n in range(60)])),
+    figure(lines(n=1), lines("rate", 1, "run"), lines("rate", 1, "points")),
+    figure(Series("other", ODD, "mean", [1, 2], [-5, 5], [-6, 4], [-4, 6], [ODD, ODD]), of=ODD),
+    figure(Series("rate", "wide", "mean", [1, 2], [1, 100], [-500, -10], [2, 200]), y=Axis("y", log=None)),
+    figure(Series("rate", "a label " * 30, "points", [1], [2], variant=3), of="what it is of " * 50),
+]
+
+
+@pytest.mark.parametrize("made", EVERY, ids=range(len(EVERY)))
+def test_everything_lies_within_the_figure(made: Figure) -> None:
+    root = parsed(made)
+    wide, high = (float(part) for part in root.attrib["viewBox"].split()[2:])
+    assert wide == WIDTH and 200 < high < 500
+    for circle in root.iter(f"{SVG}circle"):
+        assert 0 <= float(circle.attrib["cx"]) <= wide and 0 <= float(circle.attrib["cy"]) <= high
+    for path in root.iter(f"{SVG}path"):
+        points = re.findall(r"[ML ](-?[\d.]+) (-?[\d.]+)", path.attrib["d"].replace("M", " "))
+        assert all(0 <= float(x) <= wide and 0 <= float(y) <= high for x, y in points), path.attrib["d"]
+    for text in root.iter(f"{SVG}text"):
+        if "x" in text.attrib:
+            assert 0 <= float(text.attrib["x"]) <= wide and 0 <= float(text.attrib["y"]) <= high
+    assert not re.search(r"nan|inf\b", draw_svg(made))
+
+
+@pytest.mark.parametrize("made", EVERY, ids=range(len(EVERY)))
+def test_a_figure_is_the_same_text_twice_small_and_without_ids(made: Figure) -> None:
+    text = draw_svg(made)
+    assert text == draw_svg(made) and len(text) < 30_000
+    assert " id=" not in text and "http" not in text.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_it_says_what_it_is_of_to_those_who_see_it_and_those_who_do_not() -> None:
+    root = parsed(figure(lines(), of="digits, T=4"))
+    assert root.attrib["role"] == "img" and root.attrib["aria-label"] == "A title. sweep: digits, T=4"
+    assert root.findtext(f"{SVG}desc") == "How to read it. accuracy (%) over epoch."
+    shown = texts(figure(lines(), of="digits, T=4"))
+    assert shown[:2] == ["A title", "sweep: digits, T=4"] and {"epoch", "accuracy (%)"} <= set(shown)
+
+
+def test_names_are_text_and_never_markup() -> None:
+    made = figure(Series("bptt", ODD, "points", [1], [2], labels=[ODD]), of=ODD)
+    plain = ODD.replace("\x00", "\ufffd").replace("\x1b", "\ufffd")
+    assert plain in texts(made) and plain in told(made)[0]
+    assert plain in parsed(made).attrib["aria-label"]
+
+
+def test_a_point_tells_its_label_place_and_value() -> None:
+    made = figure(Series("bptt", "BPTT", "points", [4], [91.234567], labels=["T4-s0"]), x=Axis("T (steps)"))
+    assert told(made) == ["BPTT\nT 4: 91.235, T4-s0"]
+    band = figure(Series("bptt", "BPTT", "mean", [4], [91.0], [90.5], [91.5], ["n=3"]))
+    assert told(band) == ["BPTT\nepoch 4: 91 (90.5 to 91.5), n=3"]
+
+
+def test_a_long_line_tells_all_values_of_a_place_wherever_it_is_pointed_at() -> None:
+    said = told(figure(lines("bptt", 30), lines("rate", 30, scale=2)))
+    assert "epoch 30\nbptt mean: 30 (29.5 to 30.5)\nrate mean: 60 (59 to 61)" in said
+    assert sum(text.startswith("epoch ") for text in said) == 30
+
+
+def test_a_single_epoch_has_a_marker_and_an_error_bar() -> None:
+    root = parsed(figure(Series("rate", "Rate-BP", "mean", [1], [50], [40], [60])))
+    assert len(list(root.iter(f"{SVG}circle"))) == 2  # in the legend, and where the value is
+    bar = [path.attrib["d"] for path in root.iter(f"{SVG}path") if "V" in path.attrib["d"]]
+    assert len(bar) == 1
+    run = parsed(figure(Series("rate", "Rate-BP", "run", [1], [50], labels=["a run"])))
+    assert len(list(run.iter(f"{SVG}circle"))) == 1
+
+
+def test_T_are_the_ticks_of_their_axis_at_equal_ratios() -> None:
+    Ts = [1, 2, 4, 8, 16]
+    made = figure(Series("bptt", "B", "points", Ts, [1] * 5), x=Axis("T", log=True, at_values=True))
+    below = [text for text in parsed(made).iter(f"{SVG}text") if text.get("text-anchor") == "middle"]
+    ticks = {text.text: float(text.attrib["x"]) for text in below if "x" in text.attrib}
+    xs = [ticks[str(T)] for T in Ts]
+    assert [b - a for a, b in pairwise(xs)] == pytest.approx([xs[1] - xs[0]] * 4, abs=0.2)
+
+
+def test_ticks_that_would_touch_are_left_out() -> None:
+    Ts = list(range(100, 200))
+    made = figure(Series("bptt", "B", "points", Ts, [1] * 100), x=Axis("T", at_values=True))
+    assert 5 < sum(text.isdigit() and int(text) in Ts for text in texts(made)) < 30
+
+
+def test_layers_stand_by_name_and_long_names_are_told_in_full() -> None:
+    assert {"conv1", "conv2"} <= set(texts(figure(bars("bptt", ["conv1", "conv2"]))))
+    long = [f"features.block{n}.residual.branch.neuron" for n in range(8)]
+    made = figure(bars("bptt", long))
+    assert set(long) <= set(told(made)) and not set(long) & set(texts(made))
+    cut = [text for text in parsed(made).iter(f"{SVG}text") if "…" in (text.text or "")]
+    assert len(cut) == 8 and all("rotate(-90)" in text.attrib["transform"] for text in cut)
+
+
+def test_modes_differ_without_colour() -> None:
+    every = [*KNOWN.values(), *FURTHER]
+    assert len({style.marker for style in every}) == len({style.dash for style in every}) == len(every)
+    text = draw_svg(figure(lines("bptt"), lines("rate")))
+    assert COLOURS["bptt"] in text and COLOURS["rate"] in text and 'stroke-dasharray="7 3"' in text
+    three = draw_svg(figure(*(bars(mode, ["a"]) for mode in ("bptt", "rate", "x"))))
+    assert len(set(re.findall(r'fill-opacity="([\d.]+)"', three))) == 3
+
+
+def test_modes_without_a_style_of_their_own_get_different_ones() -> None:
+    found = styles(["bptt", "ottt", "rate", "sltt", "ottt"])
+    assert found["bptt"] == KNOWN["bptt"] and len({style.css for style in found.values()}) == 4
+
+
+def test_colours_change_on_a_dark_screen_and_are_plain_attributes_elsewhere() -> None:
+    text = draw_svg(figure(lines("bptt")))
+    (rules,) = re.findall(r"<style>(.*?)</style>", text)
+    assert rules.startswith("@media screen and (prefers-color-scheme:dark)") and "var(" not in text
+    assert KNOWN["bptt"].dark in rules and f'color="{COLOURS["bptt"]}"' in text.replace(rules, "")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_what_is_no_number_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="no finite number"):
+        draw_svg(figure(Series("bptt", "B", "points", [1], [value])))
