@@ -1,14 +1,26 @@
 """Decide what a report compares: the key whose values stand side by side, and the one on the x axis."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rbp.errors import UserError
-from rbp.report.read import Run
-from rbp.report.settings import METHOD, T, as_text, differing, full, is_number, settings, shown
+from rbp.report.read import MISSING, Run
+from rbp.report.settings import (
+    COUPLED,
+    METHOD,
+    SEGMENTS,
+    T,
+    as_text,
+    differing,
+    full,
+    is_number,
+    settings,
+    shown,
+    text_of,
+)
 
-_UNFOLDED = ("grad_mode.segments", "grad_mode.coupled")
+_Settings = Sequence[Mapping[str, Any]]  # of each run
 
 
 @dataclass(frozen=True)
@@ -50,19 +62,19 @@ def choose_axes(
     Raises:
         UserError: A key does not differ between these runs, is no number, or has no such value.
     """
-    unfold = tuple(key for key in _UNFOLDED if key in (compare, x))
+    unfold = tuple(key for key in (SEGMENTS, COUPLED) if key in (compare, x))
     keys = differing(runs, unfold)
-    values = {key: _values(runs, key, unfold) for key in keys}
-    chosen_x = _asked("--x", x, keys) if x else None
+    found = [settings(run, unfold) for run in runs]
+    values = {key: _values(found, key) for key in keys if key != MISSING}
+    chosen_x = _asked("--x", x, list(values)) if x else None
     if chosen_x and not all(map(is_number, values[chosen_x])):
         raise UserError(f"--x {x}: must be a key with numbers; {_some(_numeric(values)) or 'no key'} is one")
-    by = _asked("--compare", compare, keys) if compare else _compare(values, chosen_x)
-    along = chosen_x or _along(values, by)
-    found = _values(runs, by, unfold)
-    rest = [key for key in keys if key not in (by, along)]
-    beside = _beside(runs, rest, by, unfold)
-    facets = tuple(key for key in rest if key not in beside)
-    return Axes(by, _base(base, by, found), along, facets, beside, unfold)
+    by = _asked("--compare", compare, list(values)) if compare else _compare(found, values, chosen_x)
+    rest = [key for key in keys if key != by]
+    beside = _beside(found, [key for key in rest if key != chosen_x], by, chosen_x)
+    along = chosen_x or _along(found, values, by, beside)
+    facets = tuple(key for key in rest if key not in beside and key != along)
+    return Axes(by, _base(base, by, _values(found, by)), along, facets, beside, unfold)
 
 
 def _asked(flag: str, key: str, keys: Sequence[str]) -> str:
@@ -75,36 +87,49 @@ def _some(keys: Sequence[str]) -> str:
     return ", ".join(map(shown, keys))
 
 
-def _values(runs: Sequence[Run], key: str, unfold: Sequence[str]) -> list[Any]:
+def _values(found: _Settings, key: str) -> list[Any]:
     """Return the distinct values of a key: numbers by size, others by their text."""
-    found = list(dict.fromkeys(settings(run, unfold).get(key) for run in runs if _has(run, key, unfold)))
-    return sorted(found) if all(map(is_number, found)) else sorted(found, key=as_text)
-
-
-def _has(run: Run, key: str, unfold: Sequence[str]) -> bool:
-    return key in settings(run, unfold)
+    values = list(dict.fromkeys(of[key] for of in found if key in of))
+    return sorted(values) if all(map(is_number, values)) else sorted(values, key=as_text)
 
 
 def _numeric(values: dict[str, list[Any]]) -> list[str]:
     return [key for key, found in values.items() if len(found) > 1 and all(map(is_number, found))]
 
 
-def _compare(values: dict[str, list[Any]], x: str | None) -> str:
+def _compare(found: _Settings, values: dict[str, list[Any]], x: str | None) -> str:
     if METHOD in values or not values:
         return METHOD
-    along = x or _along(values, None)
+    along = x or _along(found, values, None)
     others = [key for key in values if key != along]
     return next((key for key in others if key not in _numeric(values)), next(iter(others), along or METHOD))
 
 
-def _along(values: dict[str, list[Any]], compare: str | None) -> str | None:
+def _along(
+    found: _Settings, values: dict[str, list[Any]], compare: str | None, beside: Sequence[str] = ()
+) -> str | None:
     """Return the key for the x axis; the compared key only if no other number differs."""
-    own = f"{compare.removesuffix('name')}" if compare and compare.endswith(".name") else None
-    numeric = [key for key in _numeric(values) if key != compare and not (own and key.startswith(own))]
+    numeric = [key for key in _numeric(values) if key != compare and key not in beside]
     if T in numeric:
         return T
-    found = max(numeric, key=lambda key: len(values[key]), default=None)
-    return found or (compare if compare in _numeric(values) else None)
+    swept = [key for key in numeric if _varies_alone(found, key, values)]
+    if not swept and (compare is None or not _is_option(compare)):
+        swept = numeric
+    of_most = max(swept, key=lambda key: len(values[key]), default=None)
+    return of_most or (compare if compare in _numeric(values) else None)
+
+
+def _varies_alone(found: _Settings, key: str, keys: Mapping[str, Any]) -> bool:
+    """Whether some runs differ in a key and in no other."""
+    by_rest: dict[tuple[str, ...], set[str]] = {}
+    for values in found:
+        rest = tuple(text_of(values, other) for other in keys if other != key)
+        by_rest.setdefault(rest, set()).add(text_of(values, key))
+    return any(len(texts) > 1 for texts in by_rest.values())
+
+
+def _is_option(key: str) -> bool:
+    return key == METHOD or key.endswith(".name")
 
 
 def _base(base: str | None, compare: str, values: Sequence[Any]) -> str:
@@ -114,19 +139,21 @@ def _base(base: str | None, compare: str, values: Sequence[Any]) -> str:
     return base or ("bptt" if "bptt" in texts else texts[0])
 
 
-def _beside(runs: Sequence[Run], keys: Sequence[str], compare: str, unfold: Sequence[str]) -> tuple[str, ...]:
+def _beside(found: _Settings, keys: Sequence[str], compare: str, x: str | None) -> tuple[str, ...]:
     """Return the keys that have one value wherever all else but these and the seed is equal.
 
     Only keys of the optimizer and of the compared option's own group can be such: if they kept runs apart,
-    methods with a learning rate each, or neurons with other keys, could never be compared.
+    methods with a learning rate each, or neurons with other keys, could never be compared. Where no option is
+    compared but a number, nothing else may change with it unseen.
     """
-    own = f"{compare.removesuffix('.name')}." if compare.endswith(".name") else "optimizer."
-    tuned = [key for key in keys if key.startswith(("optimizer.", own))]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in runs:
-        values = settings(run, unfold)
-        rest = {key: as_text(values.get(key)) for key in (*keys, compare, T) if key not in tuned}
-        groups.setdefault(repr(rest), []).append(values)
+    if not _is_option(compare):
+        return ()
+    own = f"{compare.removesuffix('.name')}." if compare != METHOD else "optimizer."
+    tuned = [key for key in keys if key.startswith(("optimizer.", own)) and key != "optimizer.name"]
+    rest = [key for key in (*keys, compare, T, x) if key is not None and key not in tuned]
+    groups: dict[tuple[str, ...], list[Mapping[str, Any]]] = {}
+    for values in found:
+        groups.setdefault(tuple(text_of(values, key) for key in rest), []).append(values)
     return tuple(
-        key for key in tuned if all(len({as_text(v.get(key)) for v in of}) == 1 for of in groups.values())
+        key for key in tuned if all(len({text_of(v, key) for v in of}) == 1 for of in groups.values())
     )

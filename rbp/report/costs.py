@@ -42,8 +42,9 @@ def kind(run: Run) -> Kind:
 def path(run: Run) -> str:
     """Return the computation path of a run as far as it affects costs: for Rate-BP, the kernels and chunks.
 
-    Runs of one group are pooled only if they have the same path. BPTT has a single path, "", which is
-    compared with every path of Rate-BP. "" also stands for plain Rate-BP.
+    Runs of one group are pooled only if they have the same path, and runs of Rate-BP compared with each other
+    only then. BPTT has a single path, "", which is compared with every path of Rate-BP. "" also stands for
+    plain Rate-BP.
     """
     if run.grad_mode != "rate":
         return ""
@@ -94,8 +95,9 @@ def cost(runs: Mapping[int, Run], base: Mapping[int, Run] | None, key: str) -> C
     if base is None:
         return _on(own, Counter(of for of, _ in own.values()).most_common(1)[0][0])
     others = _measured(base, key)
+    parts = 2 if len({run.grad_mode for run in (*runs.values(), *base.values())}) == 1 else 1
     pairs = ((others[seed][0], own[seed][0]) for seed in own if seed in others)
-    shared = Counter(pair for pair in pairs if pair[0][0] == pair[1][0])
+    shared = Counter(pair for pair in pairs if pair[0][:parts] == pair[1][:parts])
     if not shared:
         return _apart(own, others)
     of_base, best = shared.most_common(1)[0][0]
@@ -127,9 +129,10 @@ def _apart(own: _Measured, others: _Measured) -> Cost:
     if not own.keys() & others.keys():
         return Cost(mean, None, "no seed in common with the base")
     of_base = next(of for of, _ in others.values())
-    return Cost(mean, None, f"not comparable: {_difference(of_base[0], setups[0][0])}")
+    return Cost(mean, None, f"not comparable: {_difference(of_base, setups[0])}")
 
 
-def _difference(a: Kind, b: Kind) -> str:
-    pairs = [f"{key} {x} / {y}" for key, x, y in zip(KIND, a, b, strict=True) if x != y]
-    return "; ".join(pairs) or "the seeds' machines differ"
+def _difference(a: Setup, b: Setup) -> str:
+    pairs = [f"{key} {x} / {y}" for key, x, y in zip(KIND, a[0], b[0], strict=True) if x != y]
+    paths = [f"{a[1] or 'plain kernels'} / {b[1] or 'plain kernels'}"] if a[1] != b[1] and not pairs else []
+    return "; ".join([*pairs, *paths]) or "the seeds' machines differ"

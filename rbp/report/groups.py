@@ -7,7 +7,7 @@ from typing import Any
 
 from rbp.report.axes import Axes
 from rbp.report.read import MISSING, Run
-from rbp.report.settings import as_text, is_number, settings, shown
+from rbp.report.settings import LACKS, as_text, is_number, settings, shown, text_of
 
 
 @dataclass(frozen=True)
@@ -15,8 +15,8 @@ class Group:
     """Runs that agree in all but their seed.
 
     Attributes:
-        value: The value of the compared key, as text.
-        x: The value on the x axis; None if there is none.
+        value: The value of the compared key, as text; LACKS if the runs have no such key.
+        x: The value on the x axis; None if there is no such axis or the runs have no such key.
         beside: Further keys with their values, as text, that keep no runs apart.
         runs: The runs.
     """
@@ -65,7 +65,8 @@ class Facet:
         named = [
             value if key in ("dataset", "arch") else f"{key}={value}" for key, value in self.shared.items()
         ]
-        return ", ".join([*named, *(f"{key}={value}" for key, value in self.setting.items())])
+        apart = [self.groups[0].runs[0].name] if MISSING in self.setting else []  # one run, unlike any other
+        return ", ".join([*named, *(f"{key}={value}" for key, value in self.setting.items()), *apart])
 
     @property
     def runs(self) -> list[Run]:
@@ -78,20 +79,22 @@ class Facet:
         return [] if self.compares_x else sorted({group.x for group in self.groups if group.x is not None})
 
     def at(self, x: float | None) -> list[Group]:
-        """Return the groups at a place on the x axis; None for all of them."""
-        return [group for group in self.groups if x is None or group.x == x]
+        """Return the groups at a place on the x axis, with those that have none; x=None: all of them."""
+        return [group for group in self.groups if x is None or group.x in (x, None)]
 
     def base_of(self, group: Group) -> Group | None:
         """Return the group that a group is compared with; None for the base itself, or if there is none."""
         if group.value == self.base:
             return None
-        along = [g for g in self.groups if g.value == self.base]
-        return next((g for g in along if g.x == group.x or self.compares_x), None)
+        bases = [g for g in self.groups if g.value == self.base]
+        same = next((g for g in bases if g.x == group.x), None)
+        # A base without the key on the x axis is the same everywhere, such as BPTT over segments of time.
+        return same or next((g for g in bases if g.x is None or self.compares_x), None)
 
     @property
     def compares_x(self) -> bool:
         """Whether the compared key is the one on the x axis, so that the base lies at another x."""
-        return all(g.x is not None and g.value == as_text(g.x) for g in self.groups)
+        return self.compare == self.x_key
 
 
 def group_runs(runs: Sequence[Run], axes: Axes) -> list[Facet]:
@@ -105,14 +108,15 @@ def group_runs(runs: Sequence[Run], axes: Axes) -> list[Facet]:
         facet = f"{setting!r} {apart}"
         texts[facet] = setting
         x = values.get(axes.x) if axes.x else None
-        found[facet][x if is_number(x) else None, as_text(values.get(axes.compare))].append(run)
+        found[facet][x if is_number(x) else None, text_of(values, axes.compare)].append(run)
     shared, x_key = _shared(runs, axes), shown(axes.x) if axes.x else None
     order = _order({value for groups in found.values() for _, value in groups}, axes.base)
     facets = [
         Facet(shown(axes.compare), x_key, shared, texts[name], order, axes.base, _groups(groups, order, axes))
         for name, groups in found.items()
     ]
-    return sorted(facets, key=lambda facet: [_sort_key(value) for value in facet.setting.values()])
+    keys = [shown(key) for key in axes.facets]
+    return sorted(facets, key=lambda facet: [_sort_key(facet.setting.get(key, LACKS)) for key in keys])
 
 
 _OF_NOTE = ("dataset.name", "arch.name", "step_mode", "T", "grad_mode")
@@ -130,7 +134,7 @@ def _groups(groups: dict[tuple[Any, str], list[Run]], order: Sequence[str], axes
         Group(value, x, _beside(members, axes), tuple(sorted(members, key=lambda run: (run.seed, run.name))))
         for (x, value), members in groups.items()
     ]
-    return tuple(sorted(made, key=lambda g: (g.x is None, g.x or 0.0, order.index(g.value))))
+    return tuple(sorted(made, key=lambda g: (g.x is not None, g.x or 0.0, order.index(g.value))))
 
 
 def _beside(runs: Sequence[Run], axes: Axes) -> dict[str, str]:

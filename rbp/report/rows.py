@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 
 from rbp.report.costs import Cost, cost
 from rbp.report.groups import Facet, Group
-from rbp.report.read import Run
-from rbp.report.settings import as_text, settings, shown
+from rbp.report.read import MISSING
+from rbp.report.settings import LACKS, as_text
 from rbp.report.statistics import Paired, Summary, holm, paired, summary
 
 REASON_LENGTH = 160  # characters
@@ -94,20 +94,27 @@ def _no_partner(facet: Facet, group: Group, facets: Sequence[Facet]) -> str:
     """Return why a group has nothing to be compared with; "" if it has, or is a base itself."""
     if group.value == facet.base or facet.base_of(group) is not None:
         return ""
-    bases = [(f, g) for f in facets for g in f.groups if g.value == facet.base]
+    if MISSING in facet.setting:
+        return "without its config.yaml nothing is known to agree with it"
+    bases = [_place(f, g) for f in facets for g in f.groups if g.value == f.base and MISSING not in f.setting]
     if not bases:
         return f"no run of {facet.compare}={facet.base} to compare with"
-    nearest = min((_apart(facet, group.runs[0], other.runs[0]) for _, other in bases), key=len)
+    own = _place(facet, group)
+    nearest = min((_apart(own, other) for other in bases), key=len)
     return (
         f"no run of {facet.compare}={facet.base} that agrees in all else: the nearest has {' '.join(nearest)}"
     )
 
 
-def _apart(facet: Facet, run: Run, other: Run) -> list[str]:
-    """Return the settings in which another run differs, other than the compared key."""
-    own, theirs = settings(run), settings(other)
-    keys = [key for key in {**own, **theirs} if as_text(own.get(key)) != as_text(theirs.get(key))]
-    return [f"{shown(key)}={as_text(theirs.get(key))}" for key in keys if shown(key) != facet.compare]
+def _place(facet: Facet, group: Group) -> dict[str, str]:
+    """Return the values in which a group's place in the table differs from others', by their keys."""
+    at = {facet.x_key: as_text(group.x)} if facet.x_key and group.x is not None else {}
+    return facet.setting | at
+
+
+def _apart(own: dict[str, str], theirs: dict[str, str]) -> list[str]:
+    keys = [key for key in {**own, **theirs} if own.get(key) != theirs.get(key)]
+    return [f"{key}={theirs.get(key, LACKS)}" for key in keys]
 
 
 def _of_code(group: Group, base: Group | None) -> list[str]:

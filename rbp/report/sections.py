@@ -8,7 +8,7 @@ from rbp.report.facts import Facts, SweepFacts
 from rbp.report.paths import shown_path
 from rbp.report.read import MISSING, Run
 from rbp.report.rows import cut
-from rbp.report.settings import as_text, settings, shown
+from rbp.report.settings import settings, shown, text_of
 from rbp.report.texts import Table
 
 _RUN_FIGURES = {
@@ -99,7 +99,9 @@ def shared(runs: list[Run], axes: Axes) -> dict[str, str]:
     found = [settings(run, axes.unfold) for run in runs if MISSING not in run.other_settings]
     keys = dict.fromkeys(key for values in found for key in values if key.startswith(_OF_NOTE))
     kept = [key for key in keys if key not in differ and not key.endswith("_target_")]
-    return {shown(key): as_text(found[0][key]) for key in kept if all(key in values for values in found)}
+    # What another network or data set implies differs without standing among the differing keys.
+    texts = {shown(key): {text_of(values, key) for values in found} for key in kept}
+    return {key: value for key, (value, *others) in texts.items() if not others}
 
 
 # Keys and beginnings of keys.

@@ -1,7 +1,7 @@
 """The settings of runs as the report speaks of them: keys that decide a result, under their short names."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rbp.config.text import text
@@ -10,7 +10,8 @@ from rbp.runs.differing import differing_keys
 
 SEED, METHOD, T = "seed", "grad_mode", "T"
 _FIRST = ("dataset", "arch", "neuron", "step_mode", METHOD, T)  # the order in which keys are shown
-_OF_METHOD = ("grad_mode.segments", "grad_mode.coupled")
+SEGMENTS, COUPLED = "grad_mode.segments", "grad_mode.coupled"  # of Rate-BP alone
+LACKS = "–"  # stands for the value of a key that a run does not have
 
 
 def settings(run: Run, unfold: Sequence[str] = ()) -> dict[str, Any]:
@@ -23,14 +24,15 @@ def settings(run: Run, unfold: Sequence[str] = ()) -> dict[str, Any]:
     """
     values: dict[str, Any] = {"dataset.name": run.dataset, "arch.name": run.arch}
     values |= {"T": run.T, "step_mode": run.step_mode, METHOD: _method(run, unfold)}
-    values |= {key: getattr(run, key.rpartition(".")[2]) for key in unfold}
+    if run.grad_mode == "rate":  # other gradient modes have no such keys
+        values |= {key: getattr(run, key.rpartition(".")[2]) for key in unfold}
     return values | run.other_settings
 
 
 def _method(run: Run, unfold: Sequence[str]) -> str:
     words = [run.grad_mode]
-    words += [f"segments={run.segments}"] if run.segments != 1 and _OF_METHOD[0] not in unfold else []
-    words += ["coupled=false"] if not run.coupled and _OF_METHOD[1] not in unfold else []
+    words += [f"segments={run.segments}"] if run.segments != 1 and SEGMENTS not in unfold else []
+    words += ["coupled=false"] if not run.coupled and COUPLED not in unfold else []
     return " ".join(words)
 
 
@@ -44,7 +46,8 @@ def differing(runs: Sequence[Run], unfold: Sequence[str] = ()) -> list[str]:
     keys = differing_keys(known) if known else []
     if len(known) < len(found):
         axes = ("dataset.name", "arch.name", "T", "step_mode", METHOD, *unfold)
-        keys = [MISSING, *dict.fromkeys([*keys, *differing_keys([{a: v[a] for a in axes} for v in found])])]
+        plain = [{axis: values[axis] for axis in axes if axis in values} for values in found]
+        keys = [MISSING, *dict.fromkeys([*keys, *differing_keys(plain)])]
     return sorted(keys, key=_place)
 
 
@@ -63,12 +66,17 @@ def full(key: str, keys: Sequence[str]) -> str | None:
     return next((known for known in keys if key in (known, shown(known))), None)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)  # typed, since True is equal to 1
 def as_text(value: Any) -> str:
     """Return a value as it is written on the command line; equal settings give equal texts."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}" if float(f"{value:g}") == float(value) else repr(float(value))
     return text(value)
+
+
+def text_of(values: Mapping[str, Any], key: str) -> str:
+    """Return the value of a key as text; LACKS if it is not there."""
+    return as_text(values[key]) if key in values else LACKS
 
 
 def is_number(value: Any) -> bool:

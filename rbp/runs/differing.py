@@ -54,14 +54,16 @@ def differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     group = key.partition(".")[0]
     option = f"{group}.name"
+    implied = key != option and (group in _IMPLYING or key.endswith("._target_"))
     by_option: dict[Any, set[str]] = defaultdict(set)
     for values in settings:
         if key in values:
-            own = values.get(option) if group in _IMPLYING and key != option else None
-            by_option[own].add(_canonical(values[key]))
-        elif values.get(option) is None:  # otherwise another option, which has no such key
-            by_option[None].add("absent")
-    return any(len(found) > 1 for found in by_option.values())
+            by_option[values.get(option) if implied else None].add(_canonical(values[key]))
+    if any(len(found) > 1 for found in by_option.values()):
+        return True
+    # Of an option that has the key elsewhere (added by +KEY), or of none. Another option just has no such key.
+    options = {values.get(option) for values in settings if key in values}
+    return any(values.get(option) in {None, *options} for values in settings if key not in values)
 
 
 def _canonical(value: Any) -> str:

@@ -4,8 +4,7 @@ from collections.abc import Callable
 
 from rbp.report.costs import KIND
 from rbp.report.figures.figure import Axis, Figure, Series
-from rbp.report.figures.series import ACCURACY, by_setup, mean, of_facet
-from rbp.report.figures.style import name
+from rbp.report.figures.series import ACCURACY, by_setup, mean, name_of, of_facet
 from rbp.report.groups import Facet
 from rbp.report.read import LOSSES, Run
 
@@ -18,14 +17,15 @@ def over_epochs(facet: Facet, x: float | None = None) -> Figure:
     """Plot test accuracy over epochs: mean and standard deviation over seeds, and a thin line per run."""
     series = []
     for group in facet.at(x):
+        label = name_of(facet, group.value)
         runs = [run for run in group.runs if run.curve]
         for run in runs:
             epochs = sorted(run.curve)
             labels = [f"{run.name}{'' if run.result else f' ({run.state})'}"]
             percent = _percent(run, epochs)
-            series.append(Series(group.value, name(group.value), "run", epochs, percent, labels=labels))
+            series.append(Series(group.value, label, "run", epochs, percent, labels=labels))
         curve = lambda run: {n: 100 * a for n, a in run.curve.items()}  # noqa: E731
-        series += _means(group.value, name(group.value), runs, curve)
+        series += _means(group.value, label, runs, curve)
     about = "Mean over seeds with a band of one standard deviation; thin: single runs."
     return Figure("epochs", "Accuracy over epochs", EPOCHS, ACCURACY, about, series, **of_facet(facet, x))
 
@@ -36,7 +36,7 @@ def losses(facet: Facet, x: float | None = None) -> Figure:
     for group in facet.at(x):
         for variant, kind in enumerate(LOSSES):
             runs = [run for run in group.runs if kind in run.losses]
-            label = f"{name(group.value)}, {kind.removesuffix('_loss')}"
+            label = f"{name_of(facet, group.value)}, {kind.removesuffix('_loss')}"
             series += _means(group.value, label, runs, lambda run, kind=kind: run.losses[kind], variant)  # type: ignore[misc]
     about = "Mean over seeds with a band of one standard deviation."
     return Figure("loss", "Loss over epochs", EPOCHS, LOSS, about, series, **of_facet(facet, x))

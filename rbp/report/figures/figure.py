@@ -23,8 +23,8 @@ class Series:
         low: Lower ends of the band or error bars.
         high: Upper ends of the band or error bars.
         labels: A text for each point, or one for all points.
-        variant: 0, or a number above 0 for further kinds of machine, paths or methods of the same gradient
-            mode in the same figure.
+        variant: 0, or a number above 0 for further kinds of machine, paths or losses of the same value in
+            the same figure.
     """
 
     mode: str
@@ -97,15 +97,18 @@ class Figure:
     @property
     def stem(self) -> str:
         """Name of the figure's file, without suffix."""
-        return f"{self.name}-{_as_file_name(self.of)}".strip("-")
+        return f"{_plain(self.name)}-{_as_file_name(self.of)}".strip("-")
 
 
 def _as_file_name(text: str) -> str:
-    """Return a text as a file name: letters, digits, ".", "=" and "_", with dashes for the rest.
+    """Return a text as a file name: letters, digits, ".", "=" and "_", with dashes between its parts.
 
-    A hash is appended if characters were lost or the text is too long.
+    A hash is appended if another text could have the same name, or the text is too long.
     """
-    plain = text.replace("step mode ", "").replace(", ", "-").replace(" ", "-")
-    name = re.sub(r"[^\w.=]+", "-", plain).strip("-")
-    whole = name == plain and len(name) <= NAME_LENGTH
+    name = _plain(text)
+    whole = name.replace("-", ", ") == text and len(name) <= NAME_LENGTH
     return name if whole else f"{name[:NAME_LENGTH]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.=]+", "-", text).strip("-")

@@ -8,14 +8,14 @@ from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.style import name
 from rbp.report.groups import Facet, Group
 from rbp.report.read import Run
+from rbp.report.settings import SEGMENTS, as_text
 from rbp.report.statistics import summary
 
 ACCURACY = Axis("test accuracy (%)")
 STEP = Axis("training step (ms)", log=None, zero=True)
 MEMORY = Axis("memory (MiB)", log=None, zero=True)
 # Keys that double more often than they grow by one.
-_DOUBLING = {"T": "T (time steps)", "grad_mode.segments": "segments of time"}
-SEGMENTS = "grad_mode.segments"
+_DOUBLING = {"T": "T (time steps)", SEGMENTS: "segments of time"}
 
 
 def x_axis(facet: Facet) -> Axis:
@@ -31,9 +31,23 @@ def of_facet(facet: Facet, x: float | None = None) -> dict[str, Any]:
         facet: The facet.
         x: The place on the x axis; None if the figure is of all.
     """
-    at = "" if x is None else f"{facet.x_key}={x:g}"
+    at = "" if x is None else f"{facet.x_key}={as_text(x)}"
     sweeps = ", ".join(dict.fromkeys(run.sweep for run in facet.runs))
     return {"of": ", ".join(filter(None, (facet.of, at))), "sweep": sweeps, "modes": facet.values}
+
+
+def name_of(facet: Facet, value: str) -> str:
+    """Return the name of a compared value, with the optimizer's keys that were chosen for it alone."""
+    tuned = [
+        {key: of for key, of in group.beside.items() if key.startswith("optimizer.")}
+        for group in _of_value(facet, value)
+    ]
+    same = [
+        f"{key}={of}"
+        for key, of in (tuned[0] if tuned else {}).items()
+        if all(of == g.get(key) for g in tuned)
+    ]
+    return ", ".join([name(facet.compare, value), *same])
 
 
 def mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
@@ -51,8 +65,8 @@ def accuracy_over_x(facet: Facet) -> Figure:
     series = []
     for value in facet.values:
         done = [(g.x, run) for g in _of_value(facet, value) for run in g.done.values()]
-        measured = [(x, 100 * a, run) for x, run in done if x is not None and (a := run.accuracy) is not None]
-        series += _over_x(facet, value, name(value), measured)
+        measured = [(x, 100 * a, run) for x, run in done if (a := run.accuracy) is not None]
+        series += _over_x(facet, value, name_of(facet, value), measured)
     about = "Mean and standard deviation over seeds; a marker a run."
     return _figure(facet, "accuracy", "Accuracy", ACCURACY, about, series)
 
@@ -83,35 +97,32 @@ def _of_value(facet: Facet, value: str) -> list[Group]:
 def _costs_over_x(facet: Facet, key: str, unit: float) -> list[Series]:
     series = []
     for value, label, variant, done in by_setup(facet, facet.groups, key):
-        measured = [(x, unit * (run.figure(key) or 0.0), run) for x, run in done if x is not None]
+        measured = [(x, unit * (run.figure(key) or 0.0), run) for x, run in done]
         series += _over_x(facet, value, label, measured, variant)
     return series
 
 
-_Measured = list[tuple[float, float, Run]]  # x, value, run
+_Measured = list[tuple[float | None, float, Run]]  # x, value, run
 
 
 def _over_x(facet: Facet, value: str, label: str, measured: _Measured, variant: int = 0) -> list[Series]:
-    """Return a marker for every run, and a line through the means at each x."""
-    if not measured:
-        return []
+    """Return a marker for every run, and a line through the means at each x.
+
+    What has no place on the axis, such as BPTT over segments of time, is a level across it.
+    """
+    placed = [(x, y, run) for x, y, run in measured if x is not None]
+    if not placed:
+        levels = [y for _, y, _ in measured]
+        return (
+            [mean(value, label, facet.xs, [levels] * len(facet.xs), variant)] if levels and facet.xs else []
+        )
     by_x: dict[float, list[float]] = {}
-    for x, y, _ in sorted(measured, key=lambda found: found[0]):
+    for x, y, _ in sorted(placed, key=lambda found: found[0]):
         by_x.setdefault(x, []).append(y)
-    places, means = list(by_x), list(by_x.values())
-    if facet.x_key == SEGMENTS and value == "bptt":  # which has no segments: its level is drawn across
-        places = sorted({group.x for group in facet.groups if group.x is not None})
-        means = [[y for found in by_x.values() for y in found] for _ in places]
-    points = Series(
-        value,
-        label,
-        "points",
-        [x for x, _, _ in measured],
-        [y for _, y, _ in measured],
-        labels=[run.name for _, _, run in measured],
-        variant=variant,
-    )
-    return [mean(value, label, places, means, variant), points]
+    xs, ys = [x for x, _, _ in placed], [y for _, y, _ in placed]
+    names = [run.name for _, _, run in placed]
+    points = Series(value, label, "points", xs, ys, labels=names, variant=variant)
+    return [mean(value, label, list(by_x), list(by_x.values()), variant), points]
 
 
 def by_setup(
@@ -135,7 +146,7 @@ def by_setup(
     for value, setups in found.items():
         paths = list(dict.fromkeys(of[1] for of in setups))
         for of, done in setups.items():
-            label = ", ".join(filter(None, (name(value), machines[of[0]], of[1])))
+            label = ", ".join(filter(None, (name_of(facet, value), machines[of[0]], of[1])))
             made.append((value, label, kinds.index(of[0]) + len(kinds) * paths.index(of[1]), done))
     return made
 
@@ -149,7 +160,7 @@ def firing_rates(facet: Facet, x: float | None = None) -> Figure:
             continue
         layers = list(runs[0].firing_rates)
         values = [[r.firing_rates[layer] for r in runs if layer in r.firing_rates] for layer in layers]
-        pooled = mean(group.value, f"{name(group.value)} (n={len(runs)})", layers, values)
+        pooled = mean(group.value, f"{name_of(facet, group.value)} (n={len(runs)})", layers, values)
         low = [max(0.0, value) for value in pooled.low]
         labels = [f"{layer}, {n}" for layer, n in zip(layers, pooled.labels, strict=True)]
         series.append(
@@ -175,7 +186,7 @@ def accuracy_over_cost(facet: Facet) -> Figure:
         done = [(x, run) for x, run in found if run.accuracy is not None]
         times = [1000 * (run.figure("step_seconds") or 0.0) for _, run in done]
         accuracies = [100 * (run.accuracy or 0.0) for _, run in done]
-        at = [f"{facet.x_key}={x:g}, " if x is not None else "" for x, _ in done]
+        at = [f"{facet.x_key}={as_text(x)}, " if x is not None else "" for x, _ in done]
         labels = [f"{place}{run.name}" for place, (_, run) in zip(at, done, strict=True)]
         series += (
             [Series(value, label, "points", times, accuracies, labels=labels, variant=variant)]

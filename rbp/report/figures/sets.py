@@ -1,13 +1,12 @@
 """Which figures a report has: per facet those over the key on the x axis, and those of each place on it."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rbp.report.axes import choose_axes
 from rbp.report.figures.curves import losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.series import (
-    SEGMENTS,
     accuracy_over_cost,
     accuracy_over_x,
     firing_rates,
@@ -15,7 +14,7 @@ from rbp.report.figures.series import (
     seconds_over_x,
 )
 from rbp.report.groups import Facet, group_runs
-from rbp.report.settings import METHOD
+from rbp.report.settings import METHOD, SEGMENTS, as_text
 
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
 OF_ONE = (over_epochs, over_time, losses, firing_rates)
@@ -53,7 +52,7 @@ def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
             label=facet.of,
             x_key=facet.x_key if facet.xs else None,
             over_x=_drawable([*over_x, accuracy_over_cost(facet)]),
-            of_x={"" if x is None else f"{x:g}": _drawable(_of_one(facet, x)) for x in places},
+            of_x={"" if x is None else as_text(x): _drawable(_of_one(facet, x)) for x in places},
         )
 
 
@@ -61,10 +60,21 @@ def _of_one(facet: Facet, x: float | None) -> list[Figure]:
     """Return the figures of one place on the x axis, with those over segments of time if these differ."""
     figures = [make(facet, x) for make in OF_ONE]
     runs = [run for group in facet.at(x) for run in group.runs]
-    if facet.compare == METHOD and len({run.segments for run in runs}) > 1:
-        over_segments = group_runs(runs, choose_axes(runs, x=SEGMENTS))
-        figures += [make(of) for of in over_segments for make in OVER_SEGMENTS]
+    if facet.compare == METHOD and facet.x_key != SEGMENTS and len({run.segments for run in runs}) > 1:
+        for of in group_runs(runs, choose_axes(runs, x=SEGMENTS)):
+            figures += [_within(facet, make(_of_all(facet, x, of))) for make in OVER_SEGMENTS]
     return figures
+
+
+def _of_all(facet: Facet, x: float | None, of: Facet) -> Facet:
+    """Return a facet of a part of the runs, with what all of these share."""
+    at = {} if x is None else {facet.x_key or "": as_text(x)}
+    return replace(of, shared=facet.shared | facet.setting | at)
+
+
+def _within(facet: Facet, figure: Figure) -> Figure:
+    """Return a figure whose values have the looks that they have in the facet's other figures."""
+    return replace(figure, modes=tuple(dict.fromkeys((*facet.values, *figure.modes))))
 
 
 def _drawable(figures: list[Figure]) -> list[Figure]:
