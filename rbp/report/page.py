@@ -23,6 +23,7 @@ from rbp.report.texts import Table
 from rbp.runs.status import STATES
 
 HERE = Path(__file__).parent
+IN_TITLE = 5  # values of which a title names each
 FIGURES_SIZE = 3_000_000  # characters of figures from which on no further comparison's are put on the page
 
 
@@ -47,7 +48,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """The figures of one facet to choose: those over the x axis, and those of each place on it."""
+    """The figures of one facet to choose: those over the key on the x axis, and those of each place on it."""
 
     label: str
     x_key: str
@@ -77,6 +78,7 @@ def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: 
         headline=sections.headline(table),
         shared=sections.shared(runs, axes),
         choices=choices,
+        x_key=shown(axes.x) if axes.x else "",
         facets=len(facets),
         drawn=any(choice.over_x or any(choice.of_x.values()) for choice in choices),
         unfinished=sections.unfinished(runs),
@@ -86,11 +88,15 @@ def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: 
 
 
 def _title(facets: list[Facet], axes: Axes) -> str:
-    """Return what is compared, such as "BPTT and Rate-BP" or "neuron: lif, lif_hard"."""
-    values = [name(value) for value in facets[0].values]
-    if axes.compare == METHOD:
-        return values[0] if len(values) == 1 else f"{', '.join(values[:-1])} and {values[-1]}"
-    return f"{shown(axes.compare)}: {', '.join(values)}"
+    """Return what is compared, such as "BPTT and Rate-BP" or "neuron=lif,lif_hard"."""
+    values = facets[0].values
+    if axes.compare != METHOD:
+        some = values if len(values) <= IN_TITLE else [*values[: IN_TITLE - 1], "…", values[-1]]
+        return f"{shown(axes.compare)}={','.join(some)}"
+    *names, last = [name(METHOD, value) for value in values]
+    if len(names) >= IN_TITLE:
+        return f"{len(values)} gradient modes"
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def _template() -> Any:

@@ -11,10 +11,10 @@ from rbp.report.costs import KIND, Cost
 from rbp.report.paths import shown_path
 from rbp.report.read import AXES, Run
 from rbp.report.rows import Row, tested
+from rbp.report.settings import LACKS as NONE
 from rbp.report.settings import as_text, shown
 from rbp.report.statistics import Paired, Summary
 
-NONE = "–"
 # Title of each column of figures, and the heading that it stands below in a table with grouped columns.
 FIGURES = (
     ("test accuracy (%)", "mean"),
@@ -205,9 +205,10 @@ def latex(table: Table) -> str:
     titles = [*map(_latex, table.keys), *(f"{{{_latex(of)}}}" if of != "mean" else "" for _, of in figures)]
     notes = [f"% {label}: {note}".replace("\n", " ") for label, note in labelled_notes(table)]
     rows = zip(table.rows, table.sure, strict=True)
-    columns = "l" * left + "".join(_LATEX_COLUMNS[figure] for figure in figures)
+    columns = "l" * left + "".join(_latex_column(table, n) for n in range(left, left + len(figures)))
     return "\n".join(
         [
+            r"% \usepackage{booktabs,siunitx}",
             f"% {table.about}".replace("\n", " "),
             *notes,
             rf"\begin{{tabular}}{{{columns}}}",
@@ -224,17 +225,28 @@ def latex(table: Table) -> str:
     )
 
 
-# Accuracy and difference are text (with counts and intervals); the others are aligned at the decimal point.
-_LATEX_COLUMNS = dict(zip(FIGURES, ("r", "r", *["S[table-format=5.2]", "S[table-format=2.2]"] * 2,
-                                    "S[table-format=1.3]"), strict=True))  # fmt: skip
+def _latex_column(table: Table, index: int) -> str:
+    """Return the type of a column: numbers at their decimal points, with room for the longest of them."""
+    if not _is_number(table, index):
+        return "r"
+    parts = [row[index].replace(",", "").partition(".") for row in table.rows if row[index] != NONE]
+    before, after = (max((len(part[n]) for part in parts), default=0) for n in (0, 2))
+    return f"S[table-format={max(1, before)}{f'.{after}' if after else ''}]"
+
+
+def _is_number(table: Table, index: int) -> bool:
+    """Whether a column has plain numbers; accuracies have counts beside them, and differences intervals."""
+    return table.figures[index - len(table.keys)] not in FIGURES[:2]
 
 
 def _latex_row(row: Sequence[str], table: Table, sure: bool) -> list[str]:
     cells = [_latex(text) for text in row]
+    if cells[0].startswith(("[", "*")):  # which the end of the row above would take for its own
+        cells[0] = f"{{{cells[0]}}}"
     if sure and table.difference is not None:
         cells[table.difference] = rf"\textbf{{{cells[table.difference]}}}"
-    for index, figure in enumerate(table.figures, len(table.keys)):
-        if _LATEX_COLUMNS[figure] != "r":
+    for index in range(len(table.keys), len(row)):
+        if _is_number(table, index):
             cells[index] = "{--}" if row[index] == NONE else row[index].replace(",", "")
     return cells
 

@@ -61,7 +61,7 @@ def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
             by_option[values.get(option) if implied else None].add(_canonical(values[key]))
     if any(len(found) > 1 for found in by_option.values()):
         return True
-    # Of an option that has the key elsewhere (added by +KEY), or of none. Another option just has no such key.
+    # Not there though the same option has it elsewhere (+KEY adds it); another option just has no such key.
     options = {values.get(option) for values in settings if key in values}
     return any(values.get(option) in {None, *options} for values in settings if key not in values)
 

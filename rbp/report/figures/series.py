@@ -38,15 +38,9 @@ def of_facet(facet: Facet, x: float | None = None) -> dict[str, Any]:
 
 def name_of(facet: Facet, value: str) -> str:
     """Return the name of a compared value, with the optimizer's keys that were chosen for it alone."""
-    tuned = [
-        {key: of for key, of in group.beside.items() if key.startswith("optimizer.")}
-        for group in _of_value(facet, value)
-    ]
-    same = [
-        f"{key}={of}"
-        for key, of in (tuned[0] if tuned else {}).items()
-        if all(of == g.get(key) for g in tuned)
-    ]
+    besides = [group.beside for group in _of_value(facet, value)]
+    tuned = [(key, of) for key, of in (besides[0] if besides else {}).items() if key.startswith("optimizer.")]
+    same = [f"{key}={of}" for key, of in tuned if all(beside.get(key) == of for beside in besides)]
     return ", ".join([name(facet.compare, value), *same])
 
 
@@ -112,16 +106,14 @@ def _over_x(facet: Facet, value: str, label: str, measured: _Measured, variant: 
     """
     placed = [(x, y, run) for x, y, run in measured if x is not None]
     if not placed:
-        levels = [y for _, y, _ in measured]
-        return (
-            [mean(value, label, facet.xs, [levels] * len(facet.xs), variant)] if levels and facet.xs else []
-        )
+        levels, xs = [y for _, y, _ in measured], facet.xs
+        return [mean(value, label, xs, [levels] * len(xs), variant)] if levels and xs else []
     by_x: dict[float, list[float]] = {}
     for x, y, _ in sorted(placed, key=lambda found: found[0]):
         by_x.setdefault(x, []).append(y)
-    xs, ys = [x for x, _, _ in placed], [y for _, y, _ in placed]
+    each, values = [x for x, _, _ in placed], [y for _, y, _ in placed]
     names = [run.name for _, _, run in placed]
-    points = Series(value, label, "points", xs, ys, labels=names, variant=variant)
+    points = Series(value, label, "points", each, values, labels=names, variant=variant)
     return [mean(value, label, list(by_x), list(by_x.values()), variant), points]
 
 
