@@ -2,9 +2,9 @@
 
 `write` writes the report's files. `read` reads run folders. `settings` has the keys by which runs differ,
 `axes` decides what is compared, and `groups` groups runs for it. `rows` computes the table, with `costs`
-(time and memory) and `statistics` (means and paired differences); `texts` writes it as text. `facts` and `sections`
-are the other parts of the page, `page` is the page itself, and `paths` hides home folders. `figures` has the
-figures.
+(time and memory) and `statistics` (means and paired differences); `texts` writes it as text. `facts` and
+`sections` are the other parts of the page, `page` is the page itself, and `paths` hides home folders.
+`figures` has the figures.
 """
 
 from pathlib import Path

@@ -12,25 +12,11 @@ from rbp.report import write_report
 from rbp.report.axes import choose_axes
 from rbp.report.facts import gather
 from rbp.report.groups import deduplicate, group_runs
-from rbp.report.read import Run, read_runs
-from rbp.report.rows import Row, rows
-from rbp.report.texts import Table, as_table, figures
+from rbp.report.read import read_runs
+from rbp.report.rows import rows
+from rbp.report.texts import Table, figures
+from tests.support.reports import compared, shown_runs, table
 from tests.support.run_folders import write_run
-
-
-def shown_runs(*paths: Path) -> list[Run]:
-    return deduplicate(read_runs(list(paths))[0])[0]
-
-
-def compared(*paths: Path, **asked: str) -> list[Row]:
-    runs = shown_runs(*paths)
-    return rows(group_runs(runs, choose_axes(runs, **asked)))
-
-
-def table(*paths: Path, **asked: str) -> Table:
-    runs = shown_runs(*paths)
-    axes = choose_axes(runs, **asked)
-    return as_table(rows(group_runs(runs, axes)), axes)
 
 
 def keys(of: Table) -> list[tuple[str, ...]]:
