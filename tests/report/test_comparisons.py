@@ -1,4 +1,4 @@
-"""Each kind of comparison that is asked of a report: a table without gaps, figures that answer, true numbers."""
+"""Each kind of comparison that is asked of a report: a table without gaps, figures to it, true numbers."""
 
 import csv
 import json
@@ -118,7 +118,7 @@ def differing_keys(folder: Path) -> list[str]:
 @pytest.mark.browser
 @kinds
 def test_the_page_answers_without_an_error(tmp_path: Path, kind: str) -> None:
-    grid, compare, base, x, keys = KINDS[kind]
+    grid, compare, _, x, _ = KINDS[kind]
     write_grid(tmp_path / "sweep", grid)
     file = write_report([tmp_path / "sweep"])
     found = table(tmp_path / "sweep")
@@ -196,7 +196,7 @@ def test_a_run_without_a_config_is_no_comparison_of_its_own(tmp_path: Path) -> N
 def test_methods_with_a_learning_rate_each_are_compared_at_one_T(tmp_path: Path) -> None:
     write_run(tmp_path, 0.5, grad_mode="bptt", optimizer__lr=0.1)
     write_run(tmp_path, 0.75, grad_mode="rate", optimizer__lr=0.05)
-    bptt, rate = compared(tmp_path)
+    _, rate = compared(tmp_path)
     assert rate.difference is not None and rate.difference.mean == 0.25
     assert table(tmp_path).keys == ("optimizer.lr", "grad_mode") and rate.facet.x_key is None
 

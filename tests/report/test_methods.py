@@ -72,7 +72,7 @@ def test_the_figures_over_segments_have_a_line_for_each_coupling_and_bptts_level
 
 def test_asked_for_segments_every_number_of_them_is_compared_with_bptt(sweep: Path) -> None:
     found = compared(sweep, x=OVER)
-    assert [(row.group.value, row.group.x) for row in found][0] == ("bptt", None)
+    assert (found[0].group.value, found[0].group.x) == ("bptt", None)
     rate = {row.group.x: row for row in found if row.group.value == "rate"}
     assert set(rate) == {1, 2, 4}
     for k, coupled, accuracy in DIAL:
