@@ -69,7 +69,9 @@ def choose_axes(
     chosen_x = _asked("--x", x, list(values)) if x else None
     if chosen_x and not all(map(is_number, values[chosen_x])):
         raise UserError(f"--x {x}: must be a key with numbers; {_some(_numeric(values)) or 'no key'} is one")
-    by = _asked("--compare", compare, list(values)) if compare else _compare(found, values, chosen_x)
+    if compare and compare != METHOD:  # which every run has: without others a single line over the x axis
+        compare = _asked("--compare", compare, list(values))
+    by = compare or _compare(found, values, chosen_x)
     rest = [key for key in keys if key != by]
     beside = _beside(found, [key for key in rest if key != chosen_x], by, chosen_x)
     along = chosen_x or _along(found, values, by, beside)

@@ -13,7 +13,7 @@ from rbp.report import sections
 from rbp.report.axes import Axes
 from rbp.report.facts import Facts
 from rbp.report.figures.figure import Figure, Series
-from rbp.report.figures.sets import figure_sets
+from rbp.report.figures.sets import FigureSet, figure_sets
 from rbp.report.figures.style import name
 from rbp.report.figures.svg import draw_svg
 from rbp.report.groups import Facet
@@ -24,7 +24,7 @@ from rbp.runs.status import STATES
 
 HERE = Path(__file__).parent
 IN_TITLE = 5  # values of which a title names each
-FIGURES_SIZE = 3_000_000  # characters of figures from which on no further comparison's are put on the page
+FIGURES_SIZE = 3_000_000  # characters of figures from which on no further ones are put on the page
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class Choice:
     x_key: str
     over_x: list[Shown]
     of_x: dict[str, list[Shown]]
+    left: int  # places on the x axis for which there was no room
 
 
 def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: Facts) -> str:
@@ -106,16 +107,32 @@ def _template() -> Any:
 
 def _choices(facets: list[Facet]) -> list[Choice]:
     """Return the figures of as many facets as the page has room for, the largest first."""
-    choices, size = [], 0
+    choices: list[Choice] = []
+    room = FIGURES_SIZE
     for found in figure_sets(facets):
-        of_x = {x: [_show(figure) for figure in figures] for x, figures in found.of_x.items()}
-        choice = Choice(found.label, found.x_key or "", [_show(figure) for figure in found.over_x], of_x)
-        choices.append(choice)
-        shown_now = [figure for figures in (choice.over_x, *of_x.values()) for figure in figures]
-        size += sum(len(figure.svg) + len(figure.points) for figure in shown_now)
-        if size > FIGURES_SIZE:
+        if room < 0:
             break
+        choices.append(_choice(found, room))
+        room -= sum(map(_size, (choices[-1].over_x, *choices[-1].of_x.values())))
     return choices
+
+
+def _choice(found: FigureSet, room: int) -> Choice:
+    """Return the figures of one facet: of all places on the x axis, or the last for which there is room."""
+    over_x = [_show(figure) for figure in found.over_x]
+    of_x: dict[str, list[Shown]] = {}
+    room -= _size(over_x)
+    for x, figures in reversed(found.of_x.items()):
+        if of_x and room < 0:
+            break
+        of_x[x] = [_show(figure) for figure in figures]
+        room -= _size(of_x[x])
+    left = len(found.of_x) - len(of_x)
+    return Choice(found.label, found.x_key or "", over_x, dict(reversed(of_x.items())), left)
+
+
+def _size(shown_now: list[Shown]) -> int:
+    return sum(len(figure.svg) + len(figure.points) for figure in shown_now)
 
 
 def _show(figure: Figure) -> Shown:

@@ -26,7 +26,7 @@ def headline(table: Table) -> dict[str, Any]:
     columns = {group: [of for g, of in table.figures if g == group] for group in groups}
     found = zip(table.rows, table.notes, table.sure, strict=True)
     rows = [{"cells": _cells(table, row, note, sure), "note": note} for row, note, sure in found]
-    return {"keys": table.keys, "columns": columns, "rows": rows, "about": table.about}
+    return {"titles": table.keys, "columns": columns, "rows": rows, "about": table.about}
 
 
 def _cells(table: Table, row: tuple[str, ...], note: str, sure: bool) -> list[dict[str, str]]:

@@ -158,7 +158,7 @@ def markdown(table: Table) -> str:
     lines = [[title.translate(marks) for title in table.titles], rule, *rows]
     text = "\n".join("| " + " | ".join(line) + " |" for line in lines)
     notes = [f"- {label}: {note}".translate(marks) for label, note in labelled_notes(table)]
-    return "\n".join([text, "", table.about, *(["", *notes] if notes else []), ""])
+    return "\n".join([text, "", table.about.translate(marks), *(["", *notes] if notes else []), ""])
 
 
 def labelled_notes(table: Table) -> list[tuple[str, str]]:

@@ -26,7 +26,7 @@ def write_grid(folder: Path, grid: dict[str, list[Any]], seeds: int = 2) -> None
     """A run of every combination, in rate mode; accuracies rise with each value, and with the seed."""
     for n, values in enumerate(product(*grid.values())):
         for seed in range(seeds):
-            changes = {"grad_mode": "rate", **dict(zip(grid, values, strict=True))}
+            changes: dict[str, Any] = {"grad_mode": "rate", **dict(zip(grid, values, strict=True))}
             accuracy, seconds = 0.5 + 0.02 * n + 0.003 * seed * (n + 1), 0.01 * (n + 1)
             write_run(folder, accuracy, seed=seed, seconds=seconds, each=EACH, **changes)
 
@@ -162,7 +162,8 @@ def test_chunks_decide_no_result_and_their_costs_are_never_pooled_or_compared(tm
 def test_a_key_that_some_runs_lack_keeps_them_apart(tmp_path: Path, order: tuple[int | None, ...]) -> None:
     """`+arch.width=8` beside runs that do not name a width."""
     for width in order:
-        write_run(tmp_path, 0.5 if width is None else 0.75, **({"arch__width": width} if width else {}))
+        changes: dict[str, Any] = {"arch__width": width} if width else {}
+        write_run(tmp_path, 0.75 if width else 0.5, **changes)
     found = table(tmp_path)
     assert found.keys == ("arch.width",) and [row[:2] for row in found.rows] == [
         ("8", "75.00 (n=1)"),

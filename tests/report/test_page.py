@@ -146,7 +146,9 @@ def test_a_figure_is_saved_by_keyboard_as_csv_with_its_points(tmp_path: Path) ->
     with opened(write_report([tmp_path / "s"])) as seen:
         seen.page.locator("#figure-accuracy-T button[data-save=csv]").focus()
         name, text = saved(seen.page, lambda: seen.page.keyboard.press("Space"))
-        assert name.startswith("accuracy-T-digits-digits_cnn-step_mode=m") and name.endswith(".csv")
+        assert name.startswith("accuracy-T-digits-digits_cnn-neuron=lif-step_mode=m") and name.endswith(
+            ".csv"
+        )
     rows = list(csv.DictReader(io.StringIO(text)))
     points = {row["label"]: (float(row["x"]), float(row["y"])) for row in rows if row["look"] == "points"}
     done = [r for r in results(tmp_path / "s") if r["config"]["step_mode"] == "m"]
@@ -175,7 +177,7 @@ def test_nothing_is_wider_than_the_screen(tmp_path: Path, size: tuple[int, int])
 @pytest.mark.browser
 def test_what_a_line_is_of_stays_in_sight_where_the_table_is_wider_than_the_screen(tmp_path: Path) -> None:
     grid(tmp_path)
-    with opened(write_report([tmp_path]), (900, 700)) as seen:
+    with opened(write_report([tmp_path]), (660, 700)) as seen:
         box = seen.page.locator("#headline").evaluate_handle("table => table.parentElement")
         box.evaluate("box => { box.scrollLeft = 10000; }")
         assert box.evaluate("box => box.scrollLeft") > 50
@@ -262,7 +264,7 @@ def test_nothing_is_wider_than_a_sheet_of_paper(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dark", [False, True])
 def test_axe_finds_nothing_serious(tmp_path: Path, dark: bool) -> None:
     grid(tmp_path)
-    with opened(write_report([tmp_path]), (900, 700), dark=dark) as seen:  # where the table scrolls
+    with opened(write_report([tmp_path]), (660, 700), dark=dark) as seen:  # where the table scrolls
         seen.page.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
         assert violations(seen.page) == []
         named = seen.page.locator("svg[role=img]").evaluate_all("all => all.map(svg => svg.ariaLabel)")

@@ -61,7 +61,7 @@ def _of_one(facet: Facet, x: float | None) -> list[Figure]:
     figures = [make(facet, x) for make in OF_ONE]
     runs = [run for group in facet.at(x) for run in group.runs]
     if facet.compare == METHOD and facet.x_key != SEGMENTS and len({run.segments for run in runs}) > 1:
-        for of in group_runs(runs, choose_axes(runs, x=SEGMENTS)):
+        for of in group_runs(runs, choose_axes(runs, METHOD, x=SEGMENTS)):
             figures += [_within(facet, make(_of_all(facet, x, of))) for make in OVER_SEGMENTS]
     return figures
 
