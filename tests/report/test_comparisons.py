@@ -32,21 +32,18 @@ def write_grid(folder: Path, grid: dict[str, list[Any]], seeds: int = 2) -> None
 
 
 # What differs, the key that is compared, its base, the key on the x axis, and the table's first columns.
-KINDS: dict[str, tuple[dict[str, list[Any]], str, str, str | None, tuple[str, ...]]] = {
+Kind = tuple[dict[str, list[Any]], str, str, str | None, tuple[str, ...]]
+MODES, RATES, WIDTHS = ["bptt", "rate"], [0.1, 0.05, 0.2], [8, 16]
+THREE: dict[str, list[Any]] = {"grad_mode": MODES, "T": [2, 4], "neuron__name": ["if", "lif"]}
+KINDS: dict[str, Kind] = {
     "neurons": ({"neuron__name": ["lif", "lif_hard"]}, "neuron", "lif", None, ("neuron",)),
-    "learning rates": (
-        *({"optimizer__lr": [0.1, 0.05, 0.2]}, "optimizer.lr", "0.05"),
-        *("optimizer.lr", ("optimizer.lr",)),
-    ),
-    "widths": ({"arch__width": [8, 16]}, "arch.width", "8", "arch.width", ("arch.width",)),
-    "widths over T": ({"arch__width": [8, 16], "T": [2, 4]}, "arch.width", "8", "T", ("T", "arch.width")),
-    "one T": ({"grad_mode": ["bptt", "rate"], "T": [4]}, "grad_mode", "bptt", None, ("grad_mode",)),
-    "over T": ({"grad_mode": ["bptt", "rate"], "T": [2, 4]}, "grad_mode", "bptt", "T", ("T", "grad_mode")),
+    "rates": ({"optimizer__lr": RATES}, "optimizer.lr", "0.05", "optimizer.lr", ("optimizer.lr",)),
+    "widths": ({"arch__width": WIDTHS}, "arch.width", "8", "arch.width", ("arch.width",)),
+    "widths over T": ({"arch__width": WIDTHS, "T": [2, 4]}, "arch.width", "8", "T", ("T", "arch.width")),
+    "one T": ({"grad_mode": MODES, "T": [4]}, "grad_mode", "bptt", None, ("grad_mode",)),
+    "over T": ({"grad_mode": MODES, "T": [2, 4]}, "grad_mode", "bptt", "T", ("T", "grad_mode")),
     "segments": ({"grad_mode__segments": [1, 2, 4]}, "grad_mode", "rate", None, ("grad_mode",)),
-    "facets": (
-        *({"grad_mode": ["bptt", "rate"], "T": [2, 4], "neuron__name": ["if", "lif"]}, "grad_mode", "bptt"),
-        *("T", ("neuron", "T", "grad_mode")),
-    ),
+    "facets": (THREE, "grad_mode", "bptt", "T", ("neuron", "T", "grad_mode")),
 }
 kinds = pytest.mark.parametrize("kind", KINDS)
 

@@ -294,7 +294,7 @@ def test_a_page_that_would_be_heavy_has_the_largest_comparisons_and_says_so(
     assert "To keep this page light" not in write_report([tmp_path]).read_text()
     monkeypatch.setattr(page_module, "FIGURES_SIZE", 1)
     text = write_report([tmp_path]).read_text()
-    assert "it has the figures of 1 of 2 comparisons, those with the most runs" in text
+    assert "it has the figures of 1 of 2 comparisons, those with the most runs, and not of 1 places" in text
     assert re.findall(r'<option value="\d" .*?>(.*?)</option>', text) == ["digits, digits_cnn, step_mode=m"]
     assert "step_mode=s" not in text.partition("<h2>Figures")[2]
 
