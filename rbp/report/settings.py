@@ -1,6 +1,7 @@
 """The settings of runs as the report speaks of them: keys that decide a result, under their short names."""
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -81,4 +82,4 @@ def text_of(values: Mapping[str, Any], key: str) -> str:
 
 def is_number(value: Any) -> bool:
     """Whether a value can stand on an axis."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

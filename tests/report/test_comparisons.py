@@ -179,6 +179,14 @@ def test_a_truth_value_is_no_number() -> None:
     assert [as_text(value) for value in (1, True, 1.0, 0, False)] == ["1", "true", "1", "0", "false"]
 
 
+def test_an_infinite_value_is_compared_and_has_no_place_on_an_axis(tmp_path: Path) -> None:
+    for value in (1.0, float("inf")):
+        write_run(tmp_path, trainer__clip_grad=value)
+    found = table(tmp_path)
+    assert found.keys == ("trainer.clip_grad",) and [row[0] for row in found.rows] == ["1", "inf"]
+    assert facets(tmp_path)[0].x_key is None and write_report([tmp_path]).exists()
+
+
 def test_a_run_without_a_config_is_no_comparison_of_its_own(tmp_path: Path) -> None:
     for lr in (0.1, 0.2):
         write_run(tmp_path, optimizer__lr=lr)
