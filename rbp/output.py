@@ -1,5 +1,6 @@
 """Print lines for the user, in any locale, also when stdout is a pipe that its reader has closed."""
 
+import contextlib
 import os
 import sys
 from io import TextIOWrapper
@@ -12,7 +13,8 @@ def degrade_output() -> None:
     """Let characters that the locale cannot show be printed as `?`, rather than end the program."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
-            stream.reconfigure(errors="replace")
+            with contextlib.suppress(OSError):  # opened for reading too, on what cannot seek
+                stream.reconfigure(errors="replace")
 
 
 def say(line: str, stream: TextIO | None = None) -> None:

@@ -9,11 +9,12 @@ from rbp.cli.picked import PickedRun, add_paths, pick_all
 from rbp.errors import ConfigError
 from rbp.output import say
 from rbp.runs.folder import RunFolder
+from rbp.runs.status import read_status
 from rbp.sweep.state.jobs import LOCAL, is_slurm_job
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 
-LOOK = 0.5  # seconds between two looks at the files
+LOOK = 2.0  # seconds between two looks; each queries Slurm once
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,7 +35,8 @@ def command(args: argparse.Namespace) -> int:
     say(_headline(run, state))
     output.print_new()
     if (state.status.job_id or "").startswith(LOCAL):
-        say(f"The output of its process is in {SweepFolder(run.folder.parent).jobs}/local-*.log")
+        files = sorted(SweepFolder(run.folder.parent).jobs.glob("local-*.log"))
+        say(f"The output of its process is in {' or '.join(map(str, files))}")
     while args.follow and state.at_work:
         time.sleep(LOOK)
         (state,) = observe([run.folder])  # before the files, so that nothing written until the end is missed
@@ -85,8 +87,7 @@ class Output:
 
     def _files(self) -> list[Path]:
         run = RunFolder(self.folder)
-        (state,) = observe([self.folder])
-        job = state.status.job_id or ""
+        job = read_status(self.folder).job_id or ""
         of_job = SweepFolder(self.folder.parent).jobs.glob(f"{job}_*log.out") if is_slurm_job(job) else []
         return [*([run.log] if run.log.exists() else []), *sorted(of_job)]
 

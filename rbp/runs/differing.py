@@ -12,6 +12,7 @@ from rbp.config.text import text
 # Options that imply most of their keys: a data set has its own means, an architecture its own widths. Such a
 # key says something only if it differs between runs of the same option.
 _IMPLYING = ("dataset", "arch")
+_ABSENT = "absent"
 # Defaults of a data set: key -> the key of its recipe that it is taken from.
 _FROM_RECIPE = {
     "trainer.epochs": "dataset.recipe.epochs",
@@ -54,16 +55,16 @@ def differing_keys(settings: Sequence[Mapping[str, Any]]) -> list[str]:
 def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
     group = key.partition(".")[0]
     option = f"{group}.name"
-    implied = key != option and (group in _IMPLYING or key.endswith("._target_"))
     by_option: dict[Any, set[str]] = defaultdict(set)
     for values in settings:
-        if key in values:
-            by_option[values.get(option) if implied else None].add(_canonical(values[key]))
+        own = values.get(option) if key != option else None
+        by_option[own].add(_canonical(values[key]) if key in values else _ABSENT)
     if any(len(found) > 1 for found in by_option.values()):
         return True
-    # Not there though the same option has it elsewhere (+KEY adds it); another option just has no such key.
-    options = {values.get(option) for values in settings if key in values}
-    return any(values.get(option) in {None, *options} for values in settings if key not in values)
+    if group in _IMPLYING or key.endswith("._target_"):  # the option says it
+        return False
+    # Options that have no such key say nothing of it.
+    return len(set().union(*by_option.values()) - {_ABSENT}) > 1
 
 
 def _canonical(value: Any) -> str:
@@ -85,7 +86,7 @@ def _without_implied(values: Mapping[str, Any]) -> dict[str, Any]:
 def _is_apart(key: str) -> bool:
     parts = key.split(".")
     below = (".".join(parts[:n]) in not_in_identity() for n in range(1, len(parts) + 1))
-    return key == "dataset.T" or parts[-1] == "_target_" or any(below)
+    return key == "dataset.T" or any(below)
 
 
 def _shown(key: str) -> str:

@@ -31,7 +31,7 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
         SweepFailed: A run fails again.
     """
     sweep = SweepFolder(next(iter(runs)).parent.absolute())
-    cells = [Cell(read_frozen(folder), keys) for folder, keys in runs.items()]
+    cells = _cells(runs)
     for cell, folder in zip(cells, runs, strict=True):
         cell.values["runs_dir"], cell.values["sweep"]["name"] = str(sweep.path.parent), sweep.path.name
         if cell.name != folder.name:
@@ -40,7 +40,7 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
                 "made it: start the sweep anew by launch.py"
             )
     settings = SweeperSettings(retry=True, rerun_stale=stale, wait=wait)
-    starts = [sweep.start_of(cell.name) for cell in cells]
+    starts = sweep.starts_of([cell.name for cell in cells])
     launchers = [_launcher(sweep, started) for started in starts]  # all are checked before any starts
     _refuse_two_folders(starts, cells)
     for number, started in enumerate(starts):
@@ -48,6 +48,21 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
             with _working_in(Path(started["working_directory"])):
                 same = [cell for cell, other in zip(cells, starts, strict=True) if other == started]
                 start(same, launchers[number], settings)
+
+
+def _cells(runs: Mapping[Path, dict[str, str]]) -> list[Cell]:
+    """Return the cells of runs. Raise ConfigError if some have no whole config; the message lists them."""
+    cells, problems = [], []
+    for folder, keys in runs.items():
+        try:
+            cells.append(Cell(read_frozen(folder), keys))
+        except ConfigError as error:
+            problems.append(str(error))
+    if problems and cells:
+        problems.append(f"the others can be retried by their keys, such as {cells[0].label}")
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return cells
 
 
 def _refuse_two_folders(starts: list[dict[str, Any]], cells: list[Cell]) -> None:

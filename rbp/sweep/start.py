@@ -41,6 +41,8 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
     launcher.check(plan.todo)
     preflight(plan.todo, devices=launcher.here, trials=True)
     say(plan.summary())
+    if launcher.name == "inline" and plan.todo and not settings.wait:
+        say("These cells run in this process, which waits for them: hydra/launcher=inline.")
     _finish(sweep, cells, launcher.run(sweep, plan, settings), settings)
 
 

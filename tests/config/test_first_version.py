@@ -78,7 +78,8 @@ def test_a_config_of_then_names_the_same_run(name: Path) -> None:
 @pytest.mark.slow
 def test_command_lines_stand_for_the_runs_they_stood_for() -> None:
     with composing():  # once for all
-        for line in json.loads((FIXTURES / "identities.json").read_text()):
+        # Every third of them, which all options are among: all take over a minute.
+        for line in json.loads((FIXTURES / "identities.json").read_text())[::3]:
             (cell,) = compose_grid(read_command_line(line["overrides"]).overrides)
             assert cell.name == line["folder"], line
 

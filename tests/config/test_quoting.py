@@ -24,6 +24,13 @@ def test_what_a_message_proposes_comes_through_shell_and_hydra_as_it_was(value: 
     assert parsed.key_or_group == "runs_dir" and parsed.value() == value
 
 
+def test_a_comma_in_a_text_is_answered_with_quotes() -> None:
+    with pytest.raises(ConfigError, match=r"add -m; .*a comma in quotes: \"runs_dir='/tmp/a,b'\""):
+        compose_cell(["runs_dir=/tmp/a,b"])
+    with pytest.raises(ConfigError, match=r"are the same run .*one text with a comma goes in quotes"):
+        compose_grid(["runs_dir=/tmp/a,b"])
+
+
 def test_items_of_a_list_are_quoted_one_by_one() -> None:
     assert in_quotes("hydra.launcher.setup=[export A=1, b]") == "\"hydra.launcher.setup=['export A=1','b']\""
 

@@ -43,6 +43,14 @@ def test_keys_that_change_together_are_all_shown() -> None:
     ]
 
 
+def test_a_key_that_only_some_runs_of_an_option_have_is_a_difference() -> None:
+    first, second = (cell.values for cell in compose_grid(["seed=0,1"]))
+    second["loss"] = second["loss"] | {"gamma": 2}
+    assert labels([first, second]) == [{"seed": "0"}, {"loss.gamma": "2", "seed": "1"}]
+    second["arch"] = second["arch"] | {"_target_": "mylab.nets.net"}
+    assert labels([first, second])[1] == {"loss.gamma": "2", "arch._target_": "mylab.nets.net", "seed": "1"}
+
+
 def test_no_two_runs_of_a_grid_have_one_label() -> None:
     axes = ["arch=vgg11,resnet18", "T=2,4", "neuron=if,lif,plif", "grad_mode.segments=1,2", "seed=0,1"]
     found = composed("dataset=cifar10", *axes)
@@ -66,7 +74,7 @@ def test_one_and_one_point_zero_are_the_same() -> None:
 
 def test_a_key_that_one_run_lacks_tells_runs_of_one_option_apart() -> None:
     """`+arch.width=8` beside a run without it; that another neuron has no tau says nothing."""
-    net = {"name": "net", "_target_": "lab.net"}
+    net: dict[str, Any] = {"name": "net", "_target_": "lab.net"}
     assert labels([{"arch": net}, {"arch": {**net, "width": 8}}]) == [{}, {"arch.width": "8"}]
     neurons = [{"neuron": {"name": "lif", "tau": 2.0}}, {"neuron": {"name": "if"}}]
     assert labels(neurons) == [{"neuron": "lif"}, {"neuron": "if"}]

@@ -44,7 +44,7 @@ def test_a_cancelled_sweep_ends_its_jobs_and_goes_on_when_it_is_started_again(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    project.write_sweep("ended", {"seed": [0, 1]})
+    project.write_sweep("ended", {"seed": [0, 1]}, trainer__epochs=20)  # none is done before it is cancelled
     parent = project.start("sweeps=ended", *ON_SLURM, "hydra.launcher.parallel=1")
     first, second = (project.cell("ended", f"m-rate-s{seed}") for seed in (0, 1))
     project.wait_for_epoch(first, 1)

@@ -25,7 +25,7 @@ def test_a_cell_of_two_tasks_goes_on_after_a_signal_and_fails_when_a_task_dies(
 
     out, err = parent.communicate(timeout=600)
     assert parent.returncode == 1, out + err
-    assert f"1 of the cells failed: {broken.path.name}" in err
+    assert "1 of the cells failed: seed=1;" in err
     assert "SIGUSR2: stopped in epoch" in signalled.log.read_text()
     assert cluster.restarts(job_of(signalled)) == 1, project.told("pair") + cluster.story(job_of(signalled))
     cluster.wait_for_state(job_of(broken), "FAILED")

@@ -45,10 +45,9 @@ def explain(error: Exception, overrides: list[str]) -> str:
             return f"{argument}: cannot be read; put the value in quotes: {written}"
         return f"{argument}: cannot be read; write key=value, a list as [a,b], other text in quotes"
     if found := re.match(r"Ambiguous value for argument '(.*)'", message):
-        plain = found[1].replace("'", "")
-        return f"{plain}: several values make a grid: add -m; a list is written [a,b]"
+        return _several_values(found[1].replace("'", ""))
     if found := re.match(r"Sweep parameters '(.*)' requires --multirun", message):
-        return f"{found[1]}: several values make a grid: add -m"
+        return _several_values(found[1])
     if found := re.match(r"Could not override '([^'=]+)", message):
         return _unknown_key(found[1], overrides)
     if found := re.search(r"Error merging override (.*)", message):
@@ -57,6 +56,14 @@ def explain(error: Exception, overrides: list[str]) -> str:
         return f"{key}: {_NOISE.sub('', str(cause)).strip()}"
     lines = message if cause is error or str(cause) in message else f"{message}\n{cause}"
     return _NOISE.sub("", lines).strip()
+
+
+def _several_values(argument: str) -> str:
+    grid = f"{argument}: several values make a grid: add -m"
+    written = in_quotes(argument)
+    if "(" in argument or written is None:
+        return grid
+    return f"{grid}; a list is written [a,b], and one text with a comma in quotes: {written}"
 
 
 def _wanted(reason: str, key: str) -> str:

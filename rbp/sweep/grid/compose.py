@@ -277,6 +277,6 @@ def _refuse_doubles(cells: list[Cell]) -> None:
         if other := seen.get(cell.name):
             raise ConfigError(
                 f"{other.label} and {cell.label} are the same run ({cell.name}): they differ only in what "
-                "does not decide the result; leave one of them out"
+                "does not decide the result; leave one of them out (one text with a comma goes in quotes)"
             )
         seen[cell.name] = cell

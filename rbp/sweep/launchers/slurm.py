@@ -36,6 +36,20 @@ class Slurm(Submitter):
                     f"tasks={self.values.tasks})"
                 )
 
+        if ranks > 1:
+            self._check_losses(cells)
+
+    def _check_losses(self, cells: list[Cell]) -> None:
+        """Raise ConfigError for a loss that several tasks could not compute in shares."""
+        from rbp.train.step.loss import build_loss
+
+        seen = []
+        for cell in cells:
+            what = (cell.values["loss"], cell.values["dataset"]["classes"])
+            if what not in seen:
+                seen.append(what)
+                build_loss(cell.cfg, world=self.values.ranks)
+
     def submit(
         self, folders: list[Path], sweep: SweepFolder, code: list[Path], submitted: float
     ) -> list[str]:

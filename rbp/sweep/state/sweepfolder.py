@@ -1,7 +1,7 @@
 """Manage the files of a sweep in runs/SWEEP/.sweep: its record, copies of the code, and files of its jobs."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -90,9 +90,14 @@ class SweepFolder:
 
     def start_of(self, run: str) -> dict[str, Any]:
         """Return how a run was last started: `launcher` and `working_directory`, empty if not recorded."""
+        return self.starts_of([run])[0]
+
+    def starts_of(self, runs: Sequence[str]) -> list[dict[str, Any]]:
+        """Return `start_of` for each run, from one look at the record."""
         record = self.read()
-        starts = (start for start in record["earlier"] if run in start["runs"])
-        return _place(next(starts, record))
+        elsewhere = {run: _place(start) for start in reversed(record["earlier"]) for run in start["runs"]}
+        last = _place(record)
+        return [elsewhere.get(run, last) for run in runs]
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
