@@ -1,10 +1,9 @@
 """The report: accuracy and cost of runs, read from their folders and compared in a page, tables and figures.
 
-`write` writes the report's files. `read` reads run folders. `settings` has the keys by which runs differ,
-`axes` decides what is compared, and `groups` groups runs for it. `rows` computes the table, with `costs`
-(time and memory) and `statistics` (means and paired differences); `texts` writes it as text. `facts` and
-`sections` are the other parts of the page, `page` is the page itself, and `paths` hides home folders.
-`figures` has the figures.
+`write` writes the report's files. `read` reads run folders, `comparison` finds out what is compared and
+computes it, `figures` draws it, and `texts` writes the table and the runs as text. `page` is the page, with
+`facts` and `sections` for its other parts; `paths` hides home folders. `frame` has runs as a pandas
+DataFrame.
 """
 
 from pathlib import Path

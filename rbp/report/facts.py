@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rbp.report.costs import KIND
+from rbp.report.comparison.costs import KIND
 from rbp.report.paths import shown_path
 from rbp.report.read import Run, flat
 from rbp.runs.folder import RunFolder

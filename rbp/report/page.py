@@ -10,16 +10,16 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rbp.report import sections
-from rbp.report.axes import Axes
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.groups import Facet
+from rbp.report.comparison.settings import METHOD, shown
 from rbp.report.facts import Facts
 from rbp.report.figures.figure import Figure, Series
 from rbp.report.figures.sets import FigureSet, figure_sets
 from rbp.report.figures.style import name
 from rbp.report.figures.svg import draw_svg
-from rbp.report.groups import Facet
 from rbp.report.read import Run
-from rbp.report.settings import METHOD, shown
-from rbp.report.texts import Table
+from rbp.report.texts.table import Table
 from rbp.runs.status import STATES
 
 HERE = Path(__file__).parent

@@ -2,12 +2,15 @@
 
 import functools
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rbp.config.dotted import leaves
-from rbp.config.identity import grad_mode_settings, not_in_identity
+from rbp.config.identity import not_in_identity
+from rbp.config.key import defaults
+from rbp.config.schema import GradMode
 from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
 from rbp.files import is_number, read_lines
@@ -25,14 +28,6 @@ _EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
 _SECONDS = re.compile(rb'"seconds": *(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
 
 
-class Method(NamedTuple):
-    """A gradient mode, the number of segments into which it cuts time, and whether these are coupled."""
-
-    grad_mode: str
-    segments: int = 1
-    coupled: bool = True
-
-
 @dataclass(frozen=True)
 class Run:
     """One run.
@@ -46,10 +41,11 @@ class Run:
         T: Number of time steps.
         step_mode: Step mode of the neurons.
         grad_mode: Name of the gradient mode.
-        segments: Number of segments into which the gradient mode cuts time.
-        coupled: Whether the segments are coupled.
+        mode_keys: Every key of the gradient mode but its name, such as grad_mode.segments, by dotted name;
+            trainer.chunk among them where the same run is there with several sizes of chunks.
         seed: Seed of the run.
-        others: All further keys that decide the result, other than data set, architecture and AXES, flat.
+        other_settings: All further keys that decide the result, other than data set, architecture and AXES,
+            flat.
         result: Content of result.json; None unless the run is done.
         epoch: Last complete epoch.
         epochs: Number of planned epochs; None if unknown.
@@ -68,8 +64,7 @@ class Run:
     T: int
     step_mode: str
     grad_mode: str
-    segments: int
-    coupled: bool
+    mode_keys: dict[str, Any]
     seed: int
     other_settings: dict[str, Any]
     result: dict[str, Any] | None
@@ -95,11 +90,6 @@ class Run:
     def error(self) -> str | None:
         """The reason why the run is not done; None if there is none."""
         return self.status.error
-
-    @property
-    def method(self) -> Method:
-        """The gradient mode with its settings."""
-        return Method(self.grad_mode, self.segments, self.coupled)
 
     @property
     def accuracy(self) -> float | None:
@@ -182,8 +172,7 @@ def read_run(folder: Path) -> Run:
             T=int(made_of["T"]),
             step_mode=str(made_of["step_mode"]),
             grad_mode=str(made_of["grad_mode"]),
-            segments=int(made_of.get("grad_mode.segments", 1)),
-            coupled=bool(made_of.get("grad_mode.coupled", True)),
+            mode_keys=_mode_keys(made_of),
             seed=int(made_of["seed"]),
         )
     except (KeyError, TypeError, ValueError) as missing:
@@ -193,7 +182,19 @@ def read_run(folder: Path) -> Run:
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
     named = {group: config[group].get("name") for group in ("dataset", "arch", "grad_mode")}
     plain = {key: config[key] for key in ("T", "step_mode", "seed")}
-    return named | plain | grad_mode_settings(config)
+    return named | plain | flat({"grad_mode": config["grad_mode"]}, apart=("grad_mode.name",))
+
+
+def _mode_keys(made_of: dict[str, Any]) -> dict[str, Any]:
+    """Return every key of the gradient mode but its name; those that are not given are at their default."""
+    given = {key: value for key, value in made_of.items() if key.startswith("grad_mode.")}
+    return usual_mode_keys() | given
+
+
+@functools.cache
+def usual_mode_keys() -> dict[str, Any]:
+    """Return the defaults of the keys of the gradient mode, by their dotted names."""
+    return {f"grad_mode.{key}": value for key, value in defaults(GradMode).items()}
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
@@ -207,9 +208,10 @@ def _apart() -> frozenset[str]:
     return frozenset({*not_in_identity(), *AXES, "dataset.name", "arch.name", "dataset.T"})
 
 
-def flat(values: dict[str, Any]) -> dict[str, Any]:
-    """Return the leaves of nested values by their dotted keys; lists as text."""
-    return {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
+def flat(values: dict[str, Any], apart: Collection[str] = ()) -> dict[str, Any]:
+    """Return the leaves of nested values by their dotted keys, but for those `apart`; lists as text."""
+    found = {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
+    return {key: value for key, value in found.items() if key not in apart} if apart else found
 
 
 def _below(key: str, parents: frozenset[str]) -> bool:

@@ -3,13 +3,13 @@
 from typing import Any
 
 from rbp.config.text import duration
-from rbp.report.axes import Axes
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.rows import cut
+from rbp.report.comparison.settings import settings, shown, text_of
 from rbp.report.facts import Facts, SweepFacts
 from rbp.report.paths import shown_path
 from rbp.report.read import MISSING, Run
-from rbp.report.rows import cut
-from rbp.report.settings import settings, shown, text_of
-from rbp.report.texts import Table
+from rbp.report.texts.table import Table
 
 _RUN_FIGURES = {
     "test acc (%)": ("test_acc", 100, ".2f"),

@@ -1,4 +1,4 @@
-"""Write the report's files: report.html, results.csv, table.md, table.tex and, on request, figures/*.svg."""
+"""Write the report's files: the page, two CSVs, the table in Markdown and LaTeX, and figures if asked."""
 
 import argparse
 import os
@@ -7,16 +7,19 @@ from pathlib import Path
 from rbp.errors import UserError
 from rbp.files import write_bytes
 from rbp.output import say
-from rbp.report.axes import choose_axes
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import Facet, deduplicate, group_runs
+from rbp.report.comparison.rows import rows
 from rbp.report.facts import gather
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.svg import draw_svg
-from rbp.report.groups import Facet, deduplicate, group_runs
 from rbp.report.page import page
 from rbp.report.paths import without_home
 from rbp.report.read import read_runs
-from rbp.report.rows import rows
-from rbp.report.texts import as_table, latex, markdown, results_csv
+from rbp.report.texts.csv import epochs_csv, runs_csv
+from rbp.report.texts.latex import latex
+from rbp.report.texts.markdown import markdown
+from rbp.report.texts.table import as_table
 
 
 def write_report(
@@ -33,7 +36,7 @@ def write_report(
         paths: Folders of runs or sweeps.
         out: Folder for the report; None for the single path, or the common parent folder of several paths.
         svg: Whether to write the figures as SVG files too.
-        compare: The key whose values are compared; None finds it (see rbp.report.axes).
+        compare: The key whose values are compared; None finds it (see rbp.report.comparison.axes).
         base: The value of it that the others are compared with.
         x: The key on the x axis.
 
@@ -48,7 +51,8 @@ def write_report(
     facets = group_runs(runs, axes)
     table = as_table(rows(facets), axes)
     contents = {
-        "results.csv": results_csv(runs),
+        "results.csv": runs_csv(runs),
+        "epochs.csv": epochs_csv(runs),
         "table.md": markdown(table),
         "table.tex": latex(table),
         "report.html": page(runs, facets, axes, table, gather(found, runs, problems, doubles)),

@@ -9,12 +9,12 @@ from omegaconf import OmegaConf
 
 from rbp.errors import UserError
 from rbp.report import write_report
-from rbp.report.axes import choose_axes
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import deduplicate, group_runs
+from rbp.report.comparison.rows import rows
 from rbp.report.facts import gather
-from rbp.report.groups import deduplicate, group_runs
 from rbp.report.read import read_runs
-from rbp.report.rows import rows
-from rbp.report.texts import Table, figures
+from rbp.report.texts.table import Table, figures
 from tests.support.reports import compared, shown_runs, table
 from tests.support.run_folders import write_run
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from rbp.report import write_report
+from rbp.report.comparison.settings import as_text, settings, text_of
 from rbp.report.read import Run
-from rbp.report.settings import as_text, settings, text_of
 from tests.support.browser import PHONE, opened
 from tests.support.reports import compared, facets, shown_runs, table
 from tests.support.run_folders import write_run

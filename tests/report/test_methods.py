@@ -3,13 +3,16 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
+from rbp.errors import UserError
 from rbp.report import write_report
+from rbp.report.comparison.axes import choose_axes
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.series import accuracy_over_x
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.style import name
-from tests.support.reports import compared, facet, facets, table
+from tests.support.reports import compared, facet, facets, shown_runs, table
 from tests.support.run_folders import write_run
 
 DIAL = [(1, True, 0.70), (2, True, 0.80), (4, True, 0.90), (4, False, 0.60)]
@@ -91,7 +94,7 @@ def test_figures_over_segments_of_two_neurons_are_two_files(tmp_path: Path) -> N
                 write_run(tmp_path, T=T, neuron__name=neuron, grad_mode=mode, grad_mode__segments=k)
     figures = [figure for made in figure_sets(facets(tmp_path)) for figure in made.figures]
     over = [figure for figure in figures if figure.name.endswith(OVER)]
-    assert len(over) == 8 and len({figure.stem for figure in figures}) == len(figures)
+    assert len(over) == 12 and len({figure.stem for figure in figures}) == len(figures)
     assert {figure.of for figure in over} == {
         f"digits, digits_cnn, step_mode=m, neuron={neuron}, T={T}" for neuron in ("lif", "if") for T in (2, 4)
     }
@@ -108,6 +111,74 @@ def test_a_sweep_without_segments_is_as_before(tmp_path: Path) -> None:
         write_run(tmp_path, grad_mode=mode)
     assert table(tmp_path).keys == ("grad_mode",)
     assert OVER not in write_report([tmp_path]).read_text().partition("What was run")[0]
+
+
+STEPS = "grad_mode.backprop_steps"
+
+
+def write_sltt(folder: Path, accuracy: float, steps: int | None, seed: int = 0, **changes: object) -> None:
+    """A run of another gradient mode, with a key of its own that this version does not know."""
+    of = write_run(folder, accuracy, seed=seed, grad_mode="rate", optimizer__lr=0.1 + (steps or 0), **changes)  # type: ignore[arg-type]
+    values = yaml.safe_load((of / "config.yaml").read_text())
+    values["grad_mode"] |= {"name": "sltt", "backprop_steps": steps}
+    values["optimizer"]["lr"] = 0.1
+    (of / "config.yaml").write_text(yaml.safe_dump(values))
+
+
+def test_any_key_of_a_gradient_mode_keeps_runs_apart_and_is_shown(tmp_path: Path) -> None:
+    write_run(tmp_path, 0.9, grad_mode="bptt")
+    for steps, accuracy in ((1, 0.5), (2, 0.75)):
+        write_sltt(tmp_path, accuracy, steps)
+    found = table(tmp_path)
+    assert {row[:2] for row in found.rows} == {
+        ("bptt", "90.00 (n=1)"),
+        ("sltt backprop_steps=1", "50.00 (n=1)"),
+        ("sltt backprop_steps=2", "75.00 (n=1)"),
+    }
+    rows = {row.group.x: row for row in compared(tmp_path, x=STEPS) if row.group.value == "sltt"}
+    assert {x: row.difference and round(row.difference.mean, 4) for x, row in rows.items()} == {
+        1: -0.4,
+        2: -0.15,
+    }
+    assert {
+        row.group.value: row.accuracy and row.accuracy.mean for row in compared(tmp_path, compare=STEPS)
+    } == {
+        "1": 0.5,
+        "2": 0.75,
+        "–": 0.9,
+    }
+    (made,) = figure_sets(facets(tmp_path))
+    over = {figure.name: figure for figure in made.figures}
+    assert lines_of(over[f"accuracy-{STEPS}"])["sltt"] == pytest.approx({1: 50, 2: 75})
+
+
+def test_chunks_of_the_same_run_are_compared_though_they_decide_its_cost_alone(tmp_path: Path) -> None:
+    """The same cells in three sweeps, each with another number of time steps in memory (all four by default)."""
+    for sweep, chunk, seconds in (("all", None, 0.1), ("two", 2, 0.2), ("one", 1, 0.4)):
+        for seed in (0, 1):
+            for mode in ("bptt", "rate"):
+                write_run(tmp_path / sweep, grad_mode=mode, seed=seed, seconds=seconds, trainer__chunk=chunk)
+    found = {row.group.value: row for row in compared(tmp_path)}
+    assert list(found) == ["bptt", "rate", "rate chunk=1", "rate chunk=2"]  # BPTT, which has no chunks, once
+    assert [row.seconds.ratio for row in found.values()] == [None, *map(pytest.approx, (1, 4, 2))]
+    assert all(len(row.group.runs) == 2 for row in found.values())
+    (made,) = figure_sets(facets(tmp_path))
+    over = {figure.name: figure for figure in made.figures}
+    assert lines_of(over["time-trainer.chunk"])["rate"] == pytest.approx({1: 400, 2: 200, 4: 100})
+    only = [tmp_path / sweep for sweep in ("all", "two")]
+    for mode in only:
+        for run in mode.glob("*-bptt-*"):
+            run.rename(tmp_path.parent / f"{tmp_path.name}-{mode.name}-{run.name}")
+    base, other = compared(*only, compare="trainer.chunk", base="4")
+    assert (base.group.value, other.group.value, other.seconds.ratio) == ("4", "2", pytest.approx(2))
+    assert other.notes == () and other.difference is not None
+
+
+def test_one_chunk_size_is_nothing_to_compare(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path, seed=seed, trainer__chunk=2)
+    with pytest.raises(UserError, match="--compare trainer.chunk: does not differ between these runs"):
+        choose_axes(shown_runs(tmp_path), compare="trainer.chunk")
 
 
 @pytest.mark.parametrize(

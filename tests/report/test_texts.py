@@ -70,7 +70,7 @@ def test_csv_tells_methods_with_other_segments_apart(tmp_path: Path) -> None:
         write_run(tmp_path / "s", grad_mode__segments=segments, grad_mode__coupled=coupled)
     write_report([tmp_path / "s"], tmp_path)
     rows = list(csv.DictReader((tmp_path / "results.csv").open()))
-    told = {(row["grad_mode"], row["segments"], row["coupled"]) for row in rows}
+    told = {(row["grad_mode"], row["grad_mode.segments"], row["grad_mode.coupled"]) for row in rows}
     assert told == {("rate", "1", "True"), ("rate", "4", "True"), ("rate", "4", "False")}
 
 
@@ -79,7 +79,7 @@ def test_text_in_csv_is_no_formula_and_numbers_stay_numbers(tmp_path: Path) -> N
     write_run(tmp_path, 0.9, grad_mode="rate", neuron__v_reset=-0.5)
     write_report([tmp_path])
     rows = {row["state"]: row for row in csv.DictReader((tmp_path / "results.csv").open())}
-    assert rows["failed"]["error"].startswith("'=HYPER") and rows["failed"]["neuron.name"] == "'@x"
+    assert rows["failed"]["error"].startswith("'=HYPER") and rows["failed"]["neuron"] == "'@x"
     assert rows["done"]["neuron.v_reset"] == "-0.5"
 
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from rbp.report.axes import choose_axes
-from rbp.report.groups import Facet, deduplicate, group_runs
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import Facet, deduplicate, group_runs
+from rbp.report.comparison.rows import Row, rows
 from rbp.report.read import Run, read_runs
-from rbp.report.rows import Row, rows
-from rbp.report.texts import Table, as_table
+from rbp.report.texts.table import Table, as_table
 
 
 def shown_runs(*paths: Path) -> list[Run]:

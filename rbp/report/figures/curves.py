@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
-from rbp.report.costs import KIND
+from rbp.report.comparison.costs import KIND
+from rbp.report.comparison.groups import Facet
 from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.series import ACCURACY, by_setup, mean, name_of, of_facet
-from rbp.report.groups import Facet
 from rbp.report.read import LOSSES, Run
 
 EPOCHS = Axis("epoch", whole=True)

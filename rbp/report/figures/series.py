@@ -3,19 +3,19 @@
 from collections.abc import Sequence
 from typing import Any
 
-from rbp.report.costs import Setup, setup, short_labels
+from rbp.report.comparison.costs import Setup, setup, short_labels
+from rbp.report.comparison.groups import Facet, Group
+from rbp.report.comparison.settings import CHUNK, as_text
+from rbp.report.comparison.statistics import summary
 from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.style import name
-from rbp.report.groups import Facet, Group
 from rbp.report.read import Run
-from rbp.report.settings import SEGMENTS, as_text
-from rbp.report.statistics import summary
 
 ACCURACY = Axis("test accuracy (%)")
 STEP = Axis("training step (ms)", log=None, zero=True)
 MEMORY = Axis("memory (MiB)", log=None, zero=True)
 # Keys that double more often than they grow by one.
-_DOUBLING = {"T": "T (time steps)", SEGMENTS: "segments of time"}
+_DOUBLING = {"T": "T (time steps)", "grad_mode.segments": "segments of time", CHUNK: "time steps in memory"}
 
 
 def x_axis(facet: Facet) -> Axis:

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from rbp.report.axes import choose_axes
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import Facet, group_runs
+from rbp.report.comparison.settings import METHOD, as_text, is_number, unfolded
 from rbp.report.figures.curves import losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.series import (
@@ -13,12 +15,10 @@ from rbp.report.figures.series import (
     memory_over_x,
     seconds_over_x,
 )
-from rbp.report.groups import Facet, group_runs
-from rbp.report.settings import METHOD, SEGMENTS, as_text
+from rbp.report.read import Run
 
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
 OF_ONE = (over_epochs, over_time, losses, firing_rates)
-OVER_SEGMENTS = (accuracy_over_x, seconds_over_x)
 
 
 @dataclass(frozen=True)
@@ -57,13 +57,27 @@ def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
 
 
 def _of_one(facet: Facet, x: float | None) -> list[Figure]:
-    """Return the figures of one place on the x axis, with those over segments of time if these differ."""
+    """Return the figures of one place on the x axis, with those over each number of the gradient mode."""
     figures = [make(facet, x) for make in OF_ONE]
     runs = [run for group in facet.at(x) for run in group.runs]
-    if facet.compare == METHOD and facet.x_key != SEGMENTS and len({run.segments for run in runs}) > 1:
-        for of in group_runs(runs, choose_axes(runs, METHOD, x=SEGMENTS)):
-            figures += [_within(facet, make(_of_all(facet, x, of))) for make in OVER_SEGMENTS]
+    for key in _numbers_of_mode(runs) if facet.compare == METHOD else ():
+        if key != facet.x_key:
+            for of in group_runs(runs, choose_axes(runs, METHOD, x=key)):
+                figures += [_within(facet, make(_of_all(facet, x, of))) for make in OVER_X]
     return figures
+
+
+def _numbers_of_mode(runs: Sequence[Run]) -> list[str]:
+    """Return the keys of the gradient mode with several numbers, such as the segments of time."""
+    found = []
+    for key in dict.fromkeys(key for run in runs for key in run.mode_keys):
+        modes = unfolded(runs, key)
+        values = {
+            as_text(v): v for run in runs if run.grad_mode in modes if (v := run.mode_keys[key]) is not None
+        }
+        if len(values) > 1 and all(map(is_number, values.values())):
+            found.append(key)
+    return found
 
 
 def _of_all(facet: Facet, x: float | None, of: Facet) -> Facet:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rbp.report.comparison.settings import CHUNK
+from rbp.report.comparison.statistics import Summary, paired_ratio, summary
 from rbp.report.read import Run
-from rbp.report.statistics import Summary, paired_ratio, summary
 
 # Keys of `machine` in result.json that must be equal. The driver is not among them, since it differs between
 # the nodes of a cluster.
@@ -48,10 +49,16 @@ def path(run: Run) -> str:
     """
     if run.grad_mode != "rate":
         return ""
-    kernels, trainer = run.machine.get("kernels"), run.config.get("trainer")
-    chunk = trainer.get("chunk") if isinstance(trainer, dict) else None
+    kernels, steps = run.machine.get("kernels"), chunk(run)
     named = f"{kernels} kernels" if kernels not in (None, "plain") else ""
-    return ", ".join(filter(None, (named, f"chunks of {chunk}" if chunk is not None else "")))
+    cut = steps is not None and CHUNK not in run.mode_keys  # where chunks are compared, they are no path
+    return ", ".join(filter(None, (named, f"chunks of {steps}" if cut else "")))
+
+
+def chunk(run: Run) -> int | None:
+    """Return how many time steps Rate-BP has in memory at once; None for all, and for other modes."""
+    trainer = run.config.get("trainer")
+    return trainer.get("chunk") if run.grad_mode == "rate" and isinstance(trainer, dict) else None
 
 
 def setup(run: Run) -> Setup:

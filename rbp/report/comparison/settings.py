@@ -2,42 +2,50 @@
 
 import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from rbp.config.text import text
-from rbp.report.read import MISSING, Run
+from rbp.report.read import MISSING, Run, usual_mode_keys
 from rbp.runs.differing import differing_keys
 
 SEED, METHOD, T = "seed", "grad_mode", "T"
 _FIRST = ("dataset", "arch", "neuron", "step_mode", METHOD, T)  # the order in which keys are shown
-SEGMENTS, COUPLED = "grad_mode.segments", "grad_mode.coupled"  # of Rate-BP alone
+CHUNK = "trainer.chunk"
 LACKS = "–"  # stands for the value of a key that a run does not have
 
 
-def settings(run: Run, unfold: Sequence[str] = ()) -> dict[str, Any]:
-    """Return the values of all keys that decide the run's result, other than the seed.
+# Keys of the gradient mode that are keys of their own, each with the gradient modes that have it. All others
+# are part of `grad_mode`, as in "rate segments=4".
+Unfold = Mapping[str, Collection[str]]
+NOTHING: Unfold = {}
 
-    Args:
-        run: The run.
-        unfold: Those of grad_mode.segments and grad_mode.coupled that are keys of their own; otherwise they
-            are part of `grad_mode`, as in "rate segments=4".
-    """
+
+def settings(run: Run, unfold: Unfold = NOTHING) -> dict[str, Any]:
+    """Return the values of all keys that decide the run's result, other than the seed."""
     values: dict[str, Any] = {"dataset.name": run.dataset, "arch.name": run.arch}
     values |= {"T": run.T, "step_mode": run.step_mode, METHOD: _method(run, unfold)}
-    if run.grad_mode == "rate":  # other gradient modes have no such keys
-        values |= {key: getattr(run, key.rpartition(".")[2]) for key in unfold}
+    values |= {key: run.mode_keys[key] for key, modes in unfold.items() if run.grad_mode in modes}
     return values | run.other_settings
 
 
-def _method(run: Run, unfold: Sequence[str]) -> str:
-    words = [run.grad_mode]
-    words += [f"segments={run.segments}"] if run.segments != 1 and SEGMENTS not in unfold else []
-    words += ["coupled=false"] if not run.coupled and COUPLED not in unfold else []
-    return " ".join(words)
+def _method(run: Run, unfold: Unfold) -> str:
+    own = {key: value for key, value in _unusual(run).items() if run.grad_mode not in unfold.get(key, ())}
+    return " ".join([run.grad_mode, *(f"{key.rpartition('.')[2]}={as_text(own[key])}" for key in own)])
 
 
-def differing(runs: Sequence[Run], unfold: Sequence[str] = ()) -> list[str]:
+def _unusual(run: Run) -> dict[str, Any]:
+    """Return the keys of the run's gradient mode that are not at their default."""
+    usual = {CHUNK: run.T, **usual_mode_keys()}  # one chunk has all time steps
+    return {key: value for key, value in run.mode_keys.items() if key not in usual or value != usual[key]}
+
+
+def unfolded(runs: Sequence[Run], key: str) -> list[str]:
+    """Return the gradient modes that have a key: those of which some run has it at another value."""
+    return list(dict.fromkeys(run.grad_mode for run in runs if key in _unusual(run)))
+
+
+def differing(runs: Sequence[Run], unfold: Unfold = NOTHING) -> list[str]:
     """Return every key in which the runs differ other than the seed, in the order in which they are shown.
 
     A run without a config is known by its result alone, and differs from all others by `config.yaml`.

@@ -4,11 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from rbp.report.costs import Cost, cost
-from rbp.report.groups import Facet, Group
+from rbp.report.comparison.costs import Cost, cost
+from rbp.report.comparison.groups import Facet, Group
+from rbp.report.comparison.settings import LACKS, as_text
+from rbp.report.comparison.statistics import Paired, Summary, holm, paired, summary
 from rbp.report.read import MISSING
-from rbp.report.settings import LACKS, as_text
-from rbp.report.statistics import Paired, Summary, holm, paired, summary
 
 REASON_LENGTH = 160  # characters
 

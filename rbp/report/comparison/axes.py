@@ -1,16 +1,15 @@
 """Decide what a report compares: the key whose values stand side by side, and the one on the x axis."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rbp.errors import UserError
-from rbp.report.read import MISSING, Run
-from rbp.report.settings import (
-    COUPLED,
+from rbp.report.comparison.settings import (
     METHOD,
-    SEGMENTS,
+    NOTHING,
     T,
+    Unfold,
     as_text,
     differing,
     full,
@@ -18,7 +17,9 @@ from rbp.report.settings import (
     settings,
     shown,
     text_of,
+    unfolded,
 )
+from rbp.report.read import MISSING, Run
 
 _Settings = Sequence[Mapping[str, Any]]  # of each run
 
@@ -34,7 +35,7 @@ class Axes:
         facets: The further keys in which runs differ; runs are compared only where all of these are equal.
         beside: Keys that differ together with `compare`, such as a learning rate tuned for each method or the
             keys of the neurons that are compared. They are shown, and keep no runs apart.
-        unfold: Keys of the gradient mode that are keys of their own here.
+        unfold: Keys of the gradient mode that are keys of their own here, with the modes that have them.
     """
 
     compare: str
@@ -42,7 +43,7 @@ class Axes:
     x: str | None
     facets: tuple[str, ...]
     beside: tuple[str, ...] = ()
-    unfold: tuple[str, ...] = ()
+    unfold: Unfold = field(default_factory=lambda: NOTHING)
 
 
 def choose_axes(
@@ -62,7 +63,7 @@ def choose_axes(
     Raises:
         UserError: A key does not differ between these runs, is no number, or has no such value.
     """
-    unfold = tuple(key for key in (SEGMENTS, COUPLED) if key in (compare, x))
+    unfold = {key: modes for key in (compare, x) if key and (modes := unfolded(runs, key))}
     keys = differing(runs, unfold)
     found = [settings(run, unfold) for run in runs]
     values = {key: _values(found, key) for key in keys if key != MISSING}

@@ -2,12 +2,13 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rbp.report.axes import Axes
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.costs import chunk
+from rbp.report.comparison.settings import CHUNK, LACKS, as_text, is_number, settings, shown, text_of
 from rbp.report.read import MISSING, Run
-from rbp.report.settings import LACKS, as_text, is_number, settings, shown, text_of
 
 
 @dataclass(frozen=True)
@@ -157,17 +158,30 @@ def deduplicate(runs: list[Run]) -> tuple[list[Run], list[str]]:
     """Deduplicate by identity: finished beats unfinished, then the more complete sweep, then the first.
 
     The more complete sweep is the one with more finished runs. A cell that occurs in two sweeps must count
-    once: counted twice, it would look like an additional seed.
+    once: counted twice, it would look like an additional seed. A cell that is there with several sizes of
+    chunks is kept with each of them, though these decide its cost alone: somebody compares them.
 
     Returns:
         The runs to show, and sentences about the runs that were left out.
     """
     done = Counter(run.folder.parent for run in runs if run.result is not None)
-    best: dict[str, Run] = {}
+    best: dict[tuple[str, int | None], Run] = {}
     for run in sorted(runs, key=lambda run: (run.result is None, -done[run.folder.parent])):
-        best.setdefault(run.name, run)
-    shown_runs = [run for run in runs if best[run.name] is run]
-    return shown_runs, _sentences([(best[run.name], run) for run in runs if best[run.name] is not run])
+        best.setdefault(_cell(run), run)
+    kept = [run for run in runs if best[_cell(run)] is run]
+    doubles = _sentences([(best[_cell(run)], run) for run in runs if best[_cell(run)] is not run])
+    if len({run.name for run in kept}) < len(kept):
+        kept = [
+            replace(run, mode_keys=run.mode_keys | {CHUNK: chunk(run) or run.T})
+            if run.grad_mode == "rate"
+            else run
+            for run in kept
+        ]
+    return kept, doubles
+
+
+def _cell(run: Run) -> tuple[str, int | None]:
+    return run.name, chunk(run)
 
 
 # Entries of result.json that are equal in two runs of one identity; only their times may differ.
