@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -83,20 +82,16 @@ def last_lines(file: Path, size: int | None) -> list[bytes]:
         return []
 
 
-def read_lines(file: Path, wanted: Callable[[bytes, bool], bool] | None = None) -> list[dict[str, Any]]:
+def read_lines(file: Path) -> list[dict[str, Any]]:
     """Return the lines of a .jsonl file as dictionaries, skipping damaged lines and one cut short by a kill.
 
-    Args:
-        file: The file to read; a missing file has no lines.
-        wanted: A function (raw line, whether it is the last line) -> whether to parse this line; None
-            parses all lines.
+    A missing file has no lines.
     """
     try:
         lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(line, n == len(lines))]
-    found = [read_line(line) for line in chosen]
+    found = [read_line(line) for line in lines]
     return [values for values in found if isinstance(values, dict)]
 
 

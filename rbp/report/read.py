@@ -1,8 +1,6 @@
 """Read run folders, finished or not, into plain values."""
 
 import functools
-import re
-from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,6 @@ AXES = ("T", "step_mode", "grad_mode", "seed")
 MISSING = "config.yaml"  # stands among the settings of a run whose config is not there
 MOST_POINTS = 100  # approximate maximum number of points of a curve
 LOSSES = ("train_loss", "val_loss", "test_loss")
-_EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
-_SECONDS = re.compile(rb'"seconds": *(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
 
 
 @dataclass(frozen=True)
@@ -49,8 +45,9 @@ class Run:
         result: Content of result.json; None unless the run is done.
         epoch: Last complete epoch.
         epochs: Number of planned epochs; None if unknown.
-        curve: Test accuracy in [0, 1] by epoch.
-        losses: Losses by kind (see LOSSES) and epoch; a kind that the run does not record is left out.
+        numbers: The numbers of each line of metrics.jsonl.
+        curve: Test accuracy in [0, 1] by epoch; of a long run, of some epochs.
+        losses: Losses by kind (see LOSSES) and epoch, likewise; a kind that is not recorded is left out.
         elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
@@ -70,6 +67,7 @@ class Run:
     result: dict[str, Any] | None
     epoch: int
     epochs: int | None
+    numbers: list[dict[str, float]] = field(default_factory=list)
     curve: dict[int, float] = field(default_factory=dict)
     losses: dict[str, dict[int, float]] = field(default_factory=dict)
     elapsed: dict[int, float] = field(default_factory=dict)
@@ -151,8 +149,9 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"result.json: {key} is no object")
         made_of = _choices(config) if config else dict((result or {}).get("config", {}))
     epochs = _planned(config, result)
-    lines, elapsed = _some_lines(RunFolder(folder).metrics, epochs)
-    numbered = [(epoch, line) for line in lines if is_number(epoch := line.get("epoch"))]
+    lines = read_lines(RunFolder(folder).metrics)
+    numbers = [found for line in lines if "epoch" in (found := _numbers(line))]
+    step = max(1, (epochs or 1) // MOST_POINTS)
     try:
         return Run(
             folder=folder,
@@ -162,9 +161,10 @@ def read_run(folder: Path) -> Run:
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,
-            curve=_by_epoch(numbered, "test_acc"),
-            losses={key: found for key in LOSSES if (found := _by_epoch(numbered, key))},
-            elapsed=elapsed,
+            numbers=numbers,
+            curve=_by_epoch(numbers, "test_acc", step),
+            losses={key: loss for key in LOSSES if (loss := _by_epoch(numbers, key, step))},
+            elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,
             dataset=str(made_of["dataset"]),
@@ -182,7 +182,8 @@ def read_run(folder: Path) -> Run:
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
     named = {group: config[group].get("name") for group in ("dataset", "arch", "grad_mode")}
     plain = {key: config[key] for key in ("T", "step_mode", "seed")}
-    return named | plain | flat({"grad_mode": config["grad_mode"]}, apart=("grad_mode.name",))
+    of_mode = {f"grad_mode.{key}": value for key, value in config["grad_mode"].items() if key != "name"}
+    return named | plain | of_mode
 
 
 def _mode_keys(made_of: dict[str, Any]) -> dict[str, Any]:
@@ -199,7 +200,14 @@ def usual_mode_keys() -> dict[str, Any]:
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
     """Return every further key that decides the result (see rbp.config.identity), flat; lists as text."""
-    return {key: value for key, value in flat(config).items() if not _below(key, _apart())}
+    return {key: value for key, value in flat(config).items() if not _is_apart(key)}
+
+
+@functools.cache
+def _is_apart(key: str) -> bool:
+    """Whether a key, or a group that it is in, decides no result or has a field of its own."""
+    parts = key.split(".")
+    return not _apart().isdisjoint(".".join(parts[:n]) for n in range(1, len(parts) + 1))
 
 
 @functools.cache
@@ -208,15 +216,9 @@ def _apart() -> frozenset[str]:
     return frozenset({*not_in_identity(), *AXES, "dataset.name", "arch.name", "dataset.T"})
 
 
-def flat(values: dict[str, Any], apart: Collection[str] = ()) -> dict[str, Any]:
-    """Return the leaves of nested values by their dotted keys, but for those `apart`; lists as text."""
-    found = {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
-    return {key: value for key, value in found.items() if key not in apart} if apart else found
-
-
-def _below(key: str, parents: frozenset[str]) -> bool:
-    parts = key.split(".")
-    return any(".".join(parts[:n]) in parents for n in range(1, len(parts) + 1))
+def flat(values: dict[str, Any]) -> dict[str, Any]:
+    """Return the leaves of nested values by their dotted keys; lists as text."""
+    return {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
 
 
 def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | None:
@@ -225,36 +227,26 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
     return planned if isinstance(planned, int) else None
 
 
-def _some_lines(metrics: Path, epochs: int | None) -> tuple[list[dict[str, Any]], dict[int, float]]:
-    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last.
+def _numbers(line: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in line.items() if is_number(value)}
 
-    Returns:
-        The lines, and the seconds of training up to the end of each epoch, of all epochs (see Run.elapsed).
-    """
-    step = max(1, (epochs or 1) // MOST_POINTS)
-    elapsed: dict[int, float] = {0: 0.0}
 
-    def wanted(line: bytes, last: bool) -> bool:
-        found = _EPOCH.search(line)  # parsing all lines would take longer than the rest of the report
-        epoch = int(found[1]) if found else 0
-        _add_seconds(elapsed, epoch, line)
-        return last or epoch == 1 or epoch % step == 0
+def _by_epoch(lines: list[dict[str, float]], key: str, step: int) -> dict[int, float]:
+    """Return the values of a key by epoch, of every `step`-th epoch (the same for all seeds) and the last."""
+    last = lines[-1] if lines else None
+    drawn = [line for line in lines if line is last or line["epoch"] == 1 or line["epoch"] % step == 0]
+    return {int(line["epoch"]): line[key] for line in drawn if key in line}
 
-    lines = read_lines(metrics, wanted)
+
+def _elapsed(lines: list[dict[str, float]]) -> dict[int, float]:
+    """Return the seconds of training up to the end of each epoch, where those of all before are known."""
+    elapsed: dict[float, float] = {0: 0.0}
+    for line in lines:
+        before = elapsed.get(line["epoch"] - 1)
+        if before is not None and "seconds" in line and is_number(after := before + line["seconds"]):
+            elapsed[line["epoch"]] = after
     del elapsed[0]
-    return lines, elapsed
-
-
-def _add_seconds(elapsed: dict[int, float], epoch: int, line: bytes) -> None:
-    """Add an epoch to `elapsed` by its raw line, unless the time of an epoch before it is unknown."""
-    before, found = elapsed.get(epoch - 1), _SECONDS.search(line)
-    if before is not None and found and is_number(after := before + float(found[1])):
-        elapsed[epoch] = after
-
-
-def _by_epoch(numbered: list[tuple[Any, dict[str, Any]]], key: str) -> dict[int, float]:
-    """Return the values of a key by epoch, from pairs of an epoch and its line."""
-    return {epoch: value for epoch, line in numbered if is_number(value := line.get(key))}
+    return {int(epoch): seconds for epoch, seconds in elapsed.items()}
 
 
 def _firing_rates(result: dict[str, Any] | None, lines: list[dict[str, Any]]) -> dict[str, float]:

@@ -20,20 +20,19 @@ def runs_csv(runs: Sequence[Run]) -> str:
 def epochs_csv(runs: Sequence[Run]) -> str:
     """Return a row for each epoch of each run: what tells the run apart, and the numbers of metrics.jsonl."""
     found = list(epoch_records(runs))
-    keys = list(found[0][0])
     numbers = ordered(list(dict.fromkeys(key for _, lines in found for line in lines for key in line)))
-    rows = []
-    for run, lines in found:
-        told = list(run.values())
-        rows += [[*told, *map(line.get, numbers)] for line in lines]
-    return _csv([*keys, *numbers], rows)
+    text = [_csv([*found[0][0], *numbers], [])]
+    for told, lines in found:
+        start = _csv(list(told.values()), []).rstrip("\n")  # once a run: there may be very many rows
+        for line in lines:
+            text.append(f"{start},{','.join([repr(line[key]) if key in line else '' for key in numbers])}\n")
+    return "".join(text)
 
 
-def _csv(header: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def _csv(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([[_no_formula(value) for value in row] for row in rows])
+    writer.writerows([[_no_formula(value) for value in row] for row in (header, *rows)])
     return stream.getvalue()
 
 

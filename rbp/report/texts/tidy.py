@@ -4,14 +4,12 @@ Columns are named as keys are written on the command line (`T`, `neuron`, `optim
 and metrics.jsonl (`test_acc`). Values are plain, without units; what is missing is None.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from rbp.files import is_number, read_lines
 from rbp.report.comparison.costs import KIND
 from rbp.report.comparison.settings import differing, settings, shown
 from rbp.report.read import MISSING, Run
-from rbp.runs.folder import RunFolder
 
 Record = dict[str, Any]
 
@@ -55,30 +53,20 @@ def _cell(run: Run) -> Record:
     return {**names, "grad_mode": run.grad_mode, **run.mode_keys, "seed": run.seed}
 
 
-def epoch_records(runs: Sequence[Run]) -> Iterator[tuple[Record, list[Record]]]:
-    """Yield for each run what tells it apart, and the numbers of each of its epochs, read from metrics.jsonl.
+def epoch_records(runs: Sequence[Run]) -> Iterator[tuple[Record, list[dict[str, float]]]]:
+    """Yield for each run what tells it apart, and the numbers of each of its epochs.
 
     A run that was resumed may have written an epoch again; the last record of it counts.
     """
     keys = [key for key in differing(runs) if key != MISSING]
     for run in runs:
-        values = settings(run)
-        told = {shown(key): values.get(key) for key in keys if shown(key) not in _cell(run)}
-        lines = read_lines(RunFolder(run.folder).metrics)
-        by_epoch = {line["epoch"]: line for line in lines if is_number(line.get("epoch"))}
-        yield (
-            {"sweep": run.sweep, "name": run.name, **_cell(run), **told},
-            list(map(_numbers, by_epoch.values())),
-        )
-
-
-def _numbers(line: Mapping[str, Any]) -> Record:
-    return {key: value for key, value in line.items() if is_number(value)}
+        cell, values = _cell(run), settings(run)
+        told = {shown(key): values.get(key) for key in keys if shown(key) not in cell}
+        by_epoch = {line["epoch"]: line for line in run.numbers}
+        yield {"sweep": run.sweep, "name": run.name, **cell, **told}, list(by_epoch.values())
 
 
 def ordered(keys: Sequence[str]) -> list[str]:
     """Return the columns of an epoch's numbers in their order: what is looked at most stands first."""
-    return [
-        *(key for key in _FIRST_OF_EPOCH if key in keys),
-        *(key for key in keys if key not in _FIRST_OF_EPOCH),
-    ]
+    first = [key for key in _FIRST_OF_EPOCH if key in keys]
+    return first + [key for key in keys if key not in first]
