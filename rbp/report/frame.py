@@ -34,7 +34,7 @@ def frame(*paths: str | PathLike[str]) -> "pandas.DataFrame":
     found, problems = read_runs([Path(path) for path in paths])
     runs, doubles = deduplicate(found)
     for told in (*problems, *doubles):
-        warnings.warn(told, stacklevel=2)
+        warnings.warn(told, stacklevel=3)  # the line that calls rbp.runs
     if not runs:
         raise UserError("\n".join(problems))
     return pandas.DataFrame(run_records(runs)).assign(folder=[str(run.folder) for run in runs])
