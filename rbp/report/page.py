@@ -93,7 +93,8 @@ def _title(facets: list[Facet], axes: Axes) -> str:
     values = facets[0].values
     if axes.compare != METHOD:
         some = values if len(values) <= IN_TITLE else [*values[: IN_TITLE - 1], "…", values[-1]]
-        return f"{shown(axes.compare)}={','.join(some)}"
+        beside = f" with {facets[0].x_key}" if any(facet.changes_with_x for facet in facets) else ""
+        return f"{shown(axes.compare)}={','.join(some)}{beside}"
     *names, last = [name(METHOD, value) for value in values]
     if len(names) >= IN_TITLE:
         return f"{len(values)} gradient modes"

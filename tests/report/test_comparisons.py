@@ -14,6 +14,7 @@ import pytest
 
 from rbp.report import write_report
 from rbp.report.comparison.settings import as_text, settings, text_of
+from rbp.report.figures.sets import figure_sets
 from rbp.report.read import Run
 from tests.support.browser import PHONE, opened
 from tests.support.reports import compared, facets, shown_runs, table
@@ -127,7 +128,7 @@ def test_the_page_answers_without_an_error(tmp_path: Path, kind: str) -> None:
             found.rows
         )
         assert "no run" not in page.locator("body").inner_text()
-        assert page.locator("figure:visible").count() >= 5
+        assert page.locator("figure:visible").count() >= 8
         names = [figure.get_attribute("id") for figure in page.locator("figure:visible").all()]
         assert len(set(names)) == len(names) and {"figure-epochs", "figure-cost", "figure-loss"} <= set(names)
         said = "".join(page.locator("#figure-epochs text").all_text_contents())
@@ -222,6 +223,30 @@ def test_neither_of_two_numbers_that_change_together_passes_for_the_cause(tmp_pa
     assert set(found.keys) == {"optimizer.lr", "trainer.batch_size"}
     assert not any(row.difference for row in compared(tmp_path))
     assert any("agrees in all else" in note for note in found.notes)
+    (made,) = figure_sets(facets(tmp_path))
+    figures = {figure.name: figure for figure in made.figures}
+    names = {"trainer.batch_size=64, optimizer.lr=0.1", "trainer.batch_size=32, optimizer.lr=0.05"}
+    for kind in ("accuracy-optimizer.lr", "cost", "epochs", "firing"):  # both, in one figure
+        assert {series.label.partition(" (")[0] for series in figures[kind].series} == names
+    assert "<h1>trainer.batch_size=32,64 with optimizer.lr: " in write_report([tmp_path]).read_text()
+
+
+@kinds
+def test_accuracy_time_and_memory_of_every_value_are_drawn(tmp_path: Path, kind: str) -> None:
+    """Over the key on the x axis; without one, the compared values stand side by side."""
+    grid, compare, _, x, _ = KINDS[kind]
+    write_grid(tmp_path, grid)
+    rows = compared(tmp_path)
+    drawn = {figure.name: figure for made in figure_sets(facets(tmp_path)) for figure in made.figures}
+    for what in ("accuracy", "time", "memory"):
+        figure = drawn[f"{what}-{x or compare}"]
+        assert {series.mode for series in figure.series} == {row.group.value for row in rows}
+        assert figure.title.endswith(f" {'over' if x else 'by'} {x or compare}")
+    if x is None:
+        means = {s.mode: s.y for s in drawn[f"accuracy-{compare}"].series if s.look == "mean"}
+        assert means == {
+            row.group.value: [pytest.approx(100 * row.accuracy.mean)] for row in rows if row.accuracy
+        }
 
 
 def test_a_facet_without_a_base_says_so_and_the_others_are_compared(tmp_path: Path) -> None:

@@ -93,6 +93,17 @@ class Facet:
         return same or next((g for g in bases if g.x is None or self.compares_x), None)
 
     @property
+    def changes_with_x(self) -> bool:
+        """Whether no two values stand at one place on the x axis, as a batch size that changes with it."""
+        values: dict[str, set[float | None]] = {}
+        for group in self.groups:
+            values.setdefault(group.value, set()).add(group.x)
+        places = [x for of in values.values() for x in of]
+        return (
+            not self.compares_x and None not in places and 1 < len(values) == len(places) == len(set(places))
+        )
+
+    @property
     def compares_x(self) -> bool:
         """Whether the compared key is the one on the x axis, so that the base lies at another x."""
         return self.compare == self.x_key

@@ -1,4 +1,4 @@
-"""Compute figures over the key on the x axis, of costs, and of firing rates."""
+"""Compute figures over the key on the x axis (or by compared value), of costs, and of firing rates."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -19,8 +19,13 @@ _DOUBLING = {"T": "T (time steps)", "grad_mode.segments": "segments of time", CH
 
 
 def x_axis(facet: Facet) -> Axis:
-    """Return the x axis of a figure over the facet's key, with the values that occur as ticks."""
-    key = facet.x_key or ""
+    """Return the x axis of a figure over the facet's key, with the values that occur as ticks.
+
+    Where there is no such key, the compared values stand side by side.
+    """
+    if facet.x_key is None:
+        return Axis(facet.compare)
+    key = facet.x_key
     return Axis(_DOUBLING.get(key, key), log=True if key in _DOUBLING else None, at_values=True)
 
 
@@ -38,10 +43,19 @@ def of_facet(facet: Facet, x: float | None = None) -> dict[str, Any]:
 
 def name_of(facet: Facet, value: str) -> str:
     """Return the name of a compared value, with the optimizer's keys that were chosen for it alone."""
-    besides = [group.beside for group in _of_value(facet, value)]
+    groups = _of_value(facet, value)
+    besides = [group.beside for group in groups]
     tuned = [(key, of) for key, of in (besides[0] if besides else {}).items() if key.startswith("optimizer.")]
     same = [f"{key}={of}" for key, of in tuned if all(beside.get(key) == of for beside in besides)]
-    return ", ".join([name(facet.compare, value), *same])
+    at = [f"{facet.x_key}={as_text(groups[0].x)}"] if facet.changes_with_x and groups else []
+    return ", ".join([name(facet.compare, value), *same, *at])
+
+
+def place(facet: Facet, x: float | None, value: str) -> Any:
+    """Return where a value stands on the x axis of a facet; None if it has no place there."""
+    if facet.x_key is not None:
+        return x
+    return name(facet.compare, value).removeprefix(f"{facet.compare}=")
 
 
 def mean(mode: str, label: str, x: list[Any], values: list[list[float]], variant: int = 0) -> Series:
@@ -58,7 +72,7 @@ def accuracy_over_x(facet: Facet) -> Figure:
     """Plot the headline accuracy of finished runs."""
     series = []
     for value in facet.values:
-        done = [(g.x, run) for g in _of_value(facet, value) for run in g.done.values()]
+        done = [(place(facet, g.x, value), run) for g in _of_value(facet, value) for run in g.done.values()]
         measured = [(x, 100 * a, run) for x, run in done if (a := run.accuracy) is not None]
         series += _over_x(facet, value, name_of(facet, value), measured)
     about = "Mean and standard deviation over seeds; a marker a run."
@@ -80,8 +94,10 @@ def memory_over_x(facet: Facet) -> Figure:
 
 
 def _figure(facet: Facet, kind: str, title: str, y: Axis, about: str, series: list[Series]) -> Figure:
-    key = facet.x_key or ""
-    return Figure(f"{kind}-{key}", f"{title} over {key}", x_axis(facet), y, about, series, **of_facet(facet))
+    key, over = (facet.x_key, "over") if facet.x_key else (facet.compare, "by")
+    return Figure(
+        f"{kind}-{key}", f"{title} {over} {key}", x_axis(facet), y, about, series, **of_facet(facet)
+    )
 
 
 def _of_value(facet: Facet, value: str) -> list[Group]:
@@ -91,12 +107,12 @@ def _of_value(facet: Facet, value: str) -> list[Group]:
 def _costs_over_x(facet: Facet, key: str, unit: float) -> list[Series]:
     series = []
     for value, label, variant, done in by_setup(facet, facet.groups, key):
-        measured = [(x, unit * (run.figure(key) or 0.0), run) for x, run in done]
+        measured = [(place(facet, x, value), unit * (run.figure(key) or 0.0), run) for x, run in done]
         series += _over_x(facet, value, label, measured, variant)
     return series
 
 
-_Measured = list[tuple[float | None, float, Run]]  # x, value, run
+_Measured = list[tuple[Any, float, Run]]  # place on the x axis, value, run
 
 
 def _over_x(facet: Facet, value: str, label: str, measured: _Measured, variant: int = 0) -> list[Series]:
@@ -108,7 +124,7 @@ def _over_x(facet: Facet, value: str, label: str, measured: _Measured, variant: 
     if not placed:
         levels, xs = [y for _, y, _ in measured], facet.xs
         return [mean(value, label, xs, [levels] * len(xs), variant)] if levels and xs else []
-    by_x: dict[float, list[float]] = {}
+    by_x: dict[Any, list[float]] = {}
     for x, y, _ in sorted(placed, key=lambda found: found[0]):
         by_x.setdefault(x, []).append(y)
     each, values = [x for x, _, _ in placed], [y for _, y, _ in placed]

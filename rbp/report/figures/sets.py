@@ -1,4 +1,4 @@
-"""Which figures a report has: per facet those over the key on the x axis, and those of each place on it."""
+"""Which figures a report has: per facet those of all places on the x axis, and those of each place on it."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -46,11 +46,12 @@ class FigureSet:
 def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
     """Yield the figures of each facet, those with the most runs first; the caller may stop early."""
     for facet in sorted(facets, key=lambda facet: -len(facet.runs)):
-        over_x = [make(facet) for make in OVER_X] if facet.x_key else []
-        places: list[float | None] = [*facet.xs] or [None]
+        several = len({group.value for group in facet.groups}) > 1
+        over_x = [make(facet) for make in OVER_X] if facet.x_key or several else []
+        places: list[float | None] = [None] if facet.changes_with_x or not facet.xs else [*facet.xs]
         yield FigureSet(
             label=facet.of,
-            x_key=facet.x_key if facet.xs else None,
+            x_key=None if places == [None] else facet.x_key,
             over_x=_drawable([*over_x, accuracy_over_cost(facet)]),
             of_x={"" if x is None else as_text(x): _drawable(_of_one(facet, x)) for x in places},
         )
