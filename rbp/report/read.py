@@ -151,7 +151,7 @@ def read_run(folder: Path) -> Run:
     epochs = _planned(config, result)
     lines = read_lines(RunFolder(folder).metrics)
     numbers = [found for line in lines if "epoch" in (found := _numbers(line))]
-    step = max(1, (epochs or 1) // MOST_POINTS)
+    drawn = _drawn(numbers, epochs)
     try:
         return Run(
             folder=folder,
@@ -162,8 +162,8 @@ def read_run(folder: Path) -> Run:
             epoch=status.progress["epoch"],
             epochs=epochs,
             numbers=numbers,
-            curve=_by_epoch(numbers, "test_acc", step),
-            losses={key: loss for key in LOSSES if (loss := _by_epoch(numbers, key, step))},
+            curve=_by_epoch(drawn, "test_acc"),
+            losses={key: loss for key in LOSSES if (loss := _by_epoch(drawn, key))},
             elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,
@@ -231,11 +231,18 @@ def _numbers(line: dict[str, Any]) -> dict[str, float]:
     return {key: value for key, value in line.items() if is_number(value)}
 
 
-def _by_epoch(lines: list[dict[str, float]], key: str, step: int) -> dict[int, float]:
-    """Return the values of a key by epoch, of every `step`-th epoch (the same for all seeds) and the last."""
+def _drawn(lines: list[dict[str, float]], epochs: int | None) -> list[dict[str, float]]:
+    """Return the lines that figures show: of a long run some epochs (the same for all seeds) and the last."""
+    step = max(1, (epochs or 1) // MOST_POINTS)
+    if step == 1:
+        return lines
     last = lines[-1] if lines else None
-    drawn = [line for line in lines if line is last or line["epoch"] == 1 or line["epoch"] % step == 0]
-    return {int(line["epoch"]): line[key] for line in drawn if key in line}
+    return [line for line in lines if line is last or line["epoch"] == 1 or line["epoch"] % step == 0]
+
+
+def _by_epoch(lines: list[dict[str, float]], key: str) -> dict[int, float]:
+    """Return the values of a key by epoch."""
+    return {int(line["epoch"]): line[key] for line in lines if key in line}
 
 
 def _elapsed(lines: list[dict[str, float]]) -> dict[int, float]:

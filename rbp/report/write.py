@@ -52,7 +52,7 @@ def write_report(
     table = as_table(rows(facets), axes)
     contents = {
         "results.csv": runs_csv(runs),
-        "epochs.csv": epochs_csv(runs),
+        "epochs.csv": epochs_csv(runs, axes),
         "table.md": markdown(table),
         "table.tex": latex(table),
         "report.html": page(runs, facets, axes, table, gather(found, runs, problems, doubles)),

@@ -5,6 +5,7 @@ import io
 from collections.abc import Sequence
 from typing import Any
 
+from rbp.report.comparison.axes import Axes
 from rbp.report.paths import shown_path
 from rbp.report.read import Run
 from rbp.report.texts.tidy import epoch_records, ordered, run_records
@@ -17,9 +18,9 @@ def runs_csv(runs: Sequence[Run]) -> str:
     return _csv([*records[0], "folder"], rows)
 
 
-def epochs_csv(runs: Sequence[Run]) -> str:
+def epochs_csv(runs: Sequence[Run], axes: Axes) -> str:
     """Return a row for each epoch of each run: what tells the run apart, and the numbers of metrics.jsonl."""
-    found = list(epoch_records(runs))
+    found = list(epoch_records(runs, axes))
     numbers = ordered(list(dict.fromkeys(key for _, lines in found for line in lines for key in line)))
     text = [_csv([*found[0][0], *numbers], [])]
     for told, lines in found:

@@ -7,8 +7,9 @@ and metrics.jsonl (`test_acc`). Values are plain, without units; what is missing
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.costs import KIND
-from rbp.report.comparison.settings import differing, settings, shown
+from rbp.report.comparison.settings import settings, shown
 from rbp.report.read import MISSING, Run
 
 Record = dict[str, Any]
@@ -53,14 +54,14 @@ def _cell(run: Run) -> Record:
     return {**names, "grad_mode": run.grad_mode, **run.mode_keys, "seed": run.seed}
 
 
-def epoch_records(runs: Sequence[Run]) -> Iterator[tuple[Record, list[dict[str, float]]]]:
+def epoch_records(runs: Sequence[Run], axes: Axes) -> Iterator[tuple[Record, list[dict[str, float]]]]:
     """Yield for each run what tells it apart, and the numbers of each of its epochs.
 
     A run that was resumed may have written an epoch again; the last record of it counts.
     """
-    keys = [key for key in differing(runs) if key != MISSING]
+    keys = [key for key in (*axes.facets, axes.x, *axes.beside, axes.compare) if key and key != MISSING]
     for run in runs:
-        cell, values = _cell(run), settings(run)
+        cell, values = _cell(run), settings(run, axes.unfold)
         told = {shown(key): values.get(key) for key in keys if shown(key) not in cell}
         by_epoch = {line["epoch"]: line for line in run.numbers}
         yield {"sweep": run.sweep, "name": run.name, **cell, **told}, list(by_epoch.values())
