@@ -29,9 +29,8 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
-_PLAIN = frozenset(
-    {str, int, float, bool, type(None), list}
-)  # most values; to ask for a Mapping takes longer
+# Most values are such, and to ask whether one is a Mapping takes longer.
+_PLAIN = frozenset({str, int, float, bool, type(None), list})
 
 
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

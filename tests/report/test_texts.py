@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -126,6 +128,20 @@ def test_a_row_of_latex_does_not_begin_as_an_option_of_the_row_before(tmp_path: 
     write_report([tmp_path])
     rows = [line for line in (tmp_path / "table.tex").read_text().splitlines() if "(n=" in line]
     assert len(rows) == 2 and all(row.startswith("{[") for row in rows)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="needs pdflatex with booktabs and siunitx")
+def test_latex_compiles(tmp_path: Path) -> None:
+    grid(tmp_path / "s")
+    for lr in (1e-5, 0.05):
+        write_run(tmp_path / "s", 0.8, neuron__name=ODD, optimizer__lr=lr)
+    write_report([tmp_path / "s"], tmp_path)
+    packages = r"\documentclass{article}\usepackage{booktabs,siunitx}"
+    text = rf"{packages}\begin{{document}}\input{{table}}\end{{document}}"
+    (tmp_path / "paper.tex").write_text(text)
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 @pytest.mark.slow
