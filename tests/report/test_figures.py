@@ -217,3 +217,12 @@ def test_no_two_figures_share_a_file(tmp_path: Path) -> None:
     figures = [figure for found in made for figure in found.figures]
     assert len({figure.stem for figure in figures}) == len(figures) > 30
     assert all(re.fullmatch(r"[\w.=-]{1,140}", figure.stem) for figure in figures)
+
+
+def test_the_band_of_a_cost_ends_at_zero(tmp_path: Path) -> None:
+    """One run on a busy machine: a deviation larger than the mean."""
+    for seed, seconds in enumerate((0.1, 0.1, 2.0)):
+        for T in (2, 4):
+            write_run(tmp_path, T=T, seed=seed, seconds=seconds)
+    (line,) = means(seconds_over_x(facet(tmp_path, compare="grad_mode"))).values()
+    assert list(line.low) == [0, 0] and min(line.high) > 733

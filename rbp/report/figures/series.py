@@ -1,6 +1,7 @@
 """Compute figures over the key on the x axis (or by compared value), of costs, and of firing rates."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from rbp.report.comparison.costs import Setup, setup, short_labels
@@ -108,8 +109,13 @@ def _costs_over_x(facet: Facet, key: str, unit: float) -> list[Series]:
     series = []
     for value, label, variant, done in by_setup(facet, facet.groups, key):
         measured = [(place(facet, x, value), unit * (run.figure(key) or 0.0), run) for x, run in done]
-        series += _over_x(facet, value, label, measured, variant)
+        series += [_above_zero(made) for made in _over_x(facet, value, label, measured, variant)]
     return series
+
+
+def _above_zero(series: Series) -> Series:
+    """Return a series whose band ends at zero, below which there is no time and no memory."""
+    return replace(series, low=[max(0.0, value) for value in series.low])
 
 
 _Measured = list[tuple[Any, float, Run]]  # place on the x axis, value, run
