@@ -72,6 +72,20 @@ def test_both_csvs_are_read_at_once(tmp_path: Path) -> None:
     assert (told["T"] == told["T_run"]).all() and (told["neuron"] == told["neuron_run"]).all()
 
 
+def test_a_key_that_only_some_runs_have_shifts_no_column(tmp_path: Path) -> None:
+    """The chunks of rate mode, where sweeps differ in them alone, beside BPTT."""
+    for sweep_name, chunk in (("a", None), ("b", 2)):
+        for mode in ("bptt", "rate"):
+            write_run(tmp_path / sweep_name, grad_mode=mode, trainer__chunk=chunk, each=EACH)
+    write_report([tmp_path])
+    epochs, runs = (pandas.read_csv(tmp_path / name) for name in ("epochs.csv", "results.csv"))
+    for table in (epochs, runs):
+        chunks = {(row["grad_mode"], row["trainer.chunk"]) for row in table.fillna(0).to_dict("records")}
+        assert chunks == {("bptt", 0), ("rate", 4), ("rate", 2)}
+        assert set(table["seed"]) == {0}
+    assert set(epochs["test_loss"]) == {0.5} and set(epochs["seconds"]) == {2.5}
+
+
 def test_a_long_run_has_every_epoch_in_the_csv_and_some_in_the_figures(tmp_path: Path) -> None:
     curve = tuple(n / 1000 for n in range(450))
     write_run(tmp_path, 0.9, curve=curve, trainer__epochs=451)

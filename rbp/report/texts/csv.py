@@ -21,10 +21,13 @@ def runs_csv(runs: Sequence[Run]) -> str:
 def epochs_csv(runs: Sequence[Run], axes: Axes) -> str:
     """Return a row for each epoch of each run: what tells the run apart, and the numbers of metrics.jsonl."""
     found = list(epoch_records(runs, axes))
+    keys = list(dict.fromkeys(key for told, _ in found for key in told))  # some have keys of their own
     numbers = ordered(list(dict.fromkeys(key for _, lines in found for line in lines for key in line)))
-    text = [_csv([*found[0][0], *numbers], [])]
+    text = [_csv([*keys, *numbers], [])]
     for told, lines in found:
-        start = _csv(list(told.values()), []).rstrip("\n")  # once a run: there may be very many rows
+        start = _csv([told.get(key) for key in keys], []).rstrip(
+            "\n"
+        )  # once a run: there may be very many rows
         for line in lines:
             text.append(f"{start},{','.join([repr(line[key]) if key in line else '' for key in numbers])}\n")
     return "".join(text)
