@@ -2,7 +2,8 @@
 
 Entry points: `rbp.forward` runs a network in rate mode in any training loop, and `rbp.rate` holds the rest of
 that engine. `rbp.load` returns the trained network of a run's folder, `rbp.models.build` a new one of a
-config. `rbp.cli.main` is the command line.
+config. `rbp.runs("runs/NAME")` returns the runs below a folder as a pandas DataFrame. `rbp.cli.main` is the
+command line.
 
 Packages: `config` (keys and checks), `data` (data sets), `models` (architectures and neurons), `rate` (the
 engine), `train` (the training loop), `runs` (run folders), `sweep` (grids and launchers), `track`
@@ -14,18 +15,30 @@ an installation), `provenance` (the code behind a result), `cli` (subcommands). 
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rbp import cli, models, rate
     from rbp.rate import forward
+    from rbp.report.frame import frame as runs
     from rbp.train.load import load
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "cli", "forward", "load", "models", "rate"]
+__all__ = ["__version__", "cli", "forward", "load", "models", "rate", "runs"]
 
 # Entry points that are functions, with the module that defines each.
 _FUNCTIONS = {"forward": "rbp.rate", "load": "rbp.train.load"}
+
+
+class _Runs(ModuleType):
+    """The package `rbp.runs`, which can be called as well: `rbp.runs(PATH)` is a DataFrame."""
+
+    def __call__(self, *paths: Any) -> Any:
+        return import_module("rbp.report.frame").frame(*paths)
+
+
+import_module("rbp.runs").__class__ = _Runs  # whoever imports it, and whenever; it imports nothing itself
 
 
 def __getattr__(name: str) -> Any:

@@ -4,4 +4,6 @@
 status.json, `metrics` reads metrics.jsonl, and `result` reads result.json. `checkpoints` decides which
 checkpoint counts and which ones a finished run keeps, and `older_results` moves results of earlier code
 aside.
+
+As a function, `rbp.runs(PATH)` returns the runs below a folder as a pandas DataFrame (see rbp.report.frame).
 """

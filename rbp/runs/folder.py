@@ -7,20 +7,32 @@ from pathlib import Path
 from rbp.errors import UserError
 
 
+class _Inside:
+    """The path of a file in a run's folder, as an attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunFolder", kind: type) -> Path:
+        return run.path / self.name
+
+
 class RunFolder:
     """The paths of one run's files. The file names are a stable interface: external scripts read them."""
 
+    # Paths are made when they are asked for: a report makes thousands of these, for a file each.
+    config = _Inside("config.yaml")
+    start = _Inside("start.json")
+    status = _Inside("status.json")
+    metrics = _Inside("metrics.jsonl")
+    result = _Inside("result.json")
+    log = _Inside("log.txt")
+    lock = _Inside("lock")
+    checkpoints = _Inside("checkpoints")
+    wandb = _Inside("wandb")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.start = path / "start.json"
-        self.status = path / "status.json"
-        self.metrics = path / "metrics.jsonl"
-        self.result = path / "result.json"
-        self.log = path / "log.txt"
-        self.lock = path / "lock"
-        self.checkpoints = path / "checkpoints"
-        self.wandb = path / "wandb"
 
 
 def find_runs(paths: list[Path]) -> list[Path]:

@@ -4,7 +4,6 @@ Both have `step`, the training steps done, and `epoch`, the epochs done: a whole
 fraction in a step's. The last step of an epoch may have two lines, its own and then the epoch's.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +32,6 @@ def is_of_step(line: dict[str, Any]) -> bool:
     return STEP_LOSS in line
 
 
-def read_epochs(
-    file: Path, wanted: Callable[[bytes, bool], bool] = lambda line, last: True
-) -> list[dict[str, Any]]:
-    """Return the lines of epochs; those of steps are not even parsed.
-
-    Args:
-        file: The run's metrics.jsonl.
-        wanted: A function (raw line, whether it is the last epoch's) -> whether to parse this line.
-    """
-
-    def chosen(lines: list[bytes]) -> list[bytes]:
-        epochs = [line for line in lines if _MARK not in line]
-        return [line for n, line in enumerate(epochs, 1) if wanted(line, n == len(epochs))]
-
-    return read_lines(file, chosen)
+def read_epochs(file: Path) -> list[dict[str, Any]]:
+    """Return the lines of epochs in a run's metrics.jsonl; those of steps are not even parsed."""
+    return read_lines(file, without=_MARK)

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rbp.output import Screen
-from rbp.report.statistics import paired
+from rbp.report.comparison.statistics import paired
 
 
 @dataclass
