@@ -1,10 +1,8 @@
 """What is shown of a sweep while its jobs work."""
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from rbp.config.text import duration
 from rbp.runs.status import Status
@@ -17,10 +15,7 @@ def cells(n: int) -> list[tuple[str, Path]]:
 
 
 def shown(states: list[RunState], room: int) -> list[str]:
-    out = io.StringIO()
-    console = Console(file=out, width=100, force_terminal=False)
-    console.print(watch._view(cells(len(states)), states, room))
-    return out.getvalue().splitlines()
+    return watch._view(cells(len(states)), states, room, width=100).plain.splitlines()
 
 
 def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> None:
