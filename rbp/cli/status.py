@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rbp.cli.grids import Grid, grids
 from rbp.cli.picked import PickedRun, add_paths, named_path, paths_and_conditions, pick
 from rbp.errors import ConfigError
-from rbp.output import Screen, say
+from rbp.output import Screen, say, show
 from rbp.runs.folder import is_run
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
@@ -85,9 +86,12 @@ def _print_overview(sweeps: Sequence[Path]) -> bool:
 def _print(path: Path, runs: Sequence[PickedRun], states: list[RunState]) -> None:
     from rbp.sweep.state.watch import Cell, print_states
 
-    print_states(
-        [Cell(run.label, run.folder, state) for run, state in zip(runs, states, strict=True)], Screen()
-    )
+    screen, found = Screen(), {run.folder: state for run, state in zip(runs, states, strict=True)}
+    # Elsewhere than on a terminal, a line says all of its run.
+    for grid in grids(runs) if screen.is_terminal else [Grid("", [(run.label, run) for run in runs])]:
+        if grid.shared:
+            show(f"{grid.shared}:", screen, "bold")
+        print_states([Cell(label, run.folder, found[run.folder]) for label, run in grid.runs], screen)
     say(f"{path}: {_count(states)}: {format_counts(states)}")
 
 

@@ -128,10 +128,13 @@ def attempt(cell: Cell, before: Sequence[Row]) -> Row:
         message = f"{type(error).__name__}: {error}"
         if not _has_logged(cell, message):
             traceback.print_exc()
-    say(f"{cell.label}: failed: {message}")
-    return Row(
-        cell.choices, cell.name, None, message, folder=None if cell.values["eval_only"] else cell.folder
-    )
+    folder = None if cell.values["eval_only"] else cell.folder
+    row = Row(cell.choices, cell.name, None, message, folder=folder)
+    failures = [other.failure for other in [*before, row] if other.failure]
+    first = next(other for other in failures if other.kind == failures[-1].kind)
+    like = f" like {first.label}" if first is not failures[-1] else f": {message}"
+    say(f"{cell.label}: failed{like}")
+    return row
 
 
 def _has_logged(cell: Cell, message: str) -> bool:

@@ -44,11 +44,7 @@ class Row:
     @property
     def failure(self) -> Failure | None:
         """What to tell of a failure; None if the run did not fail."""
-        return (
-            None
-            if self.error is None
-            else Failure(self.label, self.state, self.error, self.name, self.folder)
-        )
+        return Failure(self.label, self.state, self.error, self.name, self.folder) if self.error else None
 
 
 @dataclass(frozen=True)
