@@ -67,10 +67,10 @@ def _view(cells: Sequence[tuple[str, Path]], states: Sequence[RunState], room: i
     every = [Cell(label, folder, state) for (label, folder), state in zip(cells, states, strict=True)]
     end = [Text(row) for line in failures(every) for row in fold(line, width)][: room // 2]
     end.append(Text(format_counts(list(states))))
-    head, *lines = state_table(every, width)
-    room -= len(end) - 1
+    room = max(room - (len(end) - 1), 1)
+    some = [cell for name in _FIRST for cell in every if cell.state.name == name][:room]
+    head, *lines = state_table(every if len(every) <= room else some, width)
     if sum(map(len, lines)) > room:
-        some = [cell for name in _FIRST for cell in every if cell.state.name == name][: max(room, 1)]
         head, *lines = state_table(some, width)
         while len(lines) > 1 and sum(map(len, lines)) > room:
             lines.pop()
