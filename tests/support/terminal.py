@@ -1,5 +1,6 @@
 """A real terminal: a command's output goes through a pty to a screen of so many columns, which is read."""
 
+import contextlib
 import fcntl
 import os
 import pty
@@ -14,6 +15,7 @@ import pyte
 from pyte.screens import Char
 
 from rbp.cli import main as rbp_main
+from rbp.config.composition.places import ROOT
 from rbp.sweep.launch import main as launch_main
 from tests.support.processes import PROCESSES
 
@@ -84,7 +86,8 @@ def on_a_terminal(
     screen = _Screen(columns, height, history=100_000)
     stream = pyte.ByteStream(screen)
     sent, moments = b"", list[list[str]]()
-    process.start()
+    with contextlib.chdir(ROOT):  # what the first of these processes imports, it finds from here
+        process.start()
     while process.is_alive() or select.select([master], [], [], 0)[0]:
         if select.select([master], [], [], 0.05)[0]:
             new = os.read(master, 65536)
