@@ -5,6 +5,7 @@ On a terminal, lines are broken between words, never within a key, a path or a c
 
 import contextlib
 import os
+import re
 import sys
 from io import TextIOWrapper
 from typing import TextIO
@@ -36,6 +37,16 @@ def say(text: str, stream: TextIO | None = None, *, verbatim: bool = False) -> N
         print(text if width is None else "\n".join(fold(text, width)), file=stream, flush=True)
     except BrokenPipeError:
         hush(stream)
+
+
+def say_entry(line: str) -> None:
+    """Print a line of a list, such as of a help text: on a terminal, its text stays in its own column."""
+    width = _columns(sys.stdout)
+    column = re.match(r" *\S+(?: \S+)*? {2,}(?=\S)", line)
+    if width and column and len(column[0]) < width // 2:
+        indent = len(line) - len(line.lstrip())
+        line = "\n".join(fold(line, width, " " * (len(column[0]) - indent)))
+    say(line)
 
 
 def _columns(stream: TextIO) -> int | None:
