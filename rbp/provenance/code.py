@@ -30,6 +30,7 @@ APART = frozenset(
         "rbp.files",
         "rbp.locks",
         "rbp.output",
+        "rbp.wrapping",
         "rbp.provenance",
         "rbp.rate.errors",
         "rbp.report",

@@ -1,6 +1,7 @@
 """Name the files in a run's folder, and find run folders."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,14 +52,13 @@ def find_runs(paths: list[Path]) -> list[Path]:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    files = {"config.yaml", "status.json", "result.json"}
     seen: set[str] = set()  # a symbolic link may point to a parent folder
     for parent, inside, names in os.walk(path, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:
             inside.clear()
             continue
         seen.add(real)
-        if files.intersection(names):
+        if _files_of_a_run(Path(parent)).intersection(names):
             inside.clear()
             yield Path(parent)
         else:
@@ -67,5 +67,10 @@ def _below(path: Path) -> Iterator[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a path is the folder of one run; its files may be damaged."""
-    run = RunFolder(path)
-    return any(file.exists() for file in (run.status, run.config, run.result))
+    return any((path / name).exists() for name in _files_of_a_run(path))
+
+
+def _files_of_a_run(path: Path) -> set[str]:
+    """Return the files any of which makes a folder that of a run. Others have a config.yaml too, as conf."""
+    named_by_identity = re.search(r"-[0-9a-f]{8}$", os.path.basename(os.path.abspath(path)))
+    return {"status.json", "result.json", *(["config.yaml"] if named_by_identity else [])}

@@ -253,7 +253,7 @@ def _as_line(metrics: dict[str, Any], epochs: int) -> str:
     parts = [
         f"epoch {metrics['epoch']}/{epochs}",
         f"loss {metrics['train_loss']:.4f}",
-        f"acc {100 * metrics['train_acc']:.2f}%",
+        f"train acc {100 * metrics['train_acc']:.2f}%",
         f"val acc {100 * metrics['val_acc']:.2f}%" if "val_acc" in metrics else "",
         f"test acc {100 * metrics['test_acc']:.2f}%",
         f"lr {metrics['lr']:.4g}",

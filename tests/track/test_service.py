@@ -12,7 +12,6 @@ import pytest
 from rbp.cli import main
 from rbp.files import append_line
 from rbp.locks import locked
-from rbp.report.compare import compare
 from rbp.report.figures.sets import figure_sets
 from rbp.report.read import read_runs
 from rbp.runs.folder import RunFolder
@@ -245,7 +244,7 @@ def test_the_dashboard_as_json_groups_by_what_is_compared(
     kinds = Counter(panel["viewType"] for panel in panels)
     assert kinds == {"Bar Chart": 4, "Run History Line Plot": 6, "Scatter Plot": 1}
     titles = {panel["config"].get("chartTitle") or panel["config"].get("title") for panel in panels}
-    (of_report,) = figure_sets(compare(read_runs([tmp_path])[0]))
+    (of_report,) = figure_sets(facets(tmp_path))
     assert {figure.title for figure in of_report.figures} <= titles  # under the same names
     shown = json.dumps(panels)
     for key in ("seconds_of_training", "step_loss", "grad_norm", "firing_rate/2", "summary:headline_acc"):
