@@ -13,13 +13,13 @@ from rbp.cli import main
 from rbp.files import append_line
 from rbp.locks import locked
 from rbp.report.figures.sets import figure_sets
-from rbp.report.read import read_runs
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
 from rbp.track import TrackerProcess, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
+from tests.support.reports import facets
 from tests.support.run_folders import write_run
 from tests.support.tracking import config_of, finish, follow, line, new_run
 from tests.support.waiting import wait_for
@@ -230,15 +230,12 @@ def test_online_without_a_key_is_kept_offline_and_told(
 def test_the_dashboard_as_json_groups_by_what_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip(
-        "wandb_workspaces", reason="wandb-workspaces is not here: pip install wandb-workspaces"
-    )
     for mode in ("bptt", "rate"):
         for T in (2, 4):
             write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team", each={"seconds": 1.0})
     assert main(["dashboard", str(tmp_path / "grid"), "--dry-run"]) == 0
     made = json.loads((tmp_path / "grid" / "dashboard.json").read_text())
-    assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "BPTT and Rate-BP: grid")
+    assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "rbp: grid")
     section = made["spec"]["section"]
     panels = [panel for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
     kinds = Counter(panel["viewType"] for panel in panels)
@@ -255,3 +252,22 @@ def test_the_dashboard_as_json_groups_by_what_is_compared(
     )
     assert sorted(section["customRunColors"].values()) == ["#0072B2"] * 2 + ["#D55E00"] * 2
     assert main(["dashboard", str(tmp_path / "nothing")]) == 2
+
+
+def test_the_dashboard_compares_what_the_report_compares(tmp_path: Path) -> None:
+    for rate in (0.1, 0.2):
+        for neuron in ("lif", "if"):
+            write_run(tmp_path / "grid", optimizer__lr=rate, neuron__name=neuron, each={"seconds": 1.0})
+    assert main(["dashboard", str(tmp_path / "grid"), "--dry-run", "--x", "optimizer.lr"]) == 0
+    section = json.loads((tmp_path / "grid" / "dashboard.json").read_text())["spec"]["section"]
+    keys = [key["name"] for key in section["runSets"][0]["grouping"]]
+    assert keys[-2:] == ["config.value.optimizer.lr", "neuron.value"]
+    titles = {
+        panel["config"].get("chartTitle") or panel["config"].get("title")
+        for part in section["panelBankConfig"]["sections"]
+        for panel in part["panels"]
+    }
+    (of_report,) = figure_sets(facets(tmp_path, x="optimizer.lr"))
+    assert {figure.title for figure in of_report.figures} <= titles
+    assert len(set(section["customRunColors"].values())) == 2
+    assert main(["dashboard", str(tmp_path / "grid"), "--dry-run", "--x", "T"]) == 2
