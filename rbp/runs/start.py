@@ -8,21 +8,17 @@ from rbp.files import read_json, write_json
 from rbp.runs.folder import RunFolder
 
 
-def write_start(
-    folder: Path, launcher: Mapping[str, Any], working_directory: str, git: Mapping[str, Any] | None
-) -> None:
-    """Record a start.
+def write_start(folder: Path, start: Mapping[str, Any]) -> None:
+    """Record a start in a run's folder, which is created if missing.
 
     Args:
-        folder: The run's folder; created if missing.
-        launcher: The launcher's name, option and settings.
-        working_directory: The folder that the run was started in.
-        git: `commit` of the repository that this folder lies in, and whether tracked files have `changed`;
-            None if it lies in none.
+        folder: The run's folder.
+        start: `launcher` (its name, option and settings), `working_directory` (the folder that the run was
+            started in) and `git` (`commit` of the repository that this folder lies in, and whether tracked
+            files have `changed`; None if it lies in none).
     """
     folder.mkdir(parents=True, exist_ok=True)
-    start = {"launcher": {**launcher}, "working_directory": working_directory, "git": git and {**git}}
-    write_json(RunFolder(folder).start, start)
+    write_json(RunFolder(folder).start, {**start})
 
 
 def read_start(folder: Path) -> dict[str, Any] | None:

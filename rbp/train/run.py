@@ -4,7 +4,7 @@ import contextlib
 import statistics
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,12 @@ from rbp.train.telemetry.memory import memory_errors_explained
 from rbp.train.telemetry.record import Record, make_record
 
 
-def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:
+def train(
+    cfg: DictConfig,
+    folder: Path,
+    interruption: Interruption | None = None,
+    start: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
     """Train a frozen config in its run folder, starting from the last checkpoint if there is one.
 
     Args:
@@ -42,6 +47,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
         folder: The run folder; created if missing.
         interruption: A stop can be requested on it at any time; the run then saves a checkpoint at the next
             boundary between two steps.
+        start: How the run is started, for start.json (see rbp.runs.start); None leaves that file alone.
 
     Returns:
         The content of result.json.
@@ -56,7 +62,7 @@ def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = Non
     with (
         TrackerProcess(cfg, folder) as tracker,
         process_group(here, choose_device(cfg, here)) as ranks,
-        make_record(run, cfg, ranks) as record,
+        make_record(run, cfg, ranks, start) as record,
         lost_rank_explained(ranks),
         memory_errors_explained(cfg),
         _disk_errors_explained(run),

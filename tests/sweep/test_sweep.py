@@ -3,8 +3,6 @@
 import itertools
 import json
 import math
-import sys
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+import rbp.train
 from rbp.config.identity import folder_name, run_folder
 from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.runs.result import RESULT_KEYS, read_result
@@ -29,7 +28,7 @@ class Stub:
         self.made_with = "a-run"
         self.fails: Callable[[DictConfig], BaseException | None] = lambda cfg: None
 
-    def train(self, cfg: DictConfig, folder: Path) -> dict:
+    def train(self, cfg: DictConfig, folder: Path, start: dict) -> dict:
         self.ran.append(cfg)
         if error := self.fails(cfg):
             raise error
@@ -59,9 +58,8 @@ class Stub:
 def stub(monkeypatch: pytest.MonkeyPatch, here: Path) -> Stub:
     """Training replaced, data and network taken to be in order, an empty working directory."""
     stub = Stub()
-    monkeypatch.setitem(
-        sys.modules, "rbp.train", types.SimpleNamespace(train=stub.train, evaluate=stub.evaluate)
-    )
+    monkeypatch.setattr(rbp.train, "train", stub.train)
+    monkeypatch.setattr(rbp.train, "evaluate", stub.evaluate)
     monkeypatch.setattr(preflight, "_check_data", lambda cfg: None)
     monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
     return stub
@@ -296,7 +294,7 @@ def test_a_failed_evaluation_names_no_log_since_there_is_none(
     def missing(cfg: DictConfig, folder: Path) -> dict:
         raise CheckpointError("no checkpoint")
 
-    monkeypatch.setattr(sys.modules["rbp.train"], "evaluate", missing)
+    monkeypatch.setattr(rbp.train, "evaluate", missing)
     assert main(["-m", "eval_only=true", "seed=0,1"]) == 1
     out = capsys.readouterr().out
     assert out.count("no checkpoint") == 2 and "seed=1: failed like seed=0\n" in out

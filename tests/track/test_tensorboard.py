@@ -27,7 +27,8 @@ class Session(NamedTuple):
 
 def test_scalars_and_histograms_over_a_requeue(tmp_path: Path) -> None:
     folder = new_run(tmp_path, "tensorboard", T=2)
-    write_start(folder, {"name": "inline"}, "/somewhere", {"commit": "c" * 40, "changed": False})
+    git = {"commit": "c" * 40, "changed": False}
+    write_start(folder, {"launcher": {"name": "inline"}, "working_directory": "/somewhere", "git": git})
     assert follow(folder, range(1, 3), "preempted", lines=with_steps) == 0
     assert follow(folder, range(3, 5), lines=with_steps) == 0
     events = EventAccumulator(str(folder / "tensorboard"), {"histograms": 0}).Reload()

@@ -42,7 +42,8 @@ def summary_of(found: list[dict[str, Any]]) -> dict[str, Any]:
 
 def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     folder = new_run(tmp_path / "grid", grad_mode="rate", T=2, seed=3, tracker__tags=["paper"])
-    write_start(folder, {"name": "inline"}, "/somewhere", {"commit": "c" * 40, "changed": True})
+    git = {"commit": "c" * 40, "changed": True}
+    write_start(folder, {"launcher": {"name": "inline"}, "working_directory": "/somewhere", "git": git})
     assert follow(folder, range(1, 4), lines=with_steps) == 0
     (found,) = records(folder)
     (run,) = of_type(found, "run")

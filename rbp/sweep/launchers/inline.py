@@ -1,6 +1,5 @@
 """hydra/launcher=inline: run cells one after another in this process; also used for single runs."""
 
-import contextlib
 import traceback
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,6 @@ from rbp.provenance import code_version
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
 from rbp.runs.result import code_of, in_short, read_result
-from rbp.runs.status import run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers import crew
@@ -52,7 +50,6 @@ class Inline(Launcher):
             if cell.name not in todo or not make_plan([cell], settings).todo:
                 continue
             _make_room(cell)
-            _note_run(cell)
             say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
             rows.append(attempt(cell, rows))
         errors = {row.name: row.error for row in rows}
@@ -73,15 +70,6 @@ def _make_room(cell: Cell) -> None:
         archive_result(cell.folder, code_of(state.result) or "unknown")
 
 
-def _note_run(cell: Cell) -> None:
-    """Record in the run's folder that it runs in this process, unless another one works there."""
-    with contextlib.suppress(OSError):  # then training cannot write there either, and says why
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        with run_lock(cell.folder) as free:
-            if free:
-                Inline().note_run(cell.folder)
-
-
 def record_code(cells: list[Cell]) -> None:
     """Compute the code version of each cell before any of that code is imported.
 
@@ -96,7 +84,9 @@ def train_cell(cell: Cell) -> dict[str, Any]:
     from rbp.train import evaluate, train
 
     crew.tell(cell)
-    return (evaluate if cell.values["eval_only"] else train)(cell.cfg, cell.folder)
+    if cell.values["eval_only"]:
+        return evaluate(cell.cfg, cell.folder)
+    return train(cell.cfg, cell.folder, start=Inline().how_started())
 
 
 def run_one(cell: Cell) -> None:
@@ -114,8 +104,6 @@ def run_one(cell: Cell) -> None:
         preflight([cell])
         print_tree(cell.cfg)
         say(begins(cell))
-        if not evaluates:
-            _note_run(cell)
         result = train_cell(cell)
         if not evaluates:
             say(f"{cell.name}: {in_short(result)}")

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from rbp import __version__
 from rbp.config.launchers import SweeperSettings
 from rbp.provenance.commits import of_folder
-from rbp.runs.start import write_start
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import Plan
 from rbp.sweep.state.states import RunState
@@ -55,10 +54,11 @@ class Launcher(ABC):
     def settings(self) -> dict[str, Any]:
         """Return plain values from which `make_launcher` can create an equal launcher."""
 
-    def note_run(self, folder: Path) -> None:
-        """Record in a run's folder how it is started, for `rbp retry` and for its tracker."""
+    def how_started(self) -> dict[str, Any]:
+        """Return how a run is started here and now, for its start.json (see rbp.runs.start)."""
         place = os.getcwd()
-        write_start(folder, self._described(), place, _commit_of(place))
+        git = _commit_of(place)
+        return {"launcher": self._described(), "working_directory": place, "git": git and {**git}}
 
     def _described(self) -> dict[str, Any]:
         return {"name": self.name, "option": self.option, **self.settings()}

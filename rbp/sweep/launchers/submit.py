@@ -15,6 +15,7 @@ from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result, restore_result
 from rbp.runs.result import code_of
+from rbp.runs.start import write_start
 from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.launcher import Launcher
@@ -90,7 +91,7 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
         except (UserError, OSError):
             list(writers.map(_put_back, cells, states))
             raise
-        list(writers.map(launcher.note_run, folders))
+        list(writers.map(write_start, folders, [launcher.how_started()] * len(folders)))
         list(writers.map(mark_queued, folders, ids, [submitted] * len(ids)))
 
 

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from rbp.locks import try_lock
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import is_of_step
+from rbp.runs.start import write_start
 from rbp.runs.status import Status, write_status
 from rbp.train.ranks import Ranks
 from rbp.train.telemetry.progress import Progress, job_id
@@ -38,8 +40,8 @@ class Record:
     it.
     """
 
-    def __init__(self, folder: RunFolder, cfg: DictConfig) -> None:
-        self.folder, self.cfg = folder, cfg
+    def __init__(self, folder: RunFolder, cfg: DictConfig, start: Mapping[str, Any] | None = None) -> None:
+        self.folder, self.cfg, self._start = folder, cfg, start
         self._values: Any = OmegaConf.to_container(cfg)
         self.started = time.time()
         self.progress = Progress(cfg.trainer.epochs)
@@ -54,6 +56,8 @@ class Record:
             self._lock = _lock(self.folder)
             self._room.write_bytes(bytes(RESERVED_BYTES))
             write_config(self.folder.config, self._values)
+            if self._start is not None:
+                write_start(self.folder.path, self._start)
             self._say("running")
         except OSError as error:
             raise ConfigError(
@@ -185,9 +189,11 @@ class NullRecord(Record):
         """Do nothing: the first rank writes it."""
 
 
-def make_record(folder: RunFolder, cfg: DictConfig, ranks: Ranks) -> Record:
+def make_record(
+    folder: RunFolder, cfg: DictConfig, ranks: Ranks, start: Mapping[str, Any] | None = None
+) -> Record:
     """Return the record of a run for this rank: a Record on the first rank, a NullRecord on the others."""
-    return Record(folder, cfg) if ranks.first else NullRecord(folder, cfg)
+    return Record(folder, cfg, start) if ranks.first else NullRecord(folder, cfg)
 
 
 def _lock(folder: RunFolder) -> FileLock:
