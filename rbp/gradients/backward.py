@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from rbp.gradients.objective import Loss, Step, mean_of, outside_autocast, scaled, value_of, wide
+from rbp.gradients.objective import Around, Loss, Step, mean_of, outside_autocast, scaled, value_of, wide
 from rbp.gradients.online import ONLINE, choice, run
 from rbp.rate.api import forward
 from rbp.rate.errors import InputError
@@ -37,6 +38,7 @@ def backward(
     rescale: bool = False,
     generator: torch.Generator | None = None,
     scale: float = 1.0,
+    around: Around = nullcontext,
 ) -> Step:
     """Run the forward and backward pass of one training step; gradients are added to `.grad`.
 
@@ -74,6 +76,8 @@ def backward(
             is that of all steps. The authors do not, and divide by T.
         generator: A generator on the CPU that the K steps are drawn from; None: torch's global one.
         scale: Factor of the loss in the backward pass; `Step.loss` is without it.
+        around: Makes the context in which a graph is made and differentiated, to measure it: once for all
+            steps, or with an online mode for each step.
 
     Returns:
         The loss over all T steps, and the time mean of the outputs.
@@ -101,14 +105,14 @@ def backward(
     if grad_mode in ONLINE:
         _refuse_contradictions(grad_mode, step_mode, over, segments, coupled)
         chosen = choice(backprop_steps, rescale, generator)
-        return run(net, x, loss, by=grad_mode, chosen=chosen, scale=scale, **shown)
+        return run(net, x, loss, by=grad_mode, chosen=chosen, scale=scale, around=around, **shown)
     _refuse_of_online(grad_mode, backprop_steps, rescale)
     how: dict[str, Any] = {"kernels": kernels, "chunk": chunk, "segments": segments, "coupled": coupled}
-    y = forward(
-        net, x, step_mode=step_mode or "m", grad_mode=grad_mode, per_step=over == "steps", **shown, **how
-    )
-    with outside_autocast(y.device):
-        return _differentiated(wide(y), loss, scale)
+    how |= {"step_mode": step_mode or "m", "grad_mode": grad_mode, "per_step": over == "steps"}
+    with around():
+        y = forward(net, x, **shown, **how)
+        with outside_autocast(y.device):
+            return _differentiated(wide(y), loss, scale)
 
 
 def _differentiated(y: Tensor, loss: Loss, scale: float) -> Step:

@@ -12,6 +12,7 @@ from torch import Tensor
 from rbp.rate.errors import InputError
 
 Loss = Callable[[Tensor], Tensor]  # outputs [B, K] -> scalar
+Around = Callable[[], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)

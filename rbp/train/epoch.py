@@ -42,13 +42,15 @@ def train_epoch(
     sums = EpochSums(part, training.ranks)
     boundary.save_or_stop(boundary.due())
     world = training.ranks.world
+    batches = itertools.count(part.batches)
     for x, target, n, parts in _batches(training, history.epochs, part.batches, n_batches):
         with history.costs.measure(
             training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
         ) as measured:
             # Gradients are averaged over ranks. In a smaller last batch, ranks may have different numbers of
             # images, so each rank's loss is weighted by its share of the batch.
-            loss, correct = training_step(training, x, target, len(x) * world / n, parts, measured)
+            place = (history.epochs, next(batches))
+            loss, correct = training_step(training, x, target, len(x) * world / n, parts, measured, place)
         sums.add(loss, correct, len(x))
         due, number = boundary.due(), part.batches + len(sums.waiting)
         if due or number % LOOK_EVERY.get(training.device.type, 1) == 0 or number == n_batches:

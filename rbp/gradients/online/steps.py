@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.gradients.objective import Loss, Step, mean_of, outside_autocast, scaled, value_of, wide
+from rbp.gradients.objective import Around, Loss, Step, mean_of, outside_autocast, scaled, value_of, wide
 from rbp.gradients.online.cut import states_cut
 from rbp.gradients.online.drawing import Choice
 from rbp.gradients.online.traced import plain
@@ -22,7 +22,15 @@ from rbp.rate.passes.bptt import adapted_step, stepping
 
 
 def run(
-    net: nn.Module, x: Tensor, loss: Loss, *, by: str, chosen: Choice, scale: float, **shown: Any
+    net: nn.Module,
+    x: Tensor,
+    loss: Loss,
+    *,
+    by: str,
+    chosen: Choice,
+    scale: float,
+    around: Around,
+    **shown: Any,
 ) -> Step:
     """Train on one batch by an online mode.
 
@@ -33,6 +41,7 @@ def run(
         by: "sltt" or "ottt".
         chosen: Which steps are differentiated.
         scale: Factor of the loss in the backward pass.
+        around: Makes the context of a step's graph.
         shown: T, layout, output and kwargs of `rbp.backward`.
 
     Returns and raises: as `rbp.backward`.
@@ -49,7 +58,7 @@ def run(
             nullcontext() if traces is None else backward_hooks_keep_traces(),
             states_cut(given.called.network) as cut,
         ):
-            return _each_step(net, given, loss, step, cut, drawn, factor)
+            return _each_step(net, given, loss, step, cut, drawn, factor, around)
 
 
 def _each_step(
@@ -60,12 +69,13 @@ def _each_step(
     cut: Callable[[], None],
     drawn: set[int],
     factor: float,
+    around: Around,
 ) -> Step:
     values, outputs = [], []
     # Weights that are computed from others are computed once for all steps, so their graph is needed again.
     again = bool(given.called.network.computing_weights)
     for t, x in enumerate(given.x):
-        with _gradients(net, of_step=t in drawn, last=t == max(drawn)):
+        with around(), _gradients(net, of_step=t in drawn, last=t == max(drawn)):
             y = plain(in_one_call(net, step, x) if t in drawn else step(x))
             with outside_autocast(y.device):
                 y = wide(y)

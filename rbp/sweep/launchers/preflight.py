@@ -70,7 +70,7 @@ def _checks(
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
             _check_step,
-            (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode", "T")]),
+            (shape, [values[key] for key in ("arch", "neuron", "loss", "grad_mode", "step_mode", "T")]),
         )
 
 
@@ -204,8 +204,11 @@ def _trial_step(cfg: DictConfig, device: str) -> int:
     """Run a step on two images of zeros, and return the number of outputs."""
     import torch
 
+    from rbp.gradients import backward
+    from rbp.gradients.online import ONLINE
     from rbp.models import build
     from rbp.rate import forward
+    from rbp.train.step.loss import loss_over
 
     mode, T = cfg.grad_mode, min(cfg.T, _LONGEST_TRIAL)
     with torch.device(device), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -214,5 +217,8 @@ def _trial_step(cfg: DictConfig, device: str) -> int:
         layout = cfg.arch.get("layout")
         x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
         how = {"T": T if layout == "static" else None, "layout": layout, "grad_mode": mode.name}
+        if mode.name in ONLINE:
+            return int(backward(build(cfg), x_seq, lambda y: y.sum(), **how).y.shape[-1])
         how |= {"segments": min(mode.segments, T), "coupled": mode.coupled, "step_mode": cfg.step_mode}
+        how["per_step"] = loss_over(cfg) == "steps"
         return int(forward(build(cfg), x_seq, **how).shape[-1])

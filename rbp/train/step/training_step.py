@@ -3,11 +3,13 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from rbp.seeds import stream
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import Target
 
@@ -35,6 +37,7 @@ def training_step(
     weight: float = 1.0,
     parts: int = 1,
     measured: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    place: tuple[int, int] = (0, 0),
 ) -> tuple[Tensor, Tensor]:
     """Run forward, backward and optimizer update on one batch.
 
@@ -48,7 +51,10 @@ def training_step(
         weight: Factor of the loss in the backward pass.
         parts: Number of parts in which the gradient is computed, so that one of them is in memory at a time.
             It is the gradient of the whole batch's mean loss; layers that mix a batch see a part.
-        measured: Makes the context in which each part's forward and backward pass runs.
+        measured: Makes the context in which each graph is made and differentiated: that of a part or, with an
+            online gradient mode, of one of its time steps.
+        place: Numbers of the epoch and of the batch in it, from 0. With the seed, they alone say which time
+            steps are drawn (`grad_mode.backprop_steps`), the same in all parts and on all ranks.
 
     Returns:
         The mean loss, neither weighted nor divided by T, and the number of correct answers; both are scalar
@@ -62,20 +68,13 @@ def training_step(
     shares = zip(x.tensor_split(parts), target.split(parts), strict=True)
     for number, (x_part, target_part) in enumerate(shares, 1):
         share = len(x_part) / len(x)
-        with measured(), training.gradients_averaged(now=number == parts):
-            loss, right = _backward(training, x_part, target_part, weight * share)
-        losses.append(loss * share if parts > 1 else loss)
-        correct.append(right)
+        draw = stream(cfg.seed, "backprop steps", *place)
+        how = {"scale": weight * share, "generator": draw, "around": measured}
+        with training.gradients_averaged(now=number == parts):
+            step = training.backward(x_part, partial(target_part.loss, training.loss), **how)
+        losses.append(step.loss * share if parts > 1 else step.loss)
+        correct.append(target_part.correct(step.y))
     if (largest := cfg.trainer.clip_grad) is not None:
         clip_grad_norm_(training.net.parameters(), largest)
     training.optimizer.step()
     return torch.stack(losses).sum(), torch.stack(correct).sum()
-
-
-def _backward(training: TrainState, x: Tensor, target: Target, weight: float) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a part; return its mean loss and its number of correct answers."""
-    outputs = training.forward(x)
-    correct = target.correct(outputs.detach())  # before the loss, which may change what it is given
-    loss = target.loss(training.loss, outputs)
-    (loss if weight == 1.0 else loss * weight).backward()
-    return loss.detach(), correct
