@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rbp import cli, models, rate
-    from rbp.gradients import backward
+    from rbp.gradients import Step, backward
     from rbp.rate import forward
     from rbp.train.load import load
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "backward", "cli", "forward", "load", "models", "rate"]
+__all__ = ["Step", "__version__", "backward", "cli", "forward", "load", "models", "rate"]
 
-# Entry points that are functions, with the module that defines each.
-_FUNCTIONS = {"backward": "rbp.gradients", "forward": "rbp.rate", "load": "rbp.train.load"}
+# Entry points that are functions and what they return, with the module that defines each.
+_FUNCTIONS = {
+    "Step": "rbp.gradients",
+    "backward": "rbp.gradients",
+    "forward": "rbp.rate",
+    "load": "rbp.train.load",
+}
 
 
 def __getattr__(name: str) -> Any:

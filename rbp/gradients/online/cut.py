@@ -27,7 +27,8 @@ def states_cut(network: Network) -> Iterator[Callable[[], None]]:
     that was there before, such as a weight computed by another network, stays as it is.
     """
     found = owners(network)
-    before = {id(leaf) for owner in found for leaf in tree_leaves(owner.values)}
+    held = [leaf for owner in found for leaf in tree_leaves(owner.values)]  # so that no id is used again
+    before = {id(leaf) for leaf in held}
 
     def change_all(change: Change) -> None:
         for layer in network.layers:

@@ -18,6 +18,8 @@ from rbp.gradients.online.traces import Traces, backward_hooks_keep_traces
 from rbp.rate.arguments import Given, from_rest, read
 from rbp.rate.distributed import in_one_call
 from rbp.rate.errors import InputError
+from rbp.rate.network.modules import Network
+from rbp.rate.neurons.supported import SEQUENCE
 from rbp.rate.passes.bptt import adapted_step, stepping
 
 
@@ -48,6 +50,7 @@ def run(
     """
     with _only_single_steps(by):
         given = read(net, x, step_mode="s", **shown)
+        _check_single_steps(given.called.network)
         drawn = chosen.steps(len(given.x))
         traces = Traces(given.called.network) if by == "ottt" else None
         adapt = adapted_step if traces is None else traces.adapt
@@ -103,6 +106,14 @@ def _gradients(net: nn.Module, *, of_step: bool, last: bool) -> Iterator[None]:
         alone = net.no_sync()
     with alone:
         yield
+
+
+def _check_single_steps(network: Network) -> None:
+    """Refuse neurons that have no single step, although SpikingJelly lets their step mode be set to it."""
+    for found in network.neurons:
+        kind = type(found.module).__name__
+        if kind in SEQUENCE:
+            raise InputError(f"{found.path} ({kind}) takes all time steps at once; use step_mode='m'")
 
 
 @contextmanager
