@@ -32,6 +32,7 @@ from tests.support.waiting import wait_for
 pytestmark = pytest.mark.xdist_group("ranks")
 
 MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
+MODES += ["s sltt", "s ottt"]
 
 
 # --- numbers ------------------------------------------------------------------------------------------------
