@@ -131,6 +131,13 @@ class Arch:
     )
     init: str = key("initial weights: torch's, or normal with deviation 0.5", one_of(*INITIAL_WEIGHTS))
     size: int = key("side of the images, where the network must know it", at_least(1))
+    norm: str = key(
+        "batch: batch norm; weight: scaled weight standardisation, as of OTTT's authors",
+        one_of("batch", "weight"),
+        since="0.3",
+        before="batch",
+        of_some=True,
+    )
 
 
 @dataclass
