@@ -164,12 +164,12 @@ def _check_loss(cfg: DictConfig) -> None:
 
 
 def _check_step(cfg: DictConfig) -> None:
-    """Raise ConfigError if the network cannot take the images, or rate mode has no rule for something in it.
+    """Raise ConfigError if the network cannot take the images, or does not fit the gradient mode and loss.
 
     One step runs on the meta device, with shapes alone. If it fails there, it runs once more with two images
     of zeros, since networks may read values. Errors other than of shapes are left to training.
     """
-    from rbp.rate import NoRuleError
+    from rbp.rate import InputError, NoRuleError
 
     named = f"arch={cfg.arch.name} with neuron={cfg.neuron.name}"
     try:
@@ -179,6 +179,8 @@ def _check_step(cfg: DictConfig) -> None:
     except Exception:  # perhaps its own code reads values, which are not there
         try:
             outputs = _trial_step(cfg, "cpu")
+        except InputError as error:
+            raise ConfigError(f"{named}: {error}") from error
         except Exception as error:
             if not _is_of_shapes(error):
                 return
