@@ -10,10 +10,14 @@ from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
 import rbp
+import rbp.check
 from rbp.check.networks import Net, plain, residual
 from tests.support.networks import lif
 
-GOLDEN = {path.stem: path for path in (Path(__file__).parents[1] / "gradients" / "golden").glob("*.npz")}
+# Those of `rbp check` travel in the package.
+FOLDERS = (Path(__file__).parents[1] / "gradients" / "golden", Path(rbp.check.__file__).parent / "golden")
+GOLDEN = {path.stem: path for folder in FOLDERS for path in folder.glob("*.npz")}
+GOLDEN = {name: path for name, path in GOLDEN.items() if name.split("-")[6] in ("sltt", "ottt")}
 Loss = Callable[[Tensor], Tensor]
 
 
