@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import functional, layer, neuron
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 import rbp
 from rbp.rate import NoRuleError
@@ -287,7 +288,11 @@ def test_a_product_with_a_matrix_of_weights_is_a_linear_layer() -> None:
 
 def test_a_layer_that_no_neuron_feeds_has_its_input_itself() -> None:
     """The first layer, ones behind another layer with weights and a function that is not linear."""
-    for between in (nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Softmax(1), Does(lambda x: x * x.roll(1, 1))):
+    product, in_place = (
+        Does(lambda x: x * x.roll(1, 1)),
+        Does(lambda x: F.leaky_relu(x * 2 - 1, 0.5, inplace=True)),
+    )
+    for between in (nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4), nn.Softmax(1), product, in_place):
         net = made(between, CONV(), lambda: lif(v_threshold=0.1))
         one, two = (trained(net, frames(4), loss, grad_mode=mode)[1] for mode in ("sltt", "ottt"))
         same = {name: g for name, g in two.items() if name.startswith(("first", "norm", "weighted"))}
@@ -342,6 +347,36 @@ def test_the_spikes_of_a_recurrent_layer_keep_their_trace_into_the_next_step() -
     _, found = trained(net, x, loss, grad_mode="ottt", layout="step")
     assert distance(found, expected) < 1e-9 and type(net.spikes) is Tensor
     assert found["back.weight"].abs().sum() > 0
+
+
+@pytest.mark.parametrize("mode", ["sltt", "ottt"])
+def test_recurrent_containers_and_checkpoints(mode: str) -> None:
+    """SpikingJelly's recurrent container keeps its output as a state; a checkpoint runs its layer again."""
+
+    class Checkpointed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Linear(6, 6)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return checkpoint(self.inner, x, use_reentrant=False)
+
+    torch.manual_seed(0)
+    recurrent = layer.LinearRecurrentContainer(lif(v_threshold=0.2), 6, 6, bias=False)
+    last = Checkpointed()
+    net = nn.Sequential(nn.Linear(4, 6), recurrent, last, nn.Linear(6, 3)).double()
+    x = torch.randn(5, 3, 4).double()
+    seen = {"1.rc": Seen(recurrent.rc), "2.inner": Seen(last.inner)}
+    _, expected = trained(net, x, loss, grad_mode="sltt", layout="step")
+    for name, of_layer in seen.items():
+        inputs = of_layer.inputs[:: len(of_layer.inputs) // len(x)]  # without a checkpoint's second calls
+        traces = leaky_sums(inputs, 0.5)
+        if name == "1.rc":  # its input is what comes in, without a trace, beside its last spikes
+            traces = [torch.cat([x_t[:, :6], a[:, 6:]], 1) for x_t, a in zip(inputs, traces, strict=True)]
+        if mode == "ottt":
+            expected[f"{name}.weight"] = weight_gradient(net.get_submodule(name), traces, of_layer.grads)
+    _, found = trained(net, x, loss, grad_mode=mode, layout="step")
+    assert distance(found, expected) < 1e-9 and found["1.rc.weight"].abs().sum() > 0
 
 
 @pytest.mark.parametrize("layout", ["step", "TB", "BT"])

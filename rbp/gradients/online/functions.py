@@ -63,7 +63,7 @@ def apply(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     if name == "__get__":
         name = getattr(func.__self__, "__name__", "")  # type: ignore[attr-defined]
         return _passed(func, args, kwargs) if name in _GETTERS else func(*args, **kwargs)
-    if name.startswith("__") and name in ("__set__", "__delete__"):
+    if name in ("__set__", "__delete__", *_NOT_WRITING):
         return func(*args, **kwargs)
     if _writes(name):
         return _in_place(name, func, args, kwargs)
@@ -80,7 +80,11 @@ def apply(func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:
     if name in PRODUCTS:
         return _product(func, args, kwargs)
     _refuse_hidden_weights(name, args, kwargs)
-    return func(*args, **kwargs)
+    y = func(*args, **kwargs)
+    for leaf in tree_leaves(y):
+        if isinstance(leaf, Traced):  # written to in place, as by F.relu(x, inplace=True)
+            leaf.past = None
+    return y
 
 
 Traced.apply = apply
@@ -153,7 +157,7 @@ def _dropped(
 def _writes(name: str) -> bool:
     if name in _IN_PLACE or name in _WRITING:
         return True
-    return name.endswith("_") and not name.startswith("_") and name not in _NOT_WRITING
+    return name.endswith("_") and not name.startswith("_")
 
 
 def _in_place(name: str, func: Callable, args: tuple, kwargs: dict[str, Any]) -> Any:

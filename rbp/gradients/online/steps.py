@@ -61,7 +61,7 @@ def run(
             nullcontext() if traces is None else backward_hooks_keep_traces(),
             states_cut(given.called.network) as cut,
         ):
-            return _each_step(net, given, loss, step, cut, drawn, factor, around)
+            return _each_step(net, given, loss, lambda x: plain(step(x)), cut, drawn, factor, around)
 
 
 def _each_step(
@@ -79,7 +79,7 @@ def _each_step(
     again = bool(given.called.network.computing_weights)
     for t, x in enumerate(given.x):
         with around(), _gradients(net, of_step=t in drawn, last=t == max(drawn)):
-            y = plain(in_one_call(net, step, x) if t in drawn else step(x))
+            y = in_one_call(net, step, x) if t in drawn else step(x)
             with outside_autocast(y.device):
                 y = wide(y)
                 outputs.append(y.detach().clone())  # before the loss, which may change what it gets
