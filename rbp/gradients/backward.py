@@ -74,7 +74,8 @@ def backward(
             None: all of them.
         rescale: Whether to multiply the loss by T/K in the backward pass, so that the gradient's expectation
             is that of all steps. The authors do not, and divide by T.
-        generator: A generator on the CPU that the K steps are drawn from; None: torch's global one.
+        generator: A generator on the CPU that the K steps are drawn from; None: torch's global one. On several
+            ranks one is needed, in the same state on all.
         scale: Factor of the loss in the backward pass; `Step.loss` is without it.
         around: Makes the context in which a graph is made and differentiated, to measure it: once for all
             steps, or with an online mode for each step.
@@ -112,12 +113,11 @@ def backward(
     with around():
         y = forward(net, x, **shown, **how)
         with outside_autocast(y.device):
-            return _differentiated(wide(y), loss, scale)
+            return _differentiated(wide(y), loss, scale, per_step=over == "steps")
 
 
-def _differentiated(y: Tensor, loss: Loss, scale: float) -> Step:
-    """Differentiate the loss of the time mean [B, K], or the mean loss of the steps [T, B, K]."""
-    per_step = y.dim() > 2
+def _differentiated(y: Tensor, loss: Loss, scale: float, per_step: bool) -> Step:
+    """Differentiate the loss of the time mean [B, K]; with per_step the mean of the steps', [T, B, K]."""
     mean = (y.mean(0) if per_step else y).detach().clone()  # before the loss, which may change what it gets
     value = mean_of([value_of(loss, y_step) for y_step in y]) if per_step else value_of(loss, y)
     scaled(value, scale).backward()

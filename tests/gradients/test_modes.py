@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from spikingjelly.activation_based import layer, neuron
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 import rbp
 from rbp.rate import InputError
@@ -118,6 +119,18 @@ def test_gradients_are_added_and_scaled_and_the_loss_is_not(mode: str) -> None:
     twice = rbp.backward(net, x, loss, grad_mode=mode, scale=-3.0)
     assert distance(gradients(net), {name: -2 * g for name, g in of_once.items()}) < 1e-12
     assert torch.equal(twice.loss, once.loss) and once.loss.shape == ()
+
+
+@pytest.mark.parametrize("mode", ["bptt", "rate", *ONLINE])
+def test_outputs_may_have_more_axes(mode: str) -> None:
+    """As of a network that classifies places: [B, places, K]."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(4, 6), neuron.LIFNode(v_threshold=0.2), nn.Linear(6, 3)).double()
+    x = torch.rand(4, 5, 7, 4).double()
+    step, found = trained(net, x, lambda y: y.square().mean(), grad_mode=mode)
+    assert step.y.shape == (5, 7, 3) and all(g.abs().sum() > 0 for g in found.values())
+    if mode in ("bptt", "rate"):
+        torch.testing.assert_close(step.loss, step.y.square().mean())
 
 
 @pytest.mark.parametrize("mode", ONLINE)
@@ -346,6 +359,16 @@ def test_a_network_that_takes_no_single_steps_is_told_what_goes_instead(mode: st
             InputError, match=f"grad_mode='{mode}' goes step by step, .* use grad_mode='rate'"
         ):
             rbp.backward(unfit, torch.rand(3, 2, 4), lambda y: y.sum(), grad_mode=mode, layout="step")
+
+
+def test_ranks_that_would_each_draw_their_own_steps_are_refused() -> None:
+    wrapped_net = DistributedDataParallel.__new__(DistributedDataParallel)  # without a process group
+    nn.Module.__init__(wrapped_net)
+    wrapped_net.module = small()
+    with pytest.raises(InputError, match="backprop_steps=2 .* the same steps; pass a generator"):
+        rbp.backward(
+            wrapped_net, torch.rand(3, 4, 2, 8, 8), lambda y: y.sum(), grad_mode="sltt", backprop_steps=2
+        )
 
 
 def test_without_gradients_there_is_no_backward() -> None:
