@@ -74,8 +74,8 @@ def backward(
             None: all of them.
         rescale: Whether to multiply the loss by T/K in the backward pass, so that the gradient's expectation
             is that of all steps. The authors do not, and divide by T.
-        generator: A generator on the CPU that the K steps are drawn from; None: torch's global one. On several
-            ranks one is needed, in the same state on all.
+        generator: A generator on the CPU that the K steps are drawn from; None: torch's global one. Several
+            ranks need one in the same state on each.
         scale: Factor of the loss in the backward pass; `Step.loss` is without it.
         around: Makes the context in which a graph is made and differentiated, to measure it: once for all
             steps, or with an online mode for each step.

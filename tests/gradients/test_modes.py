@@ -365,7 +365,7 @@ def test_ranks_that_would_each_draw_their_own_steps_are_refused() -> None:
     wrapped_net = DistributedDataParallel.__new__(DistributedDataParallel)  # without a process group
     nn.Module.__init__(wrapped_net)
     wrapped_net.module = small()
-    with pytest.raises(InputError, match="backprop_steps=2 .* the same steps; pass a generator"):
+    with pytest.raises(InputError, match=r"backprop_steps=2 .* the same steps; pass a generator"):
         rbp.backward(
             wrapped_net, torch.rand(3, 4, 2, 8, 8), lambda y: y.sum(), grad_mode="sltt", backprop_steps=2
         )

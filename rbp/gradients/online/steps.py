@@ -50,8 +50,8 @@ def run(
     """
     if chosen.K is not None and chosen.generator is None and isinstance(net, DistributedDataParallel):
         raise InputError(
-            f"backprop_steps={chosen.K} with DistributedDataParallel: all ranks must draw the same steps; pass "
-            "a generator of the same seed on each, generator=torch.Generator().manual_seed(0)"
+            f"backprop_steps={chosen.K} with DistributedDataParallel: all ranks must draw the same steps; "
+            "pass a generator of the same seed on each, generator=torch.Generator().manual_seed(0)"
         )
     with _only_single_steps(by):
         given = read(net, x, step_mode="s", **shown)
