@@ -2,30 +2,32 @@
 
 Entry points: `rbp.forward` runs a network in rate mode in any training loop, and `rbp.rate` holds the rest of
 that engine. `rbp.backward` runs forward and backward of a training step in any gradient mode. `rbp.load`
-returns the trained network of a run's folder, `rbp.models.build` a new one of a config. `rbp.cli.main` is the
-command line.
+returns the trained network of a run's folder, `rbp.models.build` a new one of a config. `rbp.runs(PATH)`
+returns the runs below a folder as a pandas DataFrame. `rbp.cli.main` is the command line.
 
 Packages: `config` (keys and checks), `data` (data sets), `models` (architectures and neurons), `rate` (the
 engine), `gradients` (a step's backward in every gradient mode), `train` (the training loop), `runs` (run
 folders), `sweep` (grids and launchers), `track` (dashboards), `report` (comparison pages), `bench` (time and
 memory of a training step), `check` (self-test of an installation), `provenance` (the code behind a result),
-`cli` (subcommands). Modules: `files` and `locks` (safe file access), `output` (printing), `errors`, `seeds`
-(random streams), `cores` (CPU count), `targets` (functions that a config names), `environment` (variables of
-the job that this process runs in), `working_directory` (imports from it). Files: `template` (what `rbp init`
-writes).
+`cli` (subcommands). Modules: `files` and `locks` (safe file access), `output` (printing), `wrapping` and
+`tables` (within the width of a terminal), `errors`, `seeds` (random streams), `cores` (CPU count), `targets`
+(functions that a config names), `environment` (variables of the job that this process runs in),
+`working_directory` (imports from it). Files: `template` (what `rbp init` writes).
 """
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rbp import cli, models, rate
     from rbp.gradients import Step, backward
     from rbp.rate import forward
+    from rbp.report.frame import frame as runs
     from rbp.train.load import load
 
 __version__ = "0.2.0"
-__all__ = ["Step", "__version__", "backward", "cli", "forward", "load", "models", "rate"]
+__all__ = ["Step", "__version__", "backward", "cli", "forward", "load", "models", "rate", "runs"]
 
 # Entry points that are functions and what they return, with the module that defines each.
 _FUNCTIONS = {
@@ -34,6 +36,16 @@ _FUNCTIONS = {
     "forward": "rbp.rate",
     "load": "rbp.train.load",
 }
+
+
+class _Runs(ModuleType):
+    """The package `rbp.runs`, which can be called as well: `rbp.runs(PATH)` is a DataFrame."""
+
+    def __call__(self, *paths: Any) -> Any:
+        return import_module("rbp.report.frame").frame(*paths)
+
+
+import_module("rbp.runs").__class__ = _Runs  # whoever imports it, and whenever; it imports nothing itself
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -58,12 +57,20 @@ def write_bytes(file: Path, content: bytes) -> None:
         unfinished.unlink(missing_ok=True)
 
 
-def append_line(file: Path, value: dict[str, Any]) -> None:
-    """Append a value as one line of JSON; it is synced to disk before this returns."""
+def append_line(file: Path, value: dict[str, Any], sync: bool = True) -> None:
+    """Append a value as one line of JSON.
+
+    Args:
+        file: The file; created if missing.
+        value: The value.
+        sync: Whether to wait until the file is on the disk. Otherwise the line survives a kill of the
+            process, but perhaps not a machine that goes down.
+    """
     with file.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps(value, allow_nan=False) + "\n")
         stream.flush()
-        os.fsync(stream.fileno())
+        if sync:
+            os.fsync(stream.fileno())
 
 
 def last_lines(file: Path, size: int | None) -> list[bytes]:
@@ -83,20 +90,18 @@ def last_lines(file: Path, size: int | None) -> list[bytes]:
         return []
 
 
-def read_lines(file: Path, wanted: Callable[[bytes, bool], bool] | None = None) -> list[dict[str, Any]]:
+def read_lines(file: Path, without: bytes | None = None) -> list[dict[str, Any]]:
     """Return the lines of a .jsonl file as dictionaries, skipping damaged lines and one cut short by a kill.
 
     Args:
         file: The file to read; a missing file has no lines.
-        wanted: A function (raw line, whether it is the last line) -> whether to parse this line; None
-            parses all lines.
+        without: Lines that hold this are skipped before they are parsed, which takes long.
     """
     try:
         lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    chosen = [line for n, line in enumerate(lines, 1) if wanted is None or wanted(line, n == len(lines))]
-    found = [read_line(line) for line in chosen]
+    found = [read_line(line) for line in lines if without is None or without not in line]
     return [values for values in found if isinstance(values, dict)]
 
 

@@ -28,7 +28,7 @@ from tests.support.training import SHORT, Scheduled, damage, short
 
 FIRST_VERSION = Path(__file__).parent / "fixtures" / "v0.1" / "runs"
 OLD = sorted(file.parents[1].relative_to(FIRST_VERSION) for file in FIRST_VERSION.glob("*/*/*/last.pt"))
-KEPT = ("dataset.val_split=0.2", "trainer.keep=all", "sweep.name=two")
+KEPT = ("dataset.val_split=0.2", "trainer.keep=all", "sweep.name=two", "trainer.log_every=3")
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,8 @@ def test_what_is_imported_is_declared() -> None:
     files.append(ROOT / "launch.py")
     imported = {name.partition(".")[0] for file in files for name in imports_of(file)}
     imported -= sys.stdlib_module_names | {"rbp", "__future__"}
-    declared = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dashboard"]]
+    extras = PROJECT["optional-dependencies"]
+    declared = [*PROJECT["dependencies"], *extras["dashboard"], *extras["pandas"]]
     named = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
     provided = dict(importlib.metadata.packages_distributions()) | {"wandb_workspaces": ["wandb-workspaces"]}
     for package in imported:
@@ -198,7 +199,7 @@ def test_the_package_shows_what_it_offers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     names, forward = done.stdout.splitlines()
-    offered = {"Step", "__version__", "backward", "cli", "forward", "load", "models", "rate"}
+    offered = {"Step", "__version__", "backward", "cli", "forward", "load", "models", "rate", "runs"}
     assert set(names.split()) == offered
     assert forward == "forward"
     assert all(getattr(rbp, name) is not None for name in dir(rbp))

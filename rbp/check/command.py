@@ -27,7 +27,8 @@ from rbp.check.surroundings import (
 from rbp.config.composition.places import options
 from rbp.errors import ConfigError
 from rbp.files import write_bytes
-from rbp.output import Screen, say
+from rbp.output import Screen, say, show
+from rbp.wrapping import fold
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
 DEVICES = ("auto", "cpu", "cuda")
@@ -67,7 +68,7 @@ def command(args: argparse.Namespace) -> int:
         if args.json and not to_stdout:
             _write(Path(args.json), found, device)  # so an interrupted command leaves its findings so far
     if to_stdout:
-        say(_as_json(found, device))
+        say(_as_json(found, device), verbatim=True)
     return int(any(finding.status == "wrong" for finding in found))
 
 
@@ -92,9 +93,10 @@ def _show(finding: Finding, screen: Screen) -> None:
     """Print status, name, seconds and summary of a finding, and its advice unless all is well."""
     start = f"{finding.status:<7}{finding.name:<29}{finding.seconds:6.1f} s  "
     screen.print(start, style=COLOURS[finding.status], end="", markup=False, soft_wrap=True)
-    screen.print(finding.summary, markup=False, soft_wrap=True)
+    room = max(screen.width - len(start), 20) if screen.is_terminal else sys.maxsize
+    show(("\n" + " " * len(start)).join(fold(finding.summary, room, "")), screen)
     if finding.advice and finding.status != "ok":
-        screen.print(f"{'':<7}{finding.advice}", markup=False, soft_wrap=True)
+        show(f"{'':<7}{finding.advice}", screen)
 
 
 def _as_json(found: list[Finding], device: torch.device) -> str:

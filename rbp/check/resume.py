@@ -16,6 +16,7 @@ from rbp.config import schema
 from rbp.files import read_lines
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import read_epochs
 from rbp.sweep.grid.compose import compose_grid
 from rbp.train.resume.checkpoint import load_checkpoint
 
@@ -77,11 +78,11 @@ def _train(run: RunFolder) -> str:
 
 def _kill_after_an_epoch(process: subprocess.Popen[str], run: RunFolder) -> int:
     """Kill the process once metrics of an epoch are written; return the number of epochs written."""
-    while process.poll() is None and not read_lines(run.metrics):
+    while process.poll() is None and not read_epochs(run.metrics):
         time.sleep(0.005)
     process.kill()
     process.communicate()
-    return len(read_lines(run.metrics))
+    return len(read_epochs(run.metrics))
 
 
 def _different(one: RunFolder, other: RunFolder) -> str:

@@ -11,7 +11,8 @@ from rbp.output import degrade_output, exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
 # Modules in this package: one per subcommand (`evaluate` for `rbp eval`), `picked` (the runs that a command
-# line names) and `changed_config` (the KEY=VALUE of `rbp eval`).
+# line names), `grids` (which of them were started together) and `changed_config` (the KEY=VALUE of
+# `rbp eval`).
 #
 # Subcommand -> (help text, module, function that adds its arguments, function that runs it). Only the module
 # of the chosen subcommand is imported: some need torch, and `rbp status` should answer at once.

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rbp.errors import ConfigError, UserError
-from rbp.files import read_lines
-from rbp.output import say
+from rbp.output import Screen, say
 from rbp.runs.checkpoints import WEIGHTS, choose_checkpoint
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder, find_runs
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
+from rbp.tables import Number, Table
 from rbp.working_directory import import_from_here
 
 # Heading -> how a run's number is shown; columns without a number are left out.
@@ -73,7 +74,7 @@ def command(args: argparse.Namespace) -> int:
     if args.json:  # what is printed on the way, such as of a download, must not be part of the object
         with contextlib.redirect_stdout(sys.stderr):
             found = _evaluate_all(runs, overrides, args.weights)
-        say(json.dumps(_as_json(found), indent=2))
+        say(json.dumps(_as_json(found), indent=2), verbatim=True)
     else:
         found = _evaluate_all(runs, overrides, args.weights)
         _print(found)
@@ -140,7 +141,7 @@ def _in_training(run: RunFolder, scores: dict[str, Any]) -> float | None:
     """Return the test accuracy that training noted for the checkpoint's epoch; None in mid-epoch."""
     if "part" in scores:
         return None
-    lines = read_lines(run.metrics)
+    lines = read_epochs(run.metrics)
     return next((line.get("test_acc") for line in lines if line.get("epoch") == scores["epochs"]), None)
 
 
@@ -173,16 +174,15 @@ def _as_json(found: list[Evaluation]) -> dict[str, Any]:
 def _print(found: list[Evaluation]) -> None:
     """Print the table of all runs with scores, then notes and errors."""
     done = [one for one in found if one.scores]
-    lines = [
-        [one.folder.name, _weights(one.scores), *(show(one.scores) for show in COLUMNS.values())]
-        for one in done
-    ]
-    lines.insert(0, ["run", "weights", *COLUMNS])
-    kept = [i for i in range(len(lines[0])) if any(line[i] for line in lines[1:])]
-    widths = {i: max(len(line[i]) for line in lines) for i in kept}
-    for line in lines if done else []:
-        padded = [line[i].ljust(widths[i]) if i < 2 else line[i].rjust(widths[i]) for i in kept]
-        say("  ".join(padded).rstrip())
+    numbers = [[show(one.scores) for show in COLUMNS.values()] for one in done]
+    kept = [i for i in range(len(COLUMNS)) if any(line[i] for line in numbers)]
+    if done:
+        Table(
+            ["run", "weights"],
+            [list(COLUMNS)[i] for i in kept],
+            [[one.folder.name, _weights(one.scores)] for one in done],
+            [[Number(line[i]) for i in kept] for line in numbers],
+        ).print(Screen(highlight=False))
     notes = [(one.folder.name, note) for one in done for note in [*_changes(one), *one.notes]]
     for note in dict.fromkeys(note for _, note in notes):
         having = [name for name, other in notes if other == note]

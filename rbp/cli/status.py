@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rbp.cli.grids import Grid, grids
 from rbp.cli.picked import PickedRun, add_paths, named_path, paths_and_conditions, pick
 from rbp.errors import ConfigError
-from rbp.output import Screen, say
+from rbp.output import Screen, say, show
 from rbp.runs.folder import is_run
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
-from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.sweep.state.sweepfolder import SweepFolder, sweeps_in
 
 RUNS = Path("runs")  # where runs lie unless runs_dir says otherwise
 _FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs", "seconds")
@@ -51,12 +52,12 @@ def command(args: argparse.Namespace) -> int:
             if not args.json:
                 _print(place, runs, states)
     if args.json:
-        say(json.dumps(every, indent=2))
+        say(json.dumps(every, indent=2), verbatim=True)
     return int(wrong)
 
 
 def _sweeps(path: Path) -> list[Path]:
-    """Return the sweeps in a folder; none if the folder is itself a run or a sweep.
+    """Return the sweeps in a folder, or else in its `runs`; none if the folder is itself a run or a sweep.
 
     Raises:
         ConfigError: There is no such folder, or nothing in it.
@@ -64,8 +65,8 @@ def _sweeps(path: Path) -> list[Path]:
     named = named_path(path)
     if is_run(named) or SweepFolder(named).record.exists() or (named.is_dir() and SweepFolder(named).runs()):
         return []
-    inside = [p for p in sorted(path.iterdir()) if p.is_dir()] if path.is_dir() else []
-    found = [folder for folder in inside if SweepFolder(folder).runs()]
+    places = [place for place in (path, path / RUNS) if place.is_dir()]
+    found = next(filter(None, map(sweeps_in, places)), [])
     if not found and path == RUNS:
         raise ConfigError(f"{path}: no sweeps here; name a folder such as PATH/runs or PATH/runs/quickstart")
     return found
@@ -83,9 +84,14 @@ def _print_overview(sweeps: Sequence[Path]) -> bool:
 
 
 def _print(path: Path, runs: Sequence[PickedRun], states: list[RunState]) -> None:
-    from rbp.sweep.state.watch import print_states
+    from rbp.sweep.state.watch import Cell, print_states
 
-    print_states([(run.label, state) for run, state in zip(runs, states, strict=True)], Screen())
+    screen, found = Screen(), {run.folder: state for run, state in zip(runs, states, strict=True)}
+    # Elsewhere than on a terminal, a line says all of its run.
+    for grid in grids(runs) if screen.is_terminal else [Grid("", [(run.label, run) for run in runs])]:
+        if grid.shared:
+            show(f"{grid.shared}:", screen, "bold")
+        print_states([Cell(label, run.folder, found[run.folder]) for label, run in grid.runs], screen)
     say(f"{path}: {_count(states)}: {format_counts(states)}")
 
 

@@ -193,3 +193,8 @@ def _tracker(tracker: DictConfig) -> Iterator[str]:
         yield f"tracker.mode={short(tracker.mode)}: must be disabled with tracker=none, which shows nothing"
     if tracker.name == "tensorboard" and tracker.mode == "online":
         yield "tracker.mode=online: must be offline or disabled with tracker=tensorboard, which writes files"
+    if tracker.get("checkpoints") and tracker.name != "wandb":
+        yield (
+            f"tracker.checkpoints=true: only tracker=wandb takes checkpoints, not {tracker.name}; a "
+            "run's own are in its folder"
+        )

@@ -29,10 +29,14 @@ def put(values: dict[str, Any], key: str, value: Any) -> None:
     values[last] = value
 
 
+# Most values are such, and to ask whether one is a Mapping takes longer.
+_PLAIN = frozenset({str, int, float, bool, type(None), list})
+
+
 def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yield every dotted key with its value. Mappings are descended into; lists count as values."""
     for name, value in values.items():
-        if isinstance(value, Mapping):
+        if type(value) not in _PLAIN and isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value

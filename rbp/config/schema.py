@@ -297,7 +297,11 @@ class Trainer:
         affects_result=False,
     )
     kernels: str = key("of rate mode; auto: compiled on a GPU", one_of(*KERNELS), affects_result=False)
-    log_every: int = key("batches between two lines of log", at_least(1), affects_result=False)
+    log_every: int = key(
+        "batches between two lines of log, and between two steps' loss and gradient norm in metrics.jsonl",
+        at_least(1),
+        affects_result=False,
+    )
     progress: str = key(
         "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), affects_result=False
     )
@@ -312,6 +316,13 @@ class Tracker:
     project: str = key("of the dashboard", allowed.SHORT_NAME)
     entity: str | None = key("account or team; null: the account's own")
     tags: list[str] = key("beside data set, arch, T and modes", allowed.TAGS)
+    checkpoints: bool = key(
+        "of wandb: a finished run's best checkpoint becomes an artifact",
+        allowed.YES_NO,
+        default=False,
+        since="0.3",
+        before=False,
+    )
 
 
 @dataclass

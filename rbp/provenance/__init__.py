@@ -5,6 +5,20 @@ Modules: `code` (hashes the code of a run and detects stale results), `commits` 
 `syntax` (fingerprints of source files that ignore comments, docstrings and layout).
 """
 
-from rbp.provenance.code import code_version, git_commits, own_roots, package_versions, why_stale
+from rbp.provenance.code import (
+    code_version,
+    git_commits,
+    named_commits,
+    own_roots,
+    package_versions,
+    why_stale,
+)
 
-__all__ = ["code_version", "git_commits", "own_roots", "package_versions", "why_stale"]
+__all__ = [
+    "code_version",
+    "git_commits",
+    "named_commits",
+    "own_roots",
+    "package_versions",
+    "why_stale",
+]

@@ -13,7 +13,7 @@ from rbp import __version__
 from rbp.config.versions import current_target
 from rbp.provenance.commits import commit_of
 from rbp.provenance.imports import Closure, closure
-from rbp.provenance.module_location import find, module_of
+from rbp.provenance.module_location import find, is_own, module_of
 
 # Modules that every run depends on: the engine, training, the random streams.
 ENGINE = ("rbp.rate", "rbp.train", "rbp.seeds")
@@ -30,6 +30,7 @@ APART = frozenset(
         "rbp.files",
         "rbp.locks",
         "rbp.output",
+        "rbp.wrapping",
         "rbp.provenance",
         "rbp.rate.errors",
         "rbp.report",
@@ -86,7 +87,20 @@ def git_commits(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
         By top-level package, `commit` and `changed` (see `rbp.provenance.commits`), without packages that git
         does not track.
     """
-    tops = {name.partition(".")[0] for name in _closure(_targets_of(cfg)).modules} | {"rbp"}
+    return _commits({name.partition(".")[0] for name in _closure(_targets_of(cfg)).modules})
+
+
+def named_commits(cfg: DictConfig | Mapping[str, Any]) -> dict[str, Any]:
+    """Return `git_commits` of rbp and of those packages alone that a config itself names.
+
+    No code is read for it: this takes milliseconds instead of a second.
+    """
+    tops = {target.partition(".")[0] for target in _targets_of(cfg)}
+    return _commits({top for top in tops if is_own(top)})
+
+
+def _commits(packages: set[str]) -> dict[str, Any]:
+    tops = packages | {"rbp"}
     places = {top: place for top in sorted(tops) if (place := find(top)) is not None}
     found = {top: commit_of(place.file) for top, place in places.items() if place.file is not None}
     return {top: commit for top, commit in found.items() if commit is not None}

@@ -30,6 +30,12 @@ def commit_of(source: Path) -> Mapping[str, Any] | None:
     return None
 
 
+def of_folder(folder: Path) -> Mapping[str, Any] | None:
+    """Return `commit` and `changed` of the repository that a folder lies in; None if it lies in none."""
+    root = _git(folder, "rev-parse", "--show-toplevel")
+    return of_repository(Path(root)) if root else None
+
+
 def of_repository(root: Path) -> Mapping[str, Any] | None:
     """Return `commit` and `changed` of a repository as it is now; None if it has no commit."""
     commit = _git(root, "rev-parse", "HEAD")

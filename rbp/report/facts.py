@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rbp.report.costs import KIND
+from rbp.report.comparison.costs import KIND
+from rbp.report.comparison.settings import text_of
 from rbp.report.paths import shown_path
 from rbp.report.read import Run, flat
 from rbp.runs.folder import RunFolder
@@ -129,7 +130,7 @@ def _asked_for(folder: Path) -> str:
 def _shared_and_varied(flats: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Return the keys with a single value in all configs, and the values of all other keys."""
     keys = dict.fromkeys(key for values in flats for key in values)
-    values_of = {key: list(dict.fromkeys(str(values.get(key, "–")) for values in flats)) for key in keys}
+    values_of = {key: list(dict.fromkeys(text_of(values, key) for values in flats)) for key in keys}
     shared = {key: found[0] for key, found in values_of.items() if len(found) == 1}
     return shared, {key: found for key, found in values_of.items() if len(found) > 1}
 

@@ -1,5 +1,5 @@
-// Shows the figures of the comparison and T that are chosen, and saves a figure as SVG or CSV. All figures are on
-// the page already: those that are not shown lie in templates.
+// Shows the figures of the comparison and the place on the x axis that are chosen, and saves a figure as SVG or
+// CSV. All figures are on the page already: those that are not shown lie in templates.
 "use strict";
 (function () {
   const family = document.getElementById("family");
@@ -22,16 +22,17 @@
     const chosen = family.selectedOptions[0];
     const all = chosen.dataset.steps.split(" ");
     const before = steps.value;
-    steps.replaceChildren(...all.map((T) => new Option(T, T)));
-    // Of several T the one that was looked at, or else the largest: there the gradient modes differ most.
+    steps.replaceChildren(...all.map((x) => new Option(x, x)));
+    steps.parentElement.hidden = !chosen.dataset.x;
+    // Of several places the one that was looked at, or else the last: over T, gradient modes differ most there.
     steps.value = all.includes(before) ? before : all.at(-1);
-    show("over-T", family.value);
+    show("over-x", family.value);
     document.getElementById("chosen-family").textContent = chosen.text;
     chooseSteps();
   }
 
   function chooseSteps() {
-    show("of-T", `${family.value} ${steps.value}`);
+    show("of-x", `${family.value} ${steps.value}`);
     document.getElementById("chosen-steps").textContent = steps.value;
   }
 
@@ -79,8 +80,8 @@
     }
   }
 
-  sets.set(family.value, [...document.getElementById("over-T").children]);
-  sets.set(`${family.value} ${steps.value}`, [...document.getElementById("of-T").children]);
+  sets.set(family.value, [...document.getElementById("over-x").children]);
+  sets.set(`${family.value} ${steps.value}`, [...document.getElementById("of-x").children]);
   family.addEventListener("change", chooseFamily);
   steps.addEventListener("change", chooseSteps);
   document.addEventListener("click", (event) => {

@@ -10,18 +10,21 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from rbp.report import sections
-from rbp.report.compare import MODES, Comparison
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.groups import Facet
+from rbp.report.comparison.settings import METHOD, shown
 from rbp.report.facts import Facts
 from rbp.report.figures.figure import Figure, Series
-from rbp.report.figures.sets import figure_sets
+from rbp.report.figures.sets import FigureSet, figure_sets
 from rbp.report.figures.style import name
 from rbp.report.figures.svg import draw_svg
 from rbp.report.read import Run
-from rbp.report.table import Line
+from rbp.report.texts.table import Table
 from rbp.runs.status import STATES
 
 HERE = Path(__file__).parent
-FIGURES_SIZE = 3_000_000  # characters of figures from which on no further comparison's are put on the page
+IN_TITLE = 5  # values of which a title names each
+FIGURES_SIZE = 3_000_000  # characters of figures from which on no further ones are put on the page
 
 
 @dataclass(frozen=True)
@@ -45,40 +48,57 @@ class Shown:
 
 @dataclass(frozen=True)
 class Choice:
-    """The figures of one comparison to choose: those over T, and those of each T."""
+    """The figures of one facet to choose: those over the key on the x axis, and those of each place on it."""
 
     label: str
-    over_T: list[Shown]
-    of_T: dict[int, list[Shown]]
+    x_key: str
+    over_x: list[Shown]
+    of_x: dict[str, list[Shown]]
+    left: int  # places on the x axis for which there was no room
 
 
-def page(runs: list[Run], comparisons: list[Comparison], lines: list[Line], facts: Facts) -> str:
+def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: Facts) -> str:
     """Return the whole page as HTML.
 
     Args:
         runs: The runs to show.
-        comparisons: Comparisons of these runs.
-        lines: Headline table, one line per comparison.
+        facets: These runs in the groups that are compared.
+        axes: What is compared.
+        table: The table of the report.
         facts: Facts about all runs.
     """
     counts = Counter(run.state for run in runs)
-    choices, families = _choices(comparisons), len({c.family for c in comparisons})
+    choices = _choices(facets)
     return _template().render(
-        title=f"BPTT and Rate-BP: {', '.join(facts.sweeps)}",
+        title=f"{_title(facets, axes)}: {', '.join(facts.sweeps)}",
         style=(HERE / "page.css").read_text("utf-8"),
         script=(HERE / "page.js").read_text("utf-8"),
         facts=facts,
         runs=runs,
         counts={state: counts[state] for state in STATES if counts[state]},
-        modes={mode: name(mode) for mode in MODES},
-        headline=sections.headline(lines),
+        headline=sections.headline(table),
+        shared=sections.shared(runs, axes),
         choices=choices,
-        families=families,
-        drawn=any(choice.over_T or any(choice.of_T.values()) for choice in choices),
+        x_key=shown(axes.x) if axes.x else "",
+        facets=len(facets),
+        drawn=any(choice.over_x or any(choice.of_x.values()) for choice in choices),
         unfinished=sections.unfinished(runs),
         sweeps=sections.sweeps(facts),
         all_runs=sections.all_runs(runs),
     )
+
+
+def _title(facets: list[Facet], axes: Axes) -> str:
+    """Return what is compared, such as "BPTT and Rate-BP" or "neuron=lif,lif_hard"."""
+    values = facets[0].values
+    if axes.compare != METHOD:
+        some = values if len(values) <= IN_TITLE else [*values[: IN_TITLE - 1], "…", values[-1]]
+        beside = f" with {facets[0].x_key}" if any(facet.changes_with_x for facet in facets) else ""
+        return f"{shown(axes.compare)}={','.join(some)}{beside}"
+    *names, last = [name(METHOD, value) for value in values]
+    if len(names) >= IN_TITLE:
+        return f"{len(values)} gradient modes"
+    return f"{', '.join(names)} and {last}" if names else last
 
 
 def _template() -> Any:
@@ -86,19 +106,34 @@ def _template() -> Any:
     return environment.get_template("page.html")
 
 
-def _choices(comparisons: list[Comparison]) -> list[Choice]:
-    """Return the figures of as many comparisons as the page has room for, the largest first."""
-    choices, size = [], 0
-    for found in figure_sets(comparisons):
-        of_T = {T: [_show(figure) for figure in figures] for T, figures in found.of_T.items()}
-        choice = Choice(found.label, [_show(figure) for figure in found.over_T], of_T)
-        choices.append(choice)
-        size += sum(
-            len(shown.svg) + len(shown.points) for of in (choice.over_T, *of_T.values()) for shown in of
-        )
-        if size > FIGURES_SIZE:
+def _choices(facets: list[Facet]) -> list[Choice]:
+    """Return the figures of as many facets as the page has room for, the largest first."""
+    choices: list[Choice] = []
+    room = FIGURES_SIZE
+    for found in figure_sets(facets):
+        if room < 0:
             break
+        choices.append(_choice(found, room))
+        room -= sum(map(_size, (choices[-1].over_x, *choices[-1].of_x.values())))
     return choices
+
+
+def _choice(found: FigureSet, room: int) -> Choice:
+    """Return the figures of one facet: of all places on the x axis, or the last for which there is room."""
+    over_x = [_show(figure) for figure in found.over_x]
+    of_x: dict[str, list[Shown]] = {}
+    room -= _size(over_x)
+    for x, figures in reversed(found.of_x.items()):
+        if of_x and room < 0:
+            break
+        of_x[x] = [_show(figure) for figure in figures]
+        room -= _size(of_x[x])
+    left = len(found.of_x) - len(of_x)
+    return Choice(found.label, found.x_key or "", over_x, dict(reversed(of_x.items())), left)
+
+
+def _size(shown_now: list[Shown]) -> int:
+    return sum(len(figure.svg) + len(figure.points) for figure in shown_now)
 
 
 def _show(figure: Figure) -> Shown:

@@ -1,18 +1,20 @@
 """Read run folders, finished or not, into plain values."""
 
 import functools
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from rbp.config.dotted import leaves
-from rbp.config.identity import grad_mode_settings, not_in_identity
+from rbp.config.identity import not_in_identity
+from rbp.config.key import defaults
+from rbp.config.schema import GradMode
 from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
-from rbp.files import is_number, read_lines
+from rbp.files import is_number
 from rbp.runs.config import config_to_show
 from rbp.runs.folder import RunFolder, find_runs
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 
@@ -21,16 +23,6 @@ AXES = ("T", "step_mode", "grad_mode", "seed")
 MISSING = "config.yaml"  # stands among the settings of a run whose config is not there
 MOST_POINTS = 100  # approximate maximum number of points of a curve
 LOSSES = ("train_loss", "val_loss", "test_loss")
-_EPOCH = re.compile(rb'"epoch": *(\d{1,9})')
-_SECONDS = re.compile(rb'"seconds": *(\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)')
-
-
-class Method(NamedTuple):
-    """A gradient mode, the number of segments into which it cuts time, and whether these are coupled."""
-
-    grad_mode: str
-    segments: int = 1
-    coupled: bool = True
 
 
 @dataclass(frozen=True)
@@ -46,15 +38,17 @@ class Run:
         T: Number of time steps.
         step_mode: Step mode of the neurons.
         grad_mode: Name of the gradient mode.
-        segments: Number of segments into which the gradient mode cuts time.
-        coupled: Whether the segments are coupled.
+        mode_keys: Every key of the gradient mode but its name, such as grad_mode.segments, by dotted name;
+            trainer.chunk among them where the same run is there with several sizes of chunks.
         seed: Seed of the run.
-        others: All further keys that decide the result, other than data set, architecture and AXES, flat.
+        other_settings: All further keys that decide the result, other than data set, architecture and AXES,
+            flat.
         result: Content of result.json; None unless the run is done.
         epoch: Last complete epoch.
         epochs: Number of planned epochs; None if unknown.
-        curve: Test accuracy in [0, 1] by epoch.
-        losses: Losses by kind (see LOSSES) and epoch; a kind that the run does not record is left out.
+        numbers: The numbers of each line of metrics.jsonl.
+        curve: Test accuracy in [0, 1] by epoch; of a long run, of some epochs.
+        losses: Losses by kind (see LOSSES) and epoch, likewise; a kind that is not recorded is left out.
         elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
@@ -68,13 +62,13 @@ class Run:
     T: int
     step_mode: str
     grad_mode: str
-    segments: int
-    coupled: bool
+    mode_keys: dict[str, Any]
     seed: int
     other_settings: dict[str, Any]
     result: dict[str, Any] | None
     epoch: int
     epochs: int | None
+    numbers: list[dict[str, float]] = field(default_factory=list)
     curve: dict[int, float] = field(default_factory=dict)
     losses: dict[str, dict[int, float]] = field(default_factory=dict)
     elapsed: dict[int, float] = field(default_factory=dict)
@@ -95,11 +89,6 @@ class Run:
     def error(self) -> str | None:
         """The reason why the run is not done; None if there is none."""
         return self.status.error
-
-    @property
-    def method(self) -> Method:
-        """The gradient mode with its settings."""
-        return Method(self.grad_mode, self.segments, self.coupled)
 
     @property
     def accuracy(self) -> float | None:
@@ -161,8 +150,9 @@ def read_run(folder: Path) -> Run:
             raise ValueError(f"result.json: {key} is no object")
         made_of = _choices(config) if config else dict((result or {}).get("config", {}))
     epochs = _planned(config, result)
-    lines, elapsed = _some_lines(RunFolder(folder).metrics, epochs)
-    numbered = [(epoch, line) for line in lines if is_number(epoch := line.get("epoch"))]
+    lines = read_epochs(RunFolder(folder).metrics)
+    numbers = [found for line in lines if "epoch" in (found := _numbers(line))]
+    drawn = _drawn(numbers, epochs)
     try:
         return Run(
             folder=folder,
@@ -172,9 +162,10 @@ def read_run(folder: Path) -> Run:
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,
-            curve=_by_epoch(numbered, "test_acc"),
-            losses={key: found for key in LOSSES if (found := _by_epoch(numbered, key))},
-            elapsed=elapsed,
+            numbers=numbers,
+            curve=_by_epoch(drawn, "test_acc"),
+            losses={key: loss for key in LOSSES if (loss := _by_epoch(drawn, key))},
+            elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,
             dataset=str(made_of["dataset"]),
@@ -182,8 +173,7 @@ def read_run(folder: Path) -> Run:
             T=int(made_of["T"]),
             step_mode=str(made_of["step_mode"]),
             grad_mode=str(made_of["grad_mode"]),
-            segments=int(made_of.get("grad_mode.segments", 1)),
-            coupled=bool(made_of.get("grad_mode.coupled", True)),
+            mode_keys=_mode_keys(made_of),
             seed=int(made_of["seed"]),
         )
     except (KeyError, TypeError, ValueError) as missing:
@@ -193,12 +183,32 @@ def read_run(folder: Path) -> Run:
 def _choices(config: dict[str, Any]) -> dict[str, Any]:
     named = {group: config[group].get("name") for group in ("dataset", "arch", "grad_mode")}
     plain = {key: config[key] for key in ("T", "step_mode", "seed")}
-    return named | plain | grad_mode_settings(config)
+    of_mode = {f"grad_mode.{key}": value for key, value in config["grad_mode"].items() if key != "name"}
+    return named | plain | of_mode
+
+
+def _mode_keys(made_of: dict[str, Any]) -> dict[str, Any]:
+    """Return every key of the gradient mode but its name; those that are not given are at their default."""
+    given = {key: value for key, value in made_of.items() if key.startswith("grad_mode.")}
+    return usual_mode_keys() | given
+
+
+@functools.cache
+def usual_mode_keys() -> dict[str, Any]:
+    """Return the defaults of the keys of the gradient mode, by their dotted names."""
+    return {f"grad_mode.{key}": value for key, value in defaults(GradMode).items()}
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
     """Return every further key that decides the result (see rbp.config.identity), flat; lists as text."""
-    return {key: value for key, value in flat(config).items() if not _below(key, _apart())}
+    return {key: value for key, value in flat(config).items() if not _is_apart(key)}
+
+
+@functools.cache
+def _is_apart(key: str) -> bool:
+    """Whether a key, or a group that it is in, decides no result or has a field of its own."""
+    parts = key.split(".")
+    return not _apart().isdisjoint(".".join(parts[:n]) for n in range(1, len(parts) + 1))
 
 
 @functools.cache
@@ -212,47 +222,39 @@ def flat(values: dict[str, Any]) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, list) else value for key, value in leaves(values)}
 
 
-def _below(key: str, parents: frozenset[str]) -> bool:
-    parts = key.split(".")
-    return any(".".join(parts[:n]) in parents for n in range(1, len(parts) + 1))
-
-
 def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | None:
     trainer = config.get("trainer")
     planned = trainer.get("epochs") if isinstance(trainer, dict) else (result or {}).get("epochs")
     return planned if isinstance(planned, int) else None
 
 
-def _some_lines(metrics: Path, epochs: int | None) -> tuple[list[dict[str, Any]], dict[int, float]]:
-    """Read the lines of metrics.jsonl; of a long run, some epochs (the same for all seeds) and the last.
+def _numbers(line: dict[str, Any]) -> dict[str, float]:
+    return {key: value for key, value in line.items() if is_number(value)}
 
-    Returns:
-        The lines, and the seconds of training up to the end of each epoch, of all epochs (see Run.elapsed).
-    """
+
+def _drawn(lines: list[dict[str, float]], epochs: int | None) -> list[dict[str, float]]:
+    """Return the lines that figures show: of a long run some epochs (the same for all seeds) and the last."""
     step = max(1, (epochs or 1) // MOST_POINTS)
-    elapsed: dict[int, float] = {0: 0.0}
+    if step == 1:
+        return lines
+    last = lines[-1] if lines else None
+    return [line for line in lines if line is last or line["epoch"] == 1 or line["epoch"] % step == 0]
 
-    def wanted(line: bytes, last: bool) -> bool:
-        found = _EPOCH.search(line)  # parsing all lines would take longer than the rest of the report
-        epoch = int(found[1]) if found else 0
-        _add_seconds(elapsed, epoch, line)
-        return last or epoch == 1 or epoch % step == 0
 
-    lines = read_lines(metrics, wanted)
+def _by_epoch(lines: list[dict[str, float]], key: str) -> dict[int, float]:
+    """Return the values of a key by epoch."""
+    return {int(line["epoch"]): line[key] for line in lines if key in line}
+
+
+def _elapsed(lines: list[dict[str, float]]) -> dict[int, float]:
+    """Return the seconds of training up to the end of each epoch, where those of all before are known."""
+    elapsed: dict[float, float] = {0: 0.0}
+    for line in lines:
+        before = elapsed.get(line["epoch"] - 1)
+        if before is not None and "seconds" in line and is_number(after := before + line["seconds"]):
+            elapsed[line["epoch"]] = after
     del elapsed[0]
-    return lines, elapsed
-
-
-def _add_seconds(elapsed: dict[int, float], epoch: int, line: bytes) -> None:
-    """Add an epoch to `elapsed` by its raw line, unless the time of an epoch before it is unknown."""
-    before, found = elapsed.get(epoch - 1), _SECONDS.search(line)
-    if before is not None and found and is_number(after := before + float(found[1])):
-        elapsed[epoch] = after
-
-
-def _by_epoch(numbered: list[tuple[Any, dict[str, Any]]], key: str) -> dict[int, float]:
-    """Return the values of a key by epoch, from pairs of an epoch and its line."""
-    return {epoch: value for epoch, line in numbered if is_number(value := line.get(key))}
+    return {int(epoch): seconds for epoch, seconds in elapsed.items()}
 
 
 def _firing_rates(result: dict[str, Any] | None, lines: list[dict[str, Any]]) -> dict[str, float]:

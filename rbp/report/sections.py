@@ -3,13 +3,14 @@
 from typing import Any
 
 from rbp.config.text import duration
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.rows import cut
+from rbp.report.comparison.settings import settings, shown, text_of
 from rbp.report.facts import Facts, SweepFacts
 from rbp.report.paths import shown_path
-from rbp.report.read import Run
-from rbp.report.table import Line, cut
-from rbp.report.texts import ABOUT, FIGURES, cells, titles
+from rbp.report.read import MISSING, Run
+from rbp.report.texts.table import Table
 
-GROUPS = ("test accuracy (%)", "training step (ms)", "memory (MiB)")
 _RUN_FIGURES = {
     "test acc (%)": ("test_acc", 100, ".2f"),
     "best (%)": ("best_test_acc", 100, ".2f"),
@@ -19,26 +20,22 @@ _RUN_FIGURES = {
 }
 
 
-def headline(lines: list[Line]) -> dict[str, Any]:
-    """Return the headline table; each line has a note with the reasons for blanks, shown below it."""
-    shown = [
-        {"cells": _headline_cells(line, lines), "note": "; ".join(dict.fromkeys(line.notes))}
-        for line in lines
-    ]
-    return {"starts": titles(lines)[: -len(FIGURES)], "groups": GROUPS, "lines": shown, "about": ABOUT}
+def headline(table: Table) -> dict[str, Any]:
+    """Return the table for the page; each row has a note with the reasons for blanks, shown below it."""
+    groups = list(dict.fromkeys(group for group, _ in table.figures))
+    columns = {group: [of for g, of in table.figures if g == group] for group in groups}
+    found = zip(table.rows, table.notes, table.sure, strict=True)
+    rows = [{"cells": _cells(table, row, note, sure), "note": note} for row, note, sure in found]
+    return {"titles": table.keys, "columns": columns, "rows": rows, "about": table.about}
 
 
-def _headline_cells(line: Line, lines: list[Line]) -> list[dict[str, str]]:
-    texts = cells(line, lines)
-    starts = len(texts) - len(FIGURES)
-    sure = line.difference is not None and line.difference.beyond_spread
-
+def _cells(table: Table, row: tuple[str, ...], note: str, sure: bool) -> list[dict[str, str]]:
     def look(index: int) -> str:
-        words = ["start" if index < starts else "figure"]
-        words += ["sure"] if sure and index == starts + 2 else []
-        return " ".join(words + (["noted"] if line.notes else []))
+        words = ["start" if index < len(table.keys) else "figure"]
+        words += ["sure"] if sure and index == table.difference else []
+        return " ".join(words + (["noted"] if note else []))
 
-    columns = enumerate(zip(titles(lines), texts, strict=True))
+    columns = enumerate(zip(table.titles, row, strict=True))
     return [{"look": look(index), "title": title, "text": text} for index, (title, text) in columns]
 
 
@@ -94,3 +91,22 @@ def _run_figures(run: Run) -> list[str]:
 def _took(run: Run) -> str:
     seconds = run.figure("seconds")
     return "" if seconds is None else duration(seconds)
+
+
+def shared(runs: list[Run], axes: Axes) -> dict[str, str]:
+    """Return the settings of note that all runs share, by their keys."""
+    differ = {axes.compare, axes.x, *axes.facets, *axes.beside} if len(runs) > 1 else set()
+    found = [settings(run, axes.unfold) for run in runs if MISSING not in run.other_settings]
+    keys = dict.fromkeys(key for values in found for key in values if key.startswith(_OF_NOTE))
+    kept = [key for key in keys if key not in differ and not key.endswith("_target_")]
+    # What another network or data set implies differs without standing among the differing keys.
+    texts = {shown(key): {text_of(values, key) for values in found} for key in kept}
+    return {key: value for key, (value, *others) in texts.items() if not others}
+
+
+# Keys and beginnings of keys.
+_OF_NOTE = (
+    *("dataset.name", "dataset.augment", "dataset.val_split", "dataset.frames", "arch.", "T", "step_mode"),
+    *("grad_mode", "neuron.", "loss.", "optimizer.", "trainer.epochs", "trainer.batch_size"),
+    *("trainer.precision", "trainer.headline", "trainer.mixup", "trainer.accumulate", "trainer.clip_grad"),
+)

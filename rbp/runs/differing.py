@@ -75,7 +75,7 @@ def _canonical(value: Any) -> str:
 
 
 def _without_implied(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: value for key, value in values.items() if not _is_apart(key)}
+    found = {key: value for key, value in values.items() if not decides_nothing(key)}
     for key, source in _FROM_RECIPE.items():
         if key in found and values.get(source) == found[key]:
             found[key] = "of the data set's recipe"
@@ -83,7 +83,8 @@ def _without_implied(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @functools.cache
-def _is_apart(key: str) -> bool:
+def decides_nothing(key: str) -> bool:
+    """Whether no result depends on a dotted key, such as a path, or it always equals another key."""
     parts = key.split(".")
     below = (".".join(parts[:n]) in not_in_identity() for n in range(1, len(parts) + 1))
     return key == "dataset.T" or any(below)

@@ -1,25 +1,39 @@
 """Name the files in a run's folder, and find run folders."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from rbp.errors import UserError
 
 
+class _Inside:
+    """The path of a file in a run's folder, as an attribute."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, run: "RunFolder", kind: type) -> Path:
+        return run.path / self.name
+
+
 class RunFolder:
     """The paths of one run's files. The file names are a stable interface: external scripts read them."""
 
+    # Paths are made when they are asked for: a report makes thousands of these, for a file each.
+    config = _Inside("config.yaml")
+    start = _Inside("start.json")
+    status = _Inside("status.json")
+    metrics = _Inside("metrics.jsonl")
+    result = _Inside("result.json")
+    log = _Inside("log.txt")
+    lock = _Inside("lock")
+    checkpoints = _Inside("checkpoints")
+    wandb = _Inside("wandb")
+
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.config = path / "config.yaml"
-        self.status = path / "status.json"
-        self.metrics = path / "metrics.jsonl"
-        self.result = path / "result.json"
-        self.log = path / "log.txt"
-        self.lock = path / "lock"
-        self.checkpoints = path / "checkpoints"
-        self.wandb = path / "wandb"
 
 
 def find_runs(paths: list[Path]) -> list[Path]:
@@ -38,14 +52,13 @@ def find_runs(paths: list[Path]) -> list[Path]:
 
 
 def _below(path: Path) -> Iterator[Path]:
-    files = {"config.yaml", "status.json", "result.json"}
     seen: set[str] = set()  # a symbolic link may point to a parent folder
     for parent, inside, names in os.walk(path, followlinks=True):
         if (real := os.path.realpath(parent)) in seen:
             inside.clear()
             continue
         seen.add(real)
-        if files.intersection(names):
+        if _files_of_a_run(Path(parent)).intersection(names):
             inside.clear()
             yield Path(parent)
         else:
@@ -54,5 +67,10 @@ def _below(path: Path) -> Iterator[Path]:
 
 def is_run(path: Path) -> bool:
     """Whether a path is the folder of one run; its files may be damaged."""
-    run = RunFolder(path)
-    return any(file.exists() for file in (run.status, run.config, run.result))
+    return any((path / name).exists() for name in _files_of_a_run(path))
+
+
+def _files_of_a_run(path: Path) -> set[str]:
+    """Return the files any of which makes a folder that of a run. Others have a config.yaml too, as conf."""
+    named_by_identity = re.search(r"-[0-9a-f]{8}$", os.path.basename(os.path.abspath(path)))
+    return {"status.json", "result.json", *(["config.yaml"] if named_by_identity else [])}

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from rbp.config.text import duration
 from rbp.files import is_number, read_json
 from rbp.runs.folder import RunFolder
 
@@ -36,3 +37,12 @@ def code_of(result: dict[str, Any]) -> str | None:
     code = result.get("code")
     code_hash = code.get("hash") if isinstance(code, dict) else None
     return code_hash if isinstance(code_hash, str) and code_hash.isalnum() else None
+
+
+def in_short(result: dict[str, Any]) -> str:
+    """Return a result as a line: last and best test accuracy, the time, and whether it stopped early."""
+    accuracies = [f"test acc {100 * result['test_acc']:.2f}%", f"best {100 * result['best_test_acc']:.2f}%"]
+    parts = [*accuracies, duration(result["seconds"])]
+    if result.get("stopped_early"):
+        parts.append(f"stopped early after epoch {result['epochs']}")
+    return "  ".join(parts)

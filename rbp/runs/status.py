@@ -3,6 +3,7 @@
 No other module reads or writes that file.
 """
 
+import math
 import time
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ from rbp.config.versions import FORMAT
 from rbp.files import is_number, last_lines, read_json, read_line, write_json
 from rbp.locks import locked
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import is_of_step
 from rbp.runs.result import read_result
 
 STATES = ("queued", "running", "done", "failed", "preempted", "cancelled", "lost")
@@ -136,13 +138,13 @@ def _corrected(status: Status, state: str, error: str | None, epoch: int) -> Sta
 
 
 def _last_epoch(metrics: Path) -> int:
-    """Return the epoch of the last complete line of metrics.jsonl, 0 if there is none."""
+    """Return the number of complete epochs by the last complete line of metrics.jsonl, 0 if there is none."""
     # Read the end of the file first (64 KiB), and all of it only if that holds no complete line.
     for size in (1 << 16, None):
         for line in reversed(last_lines(metrics, size)):
             values = read_line(line)
-            if isinstance(values, dict) and isinstance(epoch := values.get("epoch"), int):
-                return epoch
+            if isinstance(values, dict) and is_number(epoch := values.get("epoch")):
+                return math.ceil(epoch) - 1 if is_of_step(values) else int(epoch)
     return 0
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder
+from rbp.runs.start import read_start
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.make import NAMES, make_launcher
@@ -40,7 +41,7 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
                 "made it: start the sweep anew by launch.py"
             )
     settings = SweeperSettings(retry=True, rerun_stale=stale, wait=wait)
-    starts = sweep.starts_of([cell.name for cell in cells])
+    starts = _starts(sweep, list(runs))
     launchers = [_launcher(sweep, started) for started in starts]  # all are checked before any starts
     _refuse_two_folders(starts, cells)
     for number, started in enumerate(starts):
@@ -48,6 +49,22 @@ def retry_runs(runs: Mapping[Path, dict[str, str]], stale: bool, wait: bool) -> 
             with _working_in(Path(started["working_directory"])):
                 same = [cell for cell, other in zip(cells, starts, strict=True) if other == started]
                 start(same, launchers[number], settings)
+
+
+def _starts(sweep: SweepFolder, folders: Sequence[Path]) -> list[dict[str, Any]]:
+    """Return how each run was last started: `launcher` and `working_directory`.
+
+    A run says so itself. Without its word (of an earlier version, or killed in between) the sweep's counts.
+    """
+    of_sweep = sweep.starts_of([folder.name for folder in folders])
+    return [_own(folder) or recorded for folder, recorded in zip(folders, of_sweep, strict=True)]
+
+
+def _own(folder: Path) -> dict[str, Any] | None:
+    start = read_start(folder)
+    if start is None or start["launcher"].get("name") not in NAMES:
+        return None
+    return {key: start[key] for key in ("launcher", "working_directory")}
 
 
 def _cells(runs: Mapping[Path, dict[str, str]]) -> list[Cell]:
@@ -93,7 +110,7 @@ def _working_in(folder: Path) -> Iterator[None]:
 
 
 def _launcher(sweep: SweepFolder, started: dict[str, Any]) -> Launcher:
-    """Return the launcher that a run was last started with; inline for single runs, which have no record."""
+    """Return the launcher that a run was last started with; inline where there is no record at all."""
     settings = dict(started["launcher"])
     name, option = settings.pop("name", None), settings.pop("option", None)
     if name is None and not sweep.record.exists():

@@ -4,6 +4,7 @@ This is the only use of hydra.main.
 """
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from rbp.config.composition.places import CONF
 from rbp.config.composition.session import COMPOSITION_ERRORS, register
 from rbp.config.composition.time_steps import with_any_T
 from rbp.errors import ConfigError
+from rbp.output import say_entry
 from rbp.sweep.grid import help_text
 from rbp.sweep.grid.command_line import CommandLine
 
@@ -28,11 +30,27 @@ def show(line: CommandLine) -> None:
     register()
     help_text.register()
     nothing = hydra.main(config_path=str(CONF), config_name=line.config_name, version_base="1.3")(print)
+    folded = _folded() if _HELP.intersection(line.display_flags) else contextlib.nullcontext()
     try:
-        with _hydra_raises(), _argv([*line.display_flags, *line.overrides]):
+        with folded, _hydra_raises(), _argv([*line.display_flags, *line.overrides]):
             with_any_T(nothing)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, line.overrides)) from error
+
+
+_HELP = {"--help", "-h", "--hydra-help"}
+
+
+@contextlib.contextmanager
+def _folded() -> Iterator[None]:
+    """Print what is printed inside the block afterwards, within the width of the terminal."""
+    text = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(text):
+            yield
+    finally:
+        for line in text.getvalue().splitlines():
+            say_entry(line)
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.inline import attempt, begins
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
@@ -52,10 +53,10 @@ def _evaluate(cells: list[Cell], launcher: Launcher) -> None:
             f"hydra/launcher={launcher.option}: evaluation runs here; leave it out with eval_only"
         )
     preflight(cells)
-    rows = []
+    rows: list[Row] = []
     for number, cell in enumerate(cells, 1):
         say(f"[{number}/{len(cells)}] {cell.label}: {begins(cell)}")
-        rows.append(attempt(cell))
+        rows.append(attempt(cell, rows))
     print_table(rows)
     _raise_for([row.label for row in rows if row.error])
 
@@ -65,9 +66,16 @@ def _show(plan: Plan) -> None:
     todo = {cell.name for cell in plan.todo}
     for cell, state in zip(plan.cells, plan.states, strict=True):
         will = "to run" if cell.name in todo else state.name
-        reason = f"  ({state.reason})" if state.reason else ""
-        say(f"{will:<10} {cell.label}  {cell.folder}{reason}")
+        reason = f"  ({state.reason})" if state.reason and not state.went_wrong else ""
+        say(f"{will:<10} {cell.label}{reason}  {cell.folder}")
+    for line in failure_lines(_failures(plan)):
+        say(line)
     say(f"{plan.summary()} {len(plan.todo)} to run; nothing was started.")
+
+
+def _failures(plan: Plan) -> list[Failure]:
+    pairs = zip(plan.cells, plan.states, strict=True)
+    return [Failure(c.label, s.name, s.reason or UNKNOWN, c.name, c.folder) for c, s in pairs if s.went_wrong]
 
 
 def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], settings: SweeperSettings) -> None:
@@ -77,7 +85,9 @@ def _finish(sweep: SweepFolder, cells: list[Cell], states: list[RunState], setti
     if any(state.is_done for state in states) and not any(state.at_work for state in states):
         _report(sweep)
     if any(state.at_work for state in states):
-        say(f"Jobs go on by themselves. To look: rbp status {sweep.path}; to stop: rbp cancel {sweep.path}")
+        say("Jobs go on by themselves.")
+        say(f"  to look: rbp status {sweep.path}")
+        say(f"  to stop: rbp cancel {sweep.path}")
     stale = sum(state.name == "stale" for state in states)
     if stale:
         say(f"{stale} computed by other code than this; rerun_stale=true computes them again.")
@@ -110,13 +120,13 @@ def _report(sweep: SweepFolder) -> None:
 
 def _row(cell: Cell, state: RunState) -> Row:
     if state.went_wrong:
-        log = cell.folder / "log.txt"
-        reason = f"{state.reason or 'no reason is known'} (log: {log})" if log.exists() else state.reason
-        return Row(cell.choices, cell.name, None, reason or "no reason is known", state=state.name)
+        folder = cell.folder if cell.folder.exists() else None
+        return Row(cell.choices, cell.name, None, state.reason or UNKNOWN, state.name, folder)
     return Row(cell.choices, cell.name, state.result, state=state.name)
 
 
 def _raise_for(failed: list[str], sweep: Path | None = None) -> None:
     if failed:
-        again = f"; retry=true, or rbp retry {sweep}, runs them again" if sweep else ""
-        raise SweepFailed(f"{len(failed)} of the cells failed: {', '.join(failed[:5])}{again}")
+        others = f" and {len(failed) - 1} more" if failed[1:] else ""
+        again = f"; to run them again: rbp retry {sweep}" if sweep else ""
+        raise SweepFailed(f"{len(failed)} of the cells failed: {failed[0]}{others}{again}")

@@ -13,14 +13,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from rbp.files import read_lines
 from rbp.locks import locked
 from rbp.output import degrade_output
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
-from rbp.track.values import metrics_after
+from rbp.track.reader import MetricsReader
 
 LOCK = "tracker.lock"
 LOOK_EVERY = 1.0  # seconds
@@ -59,12 +59,11 @@ def follow(folder: Path, mode: str | None = None) -> int:
 def _follow(folder: Path, mode: str | None) -> int:
     config = read_config(RunFolder(folder).config)
     sink = open_sink(config, folder, mode)
-    step, epochs, over = sink.last_step, config["trainer"]["epochs"], False
+    reader, epochs, over = MetricsReader(folder, sink.last_step), config["trainer"]["epochs"], False
     while not over:
         over = is_over(LOOK_EVERY)  # before reading, so that nothing written until the end is missed
-        for line in metrics_after(step, folder):
+        for line in reader.new_lines():
             sink.log(line, epochs)
-            step = line["step"]
     sink.finish(_end(folder), summary_of(folder))
     return sink.code
 
@@ -80,19 +79,19 @@ def _end(folder: Path) -> Status:
 def open_sink(config: dict[str, Any], folder: Path, mode: str | None = None) -> TrackerRun:
     """Open the tracker's run of this run folder: wandb continues an earlier one, TensorBoard starts anew."""
     if config["tracker"]["name"] == "wandb":
-        from rbp.track.wandb_run import WandbRun
+        from rbp.track.trackers.wandb_run import WandbRun
 
         return WandbRun(config, folder, mode or os.environ.get("RBP_MODE", config["tracker"]["mode"]))
-    from rbp.track.tensorboard_run import TensorboardRun
+    from rbp.track.trackers.tensorboard_run import TensorboardRun
 
-    return TensorboardRun(folder)
+    return TensorboardRun(config, folder)
 
 
 def summary_of(folder: Path) -> dict[str, Any]:
     """Return the figures of result.json; without one, the last and the best test accuracy so far."""
     if (result := read_result(folder)) is not None:
         return result
-    lines = read_lines(RunFolder(folder).metrics)
+    lines = read_epochs(RunFolder(folder).metrics)
     accuracies = [line["test_acc"] for line in lines if "test_acc" in line]
     return {"test_acc": accuracies[-1], "best_test_acc": max(accuracies)} if accuracies else {}
 

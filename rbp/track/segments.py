@@ -3,12 +3,14 @@
 Whether they hold the whole run is a comparison with metrics.jsonl, which has every step.
 """
 
+import functools
+import importlib.util
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-from rbp.track.values import metrics_after
+from rbp.track.reader import metrics_after
 
 INSPECT_SECONDS = 60.0
 EMPTY = 8  # bytes up to which a file counts as empty: wandb's header, left by a run killed at once
@@ -59,22 +61,47 @@ def reaches_end(folder: Path) -> bool:
 
 
 def steps(file: Path) -> list[int]:
-    """Return the steps logged in a .wandb file, as read by wandb's own tool.
-
-    Of a damaged file, only the steps before the damage are returned.
-    """
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    try:
-        output = subprocess.run(
-            command, capture_output=True, encoding="utf-8", errors="replace", timeout=INSPECT_SECONDS
-        ).stdout
-    except subprocess.TimeoutExpired:
-        return []
-    found = []
-    for line in output.splitlines():
-        if '"type":"history"' in line:
-            found.append(_step(json.loads(line)))
+    """Return the steps logged in a .wandb file; of a damaged one, only those before the damage."""
+    found = [_step(record) for record in _records(file, "history")]
     return [step for step in found if step is not None]
+
+
+def has_artifact(file: Path) -> bool:
+    """Whether an artifact is logged in a .wandb file."""
+    return bool(_records(file, "artifact"))
+
+
+def _records(file: Path, kind: str) -> list[dict]:
+    """Return the records of a kind in a .wandb file, as read by wandb's own tool."""
+    found = [json.loads(line) for line in inspected(file).splitlines() if f'"type":"{kind}"' in line]
+    return [record for record in found if record.get("type") == kind]
+
+
+def inspected(file: Path) -> str:
+    """Return all records of a .wandb file as lines of JSON; "" if that takes too long."""
+    # The short way is what wandb's command starts, but without importing wandb, which takes a second. It
+    # is to report nothing to wandb.
+    public: list[str] = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
+    short = [str(_core()), "leet", "inspect", "--no-observability", "--json", "--run-file", str(file)]
+    output = ""
+    for command in (short, public):
+        try:
+            output = subprocess.run(
+                command, capture_output=True, encoding="utf-8", errors="replace", timeout=INSPECT_SECONDS
+            ).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            continue
+        if '"type":"header"' in output:  # which every file begins with: the command is understood
+            break
+    return output
+
+
+@functools.cache
+def _core() -> Path:
+    """Return where the program that does wandb's work is in the known versions of wandb."""
+    spec = importlib.util.find_spec("wandb")
+    place = Path(spec.origin).parent if spec is not None and spec.origin else Path("wandb")
+    return place / "bin" / "wandb-core"
 
 
 def _step(record: dict) -> int | None:

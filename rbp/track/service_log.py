@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 from rbp.files import read_line
 
 _RETRIES = ("api: retrying HTTP error", "api: retrying error")
-_FAILURES = (_STREAM := "filestream: ", "runupserter: failed to init run", "runreader: init error: ")
+_LOSSES = ("filestream: ", "sender: failed to log artifact: ")
+_FAILURES = (*_LOSSES, "runupserter: failed to init run", "runreader: init error: ")
 
 
 class Words(NamedTuple):
@@ -20,7 +21,7 @@ class Words(NamedTuple):
     Attributes:
         text: The complaint, in the service's own words if it gave any.
         status: Its HTTP status; None if the service has not answered.
-        lost: Whether wandb has given up steps for it.
+        lost: Whether wandb has given up steps or a checkpoint for it.
         late: Whether it was given up for the time it took.
     """
 
@@ -36,7 +37,7 @@ class Words(NamedTuple):
 
 
 def last_words(log: Path) -> Words | None:
-    """Return the last complaint in a log; one that has cost steps comes before later ones that have not."""
+    """Return the last complaint in a log; one that has cost something comes before later ones."""
     try:
         lines = log.read_bytes().splitlines()
     except OSError:
@@ -57,7 +58,7 @@ def _words(entry: Any) -> Words | None:
     start = next(filter(message.startswith, _FAILURES), None)
     if start is None or not str(entry.get("level")).startswith("ERROR"):
         return None
-    return Words(_line(str(error) if error else message.removeprefix(start)), lost=start == _STREAM)
+    return Words(_line(str(error) if error else message.removeprefix(start)), lost=start in _LOSSES)
 
 
 def _line(text: str) -> str:

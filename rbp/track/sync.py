@@ -22,11 +22,11 @@ from rbp.runs.result import read_result
 from rbp.runs.status import current_status
 from rbp.track.follow import LOCK
 from rbp.track.identity import take_new_id, wandb_id
+from rbp.track.reader import metrics_after
 from rbp.track.segments import last_step, missing_steps, upload_marker, written
 from rbp.track.service_log import Words
 from rbp.track.start import LOG, environment, last_line
 from rbp.track.upload import all_marked, is_half_sent, is_uploaded, note_uploaded, upload
-from rbp.track.values import metrics_after
 
 FINISHED = ("done", "failed", "cancelled")
 AT_ONCE = 8  # runs that are sent side by side

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from rbp.files import read_json, write_json
 from rbp.track.identity import default_id, wandb_id
+from rbp.track.reader import metrics_after
 from rbp.track.segments import upload_marker, written
 from rbp.track.service_log import Words, last_words
-from rbp.track.values import metrics_after
 
 NOTE = "uploaded.json"  # in the run's folder `wandb`
 SENDING = "sending"  # the note's key while an upload is not accepted

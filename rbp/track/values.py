@@ -1,10 +1,8 @@
 """The values that trackers show, taken from lines of metrics.jsonl and from result.json."""
 
-from pathlib import Path
 from typing import Any
 
-from rbp.files import is_number, read_lines
-from rbp.runs.folder import RunFolder
+from rbp.files import is_number
 
 # Figures of result.json shown in the summary at the end of a run.
 SUMMARY = (
@@ -23,23 +21,15 @@ SUMMARY = (
 BINS = 32  # of the histogram of firing rates, over [0, 1]
 
 
-def metrics_after(step: int, folder: Path) -> list[dict[str, Any]]:
-    """Return the lines of the run's metrics.jsonl with later steps, in order.
-
-    A line repeated after a kill has a step that was there before, and is left out.
-    """
-    found = []
-    for line in read_lines(RunFolder(folder).metrics):
-        if isinstance(line.get("step"), int) and line["step"] > step:
-            found.append(line)
-            step = line["step"]
-    return found
+def of_layer(layer: str) -> str:
+    """Return the name under which trackers show the firing rate of a layer."""
+    return f"firing_rate/{layer}"
 
 
 def scalars(line: dict[str, Any]) -> dict[str, float]:
     """Return every number of a metrics line by its key, and firing rates by layer as firing_rate/LAYER."""
     rates = line.get("firing_rates") or {}
-    by_layer = {f"firing_rate/{layer}": rate for layer, rate in rates.items() if is_number(rate)}
+    by_layer = {of_layer(layer): rate for layer, rate in rates.items() if is_number(rate)}
     return {key: value for key, value in line.items() if key != "step" and is_number(value)} | by_layer
 
 

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from rbp.data import train_batches
 from rbp.errors import TrainingError
+from rbp.runs.metrics import step_line
 from rbp.train.ranks import Ranks
 from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
 from rbp.train.step.mixup import Target, mixed_share
-from rbp.train.step.training_step import n_parts, training_step
+from rbp.train.step.training_step import StepOutcome, n_parts, training_step
 
 # Batches between two looks at the loss, by device type. Reading a loss waits for the GPU.
 LOOK_EVERY = {"cpu": 1, "cuda": 20}
@@ -42,19 +43,20 @@ def train_epoch(
     sums = EpochSums(part, training.ranks)
     boundary.save_or_stop(boundary.due())
     world = training.ranks.world
-    batches = itertools.count(part.batches)
     for x, target, n, parts in _batches(training, history.epochs, part.batches, n_batches):
         with history.costs.measure(
             training.device, training.net, training.optimizer, full=n == cfg.trainer.batch_size
         ) as measured:
             # Gradients are averaged over ranks. In a smaller last batch, ranks may have different numbers of
             # images, so each rank's loss is weighted by its share of the batch.
-            place = (history.epochs, next(batches))
-            loss, correct = training_step(training, x, target, len(x) * world / n, parts, measured, place)
-        sums.add(loss, correct, len(x))
+            number = part.batches + len(sums.waiting)  # from 0
+            logged, place = (number + 1) % cfg.trainer.log_every == 0, (history.epochs, number)
+            step = training_step(training, x, target, len(x) * world / n, parts, measured, logged, place)
+        sums.add(step, len(x))
         due, number = boundary.due(), part.batches + len(sums.waiting)
         if due or number % LOOK_EVERY.get(training.device.type, 1) == 0 or number == n_batches:
-            sums.settle()
+            for batch, loss, norm in sums.settle():
+                boundary.record.metrics(step_line(history.epochs, batch, n_batches, loss, norm))
             _refuse_infinite(sums, training, history.epochs, n_batches)
             show(number, part.loss / part.images, part.correct / part.images)
         boundary.save_or_stop(due)
@@ -85,6 +87,11 @@ def _batches(
         yield *mixed_share(x, y, training.ranks, batch=batch, parts=parts, **mixup), len(y), parts
 
 
+# Number of the batch in its epoch, from 1; its mean loss over all ranks, and the norm of its gradients; None
+# where they are not finite.
+LoggedStep = tuple[int, float | None, float | None]
+
+
 class EpochSums:
     """Running sums of an epoch's loss, correct answers and images, added to a `PartialEpoch`.
 
@@ -97,30 +104,45 @@ class EpochSums:
 
     def __init__(self, part: PartialEpoch, ranks: Ranks) -> None:
         self.part, self.ranks = part, ranks
-        self.waiting: list[tuple[Tensor, Tensor, int]] = []
+        self.waiting: list[tuple[StepOutcome, int]] = []
         self.clock = time.perf_counter()
         self.infinite: tuple[int, float] | None = None
 
-    def add(self, loss: Tensor, correct: Tensor, size: int) -> None:
-        """Queue this rank's share of a batch: its mean loss, its correct answers and its number of images."""
-        self.waiting.append((loss, correct, size))
+    def add(self, step: StepOutcome, size: int) -> None:
+        """Queue this rank's share of a batch: what its training step gave, and its number of images."""
+        self.waiting.append((step, size))
 
-    def settle(self) -> None:
-        """Add the queued batches of all ranks to the part; waits for the device and for the other ranks."""
+    def settle(self) -> list[LoggedStep]:
+        """Add the queued batches of all ranks to the part; waits for the device and for the other ranks.
+
+        Returns:
+            Those of the batches whose gradient norm was asked for.
+        """
         part, now = self.part, time.perf_counter()
         part.seconds += now - self.clock
         self.clock = now
-        losses = torch.stack([loss.double() for loss, _, _ in self.waiting]).tolist()
-        correct = torch.stack([right for _, right, _ in self.waiting]).tolist()
-        own = [[a * n, c, n] for a, c, (_, _, n) in zip(losses, correct, self.waiting, strict=True)]
+        losses = torch.stack([step.loss.double() for step, _ in self.waiting]).tolist()
+        correct = torch.stack([step.correct for step, _ in self.waiting]).tolist()
+        norms = {n: step.grad_norm for n, (step, _) in enumerate(self.waiting, part.batches + 1)}
+        asked = {n: norm for n, norm in norms.items() if norm is not None}
+        found = iter(torch.stack([*asked.values()]).tolist() if asked else [])
+        logged: list[LoggedStep] = []
+        own = [[a * n, c, n] for a, c, (_, n) in zip(losses, correct, self.waiting, strict=True)]
         for loss, right, size in self.ranks.add(own) if own else []:
             part.batches += 1
+            if part.batches in asked:
+                logged.append((part.batches, _finite(loss / size), _finite(next(found))))
             part.images += int(size)
             part.loss += loss
             part.correct += int(right)
             if self.infinite is None and not math.isfinite(loss):
                 self.infinite = part.batches, loss
         self.waiting.clear()
+        return logged
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def check_finite(training: TrainState, epoch: int, scores: dict[str, Any]) -> None:

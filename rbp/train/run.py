@@ -91,7 +91,8 @@ def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
     history = History() if state is None else restore(training, state, file)
     if problems:
         problems.append(f"going on from the checkpoint before it, {_place(history)}")
-    if lost := record.cut_metrics(history.epochs):
+    steps = history.epochs * batches_per_epoch(training) + history.part.batches
+    if lost := record.cut_metrics(history.epochs, steps):
         some = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if lost[5:] else "")
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
     for problem in problems:
@@ -252,7 +253,7 @@ def _as_line(metrics: dict[str, Any], epochs: int) -> str:
     parts = [
         f"epoch {metrics['epoch']}/{epochs}",
         f"loss {metrics['train_loss']:.4f}",
-        f"acc {100 * metrics['train_acc']:.2f}%",
+        f"train acc {100 * metrics['train_acc']:.2f}%",
         f"val acc {100 * metrics['val_acc']:.2f}%" if "val_acc" in metrics else "",
         f"test acc {100 * metrics['test_acc']:.2f}%",
         f"lr {metrics['lr']:.4g}",

@@ -17,20 +17,32 @@ CPU = torch.device("cpu")
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_here() -> None:
+def test_a_killed_run_goes_on_here_and_one_that_goes_on_to_other_bits_is_wrong(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = resume._different
+    told = []
+
+    def also_after_a_change(one: resume.RunFolder, other: resume.RunFolder) -> str:
+        same = own(one, other)
+        append_line(other.metrics, {"epoch": 7})
+        told.append(own(one, other))
+        return same
+
+    monkeypatch.setattr(resume, "_different", also_after_a_change)
     found = check_resume(CPU)
     assert found.status == "ok" and found.summary.startswith("killed after epoch "), found
+    assert told == ["metrics"]
 
 
-@pytest.mark.slow
-def test_a_run_that_goes_on_to_other_bits_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
-    own = resume._different
-
-    def after_a_change(one: resume.RunFolder, other: resume.RunFolder) -> str:
-        append_line(other.metrics, {"epoch": 7})
-        return own(one, other)
-
-    monkeypatch.setattr(resume, "_different", after_a_change)
+def test_other_bits_after_a_kill_are_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, answer in {
+        "_train": "",
+        "_start": None,
+        "_kill_after_an_epoch": 1,
+        "_different": "metrics",
+    }.items():
+        monkeypatch.setattr(resume, name, lambda *args, answer=answer: answer)
     found = check_resume(CPU)
     assert found.status == "wrong" and found.summary == "metrics differ after a kill"
 

@@ -1,8 +1,16 @@
 """The bundled digits: one split for ever, and the figures in the config are its own."""
 
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import sklearn
 import torch
 from sklearn.datasets import load_digits
 
+from rbp.data.static import sklearn_digits
 from rbp.data.static.digits import digits
 from tests.support.datasets import dataset_config
 
@@ -32,3 +40,19 @@ def test_mean_and_deviation_in_the_config_are_the_training_set_s() -> None:
     cfg = dataset_config("digits")
     shades = train.pixels.double() / 255
     assert round(shades.mean().item(), 4) == cfg.mean[0] and round(shades.std().item(), 4) == cfg.std[0]
+
+
+def test_the_file_is_read_as_scikit_learn_reads_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    bunch = load_digits()
+    for place in (Path(sklearn.__file__).parent, Path("moved")):
+        spec = SimpleNamespace(submodule_search_locations=[str(place)])
+        monkeypatch.setattr(sklearn_digits, "find_spec", lambda name, spec=spec: spec)
+        images, labels = sklearn_digits.read_digits()
+        assert torch.equal(images, torch.from_numpy(bunch.images)) and images.dtype == torch.float64
+        assert torch.equal(labels, torch.from_numpy(bunch.target)) and labels.dtype == torch.int64
+
+
+def test_the_digits_need_no_import_of_scikit_learn() -> None:
+    read = "from rbp.data.static.digits import digits; digits('', False)"
+    code = f"import sys; {read}; print('sklearn' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

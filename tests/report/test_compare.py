@@ -9,18 +9,19 @@ from omegaconf import OmegaConf
 
 from rbp.errors import UserError
 from rbp.report import write_report
-from rbp.report.compare import compare, deduplicate
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import deduplicate, group_runs
+from rbp.report.comparison.rows import rows
 from rbp.report.facts import gather
-from rbp.report.figures.curves import over_epochs
-from rbp.report.figures.series import families, seconds_over_T
 from rbp.report.read import read_runs
-from rbp.report.table import Line, table
-from rbp.report.texts import cells, figures
+from rbp.report.texts.table import Table, figures
+from tests.support.reports import compared, shown_runs, table
 from tests.support.run_folders import write_run
 
 
-def lines(*paths: Path) -> list[Line]:
-    return table(compare(deduplicate(read_runs(list(paths))[0])[0]))
+def keys(of: Table) -> list[tuple[str, ...]]:
+    """The first cells of each row: the values of the keys that differ."""
+    return [row[: len(of.keys)] for row in of.rows]
 
 
 def pair(folder: Path, seeds: int = 1, **changes: object) -> None:
@@ -33,47 +34,143 @@ def test_figures_of_a_comparison_worked_out_by_hand(tmp_path: Path) -> None:
     for seed, (bptt, rate) in enumerate([(0.90, 0.92), (0.92, 0.92), (0.94, 0.95)]):
         write_run(tmp_path, bptt, grad_mode="bptt", seed=seed, seconds=0.2, memory=8 * 2**20)
         write_run(tmp_path, rate, grad_mode="rate", seed=seed, seconds=0.1, memory=2 * 2**20)
-    (line,) = lines(tmp_path)
-    # Differences 2, 0, 1 points: mean 1, s = 1, t(0.975, 2) = 4.3027, half 2.4842.
-    assert figures(line)[:3] == ["92.00 ± 2.00 (n=3)", "93.00 ± 1.73 (n=3)", "+1.00 [−1.48, +3.48]"]
-    assert figures(line)[3:] == ["200", "100", "0.50", "8.00", "2.00", "0.25"]
-    assert line.notes == ()
+    base, row = compared(tmp_path)
+    assert figures(base)[:6] == ["92.00 ± 2.00 (n=3)", "–", "200", "–", "8.00", "–"]
+    # Differences 2, 0, 1 points: mean 1, s = 1, t(0.975, 2) = 4.3027, half 2.4842; t = sqrt(3), p = 0.2254.
+    assert figures(row)[:6] == ["93.00 ± 1.73 (n=3)", "+1.00 [−1.48, +3.48]", "100", "0.50", "2.00", "0.25"]
+    assert row.difference is not None and row.difference.p == pytest.approx(0.2254, abs=1e-4)
+    assert base.notes == row.notes == () and not row.sure
 
 
-def test_step_modes_and_T_are_never_pooled(tmp_path: Path) -> None:
+def test_what_differs_is_shown_and_nothing_else(tmp_path: Path) -> None:
     for T in (2, 4):
         for step_mode in ("m", "s"):
             pair(tmp_path, T=T, step_mode=step_mode)
-    found = [(line.comparison.step_mode, line.comparison.T) for line in lines(tmp_path)]
-    assert found == [("m", 2), ("m", 4), ("s", 2), ("s", 4)]
+    found = table(tmp_path)
+    assert found.keys == ("step_mode", "T", "grad_mode")
+    assert keys(found) == [(s, T, mode) for s in "ms" for T in "24" for mode in ("bptt", "rate")]
 
 
-def test_event_data_are_one_family_over_T(tmp_path: Path) -> None:
+def test_event_data_differ_in_T_alone_over_T(tmp_path: Path) -> None:
     for T in (4, 8):
         pair(tmp_path, T=T, dataset__T=T, dataset__frames="counts")
-    assert {line.comparison.family for line in lines(tmp_path)} == {("digits", "digits_cnn", "m", "")}
+    assert table(tmp_path).keys == ("T", "grad_mode")
 
 
-def test_runs_that_differ_in_another_key_are_apart_and_named_by_it(tmp_path: Path) -> None:
+def test_keys_that_change_together_stand_there_both(tmp_path: Path) -> None:
+    for lr, batch in ((0.1, 64), (0.05, 32)):
+        pair(tmp_path, optimizer__lr=lr, trainer__batch_size=batch)
+    found = table(tmp_path)
+    assert set(found.keys) == {"optimizer.lr", "trainer.batch_size", "grad_mode"}
+    assert [dict(zip(found.keys, row, strict=False))["trainer.batch_size"] for row in found.rows] == [
+        "32", "32", "64", "64"
+    ]  # fmt: skip
+
+
+def test_a_row_without_a_partner_says_why(tmp_path: Path) -> None:
     pair(tmp_path, optimizer__lr=0.1)
     pair(tmp_path, optimizer__lr=0.05)
-    write_run(tmp_path, grad_mode="rate", neuron__name="plif", neuron__tau=2.0)
-    found = lines(tmp_path)
-    assert [cells(line, found)[4] for line in found] == [
-        "neuron=lif neuron.tau=1.25 optimizer.lr=0.05",
-        "neuron=lif neuron.tau=1.25 optimizer.lr=0.1",
-        "neuron=plif neuron.tau=2.0 optimizer.lr=0.1",
+    write_run(tmp_path, grad_mode="rate", trainer__batch_size=17)
+    found = compared(tmp_path)
+    assert [row.difference is None for row in found].count(True) == 3  # two bases, and the odd one
+    (odd,) = [row for row in found if row.facet.setting.get("trainer.batch_size") == "17"]
+    (note,) = odd.notes
+    assert note.startswith("no run of grad_mode=bptt that agrees in all else: the nearest has")
+    assert "trainer.batch_size=64" in note
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "compare", "base", "x"),
+    [
+        ([{"grad_mode": m, "T": T} for m in ("bptt", "rate") for T in (2, 4)], {}, "grad_mode", "bptt", "T"),
+        ([{"grad_mode": m} for m in ("bptt", "rate")], {"base": "rate"}, "grad_mode", "rate", None),
+        ([{"neuron__name": n, "neuron__tau": t} for n, t in (("lif", 1.25), ("plif", 2.0))], {},
+         "neuron.name", "lif", None),
+        ([{"optimizer__lr": lr} for lr in (0.2, 0.05, 0.1)], {}, "optimizer.lr", "0.05", "optimizer.lr"),
+        ([{"T": T, "optimizer__lr": lr} for T in (2, 4) for lr in (0.1, 0.2, 0.3)], {},
+         "optimizer.lr", "0.1", "T"),
+        ([{"T": T, "optimizer__lr": lr} for T in (2, 4) for lr in (0.1, 0.2, 0.3)], {"compare": "T"},
+         "T", "2", "optimizer.lr"),
+        ([{"T": T, "neuron__name": n} for T in (2, 4) for n in ("lif", "if")], {}, "neuron.name", "if", "T"),
+        ([{"T": T} for T in (2, 4)], {}, "T", "2", "T"),
+        ([{"trainer__chunk": None}], {}, "grad_mode", "rate", None),
+        ([{"grad_mode__segments": k} for k in (1, 2, 4)], {}, "grad_mode", "rate", None),
+        ([{"grad_mode__segments": k} for k in (1, 2, 4)], {"compare": "grad_mode.segments"},
+         "grad_mode.segments", "1", "grad_mode.segments"),
+    ],
+)  # fmt: skip
+def test_what_is_compared_follows_what_differs(
+    tmp_path: Path,
+    changes: list[dict[str, object]],
+    asked: dict[str, str],
+    compare: str,
+    base: str,
+    x: str | None,
+) -> None:
+    for change in changes:
+        write_run(tmp_path, **({"grad_mode": "rate"} | change))  # type: ignore[arg-type]
+    runs = shown_runs(tmp_path)
+    axes = choose_axes(runs, **asked)
+    assert (axes.compare, axes.base, axes.x) == (compare, base, x)
+    found = rows(group_runs(runs, axes))
+    assert sum(len(row.group.runs) for row in found) == len(changes)
+    assert sum(row.difference is not None for row in found) == len(found) - len(
+        [row for row in found if row.group.value == base]
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"compare": "neuron"}, "--compare neuron: does not differ between these runs; grad_mode, T does"),
+        ({"x": "grad_mode"}, "--x grad_mode: must be a key with numbers; T is one"),
+        ({"base": "rat"}, "--base rat: no value of grad_mode here; it has bptt, rate"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(tmp_path: Path, asked: dict[str, str], told: str) -> None:
+    pair(tmp_path, T=2)
+    pair(tmp_path, T=4)
+    with pytest.raises(UserError) as refused:
+        choose_axes(shown_runs(tmp_path), **asked)
+    assert str(refused.value) == told
+
+
+def test_of_many_differences_holm_says_which_are_sure(tmp_path: Path) -> None:
+    """Three values against a base: of p = 0.003, 0.02 and 0.4 the second passes 0.05 / 2."""
+    gains = {0.1: (0.0, 0.0, 0.0), 0.2: (0.1, 0.11, 0.09), 0.3: (0.05, 0.06, 0.045), 0.4: (0.01, -0.02, 0.04)}
+    for lr, by_seed in gains.items():
+        for seed, gain in enumerate(by_seed):
+            write_run(tmp_path, 0.5 + 0.01 * seed + gain, grad_mode="rate", optimizer__lr=lr, seed=seed)
+    base, *others = compared(tmp_path)
+    ps = [row.difference.p for row in others if row.difference is not None and row.difference.p is not None]
+    ordered = sorted(ps)
+    expected = [
+        p for n, p in enumerate(ordered) if all(q <= 0.05 / (3 - m) for m, q in enumerate(ordered[: n + 1]))
     ]
-    assert [len(line.comparison.runs) for line in found] == [2, 2, 1]
-    assert found[2].difference is None and found[2].notes == ("bptt: no run",)
+    assert [row.sure for row in others] == [p in expected for p in ps] == [
+        True,
+        True,
+        False,
+    ] and not base.sure
+    assert "over all 3 differences (Holm)" in table(tmp_path).about
+
+
+def test_a_learning_rate_tuned_for_each_method_is_shown_and_keeps_none_apart(tmp_path: Path) -> None:
+    for T in (2, 4):
+        write_run(tmp_path, grad_mode="bptt", T=T, optimizer__lr=0.1)
+        write_run(tmp_path, grad_mode="rate", T=T, optimizer__lr=0.05)
+    found = table(tmp_path)
+    assert found.keys == ("T", "optimizer.lr", "grad_mode")
+    assert keys(found) == [(T, *end) for T in "24" for end in (("0.1", "bptt"), ("0.05", "rate"))]
+    assert all(row.difference is not None for row in compared(tmp_path) if row.group.value == "rate")
 
 
 def test_where_and_how_it_ran_makes_no_other_setting(tmp_path: Path) -> None:
     write_run(tmp_path, grad_mode="bptt", trainer__device="cuda", tracker__name="wandb")
     write_run(tmp_path, grad_mode="rate", trainer__threads=1, optimizer__lr=0.1)
     write_run(tmp_path, grad_mode="rate", seed=1, dataset__root="elsewhere")
-    (line,) = lines(tmp_path)
-    assert len(line.comparison.runs) == 3 and line.comparison.differs == ""
+    bptt, rate = compared(tmp_path)
+    assert len(bptt.group.runs) == 1 and len(rate.group.runs) == 2 and rate.facet.label == ""
 
 
 @pytest.mark.parametrize(
@@ -90,10 +187,10 @@ def test_costs_of_unlike_machines_have_no_ratio_but_a_reason(
 ) -> None:
     write_run(tmp_path, grad_mode="bptt", seconds=0.2)
     write_run(tmp_path, grad_mode="rate", seconds=0.1, machine=machine)
-    (line,) = lines(tmp_path)
-    assert figures(line)[3:6] == ["200", "100", "–"] and figures(line)[8] == "–"
-    assert line.notes == (f"step time: not comparable: {reason}",)
-    assert figures(line)[2] != "–"  # accuracies compare all the same
+    bptt, rate = compared(tmp_path)
+    assert figures(bptt)[2] == "200" and figures(rate)[2:4] == ["100", "–"] and figures(rate)[5] == "–"
+    assert rate.notes == (f"step time: not comparable: {reason}",)
+    assert figures(rate)[1] != "–"  # accuracies compare all the same
 
 
 def test_kernels_are_rates_alone_named_and_never_pooled(tmp_path: Path) -> None:
@@ -105,28 +202,22 @@ def test_kernels_are_rates_alone_named_and_never_pooled(tmp_path: Path) -> None:
         write_run(
             tmp_path, grad_mode="rate", seed=seed, seconds=0.1 + seed, machine=gpu | {"kernels": kernels}
         )
-    (line,) = lines(tmp_path)
-    assert figures(line)[3:5] == ["200", "600"]  # 0.1 and 1.1 s
-    assert line.seconds.by_mode["rate"].n == 2 and line.seconds.ratio == pytest.approx((0.5 * 5.5) ** 0.5)
-    assert line.notes[0].startswith("step time: 5 of 6 runs: those on NVIDIA H100")
-    assert line.notes[0].endswith("compiled kernels")
-    (family,) = families([line.comparison]).values()
-    drawn = {(s.label, s.variant): list(s.y) for s in seconds_over_T(family).series if s.look == "points"}
-    assert drawn == {
-        ("BPTT", 0): [200, 200, 200],
-        ("Rate-BP, compiled kernels", 0): pytest.approx([100, 1100]),
-        ("Rate-BP", 1): pytest.approx([2100]),
-    }
+    bptt, rate = compared(tmp_path)
+    assert figures(bptt)[2] == "200" and figures(rate)[2] == "600"  # 0.1 and 1.1 s
+    assert rate.seconds.mean is not None and rate.seconds.mean.n == 2
+    assert rate.seconds.ratio == pytest.approx((0.5 * 5.5) ** 0.5)
+    assert rate.notes[0].startswith("step time: 2 of 3 runs: those on NVIDIA H100")
+    assert rate.notes[0].endswith("compiled kernels")
 
 
 def test_chunks_decide_costs_and_are_never_pooled(tmp_path: Path) -> None:
     for seed, chunk in enumerate((None, None, 1)):
         write_run(tmp_path, grad_mode="bptt", seed=seed, seconds=0.1)
         write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.9 if chunk else 0.2, trainer__chunk=chunk)
-    (line,) = lines(tmp_path)
-    assert figures(line)[3:6] == ["100", "200", "2.00"]
-    assert line.notes[0].startswith("step time: 5 of 6 runs: those on AMD EPYC")
-    assert line.notes[0].endswith(", plain")
+    bptt, rate = compared(tmp_path)
+    assert figures(bptt)[2] == "100" and figures(rate)[2:4] == ["200", "2.00"]
+    assert rate.notes[0].startswith("step time: 2 of 3 runs: those on AMD EPYC")
+    assert rate.notes[0].endswith(", plain kernels")
 
 
 def test_results_of_different_code_side_by_side_are_noted(tmp_path: Path) -> None:
@@ -134,7 +225,7 @@ def test_results_of_different_code_side_by_side_are_noted(tmp_path: Path) -> Non
     file = write_run(tmp_path, grad_mode="rate") / "result.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | {"code": {"version": "0.2", "hash": "ffff"}}))
     write_report([tmp_path])
-    note = "computed by different versions of the code: bptt 0123456789ab; rate ffff"
+    note = "computed by different versions of the code: ffff, 0123456789ab"
     assert all(note in (tmp_path / name).read_text() for name in ("table.md", "table.tex", "report.html"))
 
 
@@ -145,16 +236,17 @@ def test_costs_are_those_of_the_machine_that_most_pairs_share(tmp_path: Path) ->
         write_run(tmp_path, grad_mode="rate", seed=seed, seconds=0.1)
     write_run(tmp_path, grad_mode="bptt", seed=2, seconds=0.004, machine=gpu)
     write_run(tmp_path, grad_mode="rate", seed=2, seconds=0.002, machine=gpu)
-    (line,) = lines(tmp_path)
-    assert figures(line)[3:6] == ["400", "100", "0.25"]
-    assert "4 of 6 runs" in line.notes[0] and "AMD EPYC" in line.notes[0]
+    bptt, rate = compared(tmp_path)
+    assert figures(bptt)[2] == "400" and figures(rate)[2:4] == ["100", "0.25"]
+    assert "2 of 3 runs" in rate.notes[0] and "AMD EPYC" in rate.notes[0]
 
 
 def test_what_was_not_measured_is_blank(tmp_path: Path) -> None:
     write_run(tmp_path, grad_mode="bptt", seconds=None)
     write_run(tmp_path, grad_mode="rate", seconds=0.1)
-    (line,) = lines(tmp_path)
-    assert figures(line)[3:6] == ["–", "100", "–"] and line.notes == ("step time: nothing measured of bptt",)
+    bptt, rate = compared(tmp_path)
+    assert figures(bptt)[2] == "–" and bptt.notes == ("step time: nothing measured",)
+    assert figures(rate)[2:4] == ["100", "–"] and rate.notes == ("step time: nothing measured of the base",)
 
 
 def test_unfinished_cells_are_told_with_their_reason(tmp_path: Path) -> None:
@@ -167,12 +259,10 @@ def test_unfinished_cells_are_told_with_their_reason(tmp_path: Path) -> None:
     )
     write_run(tmp_path, grad_mode="rate", seed=3, accuracy=None, state="running", age=3600)
     write_run(tmp_path, grad_mode="rate", seed=4, accuracy=None, state="queued", curve=())
-    (line,) = lines(tmp_path)
-    assert figures(line)[1] == "90.00 (n=1)"
-    rate, pairs = line.notes
-    assert rate.startswith(
-        "rate: 1 running (epoch 2), 1 failed (out of memory: try less), 1 lost (no sign of"
-    )
+    _, row = compared(tmp_path)
+    assert figures(row)[0] == "90.00 (n=1)"
+    rate, pairs = row.notes
+    assert rate.startswith("1 running (epoch 2), 1 failed (out of memory: try less), 1 lost (no sign of")
     assert rate.endswith("1 queued") and pairs == "difference over 1 common seed"
 
 
@@ -186,8 +276,8 @@ def test_a_cell_of_two_sweeps_counts_once_and_its_result_counts(tmp_path: Path) 
         doubles[0]
         == f"1 runs of {tmp_path / 'a'} are in {tmp_path / 'b'} as well: those in {tmp_path / 'b'} are shown."
     )
-    (line,) = lines(tmp_path / "a", tmp_path / "b", tmp_path)  # a folder named twice is read once
-    assert figures(line)[:2] == ["80.00 (n=1)", "80.00 (n=1)"]
+    found = compared(tmp_path / "a", tmp_path / "b", tmp_path)  # a folder named twice is read once
+    assert [figures(row)[0] for row in found] == ["80.00 (n=1)", "80.00 (n=1)"]
 
 
 def test_of_two_sweeps_of_the_same_runs_one_is_shown_whole_and_the_other_told(tmp_path: Path) -> None:
@@ -197,10 +287,11 @@ def test_of_two_sweeps_of_the_same_runs_one_is_shown_whole_and_the_other_told(tm
     write_run(a, None, "running", grad_mode="rate")
     write_run(b, 0.8, grad_mode="bptt", machine={"device": "NVIDIA H100"})
     write_run(b, 0.7, grad_mode="rate", machine={"device": "NVIDIA H100"})
-    (line,) = lines(tmp_path)
-    assert figures(line)[:2] == ["80.00 (n=1)", "70.00 (n=1)"] and line.seconds.ratio == 1.0
+    bptt, rate = compared(tmp_path)
+    assert [figures(row)[0] for row in (bptt, rate)] == ["80.00 (n=1)", "70.00 (n=1)"]
+    assert rate.seconds.ratio == 1.0
     page = write_report([tmp_path]).read_text()
-    name = line.comparison.of("bptt")[0].name
+    name = bptt.group.runs[0].name
     assert f"2 runs of {a} are in {b} as well: those in {b} are shown" in page
     assert f"though 1 differ in their results, such as {name}" in page
     assert "<h3>a</h3>" in page and "<h3>b</h3>" in page
@@ -230,9 +321,9 @@ def test_the_wall_time_of_a_requeued_run_begins_with_its_first_process(tmp_path:
 def test_a_lost_config_is_made_up_for_by_the_result_but_never_pooled(tmp_path: Path) -> None:
     pair(tmp_path)
     (write_run(tmp_path, grad_mode="rate", seed=1) / "config.yaml").write_text("T: [")
-    found = lines(tmp_path)
-    assert [len(line.comparison.runs) for line in found] == [2, 1]
-    assert [line.comparison.differs for line in found] == ["", "config.yaml=missing"]
+    found = compared(tmp_path)
+    assert [len(row.group.runs) for row in found] == [1, 1, 1]
+    assert sorted(row.facet.label for row in found) == ["", "", "config.yaml=missing"]
 
 
 def test_a_folder_that_says_nothing_is_named_and_does_not_stop_the_rest(tmp_path: Path) -> None:
@@ -258,21 +349,10 @@ def test_one_odd_file_takes_nothing_from_the_others(tmp_path: Path, odd: str) ->
         (folder / "config.yaml").write_text(OmegaConf.to_yaml({**values, odd: ["x"]}))  # type: ignore[dict-item]
     page = write_report([tmp_path]).read_text()
     if odd in ("sweep", "trainer"):  # then the result alone says what it is
-        assert [line.comparison.differs for line in lines(tmp_path)] == ["", "config.yaml=missing"]
+        labels = sorted(row.facet.label for row in compared(tmp_path))
+        assert labels == ["", "", "config.yaml=missing"]
     else:
         assert "Not readable: " in page and odd in page and len(read_runs([tmp_path])[0]) == 2
-
-
-def test_curves_of_long_runs_have_the_same_epochs_whatever_line_is_lost(tmp_path: Path) -> None:
-    for seed in (0, 1):
-        curve = tuple(n / 400 for n in range(1, 300))
-        folder = write_run(tmp_path, 0.9, grad_mode="rate", seed=seed, trainer__epochs=300, curve=curve)
-    written = (folder / "metrics.jsonl").read_text().splitlines(keepends=True)
-    (folder / "metrics.jsonl").write_text("".join(written[:3] + written[4:]))  # without epoch 4
-    (comparison,) = compare(read_runs([tmp_path])[0])
-    (mean,) = [series for series in over_epochs(comparison).series if series.look == "mean"]
-    assert list(mean.x) == [1, *range(3, 301, 3)]
-    assert mean.y[1:3] == pytest.approx([100 * 3 / 400, 100 * 6 / 400])
 
 
 def test_links_to_runs_are_followed_once(tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 from scipy import stats
 
-from rbp.report.statistics import paired, paired_ratio, summary
-from rbp.report.texts import difference
+from rbp.report.comparison.statistics import paired, paired_ratio, summary
+from rbp.report.texts.table import difference
 
 
 def test_mean_and_sample_deviation() -> None:

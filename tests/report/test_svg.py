@@ -161,6 +161,26 @@ def test_modes_without_a_style_of_their_own_get_different_ones() -> None:
     assert found["bptt"] == KNOWN["bptt"] and len({style.css for style in found.values()}) == 4
 
 
+def test_eight_values_differ_in_every_way_and_more_in_colour_and_marker_together() -> None:
+    for values in ([f"v{n}" for n in range(8)], ["bptt", "rate", *(f"v{n}" for n in range(6))]):
+        found = list(styles(values).values())
+        for part in ("colour", "dark", "css", "marker", "dash"):
+            assert len({getattr(style, part) for style in found}) == 8
+        bars_of = draw_svg(figure(*(bars(value, ["a"]) for value in values)))
+        looks = set(
+            re.findall(r'fill-opacity="[\d.]+" stroke="currentColor"(?: stroke-dasharray="[\d ]+")?', bars_of)
+        )
+        assert len(looks) == 8
+    many = styles([f"v{n}" for n in range(60)]).values()
+    assert len({(style.colour, style.marker) for style in many}) == 60
+
+
+def test_a_value_has_one_look_whether_or_not_the_others_are_drawn() -> None:
+    values = ("a", "b", "c", "d")
+    alone = Figure("kind", "t", Axis("x"), Axis("y"), "", [bars("c", ["layer"])], modes=values)
+    assert styles(values)["c"].colour in draw_svg(alone) and 'fill-opacity="0.0"' in draw_svg(alone)
+
+
 def test_colours_change_on_a_dark_screen_and_are_plain_attributes_elsewhere() -> None:
     text = draw_svg(figure(lines("bptt")))
     (rules,) = re.findall(r"<style>(.*?)</style>", text)

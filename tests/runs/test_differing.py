@@ -70,3 +70,11 @@ def test_one_and_one_point_zero_are_the_same() -> None:
     first |= {"optimizer": first["optimizer"] | {"lr": 1}}
     second |= {"optimizer": second["optimizer"] | {"lr": 1.0}}
     assert labels([first, second]) == [{"seed": "0"}, {"seed": "1"}]
+
+
+def test_a_key_that_one_run_lacks_tells_runs_of_one_option_apart() -> None:
+    """`+arch.width=8` beside a run without it; that another neuron has no tau says nothing."""
+    net: dict[str, Any] = {"name": "net", "_target_": "lab.net"}
+    assert labels([{"arch": net}, {"arch": {**net, "width": 8}}]) == [{}, {"arch.width": "8"}]
+    neurons: list[dict[str, Any]] = [{"neuron": {"name": "lif", "tau": 2.0}}, {"neuron": {"name": "if"}}]
+    assert labels(neurons) == [{"neuron": "lif"}, {"neuron": "if"}]

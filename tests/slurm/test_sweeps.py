@@ -34,7 +34,7 @@ def test_cells_are_signalled_requeued_and_killed_and_outlive_the_controller(
     out, err = parent.communicate(timeout=600)
     assert parent.returncode == 1, out + err
     assert "1 of the cells failed: grad_mode=rate step_mode=m;" in err
-    assert f"LOST grad_mode=rate step_mode=m: job {job_of(killed)} ended with an error" in out
+    assert f"1 cell lost: job {job_of(killed)} ended with an error" in out
     assert "SIGUSR2: stopped in epoch" in signalled.log.read_text()
     jobs = [job_of(run) for run in (signalled, requeued, last)]
     assert [cluster.restarts(job) for job in jobs] == [1, 1, 0], cluster.story(*jobs)

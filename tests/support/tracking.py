@@ -2,9 +2,11 @@
 what wandb has kept of them.
 """
 
+import itertools
 import json
 import subprocess
-import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +14,11 @@ from omegaconf import OmegaConf
 
 from rbp.files import append_line, write_json
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import step_line
 from rbp.track import TrackerProcess
-from rbp.track.segments import segments
+from rbp.track.segments import inspected, segments
 from tests.support.run_folders import result_of, status_of, write_run
+from tests.support.waiting import wait_for
 
 RATES = {"layer1.0.sn": 0.1, "2": 0.2, "head": 0.9}
 
@@ -33,15 +37,39 @@ def new_run(sweep: Path, tracker: str = "wandb", mode: str = "offline", **change
     return write_run(sweep, accuracy=None, state="running", curve=(), **names)
 
 
-def follow(folder: Path, epochs: range, end: str = "done", error: str | None = None) -> int | None:
+def with_steps(epoch: int) -> list[dict[str, Any]]:
+    """An epoch of seven batches: a step in the middle, the last step, and the epoch."""
+    steps = [step_line(epoch - 1, batch, 7, 1 / (10 * epoch + batch), float(batch)) for batch in (4, 7)]
+    return [*steps, line(epoch)]
+
+
+def follow(
+    folder: Path,
+    epochs: range,
+    end: str = "done",
+    error: str | None = None,
+    lines: Callable[[int], list[dict[str, Any]]] = lambda epoch: [line(epoch)],
+) -> int | None:
     """A process's part of a run: these epochs, then the state that it ends with; the follower's exit code."""
     tracker = TrackerProcess(config_of(folder), folder)
     with tracker:
         tracker.start()
-        for epoch in epochs:
-            append_line(RunFolder(folder).metrics, line(epoch))
+        for values in itertools.chain.from_iterable(map(lines, epochs)):
+            append_line(RunFolder(folder).metrics, values)
         finish(folder, epochs.stop - 1, end, error)
     return tracker.process.returncode if tracker.process else None
+
+
+@contextmanager
+def begun(folder: Path, epochs: int, until: Callable[[], Any]) -> Iterator[subprocess.Popen[bytes]]:
+    """The tracker's process of a run that has trained so many epochs, from when `until` is true on."""
+    with TrackerProcess(config_of(folder), folder) as tracker:
+        tracker.start()
+        for epoch in range(1, epochs + 1):
+            append_line(RunFolder(folder).metrics, line(epoch))
+        wait_for(until)
+        assert tracker.process is not None
+        yield tracker.process
 
 
 def finish(folder: Path, epochs: int, state: str, error: str | None) -> None:
@@ -49,7 +77,7 @@ def finish(folder: Path, epochs: int, state: str, error: str | None) -> None:
     run = RunFolder(folder)
     write_json(run.status, status_of(run) | {"state": state, "error": error})
     if state == "done":
-        extra = {"step_seconds": 0.2, "peak_memory_bytes": 1000, "best_test_acc": 0.99}
+        extra = {"step_seconds": 0.2, "peak_memory_bytes": 1000, "best_test_acc": 0.99, "best_epoch": 2}
         write_json(run.result, result_of(config_of(folder), epochs / 100, epochs) | extra)
 
 
@@ -59,13 +87,7 @@ def config_of(folder: Path) -> Any:
 
 def records(folder: Path) -> list[list[dict[str, Any]]]:
     """What is in each of the run's wandb files, as wandb's own tool reads it."""
-    return [_inspect(file) for file in segments(folder / "wandb")]
-
-
-def _inspect(file: Path) -> list[dict[str, Any]]:
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(file)]
-    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-    return [json.loads(line) for line in told.splitlines()]
+    return [list(map(json.loads, inspected(file).splitlines())) for file in segments(folder / "wandb")]
 
 
 def histories(found: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -32,7 +32,8 @@ def meet(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Service(ThreadingHTTPServer):
     """`asked`: kinds of request and how many; `steps`: those that came, by run; `upserted`: runs as given;
-    `history`: what it has of each run, the step by the line's number, as runs that go on are told it."""
+    `history`: what it has of each run, the step by the line's number, as runs that go on are told it;
+    `artifacts`: the files of each that was committed."""
 
     daemon_threads = True
 
@@ -43,7 +44,10 @@ class Service(ThreadingHTTPServer):
         self.history: dict[str, dict[int, int]] = {}
         self.upserted: list[dict[str, Any]] = []
         self.complete: dict[str, int | None] = {}
+        self.artifacts: dict[str, dict[str, bytes]] = {}
+        self.put: dict[str, bytes] = {}
         self.fails: dict[str, str] = {}  # by what is asked ("upsert", "stream" of steps): one of FAILURES
+        self.fails_of: dict[str, dict[str, str]] = {}  # the same for one run alone, by its id
         self.deleted: set[str] = set()  # runs whose id is refused for good
         self.released = threading.Event()
 
@@ -85,10 +89,12 @@ class _Handler(BaseHTTPRequestHandler):
             else "stream"
         )
         name = (body.get("variables") or {}).get("name")
+        run = self.path.split("/")[-2] if kind == "stream" else str(name)
+        fails = self.server.fails | self.server.fails_of.get(run, {})
         if kind == "upsert" and name in self.server.deleted:
             self._refuse(409, DELETED.format(name))
-        elif kind in self.server.fails:
-            self._fail(self.server.fails[kind])
+        elif kind in fails:
+            self._fail(fails[kind])
         elif graphql:
             self._answer({"data": self._graphql(body)})
         else:
@@ -109,7 +115,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"errors": [{"message": words}], "data": None}, code)
 
     def do_PUT(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.put[self.path] = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.asked["file"] += 1
         self._answer({})
 
@@ -132,9 +138,41 @@ class _Handler(BaseHTTPRequestHandler):
         if "createRunFiles" in query:
             files = [{"name": f, "uploadUrl": f"{self.server.url}/put"} for f in variables.get("files", [])]
             return {"createRunFiles": {"runID": "x", "uploadHeaders": [], "files": files}}
+        if "rtifact" in name:
+            return self._artifact(name, variables)
         return {
             "viewer": {"id": "me", "entity": "me", "username": "me", "flags": "{}", "teams": {"edges": []}}
         }
+
+    def _artifact(self, name: str, variables: dict[str, Any]) -> dict[str, Any]:
+        """Answers what is asked to make an artifact, whose id is its name."""
+        if name == "CreateArtifact":
+            made = {"id": variables["input"]["artifactCollectionName"], "state": "PENDING"}
+            return {"createArtifact": {"artifact": made | {"artifactSequence": {"latestArtifact": None}}}}
+        if name == "CreateArtifactFiles":
+            nodes = [
+                self._file(file["artifactID"], file["name"]) for file in variables["input"]["artifactFiles"]
+            ]
+            return {"createArtifactFiles": {"files": {"edges": [{"node": node} for node in nodes]}}}
+        if name == "CreateArtifactManifest":
+            manifest = {"id": "m", "file": self._file("manifests", "m")}
+            return {"createArtifactManifest": {"artifactManifest": manifest}}
+        artifact = variables["artifactID"]
+        start = f"/put/{artifact}/"
+        files = {path.removeprefix(start): c for path, c in self.server.put.items() if path.startswith(start)}
+        self.server.artifacts[artifact] = files
+        return {"commitArtifact": {"artifact": {"id": artifact, "digest": "d"}}}
+
+    def _file(self, artifact: str, name: str) -> dict[str, Any]:
+        url = f"{self.server.url}/put/{artifact}/{name}"
+        told = {
+            "id": name,
+            "name": name,
+            "displayName": name,
+            "storagePath": name,
+            "artifact": {"id": artifact},
+        }
+        return told | {"uploadUrl": url, "uploadHeaders": [], "uploadMultipartUrls": None}
 
     def _resumed(self, run: str) -> dict[str, Any]:
         lines = self.server.history.get(run, {})

@@ -1,5 +1,6 @@
 """`rbp retry` runs each run where it was asked for, also if later starts of the sweep went elsewhere."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from rbp import cli
+from rbp.runs.start import read_start
 from rbp.runs.status import mark
 from rbp.sweep.launch import main
 from rbp.sweep.state.sweepfolder import SweepFolder
@@ -57,6 +59,54 @@ def test_each_run_goes_where_it_was_asked_for(
     assert "1 submitted to local." in told and "[1/1] seed=2: going on" in told
 
 
+def test_a_single_run_goes_where_it_was_asked_for_whatever_grid_came_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main([*CELL, "seed=1"]) == 0 and main([*CELL, *LOCAL, "-m", "seed=2"]) == 0
+    runs = SweepFolder(Path("runs/single")).runs()
+    starts = {run.name.split("-")[-2]: read_start(run) for run in runs}
+    assert {seed: start and start["launcher"]["name"] for seed, start in starts.items()} == {
+        "s1": "inline",
+        "s2": "local",
+    }
+    assert all(start and start["working_directory"] == str(tmp_path) for start in starts.values())
+    for run in runs:
+        (run / "result.json").unlink()
+    capsys.readouterr()
+    assert cli.main(["retry", "runs/single"]) == 0
+    told = capsys.readouterr().out
+    assert "[1/1] seed=1: going on" in told and "1 submitted to local." in told
+
+
+def test_without_its_own_word_the_last_start_of_the_sweep_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a submission leaves a run that is killed before it has noted what it started."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*CELL, "seed=1"]) == 0 and main([*CELL, *LOCAL, "-m", "seed=2"]) == 0
+    (single,) = (run for run in SweepFolder(Path("runs/single")).runs() if "-s1-" in run.name)
+    (single / "result.json").unlink()
+    (single / "start.json").write_text('{"launcher": {"name": "of another version"}}')
+    capsys.readouterr()
+    assert cli.main(["retry", "runs/single"]) == 0
+    assert "1 submitted to local." in capsys.readouterr().out
+
+
+def test_a_run_notes_the_commit_of_the_repository_it_was_started_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit = ["-c", "user.name=me", "-c", "user.email=me@here", "commit", "-q", "--allow-empty", "-m", "one"]
+    for arguments in (["init", "-q"], commit):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
+    head = subprocess.run(["git", "-C", str(tmp_path), "rev-parse", "HEAD"], capture_output=True, text=True)
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.chdir(tmp_path / "experiments")
+    assert main([*CELL, "seed=1"]) == 0
+    start = read_start(SweepFolder(Path("runs/single")).runs()[0])
+    assert start is not None and start["git"] == {"commit": head.stdout.strip(), "changed": False}
+
+
 def test_a_sweep_whose_record_is_gone_is_not_run_on_the_login_node(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -64,6 +114,7 @@ def test_a_sweep_whose_record_is_gone_is_not_run_on_the_login_node(
     assert main([*CELL, "-m", "seed=1"]) == 0
     (run,) = SweepFolder(Path("runs/single")).runs()
     (run / "result.json").unlink()
+    (run / "start.json").unlink()  # as an earlier version left it
     SweepFolder(Path("runs/single")).record.write_text("cells: {}")
     assert cli.main(["retry", "runs/single"]) == 2
     assert "sweep.yaml: launcher None: must be one of inline, local, slurm" in capsys.readouterr().err

@@ -224,7 +224,8 @@ def test_a_failing_cell_does_not_hide_the_others(
     assert main(["-m", "seed=0,1,2"]) == 1
     told = capsys.readouterr()
     assert [cfg.seed for cfg in stub.ran] == [0, 1, 2]
-    table = told.out.partition("test acc")[2]
+    lines, _, table = told.out.partition("best acc")
+    assert lines.count("test acc 98.00%") == 2 and "seed=1: failed: " in lines and str(error) in lines
     assert table.count("98.00%") == 2 and "failed" in table and str(error) in table
     assert ("Traceback" in told.err) == isinstance(error, RuntimeError)  # a bug shows where it is
     stub.ran.clear()
@@ -298,7 +299,8 @@ def test_a_failed_evaluation_names_no_log_since_there_is_none(
     monkeypatch.setattr(sys.modules["rbp.train"], "evaluate", missing)
     assert main(["-m", "eval_only=true", "seed=0,1"]) == 1
     out = capsys.readouterr().out
-    assert out.count("no checkpoint") == 4 and "log.txt" not in out
+    assert out.count("no checkpoint") == 2 and "seed=1: failed like seed=0\n" in out
+    assert "2 cells failed: no checkpoint (first: seed=0)\n" in out and "rbp logs" not in out
 
 
 def test_a_bug_in_a_single_run_keeps_its_stack_trace_and_a_failed_training_exits_with_1(stub: Stub) -> None:

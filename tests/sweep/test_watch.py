@@ -1,10 +1,8 @@
 """What is shown of a sweep while its jobs work."""
 
-import io
 from pathlib import Path
 
 import pytest
-from rich.console import Console
 
 from rbp.config.text import duration
 from rbp.runs.status import Status
@@ -17,10 +15,7 @@ def cells(n: int) -> list[tuple[str, Path]]:
 
 
 def shown(states: list[RunState], room: int) -> list[str]:
-    out = io.StringIO()
-    console = Console(file=out, width=100, force_terminal=False)
-    console.print(watch._view(cells(len(states)), states, room))
-    return out.getvalue().splitlines()
+    return watch._view(cells(len(states)), states, room, width=100).plain.splitlines()
 
 
 def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> None:
@@ -30,7 +25,7 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
             RunState("running", True, status=Status("running", progress=running)),
             RunState("queued", True, "Resources"),
             RunState("failed", reason="the loss is nan"),
-            RunState("done", result={"test_acc": 0.987}),
+            RunState("done", result={"test_acc": 0.987, "best_test_acc": 0.99, "seconds": 65.0}),
         ],
         room=20,
     )
@@ -38,12 +33,14 @@ def test_every_cell_has_its_state_and_how_far_it_is_while_there_is_room() -> Non
         lines[1].split()
         == "0 running epoch 3/9 test acc 50.00% 1 h 02 min left".replace("0", "seed=0", 1).split()
     )
-    assert "Resources" in lines[2] and "the loss is nan" in lines[3] and "test acc 98.70%" in lines[4]
-    assert lines[5] == "1 queued, 1 running, 1 done, 1 failed"
+    assert "Resources" in lines[2] and "test acc 98.70%  best 99.00%  1 min 05 s" in lines[4]
+    assert lines[5] == "1 cell failed: the loss is nan (seed=2): rbp logs runs/mine/2"
+    assert lines[6] == "1 queued, 1 running, 1 done, 1 failed"
 
 
 def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> None:
-    states = [RunState("done", result={"test_acc": 0.9})] * 500 + [RunState("queued", True)] * 497
+    done = RunState("done", result={"test_acc": 0.9, "best_test_acc": 0.9, "seconds": 1.0})
+    states = [done] * 500 + [RunState("queued", True)] * 497
     states += [
         RunState("running", True, status=Status("running", progress={"epochs": 3})),
         RunState("failed", reason="why"),
@@ -52,6 +49,7 @@ def test_of_a_thousand_cells_those_at_work_and_those_that_failed_are_shown() -> 
     lines = shown(states, room=10)
     assert len(lines) == 1 + 10 + 1
     assert [line.split()[1] for line in lines[1:5]] == ["running", "failed", "lost", "queued"]
+    assert lines[-3].startswith("1 cell failed: why (seed=998)") and lines[-2].startswith("1 cell lost: ")
     assert lines[-1] == "497 queued, 1 running, 500 done, 1 failed, 1 lost"
 
 

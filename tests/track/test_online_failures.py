@@ -5,18 +5,19 @@ for it, and the user is told what to type.
 import os
 import shlex
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from rbp.files import append_line
 from rbp.runs.folder import RunFolder
-from rbp.track import TrackerProcess, start
+from rbp.track import start
 from rbp.track.segments import missing_steps, segments, steps
 from rbp.track.service_log import last_words
 from rbp.track.start import KEPT_OFFLINE
 from rbp.track.sync import Counts, sync
-from tests.support.tracking import config_of, finish, follow, line, new_run
+from tests.support.tracking import begun, finish, follow, line, new_run
 from tests.support.waiting import wait_for
 from tests.support.wandb_service import AT_ONCE, meet, service
 
@@ -38,30 +39,36 @@ def kept(folder: Path) -> list[int]:
     return [step for file in segments(folder / "wandb") for step in steps(file)]
 
 
-@pytest.mark.parametrize("failure", AT_THE_START)
-def test_a_service_that_fails_at_the_start_costs_no_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
+def test_services_that_fail_at_the_start_cost_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = new_run(tmp_path / "a sweep", mode="online")
-    with service() as server:
+    """Side by side, each run with a failure of its own."""
+    runs = {f: new_run(tmp_path / "a sweep", mode="online", seed=n) for n, f in enumerate(AT_THE_START)}
+    with service() as server, ExitStack() as ends:
         meet(server.url, monkeypatch)
-        server.fails = {"upsert": failure}
-        if failure in AT_ONCE:
-            monkeypatch.setattr(start, "GRACE", 100.0)
-        with TrackerProcess(config_of(folder), folder) as tracker:
-            tracker.start()
-            for epoch in (1, 2, 3):
-                append_line(RunFolder(folder).metrics, line(epoch))
-            wait_for(lambda: server.asked[failure] if failure == "silence" else complaints(folder))
+        server.fails_of = {folder.name[-8:]: {"upsert": failure} for failure, folder in runs.items()}
+        processes = {}
+        for failure, folder in runs.items():
+            monkeypatch.setattr(start, "GRACE", 100.0 if failure in AT_ONCE else 2.0)
+            processes[failure] = ends.enter_context(begun(folder, 3, until=lambda: True))
+        for failure, folder in runs.items():
+            silent = failure == "silence"
+            wait_for(lambda: server.asked[failure] if silent else complaints(folder))  # noqa: B023
             finish(folder, 3, "done", None)
-        assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
-        (told,) = capsys.readouterr().out.splitlines()
-        assert told.startswith("tracker=wandb: ") and f"rbp sync {shlex.quote(str(folder))}" in told
-        assert not failure.isdecimal() or f"the words of {failure}" in told
-        assert kept(folder) == [7, 14, 21] and not server.steps
-        server.fails = {}
-        assert sync([tmp_path]) == Counts(uploaded=1)
-        assert server.steps == {folder.name[-8:]: [7, 14, 21]}
+        for process in processes.values():
+            assert process.stdin is not None
+            process.stdin.close()  # so that none waits for the end of another
+        ends.close()
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == len(runs) and all(line.startswith("tracker=wandb: ") for line in told)
+        for failure, folder in runs.items():
+            assert processes[failure].returncode == KEPT_OFFLINE
+            (line,) = (line for line in told if f"rbp sync {shlex.quote(str(folder))}" in line)
+            assert not failure.isdecimal() or f"the words of {failure}" in line
+            assert kept(folder) == [7, 14, 21] and not server.steps
+        server.fails_of = {}
+        assert sync([tmp_path]) == Counts(uploaded=len(runs))
+        assert server.steps == {folder.name[-8:]: [7, 14, 21] for folder in runs.values()}
 
 
 @pytest.mark.slow
@@ -70,11 +77,7 @@ def test_a_service_that_is_not_there_costs_no_step(
 ) -> None:
     meet(NOBODY, monkeypatch)
     folder = new_run(tmp_path, mode="online")
-    with TrackerProcess(config_of(folder), folder) as tracker:
-        tracker.start()
-        for epoch in (1, 2):
-            append_line(RunFolder(folder).metrics, line(epoch))
-        wait_for(lambda: complaints(folder))
+    with begun(folder, 2, until=lambda: complaints(folder)):
         finish(folder, 2, "preempted", None)
     assert "connection refused" in capsys.readouterr().out
     assert follow(folder, range(3, 5)) == KEPT_OFFLINE
@@ -85,53 +88,53 @@ def test_a_service_that_is_not_there_costs_no_step(
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
 
 
-@pytest.mark.parametrize("failure", LATER)
-def test_a_service_that_refuses_steps_later_costs_none(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
+def test_services_that_refuse_steps_later_cost_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = new_run(tmp_path, mode="online")
-    with service() as server:
+    runs = {failure: new_run(tmp_path, mode="online", seed=n) for n, failure in enumerate(LATER)}
+    with service() as server, ExitStack() as ends:
         meet(server.url, monkeypatch)
-        with TrackerProcess(config_of(folder), folder) as tracker:
-            tracker.start()
-            for epoch in (1, 2):  # wandb lets go of a step when it is given the next one
-                append_line(RunFolder(folder).metrics, line(epoch))
-            wait_for(lambda: bool(server.steps))
-            server.fails = {"stream": failure}
+        processes = [ends.enter_context(begun(folder, 2, lambda: True)) for folder in runs.values()]
+        wait_for(lambda: len(server.steps) == len(runs))
+        server.fails_of = {folder.name[-8:]: {"stream": failure} for failure, folder in runs.items()}
+        for folder in runs.values():
             append_line(RunFolder(folder).metrics, line(3))
             finish(folder, 3, "done", None)
-        assert tracker.process is not None and tracker.process.returncode == KEPT_OFFLINE
-        assert f"rbp sync {folder}" in capsys.readouterr().out
-        assert not missing_steps(folder)
-        server.fails = {}
-        assert sync([tmp_path]) == Counts(uploaded=1)
-        assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
+        ends.close()
+        assert [process.returncode for process in processes] == [KEPT_OFFLINE] * len(runs)
+        told = capsys.readouterr().out
+        assert all(f"rbp sync {folder}" in told and not missing_steps(folder) for folder in runs.values())
+        server.fails_of = {}
+        assert sync([tmp_path]) == Counts(uploaded=len(runs))
+        for folder in runs.values():
+            assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
 
 
-@pytest.mark.parametrize("failure", AT_THE_END)
-def test_a_service_that_fails_at_the_end_is_not_waited_for_and_costs_no_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], failure: str
+def test_services_that_fail_at_the_end_are_not_waited_for_and_cost_no_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(start, "GRACE", 600.0)
     monkeypatch.setattr(start, "PATIENCE", 0.1)
-    folder = new_run(tmp_path, mode="online")
-    with service() as server:
+    runs = {failure: new_run(tmp_path, mode="online", seed=n) for n, failure in enumerate(AT_THE_END)}
+    with service() as server, ExitStack() as ends:
         meet(server.url, monkeypatch)
-        server.fails = {"stream": failure}
-        with TrackerProcess(config_of(folder), folder) as tracker:
-            tracker.start()
-            for epoch in (1, 2, 3):
-                append_line(RunFolder(folder).metrics, line(epoch))
-            wait_for(lambda: server.asked[failure])
+        server.fails_of = {folder.name[-8:]: {"stream": failure} for failure, folder in runs.items()}
+        processes = [ends.enter_context(begun(folder, 3, lambda: True)) for folder in runs.values()]
+        for failure, folder in runs.items():
+            wait_for(lambda: server.asked[failure])  # noqa: B023
             finish(folder, 3, "done", None)
-        assert f"left to itself; what does not arrive: rbp sync {folder}" in capsys.readouterr().out
-        wait_for(lambda: kept(folder) == [7, 14, 21])
-        assert tracker.process is not None and tracker.process.poll() is None  # it may yet get through
-        os.killpg(tracker.process.pid, signal.SIGKILL)
-        tracker.process.wait()
-        server.fails = {}
-        wait_for(lambda: sync([tmp_path]) == Counts(uploaded=1))  # once its follower is gone, too
-        assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
+        ends.close()
+        told = capsys.readouterr().out
+        for folder, process in zip(runs.values(), processes, strict=True):
+            assert f"left to itself; what does not arrive: rbp sync {folder}" in told
+            wait_for(lambda: kept(folder) == [7, 14, 21])  # noqa: B023
+            assert process.poll() is None  # it may yet get through
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        server.fails_of = {}
+        for folder in runs.values():
+            wait_for(lambda: sync([folder]) == Counts(uploaded=1))  # noqa: B023 once its follower is gone, too
+            assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
 
 
 @pytest.mark.slow
@@ -141,16 +144,12 @@ def test_a_follower_that_hangs_at_the_end_is_replaced_offline(
     folder = new_run(tmp_path, mode="online")
     with service() as server:
         meet(server.url, monkeypatch)
-        with TrackerProcess(config_of(folder), folder) as tracker:
-            tracker.start()
-            append_line(RunFolder(folder).metrics, line(1))
-            wait_for(lambda: segments(folder / "wandb"))
-            assert tracker.process is not None
-            os.kill(follower_of(tracker.process.pid), signal.SIGSTOP)
+        with begun(folder, 1, until=lambda: segments(folder / "wandb")) as process:
+            os.kill(follower_of(process.pid), signal.SIGSTOP)
             for epoch in (2, 3):
                 append_line(RunFolder(folder).metrics, line(epoch))
             finish(folder, 3, "done", None)
-        assert tracker.process.returncode == KEPT_OFFLINE and not missing_steps(folder)
+        assert process.returncode == KEPT_OFFLINE and not missing_steps(folder)
 
 
 @pytest.mark.slow
@@ -163,6 +162,7 @@ def test_a_service_that_comes_back_gets_the_rest_of_the_run_online(
         server.fails = {"upsert": "503"}
         assert follow(folder, range(1, 3), "preempted") == KEPT_OFFLINE
         server.fails = {}
+        monkeypatch.setattr(start, "GRACE", 100.0)
         assert follow(folder, range(3, 4)) == 0
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21]
         assert sync([tmp_path]) == Counts(before=1)
@@ -175,16 +175,12 @@ def test_a_follower_that_is_killed_is_replaced_offline(
     folder = new_run(tmp_path, mode="online")
     with service() as server:
         meet(server.url, monkeypatch)
-        with TrackerProcess(config_of(folder), folder) as tracker:
-            tracker.start()
-            for epoch in (1, 2):
-                append_line(RunFolder(folder).metrics, line(epoch))
-            wait_for(lambda: bool(server.steps))
-            assert tracker.process is not None
-            os.kill(follower_of(tracker.process.pid), signal.SIGKILL)
+        # wandb lets go of a step when it is given the next one.
+        with begun(folder, 2, until=lambda: bool(server.steps)) as process:
+            os.kill(follower_of(process.pid), signal.SIGKILL)
             append_line(RunFolder(folder).metrics, line(3))
             finish(folder, 3, "done", None)
-        assert tracker.process.returncode == KEPT_OFFLINE and not missing_steps(folder)
+        assert process.returncode == KEPT_OFFLINE and not missing_steps(folder)
 
 
 def complaints(folder: Path) -> list[Path]:

@@ -4,6 +4,7 @@ import fcntl
 import json
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -11,12 +12,14 @@ import pytest
 from rbp.cli import main
 from rbp.files import append_line
 from rbp.locks import locked
+from rbp.report.figures.sets import figure_sets
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
 from rbp.track import TrackerProcess, start
 from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
+from tests.support.reports import facets
 from tests.support.run_folders import write_run
 from tests.support.tracking import config_of, finish, follow, line, new_run
 from tests.support.waiting import wait_for
@@ -29,7 +32,8 @@ def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
 ) -> None:
     with service() as server:
         meet(server.url, monkeypatch)
-        done, waiting = new_run(tmp_path, seed=0), new_run(tmp_path, seed=1)
+        done, waiting = new_run(tmp_path, seed=0, tracker__checkpoints=True), new_run(tmp_path, seed=1)
+        checkpoint(done).write_bytes(b"weights")
         follow(done, range(1, 3), "preempted")
         follow(done, range(3, 4))
         follow(waiting, range(1, 2), "preempted")
@@ -38,10 +42,39 @@ def test_offline_runs_say_nothing_and_are_uploaded_once_each_when_finished(
         assert "1 runs uploaded, 0 were before, 1 not finished" in capsys.readouterr().out
         assert server.steps == {done.name[-8:]: [7, 14, 21]}
         assert {run["name"] for run in server.upserted} == {done.name[-8:]}
+        assert all(len(run["commit"]) == 40 for run in server.upserted if run["commit"])
+        assert server.artifacts == {f"checkpoint-{done.name[-8:]}": {"best.pt": b"weights"}}
         before = server.asked.total()
         assert main(["sync", str(tmp_path)]) == 0
         assert "0 runs uploaded, 1 were before" in capsys.readouterr().out
         assert server.asked.total() == before
+
+
+def checkpoint(folder: Path) -> Path:
+    """Where a run has its best checkpoint."""
+    place = RunFolder(folder).checkpoints
+    place.mkdir()
+    return place / "best.pt"
+
+
+@pytest.mark.slow
+def test_a_checkpoint_that_is_gone_before_it_was_sent_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """wandb itself says nothing, and marks the run as uploaded."""
+    folder = new_run(tmp_path, tracker__checkpoints=True)
+    file = checkpoint(folder)
+    file.write_bytes(b"weights")
+    follow(folder, range(1, 3))
+    file.unlink()
+    with service() as server:
+        meet(server.url, monkeypatch)
+        assert sync([tmp_path]) == Counts(failed=1)
+        told = capsys.readouterr().out
+        assert "checkpoints/best.pt: no such file or directory" in told
+        file.write_bytes(b"weights")
+        assert sync([tmp_path]) == Counts(uploaded=1)
+        assert server.artifacts == {f"checkpoint-{folder.name[-8:]}": {"best.pt": b"weights"}}
 
 
 @pytest.mark.slow
@@ -197,21 +230,44 @@ def test_online_without_a_key_is_kept_offline_and_told(
 def test_the_dashboard_as_json_groups_by_what_is_compared(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pytest.importorskip(
-        "wandb_workspaces", reason="wandb-workspaces is not here: pip install wandb-workspaces"
-    )
     for mode in ("bptt", "rate"):
         for T in (2, 4):
-            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team")
+            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team", each={"seconds": 1.0})
     assert main(["dashboard", str(tmp_path / "grid"), "--dry-run"]) == 0
     made = json.loads((tmp_path / "grid" / "dashboard.json").read_text())
-    assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "BPTT and Rate-BP: grid")
+    assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "rbp: grid")
     section = made["spec"]["section"]
-    kinds = [panel["viewType"] for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
-    assert kinds.count("Bar Chart") == 3 and kinds.count("Run History Line Plot") == 3
+    panels = [panel for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
+    kinds = Counter(panel["viewType"] for panel in panels)
+    assert kinds == {"Bar Chart": 4, "Run History Line Plot": 6, "Scatter Plot": 1}
+    titles = {panel["config"].get("chartTitle") or panel["config"].get("title") for panel in panels}
+    (of_report,) = figure_sets(facets(tmp_path))
+    assert {figure.title for figure in of_report.figures} <= titles  # under the same names
+    shown = json.dumps(panels)
+    for key in ("seconds_of_training", "step_loss", "grad_norm", "firing_rate/2", "summary:headline_acc"):
+        assert key in shown, key
     text = json.dumps(section["runSets"])
     assert "grid" in text and all(
         f"{key}.value" in text for key in ("grad_mode", "T", "step_mode", "dataset")
     )
     assert sorted(section["customRunColors"].values()) == ["#0072B2"] * 2 + ["#D55E00"] * 2
     assert main(["dashboard", str(tmp_path / "nothing")]) == 2
+
+
+def test_the_dashboard_compares_what_the_report_compares(tmp_path: Path) -> None:
+    for rate in (0.1, 0.2):
+        for neuron in ("lif", "if"):
+            write_run(tmp_path / "grid", optimizer__lr=rate, neuron__name=neuron, each={"seconds": 1.0})
+    assert main(["dashboard", str(tmp_path / "grid"), "--dry-run", "--x", "optimizer.lr"]) == 0
+    section = json.loads((tmp_path / "grid" / "dashboard.json").read_text())["spec"]["section"]
+    keys = [key["name"] for key in section["runSets"][0]["grouping"]]
+    assert keys[-2:] == ["config.value.optimizer.lr", "neuron.value"]
+    titles = {
+        panel["config"].get("chartTitle") or panel["config"].get("title")
+        for part in section["panelBankConfig"]["sections"]
+        for panel in part["panels"]
+    }
+    (of_report,) = figure_sets(facets(tmp_path, x="optimizer.lr"))
+    assert {figure.title for figure in of_report.figures} <= titles
+    assert len(set(section["customRunColors"].values())) == 2
+    assert main(["dashboard", str(tmp_path / "grid"), "--dry-run", "--x", "T"]) == 2

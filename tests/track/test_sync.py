@@ -1,5 +1,6 @@
 """What `rbp sync` says has arrived, has arrived."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -111,37 +112,40 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_others(
 # --- what the service refuses -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("failure", "asked"),
-    [("401", "upsert"), ("404", "stream"), ("409", "stream"), ("500", "upsert"), ("silence", "stream")],
-)
-def test_a_run_that_is_refused_is_not_uploaded_until_it_is_accepted(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    failure: str,
-    asked: str,
+REFUSALS = (("401", "upsert"), ("404", "stream"), ("409", "stream"), ("500", "upsert"), ("silence", "stream"))
+
+
+def test_runs_that_are_refused_are_not_uploaded_until_they_are_accepted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """wandb marks a file as uploaded also when its steps were refused."""
-    folder = new_run(tmp_path)
-    follow(folder, range(1, 4))
+    """wandb marks a file as uploaded also when its steps were refused. Here each run is refused otherwise."""
+    runs = {of: new_run(tmp_path, seed=seed) for seed, of in enumerate(REFUSALS)}
+    with ThreadPoolExecutor() as pool:
+        assert [*pool.map(lambda folder: follow(folder, range(1, 4)), runs.values())] == [0] * len(runs)
     capsys.readouterr()
     with service() as server:
         meet(server.url, monkeypatch)
-        server.fails = {asked: failure}
-        limit = 60.0 if failure in AT_ONCE or (failure, asked) == ("409", "stream") else 5.0
-        assert main(["sync", str(tmp_path), "--timeout", str(limit)]) == 1
+        server.fails_of = {folder.name[-8:]: {asked: failure} for (failure, asked), folder in runs.items()}
+        assert main(["sync", str(tmp_path), "--timeout", "20"]) == 1
         told = capsys.readouterr().out
-        assert f"{folder.name}: failed: " in told and "0 runs uploaded, 0 were before, 1 failed" in told
-        assert not failure.isdecimal() or f"the words of {failure}" in told
-        assert ("given up after 5 s (--timeout)" in told) is (limit == 5.0)
-        assert not list(folder.rglob("*.synced"))
-        for file in segments(folder / "wandb"):
-            upload_marker(file).touch()  # as wandb would have, had rbp been killed before it saw the refusal
-        server.fails = {}
+        assert f"0 runs uploaded, 0 were before, {len(runs)} failed" in told
+        lines = {name: line for name, _, line in (line.partition(": ") for line in told.splitlines())}
+        for (failure, asked), folder in runs.items():
+            line = lines[folder.name]
+            assert line.startswith("failed: ") and (
+                not failure.isdecimal() or f"the words of {failure}" in line
+            )
+            gives_up = failure in AT_ONCE or (failure, asked) == ("409", "stream")
+            assert gives_up is not ("given up after 20 s (--timeout)" in line)
+        assert not list(tmp_path.rglob("*.synced"))
+        for folder in runs.values():
+            for file in segments(folder / "wandb"):
+                upload_marker(file).touch()  # as wandb would have, had rbp been killed before the refusal
+        server.fails_of = {}
         assert main(["sync", str(tmp_path)]) == 0
-        assert f"{folder.name}: uploaded 3 steps\n" in capsys.readouterr().out
-        assert arrived(server, folder) == [7, 14, 21]
+        told = capsys.readouterr().out
+        for folder in runs.values():
+            assert f"{folder.name}: uploaded 3 steps\n" in told and arrived(server, folder) == [7, 14, 21]
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ from rbp.files import read_lines
 from rbp.track import start
 from rbp.train import run as run_module
 from rbp.train import train
+from rbp.train.resume.checkpoint import load_checkpoint
 from tests.support.disk import fill, tiny_disk
 from tests.support.run_folders import metrics
 from tests.support.tracking import histories, records
@@ -21,14 +22,20 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_wandb_has_what_training_wrote(tmp_path: Path) -> None:
-    cfg, run = short(tmp_path, "tracker=wandb", "sweep.name=grid")
+    overrides = ("sweep.name=grid", "trainer.log_every=2", "tracker.checkpoints=true")
+    cfg, run = short(tmp_path, "tracker=wandb", *overrides)
     result = train(cfg, run.path)
     (found,) = records(run.path)
     lines = read_lines(run.metrics)
-    assert [item["_step"] for item in histories(found)] == [line["step"] for line in lines] == [3, 6, 9]
+    assert (
+        [item["_step"] for item in histories(found)] == [line["step"] for line in lines] == [2, 3, 5, 6, 8, 9]
+    )
     for item, line in zip(histories(found), lines, strict=True):
         same = {key: value for key, value in line.items() if isinstance(value, int | float) and key != "step"}
         assert {key: item[key] for key in same} == same
+    (artifact,) = [record["artifact"] for record in found if record["type"] == "artifact"]
+    (file,) = artifact["manifest"]["contents"]
+    assert load_checkpoint(Path(file["local_path"]))["history"]["epochs"] == 3
     merged: dict[str, Any] = {}
     for record in found:
         merged |= record.get("summary", {}).get("update", {})

@@ -59,7 +59,7 @@ def test_a_loss_of_ones_own_is_what_the_step_minimises() -> None:
     job.net.eval()
     with torch.no_grad():
         p = job.forward(x).double().softmax(1)[torch.arange(8), y]
-    loss, _ = training_step(job, x, Target(y))
+    loss, _, _ = training_step(job, x, Target(y))
     assert loss.item() == pytest.approx((-((1 - p) ** 2) * p.log()).mean().item(), rel=1e-5)
 
 

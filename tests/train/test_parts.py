@@ -51,7 +51,7 @@ def stepped(images: int, parts: int, *settings: str, frames: int = 0) -> tuple[T
     shape = (images, frames, channels, 8, 8) if frames else (images, channels, 8, 8)
     x = torch.rand(shape, generator=torch.Generator().manual_seed(0))
     y = torch.arange(images) % 10
-    loss, correct = training_step(job, x, Target(y, y.flip(0), 0.7), 1.0, parts)
+    loss, correct, _ = training_step(job, x, Target(y, y.flip(0), 0.7), 1.0, parts)
     return job, loss, int(correct)
 
 

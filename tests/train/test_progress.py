@@ -1,19 +1,14 @@
 """What a person sees: plain lines without control characters in a file, a bar on a terminal."""
 
-import os
-import pty
 import re
-import select
-import sys
 from pathlib import Path
 
 import pytest
 
-from rbp.sweep.launch import main
 from rbp.train import train
 from rbp.train.telemetry.display import make_display
 from tests.support.configs import make
-from tests.support.processes import PROCESSES
+from tests.support.terminal import on_a_terminal
 from tests.support.training import SHORT, short
 
 SHOWN = [arg for arg in SHORT if "progress" not in arg]
@@ -34,8 +29,8 @@ def test_long_epochs_get_a_line_every_so_many_batches(capsys: pytest.CaptureFixt
     for batch in range(1, 6):
         display.batch(1, batch, 0.5, 0.25)
     assert capsys.readouterr().out.splitlines() == [
-        "epoch 1/2 batch 2/5  loss 0.5000  acc 25.00%",
-        "epoch 1/2 batch 4/5  loss 0.5000  acc 25.00%",
+        "epoch 1/2 batch 2/5  loss 0.5000  train acc 25.00%",
+        "epoch 1/2 batch 4/5  loss 0.5000  train acc 25.00%",
     ]
 
 
@@ -45,37 +40,15 @@ def test_none_is_silent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert capsys.readouterr().out == ""
 
 
-def launched(terminal: str, argv: tuple[str, ...], env: dict[str, str]) -> None:
-    """launch.py in this process, with a terminal for its input and output."""
-    for stream in range(3):
-        os.dup2(os.open(terminal, os.O_RDWR), stream)
-    os.environ.update({"COLUMNS": "120", "TERM": "xterm", **env})
-    sys.exit(main(list(argv)))
-
-
-def on_a_terminal(*argv: str, **env: str) -> str:
-    """What launch.py writes to a terminal of its own."""
-    master, slave = pty.openpty()
-    process = PROCESSES.Process(target=launched, args=(os.ttyname(slave), argv, env), daemon=True)
-    process.start()
-    shown = b""
-    while process.is_alive() or select.select([master], [], [], 0)[0]:
-        if select.select([master], [], [], 0.05)[0]:
-            shown += os.read(master, 65536)
-    for end in (master, slave):
-        os.close(end)
-    assert process.exitcode == 0, shown.decode()
-    return shown.decode()
-
-
 @pytest.mark.slow
 def test_a_terminal_gets_a_bar_with_epoch_loss_accuracy_and_speed(tmp_path: Path) -> None:
-    shown = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path}")
-    assert "\x1b[" in shown and "━" in shown
-    for part in ("epoch 3/3", "loss ", "acc ", "img/s", "test acc"):
-        assert part in shown
-    dumb = on_a_terminal(*SHOWN, "trainer.threads=1", f"runs_dir={tmp_path / 'b'}", TERM="dumb")
-    assert "epoch 3/3" in dumb and "\x1b" not in dumb
+    line = [*SHOWN, "trainer.threads=1"]
+    shown = on_a_terminal("launch", *line, f"runs_dir={tmp_path}", columns=120)
+    assert "\x1b[" in shown.sent and "━" in shown.sent
+    for part in ("epoch 3/3", "loss ", "train acc ", "img/s", "test acc"):
+        assert part in shown.sent
+    dumb = on_a_terminal("launch", *line, f"runs_dir={tmp_path / 'b'}", env={"TERM": "dumb"})
+    assert "epoch 3/3" in dumb.sent and "\x1b" not in dumb.sent
 
 
 def colours(shown: str) -> set[str]:
@@ -87,6 +60,6 @@ def colours(shown: str) -> set[str]:
 @pytest.mark.slow
 def test_a_bar_and_a_table_have_no_colour_where_NO_COLOR_is_set(tmp_path: Path) -> None:
     line = [*SHOWN, "trainer.threads=1", "-m", "grad_mode=bptt,rate"]
-    plain = on_a_terminal(*line, f"runs_dir={tmp_path / 'a'}", NO_COLOR="1")
+    plain = on_a_terminal("launch", *line, f"runs_dir={tmp_path / 'a'}", env={"NO_COLOR": "1"}).sent
     assert "━" in plain and "grad_mode" in plain and not colours(plain)
-    assert colours(on_a_terminal(*line, f"runs_dir={tmp_path / 'b'}"))
+    assert colours(on_a_terminal("launch", *line, f"runs_dir={tmp_path / 'b'}").sent)

@@ -13,6 +13,7 @@ from torch import nn
 
 from rbp.errors import ConfigError
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import is_of_step, read_epochs
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
 from rbp.train.device import choose_device
@@ -31,6 +32,7 @@ from tests.support.waiting import wait_for
 # In one process: they share an undisturbed run, and a server that makes processes.
 pytestmark = pytest.mark.xdist_group("ranks")
 
+NORM = "norm of all gradients before clipping"
 MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
 MODES += ["s sltt", "s ottt"]
 
@@ -48,8 +50,10 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
         parts = n_parts(images, trainer.batch_size // (ranks.world * trainer.accumulate), ranks.world)
         mixup = {"alpha": trainer.mixup, "seed": cfg.seed, "epoch": 0, "batch": 0, "parts": parts}
         x, target = mixed_share(x, y, ranks, **mixup)
-        training_step(job, x, target, len(x) * ranks.world / images, parts)
-        return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None}
+        weight = len(x) * ranks.world / images
+        norm = training_step(job, x, target, weight, parts, with_norm=True).grad_norm
+        assert norm is not None
+        return {name: p.grad for name, p in job.net.named_parameters() if p.grad is not None} | {NORM: norm}
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -101,7 +105,8 @@ def test_mixed_clipped_and_in_parts_gradients_are_those_of_one_process_at_once(t
     for cfg, (_, images), a, b in zip(at_once, cases, one, two, strict=True):
         alone = gradients(Ranks(), cfg, images)
         assert alone.keys() == a.keys() == b.keys() and len(alone) > 6
-        assert torch.stack([g.norm() for g in a.values()]).norm().item() == pytest.approx(0.01, rel=1e-3)
+        clipped = torch.stack([g.norm() for name, g in a.items() if name != NORM])
+        assert clipped.norm().item() == pytest.approx(0.01, rel=1e-3) and a[NORM] > 0.02
         for name, expected in alone.items():
             assert torch.equal(a[name], b[name])
             torch.testing.assert_close(a[name], expected, rtol=1e-5, atol=1e-8, msg=name)
@@ -116,9 +121,9 @@ def trained(rank: int, cfg: DictConfig, folder: Path, places: list[int | None]) 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory) -> tuple[RunFolder, list[dict[str, Any]]]:
-    """An undisturbed run of two ranks, and what they returned."""
+    """An undisturbed run of two ranks, with a line for every step, and what they returned."""
     folder = tmp_path_factory.mktemp("together")
-    cfg, run = short(folder, *EVERYTHING)
+    cfg, run = short(folder, *EVERYTHING, "trainer.log_every=1")
     return run, [results[0] for results in outcomes(folder, trained, cfg, run.path, [None])]
 
 
@@ -129,8 +134,10 @@ def test_both_return_the_result_and_the_first_alone_writes(
     assert one == two == json.loads(run.result.read_text())
     assert one["machine"]["ranks"] == 2 and one["name"] == run.path.name
     assert one["images_per_second"] == pytest.approx(16 / one["step_seconds"])  # of the whole batch
-    assert [line["epoch"] for line in metrics(run)] == [1, 2, 3]
-    assert [line["images"] for line in metrics(run)] == [80, 160, 240]
+    epochs = read_epochs(run.metrics)
+    assert [(line["epoch"], line["images"]) for line in epochs] == [(1, 80), (2, 160), (3, 240)]
+    losses = [line["step_loss"] for line in metrics(run) if is_of_step(line)]  # of both ranks' images
+    assert sum(losses[:STEPS]) / STEPS == pytest.approx(epochs[0]["train_loss"])
     assert len(run.log.read_text().splitlines()) == 4
 
 
@@ -152,7 +159,7 @@ def test_a_stop_asked_of_either_rank_stops_both_at_one_step_and_they_go_on_bit_f
     tmp_path: Path, together: tuple[RunFolder, list[dict[str, Any]]], stopped: int, places: list[int]
 ) -> None:
     """In training, in evaluation, at an epoch's edge; with masks of dropout that differ between ranks."""
-    cfg, run = short(tmp_path, *EVERYTHING)
+    cfg, run = short(tmp_path, *EVERYTHING, "trainer.log_every=1")
     found = outcomes(tmp_path, stop_one, stopped, cfg, run.path, [*places, None])
     for one, two in zip(*found, strict=True):
         assert one == two or {one[0], two[0]} == {"Preempted"}

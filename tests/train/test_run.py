@@ -90,7 +90,7 @@ def test_the_loss_is_the_cross_entropy_of_the_time_mean_of_the_output() -> None:
     for module in job.net.modules():
         if callable(reset := getattr(module, "reset", None)):
             reset()
-    loss, correct = training_step(job, x, Target(y))
+    loss, correct, _ = training_step(job, x, Target(y))
     mean = torch.stack(steps).mean(0)
     torch.testing.assert_close(loss, F.cross_entropy(mean, y), rtol=1e-4, atol=1e-5)
     assert correct == (mean.argmax(1) == y).sum()

@@ -101,6 +101,7 @@ class Looks:
 
 def one_epoch(job: TrainState, tmp_path: Path) -> Watch:
     run, history = short(tmp_path, *SETTINGS)[1], History()
+    run.path.mkdir(parents=True)
     boundary = StepBoundary(job, history, run, Record(run, job.cfg), Interruption())
     with watched() as watch:
         epoch.train_epoch(job, history, boundary, lambda *args: None)
@@ -114,6 +115,15 @@ def test_an_epoch_looks_as_often_as_it_should(tmp_path: Path, monkeypatch: pytes
     assert looks.at == [20, 20, 40, 40, 45, 45]  # losses, and right answers
     assert not watch.waiting
     assert len(watch.crossing) == ONCE
+
+
+def test_a_logged_step_is_told_at_the_next_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(epoch.LOOK_EVERY, "cpu", 20)
+    looks = Looks(monkeypatch)
+    overrides = ("grad_mode=rate", "trainer.limit_batches=45", "trainer.log_every=30")
+    watch = one_epoch(made(tmp_path, *overrides), tmp_path)
+    assert looks.at == [20, 20, 40, 40, 40, 45, 45]  # losses, right answers, and the norm of step 30
+    assert not watch.waiting
 
 
 ONCE = 3  # sent once an epoch: the order of the images, their mean and their standard deviation

@@ -1,14 +1,13 @@
 """Scikit-learn's handwritten digits, which come with the package: a first run needs no files or network."""
 
 import torch
-from sklearn.datasets import load_digits
 
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images
+from rbp.data.static.sklearn_digits import GREYS, read_digits
 from rbp.seeds import stream
 
 _N_TEST = 360
-_GREYS = 16  # largest pixel value
 
 
 def digits(root: str, download: bool) -> tuple[Images, Images]:
@@ -17,6 +16,6 @@ def digits(root: str, download: bool) -> tuple[Images, Images]:
     The data set has no official split, so the test images are drawn, stratified by class and the same in
     every run. Neither argument is used: nothing is downloaded.
     """
-    bunch = load_digits()
-    pixels = torch.from_numpy(bunch.images)[:, None].mul(255 / _GREYS).round().to(torch.uint8)
-    return hold_out(Images(pixels, torch.from_numpy(bunch.target).long()), _N_TEST, stream(0, "digits"))
+    images, labels = read_digits()
+    pixels = images[:, None].mul(255 / GREYS).round().to(torch.uint8)
+    return hold_out(Images(pixels, labels), _N_TEST, stream(0, "digits"))

@@ -14,7 +14,7 @@ class Series:
     """One series of a figure.
 
     Attributes:
-        mode: Gradient mode, which decides colour, marker and dashes.
+        mode: The compared value, such as a gradient mode, which decides colour, marker and dashes.
         label: Text for the legend.
         look: "mean" (line with a band from low to high), "run" (thin line), "points" (one marker per run) or
             "bars".
@@ -23,8 +23,8 @@ class Series:
         low: Lower ends of the band or error bars.
         high: Upper ends of the band or error bars.
         labels: A text for each point, or one for all points.
-        variant: 0, or a number above 0 for further kinds of machine, paths or methods of the same gradient
-            mode in the same figure.
+        variant: 0, or a number above 0 for further kinds of machine, paths or losses of the same value in
+            the same figure.
     """
 
     mode: str
@@ -75,6 +75,8 @@ class Figure:
         series: What is drawn, the last on top.
         of: What the figure is of, as text: the comparison, and T if there is a single one.
         sweep: Names of the sweeps that the runs are from.
+        modes: The values that are compared, in order, so that each looks alike in all figures of a report;
+            without them, those of the series.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Figure:
     series: list[Series] = field(default_factory=list)
     of: str = ""
     sweep: str = ""
+    modes: tuple[str, ...] = ()
 
     @property
     def subtitle(self) -> str:
@@ -94,15 +97,18 @@ class Figure:
     @property
     def stem(self) -> str:
         """Name of the figure's file, without suffix."""
-        return f"{self.name}-{_as_file_name(self.of)}".strip("-")
+        return f"{_plain(self.name)}-{_as_file_name(self.of)}".strip("-")
 
 
 def _as_file_name(text: str) -> str:
-    """Return a text as a file name: letters, digits, ".", "=" and "_", with dashes for the rest.
+    """Return a text as a file name: letters, digits, ".", "=" and "_", with dashes between its parts.
 
-    A hash is appended if characters were lost or the text is too long.
+    A hash is appended if another text could have the same name, or the text is too long.
     """
-    plain = text.replace("step mode ", "").replace(", ", "-").replace(" ", "-")
-    name = re.sub(r"[^\w.=]+", "-", plain).strip("-")
-    whole = name == plain and len(name) <= NAME_LENGTH
+    name = _plain(text)
+    whole = name.replace("-", ", ") == text and len(name) <= NAME_LENGTH
     return name if whole else f"{name[:NAME_LENGTH]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+
+
+def _plain(text: str) -> str:
+    return re.sub(r"[^\w.=]+", "-", text).strip("-")

@@ -12,7 +12,17 @@ from rbp.report.figures.style import DOTTED, HOLLOW, Style
 
 MARKED = 12  # points of a line that each have a visible marker; a longer line has one at its end
 RADIUS, SMALL = 4.0, 2.8  # of markers, and of those of single runs
-BAR_FILLS = (0.85, 0.3, 0.0)  # opacity of the bars of the first series, the second, and others
+# Opacity of the bars of each value, and dashes of their outlines.
+BARS = (
+    (0.85, ""),
+    (0.3, ""),
+    (0.0, ""),
+    (0.6, "3 2"),
+    (0.15, "3 2"),
+    (0.0, "3 2"),
+    (0.45, "1 2"),
+    (0.0, "1 2"),
+)
 _WIDE = 0.8  # share of a category that its bars take
 
 
@@ -53,7 +63,8 @@ def draw(figure: Figure, frame: Frame, styles: dict[str, Style]) -> Iterable[str
         style = styles[series.mode]
         tell = _teller(figure, series)
         if series.look == "bars":
-            shapes = _bars(series, frame, bars.index(series), len(bars), tell)
+            place = bars.index(series), len(bars)
+            shapes = _bars(series, frame, place, list(styles).index(series.mode), tell)
         elif series.look == "run":
             shapes = _run(series, frame, style, tell)
         elif series.look == "points":
@@ -69,7 +80,7 @@ def sample(series: Series, style: Style, index: int, x: float, y: float) -> str:
     Args:
         series: The first series with the label.
         style: Its style.
-        index: Which of the figure's series of bars it is.
+        index: Which of the compared values it has.
         x: Left end.
         y: Middle.
     """
@@ -87,7 +98,7 @@ def _group(style: Style) -> str:
 
 
 def marker(shape: str, x: float, y: float, radius: float, hollow: bool = False) -> str:
-    """Return a marker of any shape: square, circle, triangle, diamond, star or cross."""
+    """Return a marker of any shape: a circle or one of _SHAPES."""
     look = ' class="paper" fill="#fff" stroke="currentColor" stroke-width="1.5"' if hollow else ""
     if shape == "circle":
         return f'<circle cx="{short(x)}" cy="{short(y)}" r="{short(radius)}"{look}/>'
@@ -102,6 +113,8 @@ _SHAPES = {
     "square": ((-0.9, -0.9), (0.9, -0.9), (0.9, 0.9), (-0.9, 0.9)),
     "diamond": ((0, -1.3), (1.3, 0), (0, 1.3), (-1.3, 0)),
     "triangle": ((0, -1.2), (1.15, 0.9), (-1.15, 0.9)),
+    "down": ((0, 1.2), (1.15, -0.9), (-1.15, -0.9)),
+    "bar": ((-1.4, -0.45), (1.4, -0.45), (1.4, 0.45), (-1.4, 0.45)),
     "star": ((0, -1.5), (0.4, -0.4), (1.5, 0), (0.4, 0.4), (0, 1.5), (-0.4, 0.4), (-1.5, 0), (-0.4, -0.4)),
     "cross": (
         *((-0.4, -1.2), (0.4, -1.2), (0.4, -0.4), (1.2, -0.4), (1.2, 0.4), (0.4, 0.4)),
@@ -209,14 +222,16 @@ def _columns(figure: Figure, frame: Frame) -> str:
     return f'<g fill="none" pointer-events="all">{"".join(found)}</g>'
 
 
-def _bars(series: Series, frame: Frame, index: int, count: int, tell: _Tell) -> list[str]:
+def _bars(series: Series, frame: Frame, place: tuple[int, int], look: int, tell: _Tell) -> list[str]:
+    """Return the bars of a series in its `place` among several; `look` is that of its value."""
     assert isinstance(frame.x, Categories), "bars stand over names"
+    index, count = place
     part = frame.width / len(frame.x.names)
     wide, bottom, found = part * _WIDE / count, frame.top + frame.height, []
     for n, (name, value) in enumerate(zip(series.x, series.y, strict=True)):
         left, top = frame.right_of(name) - part * _WIDE / 2 + index * wide, frame.down_to(value)
         outline = f"M{short(left)} {short(bottom)}V{short(top)}h{short(wide)}V{short(bottom)}z"
-        found.append(titled(f'<path d="{outline}"{_bar_look(index)}/>', tell(n)))
+        found.append(titled(f'<path d="{outline}"{_bar_look(look)}/>', tell(n)))
         if series.high and series.high[n] != series.low[n]:
             found.append(
                 _whisker(left + wide / 2, frame.down_to(series.low[n]), frame.down_to(series.high[n]))
@@ -225,8 +240,9 @@ def _bars(series: Series, frame: Frame, index: int, count: int, tell: _Tell) -> 
 
 
 def _bar_look(index: int) -> str:
-    dash = ' stroke-dasharray="3 2"' if index > 1 else ""
-    return f' fill="currentColor" fill-opacity="{BAR_FILLS[min(index, 2)]}" stroke="currentColor"{dash}'
+    opacity, dashes = BARS[index % len(BARS)]
+    dash = f' stroke-dasharray="{dashes}"' if dashes else ""
+    return f' fill="currentColor" fill-opacity="{opacity}" stroke="currentColor"{dash}'
 
 
 def _whisker(x: float, low: float, high: float) -> str:

@@ -1,65 +1,95 @@
-"""Which figures a report has: per family those over T, and per T those of one comparison."""
+"""Which figures a report has: per facet those of all places on the x axis, and those of each place on it."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
-from rbp.report.compare import Comparison, family_label
+from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import Facet, group_runs
+from rbp.report.comparison.settings import METHOD, as_text, is_number, unfolded
 from rbp.report.figures.curves import losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.series import (
     accuracy_over_cost,
-    accuracy_over_segments,
-    accuracy_over_T,
-    dial_of,
-    dials,
-    families,
+    accuracy_over_x,
     firing_rates,
-    memory_over_T,
-    seconds_over_segments,
-    seconds_over_T,
+    memory_over_x,
+    seconds_over_x,
 )
+from rbp.report.read import Run
 
-FAMILY_FIGURES = (accuracy_over_T, seconds_over_T, memory_over_T, accuracy_over_cost)
-STEP_FIGURES = (over_epochs, over_time, losses, firing_rates)
-DIAL_FIGURES = (accuracy_over_segments, seconds_over_segments)
+OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
+OF_ONE = (over_epochs, over_time, losses, firing_rates)
 
 
 @dataclass(frozen=True)
 class FigureSet:
-    """The figures of comparisons that differ only in T; figures without any series are left out.
+    """The figures of a facet; figures without any series are left out.
 
     Attributes:
         label: What all of them are of.
-        over_T: Figures of all T together.
-        of_T: Figures of each T.
+        x_key: The key on the x axis; None if there is none.
+        over_x: Figures of all places on the x axis together.
+        of_x: Figures of each place, by its value; "" if there are none to tell apart.
     """
 
     label: str
-    over_T: list[Figure]
-    of_T: dict[int, list[Figure]]
+    x_key: str | None
+    over_x: list[Figure]
+    of_x: dict[str, list[Figure]]
 
     @property
     def figures(self) -> list[Figure]:
         """All figures."""
-        return [*self.over_T, *(figure for figures in self.of_T.values() for figure in figures)]
+        return [*self.over_x, *(figure for figures in self.of_x.values() for figure in figures)]
 
 
-def figure_sets(comparisons: list[Comparison]) -> Iterator[FigureSet]:
-    """Yield the figures of each family, those with the most runs first; the caller may stop early."""
-    over_segments = dials(comparisons)
-
-    def of_one_T(c: Comparison) -> list[Figure]:
-        dial = over_segments.get(dial_of(c))
-        return [*(make(c) for make in STEP_FIGURES), *(make(dial) for make in DIAL_FIGURES if dial)]
-
-    by_family = families(comparisons)
-    for family in sorted(by_family, key=lambda family: -sum(len(c.runs) for c in by_family[family])):
-        members = by_family[family]
+def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
+    """Yield the figures of each facet, those with the most runs first; the caller may stop early."""
+    for facet in sorted(facets, key=lambda facet: -len(facet.runs)):
+        several = len({group.value for group in facet.groups}) > 1
+        over_x = [make(facet) for make in OVER_X] if facet.x_key or several else []
+        places: list[float | None] = [None] if facet.changes_with_x or not facet.xs else [*facet.xs]
         yield FigureSet(
-            label=family_label(family),
-            over_T=_drawable([make(members) for make in FAMILY_FIGURES]),
-            of_T={c.T: _drawable(of_one_T(c)) for c in members},
+            label=facet.of,
+            x_key=None if places == [None] else facet.x_key,
+            over_x=_drawable([*over_x, accuracy_over_cost(facet)]),
+            of_x={"" if x is None else as_text(x): _drawable(_of_one(facet, x)) for x in places},
         )
+
+
+def _of_one(facet: Facet, x: float | None) -> list[Figure]:
+    """Return the figures of one place on the x axis, with those over each number of the gradient mode."""
+    figures = [make(facet, x) for make in OF_ONE]
+    runs = [run for group in facet.at(x) for run in group.runs]
+    for key in _numbers_of_mode(runs) if facet.compare == METHOD else ():
+        if key != facet.x_key:
+            for of in group_runs(runs, choose_axes(runs, METHOD, x=key)):
+                figures += [_within(facet, make(_of_all(facet, x, of))) for make in OVER_X]
+    return figures
+
+
+def _numbers_of_mode(runs: Sequence[Run]) -> list[str]:
+    """Return the keys of the gradient mode with several numbers, such as the segments of time."""
+    found = []
+    for key in dict.fromkeys(key for run in runs for key in run.mode_keys):
+        modes = unfolded(runs, key)
+        values = {
+            as_text(v): v for run in runs if run.grad_mode in modes if (v := run.mode_keys[key]) is not None
+        }
+        if len(values) > 1 and all(map(is_number, values.values())):
+            found.append(key)
+    return found
+
+
+def _of_all(facet: Facet, x: float | None, of: Facet) -> Facet:
+    """Return a facet of a part of the runs, with what all of these share."""
+    at = {} if x is None else {facet.x_key or "": as_text(x)}
+    return replace(of, shared=facet.shared | facet.setting | at)
+
+
+def _within(facet: Facet, figure: Figure) -> Figure:
+    """Return a figure whose values have the looks that they have in the facet's other figures."""
+    return replace(figure, modes=tuple(dict.fromkeys((*facet.values, *figure.modes))))
 
 
 def _drawable(figures: list[Figure]) -> list[Figure]:

@@ -25,7 +25,7 @@ def draw_svg(figure: Figure) -> str:
         ValueError: If there is nothing to draw, or a value is not finite.
     """
     x, y = _x_scale(figure), _y_scale(figure)
-    look = styles(series.mode for series in figure.series)
+    look = styles([*figure.modes, *(series.mode for series in figure.series)])
     head, legend_top = _head(figure)
     legend, top = _legend(figure, look, legend_top)
     y_ticks = ticks_of(figure.y, y, [v for series in figure.series for v in series.y])
@@ -82,7 +82,6 @@ def _head(figure: Figure) -> tuple[list[str], float]:
 def _legend(figure: Figure, look: dict[str, Style], y: float) -> tuple[list[str], float]:
     """Return the legend, an entry per label and as many in a row as fit, and where the frame below begins."""
     room, right = WIDTH - 2 * EDGE, WIDTH - EDGE
-    bars = [series for series in figure.series if series.look == "bars"]
     entries = {series.label: series for series in reversed(figure.series) if series.look != "run"}
     x, parts = EDGE, []
     for label, series in reversed(entries.items()):
@@ -90,8 +89,7 @@ def _legend(figure: Figure, look: dict[str, Style], y: float) -> tuple[list[str]
         wide = _KEY + max(width(line, SMALL) for line in lines) + 12
         if x > EDGE and (x + wide > right or len(lines) > 1):
             x, y = EDGE, y + LINE
-        index = bars.index(series) if series.look == "bars" else 0
-        parts.append(sample(series, look[series.mode], index, x, y - 4))
+        parts.append(sample(series, look[series.mode], list(look).index(series.mode), x, y - 4))
         at = ((short(x + _KEY), short(y + n * LINE), escape(line)) for n, line in enumerate(lines))
         parts += [f'<text x="{left}" y="{down}">{line}</text>' for left, down, line in at]
         x, y = x + wide, y + (len(lines) - 1) * LINE

@@ -1,15 +1,18 @@
 """hydra/launcher=inline: run cells one after another in this process; also used for single runs."""
 
+import contextlib
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, FolderBusy, UserError
 from rbp.output import say
 from rbp.provenance import code_version
+from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
-from rbp.runs.result import code_of, read_result
+from rbp.runs.result import code_of, in_short, read_result
+from rbp.runs.status import run_lock
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers import crew
@@ -44,13 +47,15 @@ class Inline(Launcher):
         if plan.todo:
             with sweep.locked():
                 self.note_start(sweep, plan.cells)
-        errors, todo = {}, {cell.name for cell in plan.todo}
+        rows, todo = list[Row](), {cell.name for cell in plan.todo}
         for number, cell in enumerate(plan.cells, 1):
             if cell.name not in todo or not make_plan([cell], settings).todo:
                 continue
             _make_room(cell)
+            _note_run(cell)
             say(f"[{number}/{len(plan.cells)}] {cell.label}: {begins(cell)}")
-            errors[cell.name] = attempt(cell).error
+            rows.append(attempt(cell, rows))
+        errors = {row.name: row.error for row in rows}
         states = make_plan(plan.cells, settings).states
         # A run that failed before it began has written no status, so that its state would still be "new".
         return [
@@ -66,6 +71,15 @@ def _make_room(cell: Cell) -> None:
     (state,) = observe([cell.folder])
     if state.result:
         archive_result(cell.folder, code_of(state.result) or "unknown")
+
+
+def _note_run(cell: Cell) -> None:
+    """Record in the run's folder that it runs in this process, unless another one works there."""
+    with contextlib.suppress(OSError):  # then training cannot write there either, and says why
+        cell.folder.mkdir(parents=True, exist_ok=True)
+        with run_lock(cell.folder) as free:
+            if free:
+                Inline().note_run(cell.folder)
 
 
 def record_code(cells: list[Cell]) -> None:
@@ -100,20 +114,24 @@ def run_one(cell: Cell) -> None:
         preflight([cell])
         print_tree(cell.cfg)
         say(begins(cell))
+        if not evaluates:
+            _note_run(cell)
         result = train_cell(cell)
+        if not evaluates:
+            say(f"{cell.name}: {in_short(result)}")
     print_table([Row(cell.choices, cell.name, result)])
     say(_evaluated(cell, result) if evaluates else f"Files: {cell.folder}")
 
 
-def attempt(cell: Cell) -> Row:
+def attempt(cell: Cell, before: Sequence[Row]) -> Row:
     """Run a cell of a grid and return its row of the table.
 
-    A failure is printed and recorded in the row rather than raised, so that the other cells still run.
+    A failure is printed and recorded in the row rather than raised, so that the other cells still run. One of
+    the same kind as that of a cell before is not told at length again.
     """
     try:
         result = train_cell(cell)
-        if cell.values["eval_only"]:
-            say(_evaluated(cell, result))
+        say(_evaluated(cell, result) if cell.values["eval_only"] else f"{cell.label}: {in_short(result)}")
         return Row(cell.choices, cell.name, result)
     except FolderBusy as error:
         say(f"left alone: {error}")
@@ -121,11 +139,22 @@ def attempt(cell: Cell) -> Row:
     except UserError as error:
         message = str(error)
     except Exception as error:
-        traceback.print_exc()
         message = f"{type(error).__name__}: {error}"
-    say(f"FAILED {cell.label}: {message}")
-    where = "" if cell.values["eval_only"] else f" (log: {cell.folder / 'log.txt'})"
-    return Row(cell.choices, cell.name, None, message + where)
+        if not _has_logged(cell, message):
+            traceback.print_exc()
+    folder = None if cell.values["eval_only"] else cell.folder
+    row = Row(cell.choices, cell.name, None, message, folder=folder)
+    failures = [other.failure for other in [*before, row] if other.failure]
+    first = next(other for other in failures if other.kind == failures[-1].kind)
+    like = f" like {first.label}" if first is not failures[-1] else f": {message}"
+    say(f"{cell.label}: failed{like}")
+    return row
+
+
+def _has_logged(cell: Cell, message: str) -> bool:
+    """Whether the run's log tells this failure, with its traceback, so that a screen need not."""
+    log = RunFolder(cell.folder).log
+    return not cell.values["eval_only"] and log.exists() and f"failed: {message}" in log.read_text("utf-8")
 
 
 def begins(cell: Cell) -> str:

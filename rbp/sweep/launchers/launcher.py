@@ -1,16 +1,27 @@
 """Define the interface of launchers, which run the cells of a grid."""
 
+import functools
 import os
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 from rbp import __version__
 from rbp.config.launchers import SweeperSettings
+from rbp.provenance.commits import of_folder
+from rbp.runs.start import write_start
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.state.plan import Plan
 from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
+
+
+@functools.cache
+def _commit_of(folder: str) -> Mapping[str, Any] | None:
+    """Return the commit of the repository that a folder lies in; looked up once for a grid of many cells."""
+    return of_folder(Path(folder))
 
 
 class Launcher(ABC):
@@ -44,6 +55,14 @@ class Launcher(ABC):
     def settings(self) -> dict[str, Any]:
         """Return plain values from which `make_launcher` can create an equal launcher."""
 
+    def note_run(self, folder: Path) -> None:
+        """Record in a run's folder how it is started, for `rbp retry` and for its tracker."""
+        place = os.getcwd()
+        write_start(folder, self._described(), place, _commit_of(place))
+
+    def _described(self) -> dict[str, Any]:
+        return {"name": self.name, "option": self.option, **self.settings()}
+
     def note_start(self, sweep: SweepFolder, cells: list[Cell]) -> None:
         """Record in the sweep's folder what was started, for `rbp retry` and other later readers."""
         sweep.note(
@@ -52,7 +71,7 @@ class Launcher(ABC):
                 "about": cells[0].values["sweep"]["about"],
                 "started": time.strftime("%Y-%m-%d %H:%M:%S"),
                 "working_directory": os.getcwd(),
-                "launcher": {"name": self.name, "option": self.option, **self.settings()},
+                "launcher": self._described(),
                 "code": {"version": __version__},
             },
             {cell.name: cell.choices for cell in cells},

@@ -90,6 +90,7 @@ def submit_cells(cells: list[Cell], launcher: Submitter, sweep: SweepFolder) -> 
         except (UserError, OSError):
             list(writers.map(_put_back, cells, states))
             raise
+        list(writers.map(launcher.note_run, folders))
         list(writers.map(mark_queued, folders, ids, [submitted] * len(ids)))
 
 

@@ -2,5 +2,5 @@
 
 `jobs` queries Slurm and local processes. `states` combines run folders and jobs into one state per run.
 `plan` decides which cells a start runs. `sweepfolder` holds a sweep's own files. `table` prints the table of
-results, and `watch` shows progress while jobs work.
+results, `failures` the reasons of what failed, and `watch` shows progress while jobs work.
 """

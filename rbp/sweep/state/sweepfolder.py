@@ -133,13 +133,18 @@ def sweep_of(path: Path) -> SweepFolder:
         raise ConfigError(f"{path}: no such folder; name the folder of a sweep, such as runs/quickstart")
     sweep = SweepFolder(path)
     if not sweep.record.exists() and not sweep.runs():
-        inside = sorted(p.name for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))[:5]
+        inside = [folder.name for folder in sweeps_in(path)[:5]]
         hint = f"; it holds {', '.join(inside)}" if inside else ""
         raise ConfigError(
             f"{path}: not the folder of a sweep: neither run folders nor .sweep are in it{hint}; "
             "name one such as runs/quickstart"
         )
     return sweep
+
+
+def sweeps_in(path: Path) -> list[Path]:
+    """Return the folders in a folder that hold runs."""
+    return [folder for folder in sorted(path.iterdir()) if folder.is_dir() and SweepFolder(folder).runs()]
 
 
 def _place(start: dict[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,19 @@
-"""Print the table that compares runs: formatted by rich on a terminal, plain aligned lines elsewhere."""
+"""Print the table that compares runs: within the width of a terminal, in one piece elsewhere."""
 
 import math
 import statistics
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
-from rbp.output import Screen
-from rbp.report.statistics import paired
+from rbp.output import Screen, show
+from rbp.report.comparison.statistics import paired, summary
+from rbp.sweep.state.failures import Failure, failure_lines
+from rbp.tables import MISSING, Number, Table
 
 
 @dataclass
@@ -25,6 +26,7 @@ class Row:
         result: The run's result; None if there is none.
         error: Why the run failed; None if it did not.
         state: The state to show if there is no result.
+        folder: The run's folder, if it has one that tells more of a failure.
     """
 
     choices: dict[str, str]
@@ -32,11 +34,17 @@ class Row:
     result: dict[str, Any] | None
     error: str | None = None
     state: str = "failed"
+    folder: Path | None = None
 
     @property
     def label(self) -> str:
         """The choices as text, or the name if there are none."""
         return " ".join(f"{key}={value}" for key, value in self.choices.items()) or self.name
+
+    @property
+    def failure(self) -> Failure | None:
+        """What to tell of a failure; None if the run did not fail."""
+        return Failure(self.label, self.state, self.error, self.name, self.folder) if self.error else None
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,9 @@ class Column:
     Attributes:
         title: The heading.
         key: The key in result.json.
-        show: A function that formats the number.
+        factor: What the numbers are multiplied by, to be shown.
+        digits: A function that says how many decimals to show, given the mean.
+        unit: What stands behind the numbers.
         better: max if larger is better, min if smaller is, None if neither is.
         noise: Relative difference between two single runs up to which neither counts as better. The default,
             infinity, means that single runs never decide.
@@ -54,18 +64,34 @@ class Column:
 
     title: str
     key: str
-    show: Callable[[float], str]
+    factor: float
+    digits: Callable[[float], int]
+    unit: str = ""
     better: Callable[[list[float]], float] | None = None
     noise: float = math.inf
 
+    def show(self, values: Sequence[float]) -> str:
+        """Return the mean of values and, of several, their standard deviation, as text."""
+        found = summary(value * self.factor for value in values)
+        if found is None:
+            return MISSING
+        digits = self.digits(found.mean)
+        spread = "" if found.std is None else f" ± {found.std:,.{digits}f}"
+        return f"{found.mean:,.{digits}f}{spread}{self.unit}"
+
+
+def _three(value: float) -> int:
+    """Return the decimals that a number needs to be shown with three digits that count."""
+    return max(0, 2 - math.floor(math.log10(value))) if value > 0 else 0
+
 
 COLUMNS = (
-    Column("test acc", "test_acc", lambda v: f"{100 * v:.2f}%", max),
-    Column("best acc", "best_test_acc", lambda v: f"{100 * v:.2f}%", max),
-    Column("s/epoch", "seconds_per_epoch", lambda v: f"{v:.3g}", min, noise=0.1),
-    Column("img/s", "images_per_second", lambda v: f"{v:,.0f}", max, noise=0.1),
-    Column("memory MiB", "peak_memory_bytes", lambda v: f"{v / 2**20:,.1f}", min, noise=0.0),
-    Column("firing", "firing_rate", lambda v: f"{v:.3f}"),
+    Column("test acc", "test_acc", 100, lambda mean: 2, "%", max),
+    Column("best acc", "best_test_acc", 100, lambda mean: 2, "%", max),
+    Column("s/epoch", "seconds_per_epoch", 1, _three, "", min, noise=0.1),
+    Column("img/s", "images_per_second", 1, lambda mean: 0, "", max, noise=0.1),
+    Column("memory MiB", "peak_memory_bytes", 1 / 2**20, lambda mean: 1, "", min, noise=0.0),
+    Column("firing", "firing_rate", 1, lambda mean: 3),
 )
 
 
@@ -88,7 +114,7 @@ class SeedGroup:
 
 
 def print_table(rows: list[Row], console: Console | None = None) -> None:
-    """Print the table of runs, averaged over seeds if there are several, followed by the errors.
+    """Print the table of runs, as mean ± standard deviation over seeds if there are several, then failures.
 
     Among lines that differ only in the gradient mode, the best number is marked with * if its lead exceeds
     the spread over seeds (or, with a single seed, the column's noise).
@@ -98,27 +124,42 @@ def print_table(rows: list[Row], console: Console | None = None) -> None:
         console: The console to print to; None uses stdout.
     """
     console = console or Screen(highlight=False)
-    pools = _pools(rows)
+    pools = _pools(_told_apart(rows))
     several = len(pools) < len(rows)
     keys = list(dict.fromkeys(key for pool in pools for key in pool.choices))  # lines may differ in keys
     heads = [*(keys or ["run"]), *(["seeds"] if several else [])]
     rivals = _rivals(pools)
-    lines = [_cells(pool, keys, rivals[_rest(pool)], several) for pool in pools]
-    titles = heads + [column.title for column in COLUMNS]
-    if console.is_terminal and not console.is_dumb_terminal:
-        _print_rich(titles, lines, len(heads), console)
-    else:
-        _print_plain(titles, lines, len(heads), console)
-    if any(marked for line in lines for _, marked in line):
-        console.print(_legend(several), style="dim", markup=False, soft_wrap=True)
-    for row in rows:
-        if row.error:
-            console.print(f"{row.state.upper()} {row.label}: {row.error}", markup=False, soft_wrap=True)
+    numbers = [_numbers(pool, rivals[_rest(pool)]) for pool in pools]
+    filled = [i for i in range(len(COLUMNS)) if any(line[i].text != MISSING for line in numbers)]
+    Table(
+        heads,
+        [COLUMNS[i].title for i in filled],
+        [_labels(pool, keys, several) for pool in pools],
+        [[line[i] for i in filled] for line in numbers],
+    ).print(console)
+    if several:
+        show("mean ± standard deviation over seeds", console, "dim")
+    if any(number.marked for line in numbers for number in line):
+        show(_legend(several), console, "dim")
+    for line in failure_lines(row.failure for row in rows if row.failure):
+        show(line, console)
 
 
 def _legend(several: bool) -> str:
     sure = "beyond the spread over seeds (95 %)" if several else "times by more than 10 %"
     return f"* the best gradient mode, all else equal: {sure}"
+
+
+def _told_apart(rows: list[Row]) -> list[Row]:
+    """Give the name to rows whose choices do not tell them from the others; nothing may take them for one."""
+    counts = Counter(str(row.choices) for row in rows)
+    some = any(row.choices for row in rows)
+    return [
+        replace(row, choices=row.choices | {"run": row.name})
+        if counts[str(row.choices)] > 1 or (some and not row.choices)
+        else row
+        for row in rows
+    ]
 
 
 def _pools(rows: list[Row]) -> list[SeedGroup]:
@@ -135,22 +176,20 @@ def _pools(rows: list[Row]) -> list[SeedGroup]:
     return list(found.values())
 
 
-def _cells(
-    pool: SeedGroup, keys: list[str], rivals: list[SeedGroup], several: bool
-) -> list[tuple[str, bool]]:
-    """Return the texts of a line, each with whether it is marked as the best."""
-    start = [(pool.choices.get(key, "-"), False) for key in keys] or [(pool.rows[0].name, False)]
+def _labels(pool: SeedGroup, keys: list[str], several: bool) -> list[str]:
+    """Return what a line is of: its choices, or the name, and how many seeds."""
+    start = [pool.choices.get(key, "-") for key in keys] or [pool.rows[0].name]
     done = sum(row.result is not None for row in pool.rows)
-    count = [(f"{done}" if done == len(pool.rows) else f"{done} of {len(pool.rows)}", False)]
-    figures = [(_figure(pool, column), _wins(pool, rivals, column)) for column in COLUMNS]
-    if done == 0:
-        figures[0] = (pool.rows[0].state, False)
-    return start + (count if several else []) + figures
+    count = f"{done}" if done == len(pool.rows) else f"{done} of {len(pool.rows)}"
+    return [*start, count] if several else start
 
 
-def _figure(pool: SeedGroup, column: Column) -> str:
-    values = list(pool.values(column).values())
-    return column.show(statistics.fmean(values)) if values else "-"
+def _numbers(pool: SeedGroup, rivals: list[SeedGroup]) -> list[Number]:
+    found = [
+        Number(column.show(list(pool.values(column).values())), _wins(pool, rivals, column))
+        for column in COLUMNS
+    ]
+    return found if any(row.result for row in pool.rows) else [Number(pool.rows[0].state), *found[1:]]
 
 
 def _wins(pool: SeedGroup, rivals: list[SeedGroup], column: Column) -> bool:
@@ -190,25 +229,3 @@ def _rest(pool: SeedGroup) -> tuple[tuple[str, str], ...]:
 def _of_grad_mode(key: str) -> bool:
     """Whether a key belongs to the gradient mode: grad_mode itself, or one such as grad_mode.segments."""
     return key.split(".")[0] == "grad_mode"
-
-
-def _print_rich(titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for index, title in enumerate(titles):
-        table.add_column(Text(title), justify="left" if index < heads else "right", overflow="fold")
-    for line in lines:
-        table.add_row(*(Text(f"{text}*", "bold green") if marked else Text(text) for text, marked in line))
-    console.print(table)
-
-
-def _print_plain(
-    titles: list[str], lines: list[list[tuple[str, bool]]], heads: int, console: Console
-) -> None:
-    texts = [titles] + [[text + ("*" if marked else " ") for text, marked in line] for line in lines]
-    texts[0] = [title + " " for title in titles]
-    widths = [max(len(line[i]) for line in texts) for i in range(len(titles))]
-    for line in texts:
-        padded = [
-            t.ljust(w) if i < heads else t.rjust(w) for i, (t, w) in enumerate(zip(line, widths, strict=True))
-        ]
-        console.out("  ".join(padded).rstrip(), highlight=False)

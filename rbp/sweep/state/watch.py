@@ -2,17 +2,19 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from rbp.config.text import duration
 from rbp.output import Screen, say
+from rbp.runs.result import in_short
+from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
+from rbp.wrapping import GAP, fold, in_columns, unbroken, widths_within
 
 LOOK = 5.0  # seconds between updates; each reads the run folders and, on a cluster, queries Slurm once
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # shown, in this order, if not all cells fit
@@ -42,7 +44,7 @@ def _live(cells: Sequence[tuple[str, Path]], screen: Screen) -> None:
     with Live(console=screen, auto_refresh=False, transient=True) as live:
         while True:
             states = observe([folder for _, folder in cells])
-            live.update(_view(cells, states, screen.height - 4), refresh=True)
+            live.update(_view(cells, states, screen.height - 4, screen.width), refresh=True)
             if not any(state.at_work for state in states):
                 return
             time.sleep(LOOK)
@@ -61,35 +63,68 @@ def _lines(cells: Sequence[tuple[str, Path]]) -> None:
         time.sleep(LOOK)
 
 
-def _view(cells: Sequence[tuple[str, Path]], states: Sequence[RunState], room: int) -> Group:
-    pairs = [(label, state) for (label, _), state in zip(cells, states, strict=True)]
-    if len(pairs) > room:
-        pairs = [pair for name in _FIRST for pair in pairs if pair[1].name == name][: max(room, 1)]
-    return Group(state_table(pairs), Text(format_counts(list(states))))
+def _view(cells: Sequence[tuple[str, Path]], states: Sequence[RunState], room: int, width: int) -> Text:
+    every = [Cell(label, folder, state) for (label, folder), state in zip(cells, states, strict=True)]
+    end = [Text(row) for line in failures(every) for row in fold(line, width)][: room // 2]
+    end.append(Text(format_counts(list(states))))
+    room = max(room - (len(end) - 1), 1)
+    some = [cell for name in _FIRST for cell in every if cell.state.name == name][:room]
+    head, *lines = state_table(every if len(every) <= room else some, width)
+    if sum(map(len, lines)) > room:
+        head, *lines = state_table(some, width)
+        while len(lines) > 1 and sum(map(len, lines)) > room:
+            lines.pop()
+    return Text("\n").join([*[row for cell in [head, *lines] for row in cell], *end])
 
 
-def print_states(lines: Sequence[tuple[str, RunState]], screen: Screen) -> None:
-    """Print cells and their states: a table on a terminal, aligned lines elsewhere.
+@dataclass(frozen=True)
+class Cell:
+    """A cell to show, with its state."""
+
+    label: str
+    folder: Path
+    state: RunState
+
+
+def print_states(cells: Sequence[Cell], screen: Screen) -> None:
+    """Print cells and their states: a table and the failures on a terminal, aligned lines elsewhere."""
+    if screen.is_terminal:
+        for row in [row for rows in state_table(cells, screen.width) for row in rows]:
+            screen.print(row, soft_wrap=True)
+        for line in failures(cells):
+            say(line)
+        return
+    width = max(len(cell.label) for cell in cells)
+    for cell in cells:
+        say(f"{cell.label:<{width}}  {cell.state.name:<9}  {_line(cell.state)}".rstrip())
+
+
+def failures(cells: Sequence[Cell]) -> list[str]:
+    """Return a line for every reason for which cells failed."""
+    wrong = [cell for cell in cells if cell.state.went_wrong]
+    return failure_lines(
+        Failure(cell.label, cell.state.name, cell.state.reason or UNKNOWN, cell.folder.name, cell.folder)
+        for cell in wrong
+    )
+
+
+def state_table(cells: Sequence[Cell], width: int) -> list[list[Text]]:
+    """Return the table of cells: for its head and for each cell the rows of the screen that it takes.
 
     Args:
-        lines: Label and state of each cell.
-        screen: The console to print to.
+        cells: The cells.
+        width: Columns of the screen; only a word that is longer runs over its edge.
     """
-    if screen.is_terminal:
-        screen.print(state_table(lines))
-        return
-    width = max(len(label) for label, _ in lines)
-    for label, state in lines:
-        say(f"{label:<{width}}  {state.name:<9}  {_line(state)}".rstrip())
-
-
-def state_table(lines: Sequence[tuple[str, RunState]]) -> Table:
-    """Return a rich table of cells, given the label and state of each."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for title in ("cell", "state", "progress"):
-        table.add_column(title, overflow="fold")
-    for label, state in lines:
-        table.add_row(Text(label), Text(state.name, style=_STYLE.get(state.name, "")), Text(_line(state)))
+    lines = [("cell", "state", "progress")]
+    for cell in cells:
+        line = "" if cell.state.went_wrong else _line(cell.state)
+        lines.append((cell.label, cell.state.name, "  ".join(map(unbroken, line.split("  ")))))
+    widths = widths_within(lines, width, flexible=(0, 2))
+    table = [[Text(row) for row in in_columns(line, widths)] for line in lines]
+    start = widths[0] + GAP
+    table[0][0].stylize("bold")
+    for cell, rows in zip(cells, table[1:], strict=True):
+        rows[0].stylize(_STYLE.get(cell.state.name, ""), start, start + len(cell.state.name))
     return table
 
 
@@ -99,7 +134,7 @@ _STYLE = {"done": "green", "failed": "bold red", "lost": "bold red", "running": 
 def _line(state: RunState) -> str:
     """Return what to show beside a state: the result, the progress, or the reason."""
     if state.result:
-        return f"test acc {100 * state.result['test_acc']:.2f}%"
+        return in_short(state.result)
     if state.name in ("running", "preempted") and not state.reason:
         return _progress(state)
     return state.reason

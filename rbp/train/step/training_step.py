@@ -4,14 +4,29 @@ import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.utils import clip_grad_norm_
+from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from rbp.seeds import stream
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import Target
+
+
+class StepOutcome(NamedTuple):
+    """What one training step gave, as scalar tensors on the device.
+
+    Attributes:
+        loss: The mean loss, neither weighted nor divided by T.
+        correct: Number of correct answers.
+        grad_norm: L2 norm of all gradients together, as they were before clipping; None if nobody asked.
+    """
+
+    loss: Tensor
+    correct: Tensor
+    grad_norm: Tensor | None
 
 
 def n_parts(images: int, part: int, world: int) -> int:
@@ -37,8 +52,9 @@ def training_step(
     weight: float = 1.0,
     parts: int = 1,
     measured: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    with_norm: bool = False,
     place: tuple[int, int] = (0, 0),
-) -> tuple[Tensor, Tensor]:
+) -> StepOutcome:
     """Run forward, backward and optimizer update on one batch.
 
     The published code divides the loss by T in rate mode only (`trainer.loss_over_T`). `trainer.clip_grad`
@@ -53,12 +69,9 @@ def training_step(
             It is the gradient of the whole batch's mean loss; layers that mix a batch see a part.
         measured: Makes the context in which each graph is made and differentiated: that of a part or, with an
             online gradient mode, of one of its time steps.
+        with_norm: Whether to return the norm of the gradients, which are left as they are.
         place: Numbers of the epoch and of the batch in it, from 0. With the seed, they alone say which time
             steps are drawn (`grad_mode.backprop_steps`), the same in all parts and on all ranks.
-
-    Returns:
-        The mean loss, neither weighted nor divided by T, and the number of correct answers; both are scalar
-        tensors on the device.
     """
     cfg = training.cfg
     if cfg.trainer.loss_over_T and cfg.grad_mode.name == "rate":
@@ -74,7 +87,10 @@ def training_step(
             step = training.backward(x_part, partial(target_part.loss, training.loss), **how)
         losses.append(step.loss * share if parts > 1 else step.loss)
         correct.append(target_part.correct(step.y))
+    grad_norm = None
+    if with_norm:  # of the whole batch: its parts are added up, and ranks averaged
+        grad_norm = get_total_norm(p.grad for p in training.net.parameters() if p.grad is not None)
     if (largest := cfg.trainer.clip_grad) is not None:
         clip_grad_norm_(training.net.parameters(), largest)
     training.optimizer.step()
-    return torch.stack(losses).sum(), torch.stack(correct).sum()
+    return StepOutcome(torch.stack(losses).sum(), torch.stack(correct).sum(), grad_norm)

@@ -6,7 +6,9 @@ from typing import Protocol
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rbp.output import Screen, say
+from rbp.output import Screen, say, show
+
+_WIDE = 100  # columns that have room for the speed beside the bar
 
 
 class Display(Protocol):
@@ -46,6 +48,7 @@ class _Bar:
 
     def __init__(self, cfg: DictConfig, batches: int, epochs_done: int) -> None:
         self.cfg, self.batches = cfg, batches
+        self.parts: int | None = None
         self.start, self.done_before = time.perf_counter(), epochs_done * batches
         columns = (
             TextColumn("{task.description}"),
@@ -66,14 +69,20 @@ class _Bar:
             self.task,
             completed=done,
             description=f"epoch {epoch}/{self.cfg.trainer.epochs}",
-            figures=f"loss {loss:.3f}  acc {100 * accuracy:.1f}%  {speed:,.0f} img/s",
+            figures=f"loss {loss:.3f}  train acc {100 * accuracy:.1f}%"
+            + (f"  {speed:,.0f} img/s" if self.progress.console.width >= _WIDE else ""),
         )
 
     def epoch(self, line: str) -> None:
-        """Show nothing: the bar moves on, and the line is in log.txt."""
+        """Show as many parts of the line, above the bar, as fit a row; log.txt has all of it."""
+        parts = line.split("  ")[: self.parts]
+        while len("  ".join(parts)) > self.progress.console.width and len(parts) > 1:
+            parts.pop()
+        self.parts = len(parts)  # of later epochs not more, so that they stand below each other
+        self.message("  ".join(parts))
 
     def message(self, line: str) -> None:
-        self.progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        show(line, self.progress.console)
 
     def close(self) -> None:
         self.progress.stop()
@@ -88,7 +97,7 @@ class _Plain:
     def batch(self, epoch: int, batch: int, loss: float, accuracy: float) -> None:
         if batch % self.cfg.trainer.log_every == 0 and batch < self.batches:
             where = f"epoch {epoch}/{self.cfg.trainer.epochs} batch {batch}/{self.batches}"
-            self.message(f"{where}  loss {loss:.4f}  acc {100 * accuracy:.2f}%")
+            self.message(f"{where}  loss {loss:.4f}  train acc {100 * accuracy:.2f}%")
 
     def epoch(self, line: str) -> None:
         self.message(line)

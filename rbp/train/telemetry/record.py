@@ -14,10 +14,11 @@ from filelock import FileLock
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
-from rbp.files import append_line, read_lines, write_bytes, write_json
+from rbp.files import append_line, is_number, read_lines, write_bytes, write_json
 from rbp.locks import try_lock
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
+from rbp.runs.metrics import is_of_step
 from rbp.runs.status import Status, write_status
 from rbp.train.ranks import Ranks
 from rbp.train.telemetry.progress import Progress, job_id
@@ -104,21 +105,27 @@ class Record:
             stream.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
     def metrics(self, values: dict[str, Any]) -> None:
-        """Append a line to metrics.jsonl."""
-        append_line(self.folder.metrics, values)
+        """Append a line to metrics.jsonl; that of an epoch is waited for, until it is on the disk."""
+        append_line(self.folder.metrics, values, sync=not is_of_step(values))
 
-    def cut_metrics(self, epochs: int) -> list[int]:
-        """Keep only the lines of the first `epochs` epochs in metrics.jsonl, to match a checkpoint.
+    def cut_metrics(self, epochs: int, steps: int) -> list[int]:
+        """Keep only the lines of so many epochs and training steps in metrics.jsonl, to match a checkpoint.
 
         Returns:
             The epochs whose line is missing or damaged.
         """
-        lines = {n: line for line in read_lines(self.folder.metrics) if type(n := line.get("epoch")) is int}
-        wanted = range(1, epochs + 1)
-        content = "".join(json.dumps(lines[n]) + "\n" for n in wanted if n in lines).encode()
+        found: dict[tuple[float, bool], dict[str, Any]] = {}
+        for line in read_lines(self.folder.metrics):
+            epoch, step = line.get("epoch"), line.get("step")
+            if is_of_step(line):
+                if is_number(epoch) and is_number(step) and step <= steps:
+                    found[epoch, False] = line
+            elif type(epoch) is int and 1 <= epoch <= epochs:
+                found[epoch, True] = line
+        content = "".join(json.dumps(found[place]) + "\n" for place in sorted(found)).encode()
         if self.folder.metrics.exists() and self.folder.metrics.read_bytes() != content:
             write_bytes(self.folder.metrics, content)
-        return [n for n in wanted if n not in lines]
+        return [n for n in range(1, epochs + 1) if (n, True) not in found]
 
     def result(self, values: dict[str, Any]) -> None:
         """Write result.json, which marks the run as done."""
@@ -170,7 +177,7 @@ class NullRecord(Record):
     def metrics(self, values: dict[str, Any]) -> None:
         """Do nothing: the first rank writes them."""
 
-    def cut_metrics(self, epochs: int) -> list[int]:
+    def cut_metrics(self, epochs: int, steps: int) -> list[int]:
         """Do nothing: the first rank cuts them."""
         return []
 

@@ -11,7 +11,6 @@ import math
 
 import numpy as np
 import torch
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from rbp.data.events.events import Events, count
@@ -19,6 +18,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.recordings import as_stored
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images
+from rbp.data.static.sklearn_digits import GREYS, read_digits
 from rbp.seeds import stream
 
 SIDE = 16  # side of the camera in pixels; the digits have 8
@@ -26,7 +26,6 @@ RADIUS = 4  # radius of the circle in pixels
 FLASHES = 8  # flashes per recording
 FLASH = 1000  # microseconds from one flash to the next
 _MOST = 4  # events of the brightest pixel when a digit appears; as many when it disappears
-_GREYS = 16  # largest pixel value of a digit
 _N_TEST = 360
 
 Parts = tuple[Images, Images]
@@ -55,18 +54,18 @@ def which_digit(root: str, download: bool, framing: Framing) -> Parts:
 
 
 def _made(framing: Framing, degrees: int, by_direction: bool) -> Parts:
-    bunch = load_digits()
+    images, digits = read_digits()
     random = stream(0, "circling_digits")
-    turns = torch.rand(len(bunch.images), generator=random).argsort() % 2  # half of them in each direction
+    turns = torch.rand(len(images), generator=random).argsort() % 2  # half of them in each direction
     phases = torch.randint(0, 360 // 45, (len(turns),), generator=random)
     frames = [
         as_stored(
             count(flashes(image, places(int(phase), int(turn), degrees)), framing.T, framing.by), framing
         )
-        for image, phase, turn in zip(bunch.images, phases, turns, strict=True)
+        for image, phase, turn in zip(images.numpy(), phases, turns, strict=True)
     ]
     pixels = torch.from_numpy(np.stack([values for values, _ in frames]))
-    labels = turns if by_direction else torch.from_numpy(bunch.target).long()
+    labels = turns if by_direction else digits
     return hold_out(
         Images(pixels, labels, frames[0][1]), _N_TEST, stream(framing.split_seed, "circling_digits", "split")
     )
@@ -96,7 +95,7 @@ def flashes(image: np.ndarray, where: Tensor) -> Events:
         where: Positions from `places`, int64 [FLASHES, 2].
     """
     y, x = image.nonzero()
-    times = np.ceil(image[y, x] * _MOST / _GREYS).astype(np.int64)
+    times = np.ceil(image[y, x] * _MOST / GREYS).astype(np.int64)
     corner = (SIDE - len(image)) // 2
     t, cells = [], []
     for n, (right, down) in enumerate(where.tolist()):

@@ -10,7 +10,6 @@ import math
 import numpy as np
 import torch
 import torch.nn.functional as F
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from rbp.data.events.camera import simulate_events
@@ -19,6 +18,7 @@ from rbp.data.events.framing import Framing
 from rbp.data.events.recordings import as_stored
 from rbp.data.holdout import hold_out
 from rbp.data.images import Images
+from rbp.data.static.sklearn_digits import GREYS, read_digits
 from rbp.seeds import stream
 
 SIDE = 12  # side of the camera in pixels; the digits have 8
@@ -30,7 +30,6 @@ THRESHOLD, DARK = (
     0.15,
     0.1,
 )  # arguments of `simulate_events`: log contrast of an event, intensity added to each pixel
-_GREYS = 16  # largest pixel value
 _N_TEST = 360
 
 
@@ -43,14 +42,13 @@ def digits_dvs(root: str, download: bool, framing: Framing) -> tuple[Images, Ima
     Returns:
         (train, test) with frames [N, T, 2, size, size].
     """
-    bunch = load_digits()
-    films = film(torch.from_numpy(bunch.images).float() / _GREYS, stream(0, "digits_dvs"))
+    images, labels = read_digits()
+    films = film(images.float() / GREYS, stream(0, "digits_dvs"))
     frames = [
         as_stored(count(events_of(signed), framing.T, framing.by), framing)
         for signed in simulate_events(films, THRESHOLD, DARK).numpy()
     ]
     pixels = torch.from_numpy(np.stack([values for values, _ in frames]))
-    labels = torch.from_numpy(bunch.target).long()
     return hold_out(
         Images(pixels, labels, frames[0][1]), _N_TEST, stream(framing.split_seed, "digits_dvs", "split")
     )

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,12 +22,20 @@ class Paired:
 
     The interval is None for a single pair, whose spread is unknown, and if all differences are equal: for
     figures with discrete steps (one test image) that often happens by chance.
+
+    Attributes:
+        mean: The mean difference.
+        low: Lower end of the interval.
+        high: Upper end of the interval.
+        n: Number of pairs.
+        p: Two-sided p-value of no difference, by Student's t; None where there is no interval.
     """
 
     mean: float
     low: float | None
     high: float | None
     n: int
+    p: float | None = None
 
     @property
     def beyond_spread(self) -> bool:
@@ -62,10 +70,27 @@ def paired(base: Mapping[Any, float], other: Mapping[Any, float]) -> Paired | No
     rounding = 1e-9 * max(abs(value) for pair in pairs for value in pair)
     if found.std is None or found.std <= rounding:
         return Paired(found.mean, None, None, found.n)
-    from scipy.special import stdtrit  # only the quantile, since scipy.stats takes a second to import
+    from scipy.special import stdtr, stdtrit  # only these, since scipy.stats takes a second to import
 
-    half = float(stdtrit(found.n - 1, 0.975)) * found.std / math.sqrt(found.n)
-    return Paired(found.mean, found.mean - half, found.mean + half, found.n)
+    error = found.std / math.sqrt(found.n)
+    half = float(stdtrit(found.n - 1, 0.975)) * error
+    p = 2 * float(stdtr(found.n - 1, -abs(found.mean) / error))
+    return Paired(found.mean, found.mean - half, found.mean + half, found.n, p)
+
+
+def holm(p_values: Sequence[float], level: float = 0.05) -> list[bool]:
+    """Return which hypotheses are rejected so that with all of them the level holds (Holm, 1979).
+
+    Args:
+        p_values: The p-value of each hypothesis.
+        level: The probability of rejecting any true hypothesis.
+    """
+    rejected = [False] * len(p_values)
+    for done, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        if p_values[index] > level / (len(p_values) - done):
+            break
+        rejected[index] = True
+    return rejected
 
 
 def paired_ratio(base: Mapping[int, float], other: Mapping[int, float]) -> float | None:

@@ -11,6 +11,8 @@ from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from rbp.runs.status import Status
+from rbp.track.trackers.commits import commits_of
+from rbp.track.trackers.hparams import end_summary, hparams, start_summary
 from rbp.track.values import histogram, scalars, summary
 
 
@@ -24,11 +26,13 @@ class TensorboardRun:
     last_step = -1
     code = 0
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, config: dict[str, Any], folder: Path) -> None:
         place = folder / "tensorboard"
         shutil.rmtree(place, ignore_errors=True)
         self.writer = EventFileWriter(str(place))
         self.step = 0
+        shown = hparams(config, commits_of(config, folder))
+        self._write(start_summary(shown, folder.name))
 
     def log(self, line: dict[str, Any], epochs: int) -> None:
         """Write every number of the line and, at a few epochs, the histogram of firing rates.
@@ -42,9 +46,10 @@ class TensorboardRun:
         self._write(values)
 
     def finish(self, status: Status, figures: dict[str, Any]) -> None:
-        """Write the figures of the result as scalars result/NAME."""
+        """Write the figures of the result as scalars result/NAME, and how the run ended."""
         found = summary(figures).items()
-        self._write([Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found])
+        values = [Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found]
+        self._write([*values, end_summary(done=status.state == "done")])
         self.writer.close()
 
     def _write(self, values: list[Summary.Value]) -> None:

@@ -1,0 +1,149 @@
+"""The table of a report as text: the same cells on the page, in Markdown and in LaTeX."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rbp.report.comparison.axes import Axes
+from rbp.report.comparison.costs import Cost
+from rbp.report.comparison.rows import Row, tested
+from rbp.report.comparison.settings import LACKS as NONE
+from rbp.report.comparison.settings import as_text, shown
+from rbp.report.comparison.statistics import Paired, Summary
+
+# Title of each column of figures, and the heading that it stands below in a table with grouped columns.
+FIGURES = (
+    ("test accuracy (%)", "mean"),
+    ("test accuracy (%)", "difference [95 % CI]"),
+    ("training step (ms)", "mean"),
+    ("training step (ms)", "ratio"),
+    ("memory (MiB)", "mean"),
+    ("memory (MiB)", "ratio"),
+    ("firing rate", "mean"),
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """The table of a report as text.
+
+    Attributes:
+        keys: The keys that differ, the titles of the first columns; the compared key is the last of them.
+        figures: Those of FIGURES that some row has.
+        rows: The cells of each row: the values of `keys`, then those of `figures`.
+        notes: For each row, what is missing and why; "" if nothing is.
+        sure: For each row, whether its difference is beyond chance.
+        about: What the figures are, in a sentence or two.
+    """
+
+    keys: tuple[str, ...]
+    figures: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[str, ...], ...]
+    notes: tuple[str, ...]
+    sure: tuple[bool, ...]
+    about: str
+
+    @property
+    def titles(self) -> list[str]:
+        """The titles of all columns, each in full."""
+        return [*self.keys, *(group if of == "mean" else f"{group}: {of}" for group, of in self.figures)]
+
+    @property
+    def difference(self) -> int | None:
+        """The index of the column of differences; None if there is none."""
+        return len(self.keys) + self.figures.index(FIGURES[1]) if FIGURES[1] in self.figures else None
+
+
+def as_table(rows: Sequence[Row], axes: Axes) -> Table:
+    """Return the table as text. A column of a key stands there only if the key differs."""
+    compared = shown(axes.compare)
+    x = [shown(axes.x)] if axes.x and axes.x != axes.compare else []
+    keys = dict.fromkeys(key for row in rows for key in row.facet.setting)
+    beside = dict.fromkeys(key for row in rows for key in row.group.beside)
+    columns = (*keys, *x, *beside, compared)
+    found = [figures(row) for row in rows]
+    kept = [n for n in range(len(FIGURES)) if n == 0 or any(texts[n] != NONE for texts in found)]
+    values = [_values(row, columns, compared, x) for row in rows]
+    texts = tuple((*own, *(of[n] for n in kept)) for own, of in zip(values, found, strict=True))
+    notes = tuple("; ".join(dict.fromkeys(row.notes)) for row in rows)
+    sure = tuple(row.sure for row in rows)
+    return Table(columns, tuple(FIGURES[n] for n in kept), texts, notes, sure, about(rows, axes))
+
+
+def _values(row: Row, columns: Sequence[str], compared: str, x: list[str]) -> list[str]:
+    known = row.facet.setting | row.group.beside | {compared: row.group.value}
+    known |= {key: as_text(row.group.x) for key in x if row.group.x is not None}
+    return [known.get(key, NONE) for key in columns]
+
+
+def about(rows: Sequence[Row], axes: Axes) -> str:
+    """Return what the figures of a table are."""
+    text = "Mean ± standard deviation over n seeds."
+    if all(row.difference is None for row in rows):
+        return text
+    text += (
+        f" difference: to {shown(axes.compare)}={axes.base}, over pairs of equal seed, in points; ratio: to "
+        "the same, on one kind of machine only."
+    )
+    if (count := tested(rows)) > 1:
+        return (
+            f"{text} Bold: beyond chance at 5 % over all {count} differences (Holm); each interval is for "
+            "its own difference alone."
+        )
+    return f"{text} Bold: the interval of the difference leaves zero out."
+
+
+def figures(row: Row) -> list[str]:
+    """Return the texts of one row in the columns of FIGURES."""
+    firing = NONE if row.firing is None else f"{row.firing.mean:.3f}"
+    return [
+        accuracy(row.accuracy),
+        difference(row.difference),
+        *_cost(row.seconds, 1000.0),
+        *_cost(row.memory, 2**-20),
+        firing,
+    ]
+
+
+def accuracy(found: Summary | None) -> str:
+    """Return an accuracy in per cent, such as "98.90 ± 0.30 (n=3)"."""
+    if found is None:
+        return NONE
+    spread = "" if found.std is None else f" ± {100 * found.std:.2f}"
+    return f"{100 * found.mean:.2f}{spread} (n={found.n})"
+
+
+def difference(found: Paired | None) -> str:
+    """Return a difference in percentage points with its interval, such as "+0.10 [−0.20, +0.40]".
+
+    A single pair and equal differences have no interval: "one pair" or "no spread" stands in its place.
+    """
+    if found is None:
+        return NONE
+    if found.low is None or found.high is None:
+        return f"{_signed(found.mean)} [{'one pair' if found.n == 1 else 'no spread'}]"
+    return f"{_signed(found.mean)} [{_signed(found.low)}, {_signed(found.high)}]"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def _cost(found: Cost, unit: float) -> list[str]:
+    mean = NONE if found.mean is None else _three(unit * found.mean.mean)
+    return [mean, NONE if found.ratio is None else f"{found.ratio:.2f}"]
+
+
+def _three(value: float) -> str:
+    """Format with three significant digits, or as a whole number from 100 on."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+
+
+def labelled_notes(table: Table) -> list[tuple[str, str]]:
+    """Return the label of each row that has a note, and the note."""
+    found = zip(table.rows, table.notes, strict=True)
+    return [(_label(table.keys, row), note) for row, note in found if note]
+
+
+def _label(keys: Sequence[str], row: Sequence[str]) -> str:
+    pairs = zip(keys, row, strict=False)  # the figures follow
+    return " ".join(f"{key}={value}" for key, value in pairs if value != NONE)
