@@ -1,18 +1,18 @@
-"""Train spiking neural networks by BPTT or by Rate-based backpropagation, and compare the two.
+"""Train spiking neural networks by BPTT, Rate-based backpropagation, SLTT or OTTT, and compare them.
 
 Entry points: `rbp.forward` runs a network in rate mode in any training loop, and `rbp.rate` holds the rest of
-that engine. `rbp.load` returns the trained network of a run's folder, `rbp.models.build` a new one of a
-config. `rbp.runs("runs/NAME")` returns the runs below a folder as a pandas DataFrame. `rbp.cli.main` is the
-command line.
+that engine. `rbp.backward` runs forward and backward of a training step in any gradient mode. `rbp.load`
+returns the trained network of a run's folder, `rbp.models.build` a new one of a config. `rbp.runs(PATH)`
+returns the runs below a folder as a pandas DataFrame. `rbp.cli.main` is the command line.
 
 Packages: `config` (keys and checks), `data` (data sets), `models` (architectures and neurons), `rate` (the
-engine), `train` (the training loop), `runs` (run folders), `sweep` (grids and launchers), `track`
-(dashboards), `report` (comparison pages), `bench` (time and memory of a training step), `check` (self-test of
-an installation), `provenance` (the code behind a result), `cli` (subcommands). Modules: `files` and `locks`
-(safe file access), `output` (printing), `wrapping` and `tables` (within the width of a terminal), `errors`,
-`seeds` (random streams), `cores` (CPU count), `targets` (functions that a config names), `environment`
-(variables of the job that this process runs in), `working_directory` (imports from it). Files: `template`
-(what `rbp init` writes).
+engine), `gradients` (a step's backward in every gradient mode), `train` (the training loop), `runs` (run
+folders), `sweep` (grids and launchers), `track` (dashboards), `report` (comparison pages), `bench` (time and
+memory of a training step), `check` (self-test of an installation), `provenance` (the code behind a result),
+`cli` (subcommands). Modules: `files` and `locks` (safe file access), `output` (printing), `wrapping` and
+`tables` (within the width of a terminal), `errors`, `seeds` (random streams), `cores` (CPU count), `targets`
+(functions that a config names), `environment` (variables of the job that this process runs in),
+`working_directory` (imports from it). Files: `template` (what `rbp init` writes).
 """
 
 from importlib import import_module
@@ -21,15 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rbp import cli, models, rate
+    from rbp.gradients import Step, backward
     from rbp.rate import forward
     from rbp.report.frame import frame as runs
     from rbp.train.load import load
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "cli", "forward", "load", "models", "rate", "runs"]
+__all__ = ["Step", "__version__", "backward", "cli", "forward", "load", "models", "rate", "runs"]
 
-# Entry points that are functions, with the module that defines each.
-_FUNCTIONS = {"forward": "rbp.rate", "load": "rbp.train.load"}
+# Entry points that are functions and what they return, with the module that defines each.
+_FUNCTIONS = {
+    "Step": "rbp.gradients",
+    "backward": "rbp.gradients",
+    "forward": "rbp.rate",
+    "load": "rbp.train.load",
+}
 
 
 class _Runs(ModuleType):

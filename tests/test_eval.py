@@ -313,6 +313,16 @@ def test_keys_that_stand_for_T_follow_it() -> None:
         changed(values, ["T=4", "dataset.T=5"])
 
 
+def test_a_run_of_an_online_mode_can_be_scored_at_another_T_and_step_mode() -> None:
+    values = as_dict(make("grad_mode=sltt", "grad_mode.backprop_steps=3", "grad_mode.rescale=true"))
+    for override, changes in (
+        ("T=2", {"T": (4, 2)}),
+        ("T=3", {"T": (4, 3)}),
+        ("step_mode=m", {"step_mode": ("s", "m")}),
+    ):
+        assert changed(values, [override])[1] == changes
+
+
 def test_a_config_of_version_0_1_can_be_changed() -> None:
     values = read_frozen(FIRST_VERSION / OLD[0])
     found, changes = changed(values, ["T=2"])

@@ -199,7 +199,8 @@ def test_the_package_shows_what_it_offers() -> None:
     )
     done = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
     names, forward = done.stdout.splitlines()
-    assert set(names.split()) == {"__version__", "cli", "forward", "load", "models", "rate", "runs"}
+    offered = {"Step", "__version__", "backward", "cli", "forward", "load", "models", "rate", "runs"}
+    assert set(names.split()) == offered
     assert forward == "forward"
     assert all(getattr(rbp, name) is not None for name in dir(rbp))
     with pytest.raises(AttributeError, match="no attribute 'backward_'"):

@@ -21,6 +21,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="cifar10", help="whose image shape is used (cifar10)")
     parser.add_argument("--T", default="1,2,4,8", help="time steps, comma-separated (1,2,4,8)")
     parser.add_argument("--batch", default="32", help="images in a batch, comma-separated (32)")
+    parser.add_argument(
+        "--grad-mode",
+        default="bptt,rate",
+        help="of bptt, rate, sltt and ottt, comma-separated; the last two go step by step (bptt,rate)",
+    )
     parser.add_argument("--step-mode", default="m", help="m, s or m,s (m)")
     parser.add_argument("--precision", default="fp32", help="fp32, bf16 or fp32,bf16 (fp32)")
     parser.add_argument("--kernels", default="auto", help="of rate: auto, plain or compiled (auto)")
@@ -52,7 +57,8 @@ def tables(args: argparse.Namespace) -> list[argparse.Namespace]:
         raise ConfigError(
             f"--segments {args.segments} with --chunk {args.chunk}: only one of them can be used"
         )
-    args = argparse.Namespace(**vars(args) | {"segments": segments})
+    grad_modes = _words("--grad-mode", args.grad_mode, schema.GRAD_MODES)
+    args = argparse.Namespace(**vars(args) | {"segments": segments, "grad_modes": grad_modes})
     batches = _numbers("--batch", args.batch, least=2)
     modes = _words("--step-mode", args.step_mode, ("m", "s"))
     precisions = _words("--precision", args.precision, schema.PRECISIONS)

@@ -1,4 +1,4 @@
-"""The contestants: one network trained by Rate-BP, by SpikingJelly's BPTT, and with ReLUs for neurons."""
+"""The contestants: one network trained by each gradient mode, and with ReLUs for neurons."""
 
 import functools
 import re
@@ -11,11 +11,13 @@ from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
 from rbp.bench.spikingjelly_nets import as_spikingjelly, checkpointed, with_float_states
+from rbp.gradients.online import ONLINE
 from rbp.models import build
 from rbp.rate import forward
 from rbp.rate.neurons import compiled
 
 RELU, BPTT, MEMOPT, RATE = "relu", "bptt", "bptt + memopt", "rate"
+DEFAULT_MODES = (BPTT, RATE)
 RELU_COMPILED, RATE_COMPILED, RATE_GRAPH = "relu compiled", "rate compiled", "rate compiled + graph"
 NAMES = (RELU, BPTT, MEMOPT, RATE)
 ALL = (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE, RATE_COMPILED, RATE_GRAPH)
@@ -24,7 +26,12 @@ _WITHOUT_SECOND_RATE = (RELU, RELU_COMPILED, BPTT, MEMOPT, RATE)
 Forward = Callable[[Tensor, int], Tensor]  # images [B, C, H, W] and T -> outputs [B, K]
 
 
-def who(compile: bool, kernels: str, segments: Sequence[int] = (1,)) -> tuple[str, ...]:
+def who(
+    compile: bool,
+    kernels: str,
+    segments: Sequence[int] = (1,),
+    grad_modes: Sequence[str] = DEFAULT_MODES,
+) -> tuple[str, ...]:
     """Return the contestants' names.
 
     Args:
@@ -32,10 +39,19 @@ def who(compile: bool, kernels: str, segments: Sequence[int] = (1,)) -> tuple[st
         kernels: Kernels of the rate contestants. If "plain" or "compiled" rather than "auto", `rate` uses
             those, and there is no second rate contestant.
         segments: Numbers of time segments to measure rate mode with.
+        grad_modes: The gradient modes to measure, beside the ReLU network.
     """
-    names = NAMES if not compile else ALL if kernels == "auto" else _WITHOUT_SECOND_RATE
-    dial = tuple(with_segments(k) for k in segments if k > 1)
-    return (*(name for name in names if name != RATE or 1 in segments), *dial)
+    known = NAMES if not compile else ALL if kernels == "auto" else _WITHOUT_SECOND_RATE
+    names = [name for name in known if _is_of(name, grad_modes)]
+    dial = tuple(with_segments(k) for k in segments if k > 1 and RATE in grad_modes)
+    online = tuple(mode for mode in ONLINE if mode in grad_modes)
+    return (*(name for name in names if name != RATE or 1 in segments), *dial, *online)
+
+
+def _is_of(name: str, grad_modes: Sequence[str]) -> bool:
+    if name in (RELU, RELU_COMPILED):
+        return True
+    return (BPTT if name in (BPTT, MEMOPT) else RATE) in grad_modes
 
 
 def with_segments(k: int) -> str:
@@ -63,7 +79,8 @@ def contestant(
     SpikingJelly's own layers in the config's step mode, with its fastest neuron kernels (see
     rbp.bench.spikingjelly_nets). With memopt it adds SpikingJelly's gradient checkpointing and spike
     compression (level 1), as the rival in memory; what memopt recomputes in the backward pass is not counted
-    in its bytes kept.
+    in its bytes kept. An online mode has a step of its own (rbp.bench.step); its forward pass is that of
+    rbp alone.
 
     Args:
         name: The contestant's name.
@@ -82,6 +99,8 @@ def contestant(
     net = build(cfg).to(example.device)
     if is_rate(name):
         return net, _rate(net, cfg, rate_options_of(name, rate_options or {}))
+    if name in ONLINE:  # whose step is no forward pass alone
+        return net, lambda x, steps: forward(net, x, T=steps, step_mode="s", grad_mode="bptt")
     return _spikingjelly(name, net, cfg, example)
 
 

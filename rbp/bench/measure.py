@@ -18,8 +18,9 @@ from rbp.bench.profiling import launches, profiled
 from rbp.bench.spikingjelly_nets import count_packed_bytes, neurons_used
 from rbp.bench.step import CONTIGUOUS, NotCaptured, Step, capture, choose_layout
 from rbp.bench.timing import WARMUP, median_seconds, timed
+from rbp.gradients.online import ONLINE
 from rbp.rate.neurons import compiled
-from rbp.train.telemetry.costs import count_kept_bytes
+from rbp.train.telemetry.costs import count_kept_bytes, kept_bytes_added
 
 
 @dataclass
@@ -165,6 +166,7 @@ def _prepare(
     if name in (RATE_COMPILED, RATE_GRAPH) and not compiled.works(bench.device):
         raise RuntimeError("torch.compile does not work here")
     step = Step(*contestant(name, cfg, x, bench.rate_options), cfg, x, y)
+    step.online = name if name in ONLINE else None
     step()  # warm-up: compiles, chooses algorithms, allocates gradients
     if bench.device.type == "cuda":
         _lay_out(name, step, bench)
@@ -196,10 +198,7 @@ def _lay_out(name: str, step: Step, bench: Bench) -> None:
 
 def _count(name: str, step: Step, timing: Timing, bench: Bench) -> None:
     """Count the bytes kept, the peak of allocated bytes (GPU only), and the work of a step."""
-    sizes: list[int] = []
-    with count_kept_bytes(step.net, sizes), count_packed_bytes(sizes):
-        step()
-    timing.kept_bytes = sum(sizes)
+    timing.kept_bytes = _kept_bytes(step)
     if bench.device.type == "cuda":
         timing.peak_bytes = _peak_bytes(step)
     seen = dataclasses.replace(
@@ -209,6 +208,19 @@ def _count(name: str, step: Step, timing: Timing, bench: Bench) -> None:
     timing.work = _extra(bench, f"operations and bytes of {name}", lambda: count(seen, fused))
     if name == BPTT:
         _note_neurons(step, timing.work, bench)
+
+
+def _kept_bytes(step: Step) -> int:
+    """Return the bytes kept for the backward pass at once: of an online mode, the most of a time step."""
+    if step.online is not None:
+        of_steps: list[int] = []
+        watched = dataclasses.replace(step, around=lambda: kept_bytes_added(step.net, of_steps))
+        watched()
+        return max(of_steps)
+    sizes: list[int] = []
+    with count_kept_bytes(step.net, sizes), count_packed_bytes(sizes):
+        step()
+    return sum(sizes)
 
 
 def _note_neurons(step: Step, work: Work | None, bench: Bench) -> None:

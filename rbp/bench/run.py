@@ -10,13 +10,14 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from rbp.bench.arguments import add_arguments, check_place, configs, tables
-from rbp.bench.contestants import BPTT, RATE_COMPILED, RELU, segments_of, who
+from rbp.bench.contestants import BPTT, DEFAULT_MODES, RATE_COMPILED, RELU, segments_of, who
 from rbp.bench.figure import draw
 from rbp.bench.limits import Speed, speed
 from rbp.bench.machine import clock
 from rbp.bench.measure import Bench, Timing, measure, ratio
 from rbp.bench.profiling import LONGEST, as_text
 from rbp.files import write_bytes, write_json
+from rbp.gradients.online import ONLINE
 from rbp.provenance import code_version
 from rbp.rate.neurons.compiled import VARIANTS
 from rbp.train.device import choose_device, describe_machine, prepare_torch
@@ -54,7 +55,7 @@ class _Table:
     def __init__(self, args: argparse.Namespace, cfgs: list[DictConfig], until: float) -> None:
         self.args, self.cfgs = args, cfgs
         self.device = choose_device(cfgs[0])
-        names = who(args.compile or self.device.type == "cuda", args.kernels, args.segments)
+        names = who(args.compile or self.device.type == "cuda", args.kernels, args.segments, args.grad_modes)
         kernels = "plain" if RATE_COMPILED in names else args.kernels
         options = {"kernels": kernels, "chunk": args.chunk}
         self.bench = Bench(names, args.batch, self.device, args.rounds, options, until, args.profile)
@@ -103,6 +104,7 @@ class _Table:
             "dataset": args.dataset,
             "batch": args.batch,
             "step_mode": args.step_mode,
+            "grad_modes": args.grad_modes,
             "chunk": args.chunk,
             "rounds": args.rounds,
             "complete": done,
@@ -129,6 +131,7 @@ class _Table:
         args = self.args
         stem = f"{args.arch}-B{args.batch}-{args.step_mode}-{args.precision}-{self.device.type}"
         stem += "" if args.kernels == "auto" else f"-{args.kernels}"
+        stem += "" if args.grad_modes == list(DEFAULT_MODES) else f"-{','.join(args.grad_modes)}"
         stem += "" if args.segments == [1] else f"-segments{','.join(map(str, args.segments))}"
         return stem + ("" if args.chunk is None else f"-chunk{args.chunk}")
 
@@ -159,8 +162,9 @@ def rows(steps: int, timings: dict[str, Timing], limits: Speed | None = None) ->
 
     `times_floor` is the time relative to a floor of T forward passes and one backward pass for each of k time
     segments. As a backward pass costs about two forward passes, the floor is (T+2k)/3 of the ReLU network's
-    step. `operations_seconds` and `bytes_seconds` are the least times that the step's operations and moved
-    bytes take on this device. A ratio to a contestant that is not in the table is None.
+    step; that of an online mode, which goes back at every step, is T. `operations_seconds` and
+    `bytes_seconds` are the least times that the step's operations and moved bytes take on this device. A
+    ratio to a contestant that is not in the table is None.
 
     Args:
         steps: T.
@@ -175,7 +179,7 @@ def _row(
 ) -> dict[str, Any]:
     relu, bptt = timings.get(RELU), timings.get(BPTT)
     work, segments = timing.work, segments_of(name)
-    floor = (steps + 2 * segments) / 3
+    floor = float(steps) if name in ONLINE else (steps + 2 * segments) / 3
     return {
         "T": steps,
         "contestant": name,

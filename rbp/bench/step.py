@@ -1,7 +1,9 @@
 """A contestant's training step (forward and backward, no optimizer), and two ways to make it faster."""
 
 import contextlib
+import functools
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +12,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from rbp.bench.contestants import Forward
+from rbp.gradients import backward
 from rbp.train.device import autocast
 
 CONTIGUOUS, CHANNELS_LAST = "contiguous", "channels_last"
@@ -32,6 +35,9 @@ class Step:
         x: Images [B, C, H, W].
         y: Labels [B].
         layout: The current memory layout, a key of LAYOUTS.
+        online: The online gradient mode of the step, which then goes by `rbp.backward`; None: forward, loss
+            and backward.
+        around: Makes the context of a time step's graph, of an online mode.
     """
 
     net: nn.Module
@@ -40,15 +46,25 @@ class Step:
     x: Tensor
     y: Tensor
     layout: str = CONTIGUOUS
+    online: str | None = None
+    around: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext
 
     def __call__(self) -> Tensor:
         """Compute loss and gradients; return the loss."""
         self.net.zero_grad(set_to_none=True)
+        if self.online is not None:
+            return self._step_by_step(self.online)
         with autocast(self.cfg, self.x.device):
             logits = self.forward(self.x, self.cfg.T)
         loss = F.cross_entropy(logits.float(), self.y)
         loss.backward()
         return loss.detach()
+
+    def _step_by_step(self, grad_mode: str) -> Tensor:
+        x_seq = self.x.expand(self.cfg.T, *self.x.shape)
+        with autocast(self.cfg, self.x.device):
+            loss = functools.partial(F.cross_entropy, target=self.y)
+            return backward(self.net, x_seq, loss, grad_mode=grad_mode, around=self.around).loss
 
     def lay_out(self, layout: str) -> None:
         """Move the images and the weights of convolutions to a memory layout, a key of LAYOUTS."""

@@ -1,4 +1,4 @@
-"""Check of the engine's gradients on this device, against the published code's numbers and against BPTT.
+"""Check of the engine's gradients on this device, against the authors' codes' numbers and against BPTT.
 
 Rate-BP is compared with BPTT only where the two agree. In lower precision, a membrane potential near the
 threshold may end up on the other side of it, so that whole spikes appear or vanish. There, the share of
@@ -18,6 +18,8 @@ from torch import Tensor, nn
 
 from rbp.check.finding import Finding, absent, ok, wrong
 from rbp.check.networks import NETS, lif, one_hidden_layer
+from rbp.gradients import backward
+from rbp.gradients.online import ONLINE
 from rbp.rate import forward
 
 Gradients = dict[str, Tensor]
@@ -31,6 +33,8 @@ GOLDEN = {
     "residual-lam0.2-vth1.0-static-m-T5-rate-s1": 1e-4,
     "plain-lam0.2-vth1.0-static-s-T5-bptt-s1": 1e-4,
     "plain-lam0.2-vth1.0-static-s-T5-rate-s1": 3e-4,  # its batch normalisation adds eps twice
+    "plain-lam0.2-vth1.0-static-s-T4-sltt-s1": 1e-4,
+    "plain-lam0.2-vth1.0-static-s-T4-ottt-s1": 1e-4,
 }
 DEEPEST = "residual-lam0.2-vth1.0-static-m-T5-rate-s1"
 # Compiling takes seconds per kernel: these golden files need few, and BPTT needs none.
@@ -183,17 +187,25 @@ def gradients(
         x_seq: Input [T, B, C, H, W].
         y: Labels [B].
         step_mode: "m" or "s".
-        grad_mode: "rate" or "bptt".
+        grad_mode: "rate" or "bptt"; "sltt" or "ottt", of the mean of each step's cross-entropy.
         variant: Kernels, layout and precision.
     """
     if variant.channels_last:
         net = net.to(memory_format=torch.channels_last)
         x_seq = _channels_last(x_seq)
     net.zero_grad(set_to_none=True)
+    if grad_mode in ONLINE:
+        with _precision(variant, x_seq.device):
+            backward(net, x_seq, lambda logits: F.cross_entropy(logits, y), grad_mode=grad_mode)
+        return _gradients(net)
     with _precision(variant, x_seq.device):
         logits = forward(net, x_seq, step_mode=step_mode, grad_mode=grad_mode, kernels=variant.kernels)
     with _precision(Variant("", tf32=variant.tf32), x_seq.device):
         F.cross_entropy(logits.float(), y).backward()
+    return _gradients(net)
+
+
+def _gradients(net: nn.Module) -> Gradients:
     return {
         name: p.grad.float().cpu().clone()
         for name, p in net.named_parameters()

@@ -10,6 +10,7 @@ from hydra.errors import ConfigCompositionException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from rbp.config.across import ONLINE
 from rbp.config.composition.messages import explain
 from rbp.config.dotted import ABSENT, find, leaves
 from rbp.config.schema import Config, keys
@@ -112,13 +113,16 @@ def _refuse(key: str, override: Override, values: Mapping[str, Any]) -> None:
 
 
 def _let_T_follow(values: dict[str, Any], before: int, given: set[str]) -> None:
-    """Set keys that stood for the run's T to its new T, in place."""
+    """Set keys that stood for the run's T to its new T, and the gradient mode to one that fits, in place."""
     for group in ("dataset", "arch", "neuron"):
         if values[group].get("T") == before and f"{group}.T" not in given:
             values[group]["T"] = values["T"]
-    # Segments are of the gradient alone, of which an evaluation has none: they only must not exceed T.
-    if values["grad_mode"]["segments"] > values["T"]:
-        values["grad_mode"] |= {"segments": 1, "coupled": True}
+    # An evaluation has no gradients: their mode must only fit T and the step mode.
+    mode, T = values["grad_mode"], values["T"]
+    if mode["segments"] > T:
+        mode |= {"segments": 1, "coupled": True}
+    if mode["name"] in ONLINE and (values["step_mode"] != "s" or (mode["backprop_steps"] or 0) >= T):
+        mode |= {"name": "bptt", "backprop_steps": None, "rescale": False}
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Changes:

@@ -21,6 +21,10 @@ READ_ACROSS = {
     "grad_mode.name",
     "grad_mode.segments",
     "grad_mode.coupled",
+    "grad_mode.backprop_steps",
+    "grad_mode.rescale",
+    "loss.name",
+    "loss.over",
     "neuron.v_threshold",
     "neuron.v_reset",
     "optimizer.warmup_epochs",
@@ -31,11 +35,15 @@ READ_ACROSS = {
 }
 
 
+ONLINE = ("sltt", "ottt")  # gradient modes that differentiate each step before the next one
+
+
 def cross_key_problems(cfg: DictConfig) -> Iterator[str]:
     """Yield one message for each combination of values in a configuration that does not fit together."""
     yield from _network_and_images(cfg)
     yield from _layout(cfg)
     yield from _segments(cfg)
+    yield from _online(cfg)
     yield from _images(cfg.dataset)
     if cfg.dataset.get("frames") is not None:
         yield from _frames(cfg)
@@ -67,7 +75,12 @@ def _layout(cfg: DictConfig) -> Iterator[str]:
             f"arch.layout=static with dataset={cfg.dataset.name}: the network repeats one image T times "
             "itself, the data are a frame per time step"
         )
-    if cfg.step_mode == "s":
+    if cfg.grad_mode.name in ONLINE:
+        yield (
+            f"arch.layout=static with grad_mode={cfg.grad_mode.name}: the network runs all its time steps at "
+            "once; use grad_mode=rate or bptt"
+        )
+    elif cfg.step_mode == "s":
         yield "arch.layout=static with step_mode=s: the network runs all its time steps at once"
 
 
@@ -77,12 +90,13 @@ _IN_A_SWEEP = "a sweep leaves such cells out by pairs or exclude"
 def _segments(cfg: DictConfig) -> Iterator[str]:
     mode = cfg.grad_mode
     steps = cfg.T if mode.segments == "T" else mode.segments
-    if mode.name == "bptt":
+    if mode.name != "rate":
+        method = "BPTT" if mode.name == "bptt" else mode.name.upper()
         for key, value, usual in (("segments", steps, 1), ("coupled", mode.coupled, True)):
             if value != usual:
                 yield (
-                    f"grad_mode.{key}={short(value)} with grad_mode=bptt: BPTT has no segments of time; "
-                    f"{_IN_A_SWEEP}"
+                    f"grad_mode.{key}={short(value)} with grad_mode={mode.name}: {method} has no segments of "
+                    f"time; {_IN_A_SWEEP}"
                 )
         return
     if steps > cfg.T:
@@ -96,6 +110,37 @@ def _segments(cfg: DictConfig) -> Iterator[str]:
         yield (
             f"trainer.chunk={cfg.trainer.chunk} with grad_mode.segments={steps}: only one of them can be "
             "used; leave out trainer.chunk"
+        )
+
+
+def _online(cfg: DictConfig) -> Iterator[str]:
+    mode = cfg.grad_mode
+    K, rescale, over = mode.backprop_steps, mode.rescale, cfg.loss.get("over")
+    if mode.name not in ONLINE:
+        for key, value, usual in (("backprop_steps", K, None), ("rescale", rescale, False)):
+            if value != usual:
+                yield (
+                    f"grad_mode.{key}={short(value)} with grad_mode={mode.name}: it is of the online modes, "
+                    f"sltt and ottt; {_IN_A_SWEEP}"
+                )
+        return
+    if cfg.step_mode != "s":
+        yield (
+            f"step_mode={cfg.step_mode} with grad_mode={mode.name}: it goes step by step; leave step_mode "
+            f"out, or step_mode=s; {_IN_A_SWEEP}"
+        )
+    if over == "mean":
+        yield (
+            f"loss={cfg.loss.name} with grad_mode={mode.name}: it differentiates each step's loss, and this "
+            "is one of the time mean (loss.over=mean); leave loss out, or loss=per_step or loss=tet; "
+            f"{_IN_A_SWEEP}"
+        )
+    if K is not None and K > cfg.T:
+        yield f"grad_mode.backprop_steps={K}: must be at most T={cfg.T}, or null for all; {_IN_A_SWEEP}"
+    if rescale and K in (None, cfg.T):
+        yield (
+            f"grad_mode.rescale=true with grad_mode.backprop_steps={short(K)}: all steps are differentiated, "
+            f"so that nothing is to be scaled; {_IN_A_SWEEP}"
         )
 
 

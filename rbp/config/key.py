@@ -33,6 +33,7 @@ class Key:
         label: In a group with a `_target_`: whether the key only describes the option, and is not an argument
             of its function.
         required: Whether the key must be present, in a group where other keys may be absent.
+        of_some: Whether only some options of an open group have the key, so that none has it by default.
         children: For a group, the dataclass that declares its keys; None for a single value.
         open: For a group, whether an option may have further keys beside the declared ones.
         type: The annotation of the field.
@@ -45,6 +46,7 @@ class Key:
     before: Any = None
     label: bool = False
     required: bool = False
+    of_some: bool = False
     children: type | None = None
     open: bool = False
     type: Any = None

@@ -17,6 +17,7 @@ from rbp.config.key import Key, group, key
 from rbp.config.key import keys as keys_of
 
 PRECISIONS = ("fp32", "bf16")
+GRAD_MODES = ("bptt", "rate", "sltt", "ottt")
 KERNELS = ("auto", "plain", "compiled")
 INITIAL_WEIGHTS = ("default", "published")
 SURROGATES = (
@@ -130,6 +131,13 @@ class Arch:
     )
     init: str = key("initial weights: torch's, or normal with deviation 0.5", one_of(*INITIAL_WEIGHTS))
     size: int = key("side of the images, where the network must know it", at_least(1))
+    norm: str = key(
+        "batch: batch norm; weight: scaled weight standardisation, as of OTTT's authors",
+        one_of("batch", "weight"),
+        since="0.3",
+        before="batch",
+        of_some=True,
+    )
 
 
 @dataclass
@@ -156,7 +164,8 @@ class GradMode:
     """The gradient mode: how gradients are computed."""
 
     name: str = key(
-        "bptt: backpropagation through time; rate: Rate-based backpropagation", one_of("bptt", "rate")
+        "bptt: through time; rate: Rate-based backpropagation; sltt, ottt: online, step by step",
+        one_of(*GRAD_MODES),
     )
     segments: int | str = key(
         "of rate: parts of the time with a rate each, nearer to BPTT the more there are",
@@ -172,6 +181,19 @@ class GradMode:
         since="0.2",
         before=True,
     )
+    backprop_steps: int | None = key(
+        "of sltt and ottt: K of the T steps, drawn per batch, that are differentiated (SLTT-K)",
+        or_null(at_least(1), "all"),
+        default=None,
+        since="0.3",
+    )
+    rescale: bool = key(
+        "of sltt and ottt with backprop_steps: the loss is multiplied by T/K",
+        allowed.YES_NO,
+        default=False,
+        since="0.3",
+        before=False,
+    )
 
 
 @dataclass
@@ -186,6 +208,15 @@ class Loss:
         required=True,
         before="rbp.train.step.loss.cross_entropy",
     )
+    over: str = key(
+        "mean: of the time mean of the outputs; steps: of each step's, averaged; unset: as grad_mode has it",
+        one_of("mean", "steps"),
+        label=True,
+        since="0.3",
+        before="mean",
+    )
+    w: float = key("of tet: weight of the outputs' distance from phi", allowed.SHARE, of_some=True)
+    phi: float = key("of tet: what every output is drawn to", allowed.NUMBER, of_some=True)
     label_smoothing: float = key(
         "share of the target spread evenly over all classes; not in evaluation", allowed.SHARE, before=0.0
     )

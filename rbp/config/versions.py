@@ -101,7 +101,7 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
             open_groups.add(name)
         if key.children is not None and isinstance(inner.get(last), str):
             inner[last] = {"name": inner[last]}
-        if key.is_later and last not in inner:
+        if key.is_later and last not in inner and not key.of_some:
             inner[last] = key.before if key.children is None else {}
     return values
 

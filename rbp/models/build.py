@@ -20,7 +20,9 @@ def build(cfg: DictConfig) -> nn.Module:
         ConfigError: A group's `_target_` cannot be imported or called like this, or does not return a module.
     """
     neuron = function_of(cfg.neuron, "neuron", labels(Neuron))
-    arch = function_of(cfg.arch, "arch", labels(Arch), "neuron", "in_channels", "classes")
+    # norm comes with some files, so a function without it works by arch._target_ alone.
+    unneeded = {"norm": "batch"}
+    arch = function_of(cfg.arch, "arch", labels(Arch), "neuron", "in_channels", "classes", unneeded=unneeded)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream(cfg.seed, "weights").initial_seed())
         try:

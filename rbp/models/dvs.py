@@ -4,16 +4,26 @@ from collections.abc import Callable
 
 from torch import nn
 
+from rbp.models.standardised import conv_norm
 
-def dvs_cnn(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+
+def dvs_cnn(
+    neuron: Callable[[], nn.Module], in_channels: int, classes: int, norm: str = "batch"
+) -> nn.Module:
     """Build: conv 16, pool, conv 32, pool, conv 64, global average, linear: [B, C, H, W] -> [B, classes].
 
-    Each convolution is 3 x 3, followed by batch normalisation and a layer of neurons; pools are averages over
-    2 x 2.
+    Each convolution is 3 x 3, with batch normalisation, and followed by a layer of neurons; pools
+    are averages over 2 x 2.
+
+    Args:
+        neuron: Makes one layer of neurons.
+        in_channels: Channels of the images.
+        classes: Number of classes.
+        norm: "batch", or "weight" for scaled weight standardisation in place of batch normalisation.
     """
 
     def conv(c_in: int, c_out: int) -> list[nn.Module]:
-        return [nn.Conv2d(c_in, c_out, 3, padding=1, bias=False), nn.BatchNorm2d(c_out), neuron()]
+        return [*conv_norm(norm, c_in, c_out), neuron()]
 
     return nn.Sequential(
         *conv(in_channels, 16),

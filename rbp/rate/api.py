@@ -1,32 +1,26 @@
 """`rbp.forward`: run a spiking network over T steps, with gradients by BPTT or rate-based backpropagation.
 
-The passes themselves are in rbp.rate.passes; here the arguments are checked and the layout is determined.
+The passes themselves are in rbp.rate.passes; the arguments and the layout are read by rbp.rate.arguments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from rbp.rate.arguments import from_rest, is_whole, read
+from rbp.rate.distributed import in_one_call
 from rbp.rate.dry_run.state_between_steps import SAME, compare_steps, refuse_difference
 from rbp.rate.errors import InputError, NoRuleError
-from rbp.rate.layout.layout import LAYOUTS, Layout, check_modes
+from rbp.rate.layout.layout import Layout
 from rbp.rate.layout.outputs import Called, Output
-from rbp.rate.layout.probe import find_layout
-from rbp.rate.layout.time_first import as_sequence
-from rbp.rate.memory.draws import with_generators
 from rbp.rate.network.modules import Network, check_not_compiled
-from rbp.rate.network.overrides import check_overrides
 from rbp.rate.network.own_state import tensors_left
-from rbp.rate.network.patching import neurons_reset, stand_in
-from rbp.rate.network.weights import weights_read_once
 from rbp.rate.neurons import compiled
-from rbp.rate.neurons.memories import at_rest_afterwards
 from rbp.rate.neurons.supported import refusal
 from rbp.rate.passes import bptt, rate
 
@@ -115,30 +109,22 @@ def forward(
         `torch.utils.checkpoint` recomputes with the layers as they were during the pass. In rate mode it has
         no effect, as nothing that it would drop grows with T.
     """
-    _check_net(net)
-    _check_modes(step_mode, grad_mode, layout)
-    _check_numbers(x_seq, T, chunk)
+    _check_grad_mode(grad_mode)
+    _check_chunk(chunk)
     _check_segments(segments, coupled, grad_mode, chunk)
     _check_kernels(kernels)
-    network = Network(net.module if isinstance(net, DistributedDataParallel) else net)
-    called = Called(network, output, kwargs)
-    seen, x = _as_seen(network, x_seq, T, layout, called.kwargs)
+    called, seen, x = read(net, x_seq, step_mode=step_mode, T=T, layout=layout, output=output, kwargs=kwargs)
+    network = called.network
     by_rate = grad_mode == "rate" and torch.is_grad_enabled()
-    _check_input(x, seen, step_mode, per_step)
     if seen.name != "static" and segments > x.shape[0]:
         raise InputError(f"segments={segments}: a whole number from 1 to T={x.shape[0]} is needed")
-    check_modes(network, seen)
-    for neuron in network.neurons:
-        check_overrides(neuron.module)
     if grad_mode == "rate":
         _check_for_rate(network, x, seen)
 
     how = rate.Settings(per_step, kernels, chunk, segments, coupled)
 
     def run(x: Tensor) -> Tensor:
-        plain = (layer.module for layer in network.layers if layer.kind.is_plain_neuron)
-        draws = with_generators(network.generators)
-        with neurons_reset(network), at_rest_afterwards(plain), weights_read_once(network), draws:
+        with from_rest(network):
             if by_rate:
                 with _state_refused(called, x, seen, step_mode, by_rate):
                     return _by_rate(called, x, T, seen, step_mode, how)
@@ -146,19 +132,7 @@ def forward(
             with _state_refused(called, x, seen, step_mode, by_rate) if one_call else nullcontext():
                 return _by_bptt(called, x, T, seen, step_mode, per_step)
 
-    return _once(net, run, x) if isinstance(net, DistributedDataParallel) else run(x)
-
-
-def _as_seen(
-    network: Network, x: Tensor, T: int | None, layout: str | None, kwargs: Mapping[str, Any]
-) -> tuple[Layout, Tensor]:
-    """Return the layout, and the input as [T, B, ...], or as [B, ...] if the network repeats it itself."""
-    seen, is_sequence = (Layout(layout), None) if layout is not None else find_layout(network, x, T, kwargs)
-    if seen.name == "static":
-        return seen, x
-    if is_sequence is False and T is not None:
-        return seen, x.expand(T, *x.shape)
-    return seen, x if is_sequence else as_sequence(network.net, x, T)
+    return in_one_call(net, run, x)
 
 
 @contextmanager
@@ -200,66 +174,25 @@ def _by_bptt(
     return run(called, x, layout, per_step)
 
 
-class _Whole(nn.Module):
-    """The whole forward pass of net over T steps as one module, with the buffers of net."""
-
-    def __init__(self, net: nn.Module, run: Callable[[Tensor], Tensor]) -> None:
-        super().__init__()
-        self.run, self.named_buffers = run, net.named_buffers  # type: ignore[method-assign]
-
-    def forward(self, x_seq: Tensor) -> Tensor:
-        return self.run(x_seq)
-
-
-def _once(net: DistributedDataParallel, run: Callable[[Tensor], Tensor], x_seq: Tensor) -> Tensor:
-    """Run all steps as one forward pass of the wrapper, which prepares a backward pass at every call."""
-    with stand_in(net, "module", _Whole(net.module, run)):
-        return net(x_seq)
-
-
-def _check_net(net: nn.Module) -> None:
-    if isinstance(net, nn.DataParallel):
+def _check_grad_mode(grad_mode: Any) -> None:
+    if grad_mode in ("sltt", "ottt"):
         raise InputError(
-            "net is wrapped in DataParallel, which copies it at every call: use DistributedDataParallel"
+            f"grad_mode={grad_mode!r}: goes forward and backward at every step, so that there is no forward "
+            "pass alone: use rbp.backward, or 'bptt' or 'rate'"
         )
-
-
-def _check_modes(step_mode: Any, grad_mode: Any, layout: Any) -> None:
-    if step_mode not in ("m", "s"):
-        raise InputError(f"step_mode={step_mode!r}: 'm' (T steps at once) or 's' (one by one)")
     if grad_mode not in ("bptt", "rate"):
         raise InputError(f"grad_mode={grad_mode!r}: 'bptt' or 'rate'")
-    if layout is not None and layout not in LAYOUTS:
-        raise InputError(f"layout={layout!r}: one of {', '.join(repr(name) for name in LAYOUTS)}, or None")
 
 
-def _check_input(x: Tensor, layout: Layout, step_mode: str, per_step: bool) -> None:
-    if layout.name == "static":
-        if step_mode == "s":
-            raise InputError(
-                "step_mode='s' with layout 'static': the network repeats its input itself, so there are no "
-                "single steps to give it; use step_mode='m'"
-            )
-        if x.dim() < 1 or x.numel() == 0:
-            raise InputError(f"x has shape {tuple(x.shape)}: an image [B, ...] with B of 1 or more is needed")
-    elif x.dim() < 2 or x.numel() == 0:
-        raise InputError(f"x_seq has shape {tuple(x.shape)}: [T, B, ...] with T and B of 1 or more is needed")
-
-
-def _check_numbers(x_seq: Any, T: Any, chunk: Any) -> None:
-    if not isinstance(x_seq, Tensor):
-        raise InputError(f"x_seq is {type(x_seq).__name__}: a tensor is needed, [T, B, ...]")
-    for name, number in (("T", T), ("chunk", chunk)):
-        if number is not None and (not isinstance(number, int) or isinstance(number, bool)):
-            raise InputError(f"{name}={number!r}: a whole number is needed")
-    if T is not None and T < 1:
-        raise InputError(f"T={T}: a spiking network needs at least one time step")
+def _check_chunk(chunk: Any) -> None:
+    if chunk is not None and not is_whole(chunk):
+        raise InputError(f"chunk={chunk!r}: a whole number is needed")
     if chunk is not None and chunk < 1:
         raise InputError(f"chunk={chunk}: at least one step at a time, or None for all of them")
 
 
 def _check_segments(segments: Any, coupled: Any, grad_mode: str, chunk: int | None) -> None:
-    if not isinstance(segments, int) or isinstance(segments, bool) or segments < 1:
+    if not is_whole(segments) or segments < 1:
         raise InputError(f"segments={segments!r}: a whole number from 1 to T is needed")
     if not isinstance(coupled, bool):
         raise InputError(f"coupled={coupled!r}: True or False")

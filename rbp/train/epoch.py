@@ -49,8 +49,9 @@ def train_epoch(
         ) as measured:
             # Gradients are averaged over ranks. In a smaller last batch, ranks may have different numbers of
             # images, so each rank's loss is weighted by its share of the batch.
-            logged = (part.batches + len(sums.waiting) + 1) % cfg.trainer.log_every == 0
-            step = training_step(training, x, target, len(x) * world / n, parts, measured, logged)
+            number = part.batches + len(sums.waiting)  # from 0
+            logged, place = (number + 1) % cfg.trainer.log_every == 0, (history.epochs, number)
+            step = training_step(training, x, target, len(x) * world / n, parts, measured, logged, place)
         sums.add(step, len(x))
         due, number = boundary.due(), part.batches + len(sums.waiting)
         if due or number % LOOK_EVERY.get(training.device.type, 1) == 0 or number == n_batches:

@@ -1,7 +1,7 @@
 """The working parts of a run (device, data, network, optimizer), and their checkpointed state."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from rbp.config.identity import folder_name, identity
 from rbp.data import Splits, load, n_train_batches
 from rbp.data.stage import copied_to_stage
 from rbp.errors import CheckpointError, ConfigError
+from rbp.gradients import Step, backward
+from rbp.gradients.online import ONLINE
 from rbp.models import build
 from rbp.provenance import code_version, git_commits
 from rbp.rate import data_parallel, forward
@@ -26,7 +28,7 @@ from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.resume.history import History, from_plain, to_plain
-from rbp.train.step.loss import LossFunction, build_loss
+from rbp.train.step.loss import LossFunction, build_loss, loss_over
 from rbp.train.telemetry.costs import CostMeter
 
 
@@ -71,24 +73,43 @@ class TrainState:
             yield
 
     def forward(self, x: Tensor) -> Tensor:
-        """Run the network and return its output [B, K] in float32.
+        """Run the network without gradients and return its output [B, K] in float32.
 
         Args:
             x: Images [B, C, H, W], each presented at every time step, or frames [B, T, C, H, W], one per time
                 step.
         """
-        together = self.parallel is not None and torch.is_grad_enabled()
-        net, cfg = self.parallel if together else self.net, self.cfg
-        assert net is not None
-        with autocast(cfg, self.device):
-            how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout")}
-            how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
-            mode = cfg.grad_mode
-            how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
-            if how["layout"] == "static":  # the network itself repeats the image T times
-                return forward(net, x, T=cfg.T, **how).float()
-            x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
-            return forward(net, x_seq, **how).float()
+        x, how = self._shown(x)
+        if how["grad_mode"] in ONLINE:  # without gradients all modes are the same
+            how["grad_mode"] = "bptt"
+        with torch.no_grad(), autocast(self.cfg, self.device):
+            return forward(self.net, x, **how).float()
+
+    def backward(self, x: Tensor, loss: Callable[[Tensor], Tensor], **more: Any) -> Step:
+        """Run forward and backward of a training step (`rbp.backward`) as the config says.
+
+        Args:
+            x: Images or frames, as in `forward`.
+            loss: Maps outputs [B, K] to a scalar.
+            more: `generator`, `scale` and `around` of `rbp.backward`.
+        """
+        net = self.net if self.parallel is None else self.parallel
+        mode, (x, how) = self.cfg.grad_mode, self._shown(x)
+        if mode.name in ONLINE:
+            how |= {"backprop_steps": mode.backprop_steps, "rescale": mode.rescale}
+        how["over"] = loss_over(self.cfg)
+        with autocast(self.cfg, self.device):
+            return backward(net, x, loss, **how, **more)
+
+    def _shown(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
+        """Return the input as the network is shown it, and the arguments of `rbp.forward` for it."""
+        cfg, mode = self.cfg, self.cfg.grad_mode
+        how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout")}
+        how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
+        how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
+        if how["layout"] == "static":  # the network itself repeats the image T times
+            return x, how | {"T": cfg.T}
+        return x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape), how
 
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:

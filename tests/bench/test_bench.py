@@ -185,6 +185,30 @@ def test_segments_that_cannot_be(
     assert "--segments" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
+def test_every_gradient_mode_takes_part_and_online_ones_keep_one_step(tmp_path: Path) -> None:
+    modes = ["--grad-mode", "bptt,rate,sltt,ottt", "--T", "2,6", "--out", str(tmp_path)]
+    assert main([*SMALL, *modes]) == 0
+    stem = "dvs_cnn-B4-m-fp32-cpu-bptt,rate,sltt,ottt"
+    record = json.loads((tmp_path / f"{stem}.json").read_text())
+    assert record["grad_modes"] == ["bptt", "rate", "sltt", "ottt"]
+    kept = {(row["contestant"], row["T"]): row["kept_bytes"] for row in record["rows"]}
+    assert {name for name, _ in kept} == {RELU, BPTT, MEMOPT, RATE, "sltt", "ottt"}
+    for mode in ("sltt", "ottt"):
+        assert kept[mode, 2] == kept[mode, 6] > 0
+    assert kept[BPTT, 6] > 2 * kept[BPTT, 2]
+    for row in record["rows"]:
+        if row["contestant"] in ("sltt", "ottt"):
+            assert row["times_floor"] == pytest.approx(row["times_relu"] / row["T"])
+    drawn = (tmp_path / f"{stem}.svg").read_text()
+    assert "sltt" in drawn and "ottt" in drawn
+
+
+def test_only_the_modes_that_are_asked_for_take_part() -> None:
+    assert who(True, "auto", (1, 2), ["sltt"]) == (RELU, RELU_COMPILED, "sltt")
+    assert who(False, "auto", (1, 2), ["bptt"]) == (RELU, BPTT, MEMOPT)
+    assert who(False, "auto", (1, 2), ["ottt", "rate"]) == (RELU, RATE, "rate, 2 segments", "ottt")
+
+
 SMALL = ["bench", "--arch", "dvs_cnn", "--dataset", "digits", "--batch", "4", "--rounds", "1"]
 
 
@@ -270,6 +294,7 @@ def test_a_table_for_each_batch_size_step_mode_and_precision(tmp_path: Path) -> 
         (["--batch", "16,x"], "--batch 16,x"),
         (["--precision", "fp32,fp8"], "--precision fp32,fp8"),
         (["--step-mode", "x"], "--step-mode x"),
+        (["--grad-mode", "bptt,stbp"], "--grad-mode bptt,stbp: one or more of bptt, rate, sltt, ottt"),
         (["--kernels", "fast"], "--kernels fast"),
         (["--device", "gpu"], "trainer.device=gpu"),
         (["--rounds", "0"], "--rounds 0: at least 1"),

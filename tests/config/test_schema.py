@@ -84,7 +84,7 @@ def test_every_key_says_what_it_is_in_one_line_and_what_it_may_be() -> None:
 def test_what_describes_an_option_is_no_argument_of_its_function() -> None:
     assert set(labels(Arch)) == {"name", "_target_", "min_size", "channels", "layout"}
     assert set(labels(Neuron)) == {"name", "_target_"}
-    assert set(labels(Loss)) == {"name", "_target_"}
+    assert set(labels(Loss)) == {"name", "_target_", "over"}
     assert set(labels(Optimizer)) == {"name", "_target_", "schedule", "warmup_epochs"}
 
 

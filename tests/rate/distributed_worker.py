@@ -2,6 +2,7 @@
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,13 @@ CASES = [
     for net in ("plain", "wrapped")
     for grad_mode in ("bptt", "rate", "two segments")
     for step_mode in ("m", "s")
+    for mode in ("train", "eval")
+]
+# Of the online modes, one with some of the steps drawn: the last of these is not the last of all.
+CASES += [
+    (net, grad_mode, "s", mode)
+    for net in ("plain", "wrapped")
+    for grad_mode in ("sltt", "ottt", "one step drawn")
     for mode in ("train", "eval")
 ]
 
@@ -48,13 +56,15 @@ def train_step(net: nn.Module, x: torch.Tensor, labels: torch.Tensor, case: tupl
     """Two steps, as a second forward pass meets what the first left; the gradients of both, and the
     buffers."""
     _, grad_mode, step_mode, mode = case
-    how: dict = (
-        {"grad_mode": "rate", "segments": 2} if grad_mode == "two segments" else {"grad_mode": grad_mode}
-    )
+    draws = torch.Generator().manual_seed(5)
+    others: dict[str, dict[str, Any]] = {
+        "two segments": {"grad_mode": "rate", "segments": 2},
+        "one step drawn": {"grad_mode": "sltt", "backprop_steps": 1, "generator": draws},
+    }
+    how: dict[str, Any] = others.get(grad_mode, {"grad_mode": grad_mode})
     net.train(mode == "train")
     for _ in range(2):
-        loss = F.cross_entropy(rbp.forward(net, x, step_mode=step_mode, **how), labels)
-        loss.backward()
+        rbp.backward(net, x, lambda y: F.cross_entropy(y, labels), step_mode=step_mode, **how)
     inner = net.module if isinstance(net, DistributedDataParallel) else net
     gradients = {k: p.grad for k, p in inner.named_parameters()}
     return {"gradients": gradients, "buffers": dict(inner.named_buffers())}

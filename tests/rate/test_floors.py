@@ -18,7 +18,7 @@ FLOORS = (
         "layout",
         "passes",
     ),
-    *("api", "verify", "distributed"),
+    *("arguments", "distributed", "api", "verify"),
 )
 ENGINE = Path(rbp.rate.__file__).parent
 

@@ -28,7 +28,7 @@ def test_what_waits_is_submitted_once_outlives_its_parents_and_runs_as_it_was_su
         edit(
             project,
             "rbp/train/step/training_step.py",
-            "outputs = training.forward(x)",
+            "training.optimizer.step()",
             "raise RuntimeError('edited')",
         )
         assert list(cluster.jobs("%j").values()).count("rbp-waiting") == 2

@@ -34,6 +34,7 @@ pytestmark = pytest.mark.xdist_group("ranks")
 
 NORM = "norm of all gradients before clipping"
 MODES = [f"{step_mode} {grad_mode}" for step_mode in "ms" for grad_mode in ("bptt", "rate")]
+MODES += ["s sltt", "s ottt"]
 
 
 # --- numbers ------------------------------------------------------------------------------------------------

@@ -121,26 +121,52 @@ def single_steps(called: Called, x_seq: Tensor, layout: Layout, per_step: bool) 
 
     Args and returned value are those of `multi_step`.
     """
-    network, (T, B) = called.network, x_seq.shape[:2]
-    run = ForwardPass(1, rate=False, single_step=True, checks_calls=layout.found)
-    before = random_state(x_seq.device)
-    outputs = []
-
-    def enter() -> AbstractContextManager[Any]:
-        return _together(
-            layout.modes(network, "s"), replaced(network, lambda found: _adapted(_in_float32, found, run))
-        )
-
-    with in_pass(network, run, enter):
-        for t, x in enumerate(x_seq):
-            if t:
-                set_random_state(before)
-            run.next_pass()
-            y = called(layout.one_step(x))
-            outputs.append(layout.output_of_step(y, B))
+    with stepping(called, x_seq, layout) as step:
+        outputs = [step(x) for x in x_seq]
     if per_step:
         return torch.stack(outputs)
-    return sum(outputs[1:], outputs[0]) / T
+    return sum(outputs[1:], outputs[0]) / len(x_seq)
+
+
+def adapted_step(found: Layer, run: ForwardPass) -> Forward | None:
+    """Return the replacement for a layer's forward on one step [B, ...]; None to keep its own."""
+    return _adapted(_in_float32, found, run)
+
+
+@contextmanager
+def stepping(
+    called: Called,
+    x_seq: Tensor,
+    layout: Layout,
+    adapt: Callable[[Layer, ForwardPass], Forward | None] = adapted_step,
+) -> Iterator[Callable[[Tensor], Tensor]]:
+    """Prepare the network for single steps inside the block.
+
+    Args:
+        called: the network and how to call it.
+        x_seq: the input [T, B, ...]; only its device and batch size are read.
+        layout: the network's layout, any but "static".
+        adapt: makes the replacement for a layer's forward.
+
+    Yields:
+        A function that runs one more step, from the input [B, ...] to the output [B, K]. The network draws
+        the same random numbers in each.
+    """
+    network, B = called.network, x_seq.shape[1]
+    run = ForwardPass(1, rate=False, single_step=True, checks_calls=layout.found)
+    before = random_state(x_seq.device)
+
+    def enter() -> AbstractContextManager[Any]:
+        return _together(layout.modes(network, "s"), replaced(network, lambda found: adapt(found, run)))
+
+    def step(x: Tensor) -> Tensor:
+        if run.passes:
+            set_random_state(before)
+        run.next_pass()
+        return layout.output_of_step(called(layout.one_step(x)), B)
+
+    with in_pass(network, run, enter):
+        yield step
 
 
 @contextmanager

@@ -70,7 +70,7 @@ def _checks(
         shape = [values["dataset"][key] for key in ("channels", "size", "classes")]
         yield (
             _check_step,
-            (shape, [values[key] for key in ("arch", "neuron", "grad_mode", "step_mode", "T")]),
+            (shape, [values[key] for key in ("arch", "neuron", "loss", "grad_mode", "step_mode", "T")]),
         )
 
 
@@ -164,12 +164,12 @@ def _check_loss(cfg: DictConfig) -> None:
 
 
 def _check_step(cfg: DictConfig) -> None:
-    """Raise ConfigError if the network cannot take the images, or rate mode has no rule for something in it.
+    """Raise ConfigError if the network cannot take the images, or does not fit the gradient mode and loss.
 
     One step runs on the meta device, with shapes alone. If it fails there, it runs once more with two images
     of zeros, since networks may read values. Errors other than of shapes are left to training.
     """
-    from rbp.rate import NoRuleError
+    from rbp.rate import InputError, NoRuleError
 
     named = f"arch={cfg.arch.name} with neuron={cfg.neuron.name}"
     try:
@@ -179,6 +179,8 @@ def _check_step(cfg: DictConfig) -> None:
     except Exception:  # perhaps its own code reads values, which are not there
         try:
             outputs = _trial_step(cfg, "cpu")
+        except InputError as error:
+            raise ConfigError(f"{named}: {error}") from error
         except Exception as error:
             if not _is_of_shapes(error):
                 return
@@ -204,8 +206,11 @@ def _trial_step(cfg: DictConfig, device: str) -> int:
     """Run a step on two images of zeros, and return the number of outputs."""
     import torch
 
+    from rbp.gradients import backward
+    from rbp.gradients.online import ONLINE
     from rbp.models import build
     from rbp.rate import forward
+    from rbp.train.step.loss import loss_over
 
     mode, T = cfg.grad_mode, min(cfg.T, _LONGEST_TRIAL)
     with torch.device(device), torch.random.fork_rng(devices=[]), warnings.catch_warnings():
@@ -214,5 +219,8 @@ def _trial_step(cfg: DictConfig, device: str) -> int:
         layout = cfg.arch.get("layout")
         x_seq = x if layout == "static" else x.expand(T, *x.shape).contiguous()
         how = {"T": T if layout == "static" else None, "layout": layout, "grad_mode": mode.name}
+        if mode.name in ONLINE:
+            return int(backward(build(cfg), x_seq, lambda y: y.sum(), **how).y.shape[-1])
         how |= {"segments": min(mode.segments, T), "coupled": mode.coupled, "step_mode": cfg.step_mode}
+        how["per_step"] = loss_over(cfg) == "steps"
         return int(forward(build(cfg), x_seq, **how).shape[-1])

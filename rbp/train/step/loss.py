@@ -29,6 +29,31 @@ def cross_entropy(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0)
     return F.cross_entropy(outputs, labels, label_smoothing=label_smoothing)
 
 
+def tet(
+    outputs: Tensor, labels: Tensor, w: float = 1e-3, phi: float = 1.0, label_smoothing: float = 0.0
+) -> Tensor:
+    """Return the loss of temporal efficient training (Deng et al., ICLR 2022) for one time step's output.
+
+    It is (1-w) times the cross-entropy plus w times the mean squared distance of every output from phi, all
+    classes alike. The config option `loss=tet` takes its mean over the steps.
+
+    Args:
+        outputs: Output of one step [B, K].
+        labels: Labels [B].
+        w: Weight of the distance.
+        phi: What every output is drawn to.
+        label_smoothing: As in `cross_entropy`.
+    """
+    regular = F.mse_loss(outputs, torch.full_like(outputs, phi))
+    return (1 - w) * cross_entropy(outputs, labels, label_smoothing) + w * regular
+
+
+def loss_over(cfg: DictConfig) -> str | None:
+    """Return what the loss of a config is taken of, as `over` of `rbp.backward`; None: as the mode has it."""
+    over: str | None = cfg.loss.get("over")
+    return over
+
+
 def build_loss(cfg: DictConfig, world: int = 1) -> LossFunction:
     """Build the loss of a config: a function of outputs [B, K] and labels [B] that returns a scalar.
 

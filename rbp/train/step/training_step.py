@@ -3,12 +3,14 @@
 import contextlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, get_total_norm
 
+from rbp.seeds import stream
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import Target
 
@@ -51,6 +53,7 @@ def training_step(
     parts: int = 1,
     measured: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     with_norm: bool = False,
+    place: tuple[int, int] = (0, 0),
 ) -> StepOutcome:
     """Run forward, backward and optimizer update on one batch.
 
@@ -64,8 +67,11 @@ def training_step(
         weight: Factor of the loss in the backward pass.
         parts: Number of parts in which the gradient is computed, so that one of them is in memory at a time.
             It is the gradient of the whole batch's mean loss; layers that mix a batch see a part.
-        measured: Makes the context in which each part's forward and backward pass runs.
+        measured: Makes the context in which each graph is made and differentiated: that of a part or, with an
+            online gradient mode, of one of its time steps.
         with_norm: Whether to return the norm of the gradients, which are left as they are.
+        place: Numbers of the epoch and of the batch in it, from 0. With the seed, they alone say which time
+            steps are drawn (`grad_mode.backprop_steps`), the same in all parts and on all ranks.
     """
     cfg = training.cfg
     if cfg.trainer.loss_over_T and cfg.grad_mode.name == "rate":
@@ -75,10 +81,12 @@ def training_step(
     shares = zip(x.tensor_split(parts), target.split(parts), strict=True)
     for number, (x_part, target_part) in enumerate(shares, 1):
         share = len(x_part) / len(x)
-        with measured(), training.gradients_averaged(now=number == parts):
-            loss, right = _backward(training, x_part, target_part, weight * share)
-        losses.append(loss * share if parts > 1 else loss)
-        correct.append(right)
+        draw = stream(cfg.seed, "backprop steps", *place)
+        how = {"scale": weight * share, "generator": draw, "around": measured}
+        with training.gradients_averaged(now=number == parts):
+            step = training.backward(x_part, partial(target_part.loss, training.loss), **how)
+        losses.append(step.loss * share if parts > 1 else step.loss)
+        correct.append(target_part.correct(step.y))
     grad_norm = None
     if with_norm:  # of the whole batch: its parts are added up, and ranks averaged
         grad_norm = get_total_norm(p.grad for p in training.net.parameters() if p.grad is not None)
@@ -86,12 +94,3 @@ def training_step(
         clip_grad_norm_(training.net.parameters(), largest)
     training.optimizer.step()
     return StepOutcome(torch.stack(losses).sum(), torch.stack(correct).sum(), grad_norm)
-
-
-def _backward(training: TrainState, x: Tensor, target: Target, weight: float) -> tuple[Tensor, Tensor]:
-    """Add the gradients of a part; return its mean loss and its number of correct answers."""
-    outputs = training.forward(x)
-    correct = target.correct(outputs.detach())  # before the loss, which may change what it is given
-    loss = target.loss(training.loss, outputs)
-    (loss if weight == 1.0 else loss * weight).backward()
-    return loss.detach(), correct

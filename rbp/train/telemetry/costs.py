@@ -76,7 +76,7 @@ class CostMeter:
         if device.type == "cuda":  # so that evaluation and earlier work do not count
             torch.cuda.reset_peak_memory_stats(device)
         start = time.perf_counter()
-        yield (lambda: _kept_bytes_added(net, of_parts)) if counting else contextlib.nullcontext
+        yield (lambda: kept_bytes_added(net, of_parts)) if counting else contextlib.nullcontext
         synchronize(device)
         (self.step_seconds if warm else self.warmup_seconds).append(time.perf_counter() - start)
         if counting:
@@ -91,7 +91,7 @@ class CostMeter:
 
 
 @contextlib.contextmanager
-def _kept_bytes_added(net: nn.Module, totals: list[int]) -> Iterator[None]:
+def kept_bytes_added(net: nn.Module, totals: list[int]) -> Iterator[None]:
     """Append to `totals` the bytes that autograd saves for the backward pass inside the block."""
     sizes: list[int] = []
     with count_kept_bytes(net, sizes):

@@ -27,6 +27,6 @@ def _out_of_memory(cfg: DictConfig, error: Exception) -> TrainingError:
     less.append(f"a larger trainer.accumulate (now {cfg.trainer.accumulate})")
     less.append(f"trainer.eval_batch_size (now {cfg.trainer.eval_batch_size}) or T (now {cfg.T})")
     if cfg.grad_mode.name == "bptt":
-        less.append("grad_mode=rate, whose memory does not grow with T")
+        less.append("grad_mode=rate or sltt, whose memory does not grow with T")
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     return TrainingError(f"out of memory: try {', or '.join(less)} ({reason})")
