@@ -19,9 +19,12 @@ from rbp.errors import CheckpointError, ConfigError
 from rbp.models import build
 from rbp.provenance import code_version, git_commits
 from rbp.rate import data_parallel, forward
+from rbp.rate.errors import NoStepsError
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.neurons import compiled
 from rbp.seeds import stream
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
+from rbp.train.figures.over_time import time_mean
 from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
@@ -46,6 +49,7 @@ class TrainState:
         code: The version of the code (`code_version`).
         ranks: The processes that train the network together.
         parallel: `net` wrapped in DistributedDataParallel; None with a single rank.
+        gives_steps: Whether the network gives the output of every step, as far as is known.
     """
 
     cfg: DictConfig
@@ -59,6 +63,7 @@ class TrainState:
     code: dict[str, Any]
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None
+    gives_steps: bool = True
 
     @contextlib.contextmanager
     def gradients_averaged(self, now: bool) -> Iterator[None]:
@@ -77,18 +82,37 @@ class TrainState:
             x: Images [B, C, H, W], each presented at every time step, or frames [B, T, C, H, W], one per time
                 step.
         """
+        with autocast(self.cfg, self.device):
+            return self._forward(x, per_step=False).float()
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what `forward` does, to the bit, and the output of every step [T, B, K].
+
+        The latter is None if the network takes the time mean itself (`gives_steps` is then false).
+        """
+        if self.gives_steps:
+            before = random_state(self.device)
+            try:
+                with autocast(self.cfg, self.device):
+                    steps = self._forward(x, per_step=True)
+                    return time_mean(steps, self.cfg.step_mode).float(), steps
+            except NoStepsError:  # once a run: what the failed pass drew is drawn again
+                self.gives_steps = False
+                set_random_state(before)
+        return self.forward(x), None
+
+    def _forward(self, x: Tensor, per_step: bool) -> Tensor:
         together = self.parallel is not None and torch.is_grad_enabled()
         net, cfg = self.parallel if together else self.net, self.cfg
         assert net is not None
-        with autocast(cfg, self.device):
-            how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout")}
-            how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
-            mode = cfg.grad_mode
-            how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
-            if how["layout"] == "static":  # the network itself repeats the image T times
-                return forward(net, x, T=cfg.T, **how).float()
-            x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
-            return forward(net, x_seq, **how).float()
+        how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout"), "per_step": per_step}
+        how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
+        mode = cfg.grad_mode
+        how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
+        if how["layout"] == "static":  # the network itself repeats the image T times
+            return forward(net, x, T=cfg.T, **how)
+        x_seq = x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape)
+        return forward(net, x_seq, **how)
 
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:

@@ -1,0 +1,169 @@
+"""Counting the operations of a forward pass, by layer and time step, on some of the images of a batch.
+
+Torch's functions are watched as the network calls them, so that a convolution in a network's own forward, or
+the products of an attention, count as layers do. Nothing that the network computes is changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules import module as hooks
+from torch.overrides import TorchFunctionMode
+
+from rbp.rate import Pair
+from rbp.rate.registry import is_neuron
+from rbp.train.figures.calls import Calls, Counts
+from rbp.train.figures.divisors import DIVISORS
+from rbp.train.figures.products import OTHERS, PRODUCTS, Driver, additions
+
+STEPS_LOST = "its shapes do not tell the time steps"
+UNKNOWN = "it multiplies in a way that is not known"
+_WITHOUT_PRODUCTS = (nn.Embedding, nn.LayerNorm, nn.RMSNorm)  # though they have a weight of two axes
+
+
+class Counter:
+    """Counts the operations of a network, batch by batch.
+
+    Args:
+        net: The network.
+        T: Number of time steps.
+        single_steps: Whether the network is called once for each step.
+        one_in: Of how many images of a batch one is counted.
+
+    Attributes:
+        counts: What was counted so far.
+        batch_first: Whether the network takes [B, T, ...].
+    """
+
+    def __init__(self, net: nn.Module, T: int, single_steps: bool, one_in: int = 1) -> None:
+        self.net, self.T, self.single_steps, self.one_in = net, T, single_steps, one_in
+        self.counts = Counts(T)
+        self.batch_first = False
+
+    @contextmanager
+    def batch(self, one_step: torch.Size) -> Iterator[None]:
+        """Count what the network computes inside the block, on a batch with steps of this shape [B, ...]."""
+        watch = _Watch(self, one_step)
+        with ExitStack() as stack:
+            stack.callback(hooks.register_module_forward_pre_hook(watch.enter).remove)
+            stack.callback(hooks.register_module_forward_hook(watch.leave, always_call=True).remove)
+            stack.enter_context(watch)
+            yield
+        images = -(-one_step[0] // self.one_in)
+        self.counts.add(Counts(self.T, images, watch.calls.by_layer(watch.roots), watch.not_counted))
+
+
+def is_compiled(net: nn.Module) -> bool:
+    """Whether torch.compile has compiled a part of the network, whose functions cannot be watched."""
+    return any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in net.modules())
+
+
+class _Watch(TorchFunctionMode):
+    """Sees the functions that the network calls in one batch, and the modules that call them."""
+
+    def __init__(self, counter: Counter, one_step: torch.Size) -> None:
+        super().__init__()
+        self.counter, self.one_step = counter, tuple(one_step)
+        modules = counter.net.named_modules()
+        self.names = {id(module): name or type(module).__name__ for name, module in modules}
+        self.inside: list[nn.Module] = []
+        self.roots = 0  # calls of the network so far
+        self.fired = False  # whether a neuron has been called in this one
+        self.divisors: list[Tensor] = []  # of the last two average pools, the last one first
+        self.calls = Calls(counter.T)
+        self.not_counted: dict[str, str] = {}
+        self.multiplied: set[int] = set()  # ids of the modules inside which a product was seen
+
+    def enter(self, module: nn.Module, args: Any) -> None:
+        """Note that a module is called."""
+        if module is self.counter.net:
+            if self.roots == (self.counter.T if self.counter.single_steps else 1):  # that pass has failed
+                self.roots, self.calls = 0, Calls(self.counter.T)
+            self.roots, self.fired, self.divisors = self.roots + 1, False, []
+            self._note_layout(args[0] if args else None)
+        if id(module) in self.names:
+            self.inside.append(module)
+
+    def _note_layout(self, x: Any) -> None:
+        (B, *rest), T = self.one_step, self.counter.T
+        if isinstance(x, Tensor) and B != T and tuple(x.shape) in ((T, B, *rest), (B, T, *rest)):
+            self.counter.batch_first = tuple(x.shape[:2]) == (B, T)
+
+    def leave(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Note that a module's call has ended, perhaps by an error."""
+        if id(module) not in self.names or not self.inside:
+            return
+        self.inside.pop()
+        self.fired |= is_neuron(module)
+        weight = getattr(module, "weight", None)
+        multiplies = isinstance(weight, Tensor) and weight.dim() > 1 and not is_neuron(module)
+        if multiplies and id(module) not in self.multiplied and not isinstance(module, _WITHOUT_PRODUCTS):
+            self._miss(module, UNKNOWN)
+
+    def _miss(self, module: nn.Module, why: str) -> None:
+        self.not_counted[self.names[id(module)]] = why
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        y = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "")
+        if self.inside and (name in PRODUCTS or name in DIVISORS or name in OTHERS):
+            given = {key: _values(value) for key, value in (kwargs or {}).items()}
+            first = [given.pop("input")] if "input" in given else []
+            self._see(name, _values(y), [*first, *map(_values, args)], given)
+        return y
+
+    def _see(self, name: str, y: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
+        if any(isinstance(x, Tensor) and x.device.type == "meta" for x in args):
+            return
+        if name in DIVISORS:
+            if (divisor := DIVISORS[name](y, *args, **kwargs)) is not None:
+                self.divisors = [divisor, *self.divisors][:2]
+            return
+        module = self.inside[-1]
+        self.multiplied.update(map(id, self.inside))
+        if name in OTHERS:
+            self._miss(module, f"{name} is not counted")
+        elif not self._count(PRODUCTS[name](*args, **kwargs), (self.names[id(module)], name)):
+            self._miss(module, STEPS_LOST)
+
+    def _count(self, drivers: list[Driver], place: tuple[str, str]) -> bool:
+        """Count a product; if two tensors with spikes can drive it, the one that makes fewer additions does.
+
+        Returns:
+            Whether it could be counted.
+        """
+        found = []
+        for driver in drivers:
+            if (x := self._by_step(driver.x)) is not None:
+                one = Driver(x[:, :: self.counter.one_in], driver.reach)
+                found.append((one, additions(one, self.divisors)))
+        if not found:
+            return False
+        with_spikes = [(sum(n), one, n) for one, n in found if n is not None]
+        one, n = min(with_spikes, key=lambda row: row[0])[1:] if with_spikes else found[0]
+        self.calls.add(place, self.roots, self.fired, one, n)
+        return True
+
+    def _by_step(self, x: Tensor) -> Tensor | None:
+        """Return x as [t, B, ...], t being T or 1; None if its shape does not tell where time is."""
+        counter, B = self.counter, self.one_step[0]
+        T = 1 if counter.single_steps else counter.T
+        order = (B, T) if counter.batch_first else (T, B)
+        if x.shape[0] == T * B:
+            x = x.unflatten(0, order)
+        elif tuple(x.shape[:2]) != order:
+            if x.shape[0] == B:
+                return x.unsqueeze(0)
+            if not self.fired or x.shape[0] % (T * B):
+                return None
+            x = x.unflatten(0, (*order, -1))
+        return x.transpose(0, 1) if counter.batch_first else x
+
+
+def _values(x: Any) -> Any:
+    return x.spikes if isinstance(x, Pair) else x
