@@ -69,10 +69,8 @@ def score(
     scores = _accuracies(training.cfg, first, over_t) | _firing_rates(training.net, fired)
     if counter is None:
         return scores
-    why = {
-        "test_acc_over_t": NO_STEPS if scores["acc_over_t"] is None else None,
-        "operations": counter.why_not,
-    }
+    no_steps = NO_STEPS if scores["acc_over_t"] is None else None
+    why = {"test_acc_over_t": no_steps, "operations": counter.why_not}
     why_null = {key: reason for key, reason in why.items() if reason is not None}
     return scores | {"operations": counter.operations(ranks), "why_null": why_null}
 
@@ -99,10 +97,8 @@ class _Sums:
 
     def rows(self) -> list[list[float]]:
         """Return the sums, to be added over ranks."""
-        return [
-            [self.loss.item(), self.images, self.without_steps, *self.hits.tolist()],
-            self.right_over_t.tolist(),
-        ]
+        first = [self.loss.item(), self.images, self.without_steps, *self.hits.tolist()]
+        return [first, self.right_over_t.tolist()]
 
 
 def _accuracies(cfg: DictConfig, first: list[float], over_t: list[float]) -> dict[str, Any]:

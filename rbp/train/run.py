@@ -33,8 +33,13 @@ from rbp.train.telemetry.display import Display, make_display
 from rbp.train.telemetry.memory import memory_errors_explained
 from rbp.train.telemetry.record import Record, make_record
 
-# Of the last epoch, with what stands for them where its evaluation was that of an earlier version.
-FIGURES: dict[str, Any] = {"test_acc_over_t": None, "operations": None, "why_null": None}
+_WHY = "the last epoch was evaluated by an earlier version; `rbp eval` finds it out"
+# The figures of the last epoch, as they are if a run is resumed that had only its result left to write.
+_EARLIER: dict[str, Any] = {
+    "test_acc_over_t": None,
+    "operations": None,
+    "why_null": {"test_acc_over_t": _WHY, "operations": _WHY},
+}
 
 
 def train(cfg: DictConfig, folder: Path, interruption: Interruption | None = None) -> dict[str, Any]:
@@ -232,7 +237,7 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "headline": cfg.trainer.headline,
         "headline_acc": (last if cfg.trainer.headline == "last" else best)["test_acc"],
         **{key: last[key] for key in ("val_acc", "test_top5") if key in last},
-        **{key: last.get(key, null) for key, null in FIGURES.items()},
+        **{key: last.get(key, value) for key, value in _EARLIER.items()},
         "seconds_per_epoch": statistics.median(history.epoch_seconds),
         "step_seconds": step_seconds,
         "images_per_second": None if step_seconds is None else cfg.trainer.batch_size / step_seconds,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from torch import Tensor
+import torch
 
+from rbp.train.figures.divisors import Divisor
+from rbp.train.figures.operations import additions, dense
 from rbp.train.figures.products import Driver
 
 
@@ -67,19 +70,26 @@ class Counts:
         self.not_counted |= other.not_counted
 
 
-@dataclass
-class _Call:
-    """One call: the number of the network's call that it is part of, and the operations at each step shown."""
+class _Call(NamedTuple):
+    """One call of a function with products.
 
+    Attributes:
+        drivers: What can drive it, each with x [t, n, ...] of the images counted, t being T or 1.
+        root: Number of the network's call that it is part of, from 1.
+        fired: Whether a neuron was called before.
+        divisors: What the average pools before it divide by.
+    """
+
+    drivers: list[Driver]
     root: int
-    additions: list[float]
-    macs: list[float]
-    dense: float  # of one step
-    same: bool  # whether its input is that of the first call, at every step
+    fired: bool
+    divisors: list[Divisor]
 
 
 class Calls:
     """The calls of functions with products in one batch, by the place that they come from.
+
+    They are worked out after the batch, all calls of a place at once.
 
     Args:
         T: Number of time steps.
@@ -88,28 +98,21 @@ class Calls:
     def __init__(self, T: int) -> None:
         self.T = T
         self._by_place: dict[tuple[str, str], list[_Call]] = defaultdict(list)
-        self._first: dict[tuple[str, str], Tensor | None] = {}  # input at the first step; None after a neuron
 
     def add(
-        self, place: tuple[str, str], root: int, fired: bool, driver: Driver, additions: list[float] | None
+        self, place: tuple[str, str], drivers: list[Driver], root: int, fired: bool, divisors: list[Divisor]
     ) -> None:
-        """Add a call.
+        """Add a call; see `_Call`. The tensors are copied, since the network may write to them later.
 
         Args:
             place: Names of the module and the function.
-            root: Which call of the network it is part of, from 1.
-            fired: Whether a neuron was called before.
-            driver: What drives the product; its x is [t, n, ...], t being T or 1.
-            additions: The additions at each of the t steps; None if x is not made of whole numbers.
+            drivers: See there.
+            root: See there.
+            fired: See there.
+            divisors: See there.
         """
-        x, steps = driver.x, driver.x.shape[0]
-        if place not in self._first:
-            self._first[place] = None if fired else x[0].clone()
-        first = self._first[place]
-        same = first is not None and x.shape[1:] == first.shape and bool((x == first).all())
-        dense = driver.dense() / steps
-        macs = [dense if additions is None else 0.0] * steps
-        self._by_place[place].append(_Call(root, additions or [0.0] * steps, macs, dense, same))
+        kept = [driver._replace(x=driver.x.clone()) for driver in drivers]
+        self._by_place[place].append(_Call(kept, root, fired, divisors))
 
     def by_layer(self, roots: int) -> dict[str, Products]:
         """Return the operations by module name.
@@ -120,28 +123,48 @@ class Calls:
         found: dict[str, Products] = {}
         for (name, _), calls in self._by_place.items():
             layer = found.setdefault(name, Products.none(self.T))
-            parts = [call for call in calls if len(call.macs) < self.T]
-            for number, call in enumerate(parts):
-                layer.add(self._over_steps(call, self._steps_of(call, number, len(parts), roots)))
-            for call in calls:
-                if len(call.macs) == self.T:
-                    layer.add(Products(call.additions, call.macs, call.dense))
-            layer.static &= all(call.same for call in calls)
+            for alike in _alike(calls):
+                layer.add(self._operations(alike, roots))
         return found
 
-    def _over_steps(self, call: _Call, steps: range) -> Products:
-        """Return the operations of a call without a time axis, which are the same at each of some steps."""
-        return Products(
-            [call.additions[0] if t in steps else 0.0 for t in range(self.T)],
-            [call.macs[0] if t in steps else 0.0 for t in range(self.T)],
-            call.dense * len(steps) / self.T,
-        )
+    def _operations(self, calls: list[_Call], roots: int) -> Products:
+        """Return the operations of calls with tensors of the same shapes."""
+        drivers = [_joined([call.drivers[i] for call in calls]) for i in range(len(calls[0].drivers))]
+        tried = [(driver, additions(driver, calls[0].divisors)) for driver in drivers]
+        with_spikes = [(sum(n), driver, n) for driver, n in tried if n is not None]
+        driver, n = min(with_spikes, key=lambda row: row[0])[1:] if with_spikes else tried[0]
+        x, first_step = driver.x, driver.x[:1]
+        each = dense(driver) / len(x)
+        static = not calls[0].fired and bool((x == first_step).all())
+        found = Products.none(self.T)
+        for row, steps in enumerate(self._steps(calls, roots)):
+            for t in steps:
+                found.additions[t] += n[row] if n is not None else 0.0
+                found.macs[t] += each if n is None else 0.0
+                found.dense += each / self.T
+        found.static = static
+        return found
 
-    def _steps_of(self, call: _Call, number: int, n: int, roots: int) -> range:
-        """Return the steps that a call without a time axis stands for, the number-th of n from its place."""
+    def _steps(self, calls: list[_Call], roots: int) -> list[range]:
+        """Return the steps that each row of the calls' tensors, joined, stands for."""
+        if len(calls[0].drivers[0].x) == self.T:
+            return [range(t, t + 1) for _ in calls for t in range(self.T)]
         if roots == self.T:
-            return range(call.root - 1, call.root)
-        if n % self.T == 0:  # the network goes through the steps itself
-            t = number * self.T // n
-            return range(t, t + 1)
-        return range(self.T)  # computed once, for all steps
+            return [range(call.root - 1, call.root) for call in calls]
+        if len(calls) % self.T == 0:  # the network goes through the steps itself
+            times = len(calls) // self.T
+            return [range(i // times, i // times + 1) for i in range(len(calls))]
+        return [range(self.T)] * len(calls)  # computed once, for all steps
+
+
+def _alike(calls: list[_Call]) -> list[list[_Call]]:
+    """Return the calls in groups with tensors of the same shapes, and so the same reach."""
+    groups: dict[Any, list[_Call]] = defaultdict(list)
+    for call in calls:
+        groups[tuple((d.x.shape, d.x.dtype, d.channels) for d in call.drivers)].append(call)
+    return list(groups.values())
+
+
+def _joined(drivers: list[Driver]) -> Driver:
+    first = drivers[0]
+    return first if len(drivers) == 1 else first._replace(x=torch.cat([driver.x for driver in drivers]))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
 from rbp.train.figures.calls import Calls, Counts
-from rbp.train.figures.divisors import DIVISORS
-from rbp.train.figures.products import OTHERS, PRODUCTS, Driver, additions
+from rbp.train.figures.divisors import DIVISORS, Divisor
+from rbp.train.figures.products import OTHERS, PRODUCTS
 
 STEPS_LOST = "its shapes do not tell the time steps"
 UNKNOWN = "it multiplies in a way that is not known"
@@ -63,21 +63,39 @@ def is_compiled(net: nn.Module) -> bool:
     return any("_orig_mod" in m._modules or m._compiled_call_impl is not None for m in net.modules())
 
 
+class _Module(NamedTuple):
+    """A module of the network: its name, and whether it is a neuron, or a layer that must have products."""
+
+    name: str
+    is_neuron: bool
+    multiplies: bool
+
+
+def _modules(net: nn.Module) -> dict[int, _Module]:
+    """Return the network's modules by id."""
+    found = {}
+    for name, module in net.named_modules():
+        weight, neuron = getattr(module, "weight", None), is_neuron(module)
+        multiplies = isinstance(weight, Tensor) and weight.dim() > 1 and not neuron
+        multiplies = multiplies and not isinstance(module, _WITHOUT_PRODUCTS)
+        found[id(module)] = _Module(name or type(module).__name__, neuron, multiplies)
+    return found
+
+
 class _Watch(TorchFunctionMode):
     """Sees the functions that the network calls in one batch, and the modules that call them."""
 
     def __init__(self, counter: Counter, one_step: torch.Size) -> None:
         super().__init__()
         self.counter, self.one_step = counter, tuple(one_step)
-        modules = counter.net.named_modules()
-        self.names = {id(module): name or type(module).__name__ for name, module in modules}
-        self.inside: list[nn.Module] = []
+        self.modules = _modules(counter.net)
+        self.inside: list[_Module] = []
         self.roots = 0  # calls of the network so far
         self.fired = False  # whether a neuron has been called in this one
-        self.divisors: list[Tensor] = []  # of the last two average pools, the last one first
+        self.divisors: list[Divisor] = []  # of the last two average pools, the last one first
         self.calls = Calls(counter.T)
         self.not_counted: dict[str, str] = {}
-        self.multiplied: set[int] = set()  # ids of the modules inside which a product was seen
+        self.multiplied: set[str] = set()  # names of the modules inside which a product was seen
 
     def enter(self, module: nn.Module, args: Any) -> None:
         """Note that a module is called."""
@@ -86,8 +104,8 @@ class _Watch(TorchFunctionMode):
                 self.roots, self.calls = 0, Calls(self.counter.T)
             self.roots, self.fired, self.divisors = self.roots + 1, False, []
             self._note_layout(args[0] if args else None)
-        if id(module) in self.names:
-            self.inside.append(module)
+        if (found := self.modules.get(id(module))) is not None:
+            self.inside.append(found)
 
     def _note_layout(self, x: Any) -> None:
         (B, *rest), T = self.one_step, self.counter.T
@@ -96,17 +114,12 @@ class _Watch(TorchFunctionMode):
 
     def leave(self, module: nn.Module, args: Any, output: Any) -> None:
         """Note that a module's call has ended, perhaps by an error."""
-        if id(module) not in self.names or not self.inside:
+        if id(module) not in self.modules or not self.inside:
             return
-        self.inside.pop()
-        self.fired |= is_neuron(module)
-        weight = getattr(module, "weight", None)
-        multiplies = isinstance(weight, Tensor) and weight.dim() > 1 and not is_neuron(module)
-        if multiplies and id(module) not in self.multiplied and not isinstance(module, _WITHOUT_PRODUCTS):
-            self._miss(module, UNKNOWN)
-
-    def _miss(self, module: nn.Module, why: str) -> None:
-        self.not_counted[self.names[id(module)]] = why
+        left = self.inside.pop()
+        self.fired |= left.is_neuron
+        if left.multiplies and left.name not in self.multiplied:
+            self.not_counted[left.name] = UNKNOWN
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         y = func(*args, **(kwargs or {}))
@@ -118,43 +131,32 @@ class _Watch(TorchFunctionMode):
         return y
 
     def _see(self, name: str, y: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
-        if any(isinstance(x, Tensor) and x.device.type == "meta" for x in args):
+        if isinstance(y, Tensor) and y.is_meta:  # a dry run of a part of the network, for its shapes
             return
         if name in DIVISORS:
             if (divisor := DIVISORS[name](y, *args, **kwargs)) is not None:
                 self.divisors = [divisor, *self.divisors][:2]
             return
-        module = self.inside[-1]
-        self.multiplied.update(map(id, self.inside))
+        inside = self.inside[-1].name
+        self.multiplied.update(module.name for module in self.inside)
         if name in OTHERS:
-            self._miss(module, f"{name} is not counted")
-        elif not self._count(PRODUCTS[name](*args, **kwargs), (self.names[id(module)], name)):
-            self._miss(module, STEPS_LOST)
-
-    def _count(self, drivers: list[Driver], place: tuple[str, str]) -> bool:
-        """Count a product; if two tensors with spikes can drive it, the one that makes fewer additions does.
-
-        Returns:
-            Whether it could be counted.
-        """
-        found = []
-        for driver in drivers:
+            self.not_counted[inside] = f"{name} is not counted"
+            return
+        drivers = []
+        for driver in PRODUCTS[name](*args, **kwargs):
             if (x := self._by_step(driver.x)) is not None:
-                one = Driver(x[:, :: self.counter.one_in], driver.reach)
-                found.append((one, additions(one, self.divisors)))
-        if not found:
-            return False
-        with_spikes = [(sum(n), one, n) for one, n in found if n is not None]
-        one, n = min(with_spikes, key=lambda row: row[0])[1:] if with_spikes else found[0]
-        self.calls.add(place, self.roots, self.fired, one, n)
-        return True
+                drivers.append(driver._replace(x=x[:, :: self.counter.one_in]))
+        if drivers:
+            self.calls.add((inside, name), drivers, self.roots, self.fired, self.divisors)
+        else:
+            self.not_counted[inside] = STEPS_LOST
 
     def _by_step(self, x: Tensor) -> Tensor | None:
         """Return x as [t, B, ...], t being T or 1; None if its shape does not tell where time is."""
         counter, B = self.counter, self.one_step[0]
         T = 1 if counter.single_steps else counter.T
         order = (B, T) if counter.batch_first else (T, B)
-        if x.shape[0] == T * B:
+        if T > 1 and x.shape[0] == T * B:
             x = x.unflatten(0, order)
         elif tuple(x.shape[:2]) != order:
             if x.shape[0] == B:

@@ -1,12 +1,12 @@
 """Synaptic operations per image and their energy, as result.json and `rbp eval` give them.
 
-A spike costs an addition in each product that it takes part in: as many as its place reaches, with borders and
-strides, whether the weight is zero or not. A whole number n, such as a sum of residual branches or a count of
-events, costs n. Any fraction in a layer's input makes all of that input real-valued, as a dense layer has it:
-a multiply-accumulate (MAC) in each product, zeros too. Average pooling right before a layer is no fraction,
-since its division can be folded into the layer's weights: the spikes of a window count, one by one. A product
-of two tensors of spikes, as in attention, is driven by the one that needs fewer additions. Residual sums,
-batch normalisation, pooling, biases and neurons are not counted.
+A spike costs an addition in each product that it takes part in: as many as its place reaches, with borders
+and strides, whether the weight is zero or not. A whole number n, such as a sum of residual branches or a
+count of events, costs n. Any fraction in a layer's input makes all of that input real-valued, as a dense
+layer has it: a multiply-accumulate (MAC) in each product, zeros too. Average pooling right before a layer is
+no fraction, since its division can be folded into the layer's weights: the spikes of a window count, one by
+one. A product of two tensors of spikes, as in attention, is driven by the one that needs fewer additions.
+Residual sums, batch normalisation, pooling, biases and neurons are not counted.
 
 A layer is static if its input is the same at every step and no neuron comes before it. It is charged at every
 step, and in `static_once` at the first step only. The same network as an ANN makes one step, with a MAC in
