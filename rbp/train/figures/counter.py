@@ -11,11 +11,13 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple
 
 import torch
+from spikingjelly.activation_based import base
 from torch import Tensor, nn
 from torch.nn.modules import module as hooks
 from torch.overrides import TorchFunctionMode
 
 from rbp.rate import Pair
+from rbp.rate.network.modules import CONTAINERS
 from rbp.rate.registry import is_neuron
 from rbp.train.figures.calls import Calls, Counts
 from rbp.train.figures.divisors import DIVISORS, Divisor
@@ -64,11 +66,19 @@ def is_compiled(net: nn.Module) -> bool:
 
 
 class _Module(NamedTuple):
-    """A module of the network: its name, and whether it is a neuron, or a layer that must have products."""
+    """A module of the network.
+
+    Attributes:
+        name: Its name.
+        is_neuron: Whether it is a neuron.
+        multiplies: Whether it has weights that must show up in products.
+        time_first: Whether its input is [T, B, ...], which it folds into one batch.
+    """
 
     name: str
     is_neuron: bool
     multiplies: bool
+    time_first: bool
 
 
 def _modules(net: nn.Module) -> dict[int, _Module]:
@@ -78,7 +88,8 @@ def _modules(net: nn.Module) -> dict[int, _Module]:
         weight, neuron = getattr(module, "weight", None), is_neuron(module)
         multiplies = isinstance(weight, Tensor) and weight.dim() > 1 and not neuron
         multiplies = multiplies and not isinstance(module, _WITHOUT_PRODUCTS)
-        found[id(module)] = _Module(name or type(module).__name__, neuron, multiplies)
+        time_first = isinstance(module, (base.StepModule, *CONTAINERS)) and not neuron
+        found[id(module)] = _Module(name or type(module).__name__, neuron, multiplies, time_first)
     return found
 
 
@@ -142,8 +153,13 @@ class _Watch(TorchFunctionMode):
         if name in OTHERS:
             self.not_counted[inside] = f"{name} is not counted"
             return
+        try:
+            possible = PRODUCTS[name](*args, **kwargs)
+        except (TypeError, ValueError, RuntimeError) as error:  # no reason for an evaluation to fail
+            self.not_counted[inside] = f"{name}: {error}"
+            return
         drivers = []
-        for driver in PRODUCTS[name](*args, **kwargs):
+        for driver in possible:
             if (x := self._by_step(driver.x)) is not None:
                 drivers.append(driver._replace(x=x[:, :: self.counter.one_in]))
         if drivers:
@@ -152,19 +168,25 @@ class _Watch(TorchFunctionMode):
             self.not_counted[inside] = STEPS_LOST
 
     def _by_step(self, x: Tensor) -> Tensor | None:
-        """Return x as [t, B, ...], t being T or 1; None if its shape does not tell where time is."""
+        """Return x as [t, B, ...], t being T or 1; None if its shape does not tell where time is.
+
+        Time is first where it is folded into the batch, as SpikingJelly has it. A network that takes
+        [B, T, ...] may also fold them the other way round, outside SpikingJelly's layers.
+        """
         counter, B = self.counter, self.one_step[0]
-        T = 1 if counter.single_steps else counter.T
-        order = (B, T) if counter.batch_first else (T, B)
+        T, batch_first = 1 if counter.single_steps else counter.T, counter.batch_first
         if T > 1 and x.shape[0] == T * B:
-            x = x.unflatten(0, order)
-        elif tuple(x.shape[:2]) != order:
-            if x.shape[0] == B:
-                return x.unsqueeze(0)
-            if not self.fired or x.shape[0] % (T * B):
-                return None
-            x = x.unflatten(0, (*order, -1))
-        return x.transpose(0, 1) if counter.batch_first else x
+            known = not batch_first or any(module.time_first for module in self.inside)
+            return x.unflatten(0, (T, B)) if known else None
+        if x.shape[0] == B and not (batch_first and x.shape[1:2] == (T,)):
+            return x.unsqueeze(0)
+        if x.shape[:2] == (T, B):
+            return x
+        if batch_first and x.shape[:2] == (B, T):
+            return x.transpose(0, 1)
+        if self.fired and x.shape[0] % (T * B) == 0 and not batch_first:
+            return x.unflatten(0, (T, B, -1))
+        return None
 
 
 def _values(x: Any) -> Any:

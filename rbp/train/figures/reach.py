@@ -1,4 +1,4 @@
-"""How many products a value at some place of a convolution's input takes part in, for a channel of the output.
+"""How many products a value at some place of a convolution's input takes part in, by channel of the output.
 
 At a border, and with a stride or a dilation, a place is reached by fewer taps of the kernel than the kernel
 has. Each axis counts by itself, and the count of a place is the product over the axes.
