@@ -30,7 +30,6 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "additions": lambda found: _number(found, "additions"),
     "MACs": lambda found: _number(found, "macs"),
     "uJ": lambda found: _number(found, "energy_uj"),
-    "uJ static once": lambda found: _number(found, "static_once", "energy_uj"),
     "uJ as ANN": lambda found: _number(found, "ann", "energy_uj"),
 }
 
