@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from spikingjelly.activation_based import layer, neuron
+from spikingjelly.activation_based import functional, layer, neuron
+from spikingjelly.activation_based.op_counter import DispatchCounterMode, MACCounter, SynOpCounter
 from torch import Tensor, nn
+from torch.nn.modules import module as hooks
 
 from rbp.models.digits import digits_cnn
 from tests.support.networks import lif
@@ -287,7 +289,8 @@ class Loop(nn.Module):
         return torch.stack([self.inner(x) for _ in range(T)])
 
 
-def test_layouts_agree() -> None:
+@pytest.mark.parametrize("B", [1, 2, 3])  # 3 is T, which the shapes must not confuse
+def test_layouts_agree(B: int) -> None:
     torch.manual_seed(0)
     plain = nn.Sequential(nn.Conv2d(1, 3, 3), neuron.IFNode(v_threshold=0.1), nn.Flatten(), nn.Linear(12, 2))
     image = torch.rand(B, 1, 4, 4)
@@ -305,8 +308,6 @@ def test_layouts_agree() -> None:
 
 
 def test_nothing_is_left_behind_and_nothing_is_changed() -> None:
-    from torch.nn.modules import module as hooks
-
     torch.manual_seed(0)
     net = digits_cnn(lif, 1, 10).eval()
     x = torch.rand(T, B, 1, 8, 8)
@@ -316,8 +317,44 @@ def test_nothing_is_left_behind_and_nothing_is_changed() -> None:
     assert not hooks._global_forward_hooks and not hooks._global_forward_pre_hooks
     for module in net.modules():
         assert not module._forward_hooks and not module._forward_pre_hooks
-    from spikingjelly.activation_based import functional
-
     functional.reset_net(net)
     with torch.no_grad():
         assert torch.equal(net(x[0]), before[0])
+
+
+# --- beside SpikingJelly's counter --------------------------------------------------------------------------
+
+
+def by_spikingjelly(net: nn.Module, x_seq: Tensor) -> tuple[float, float]:
+    """Synaptic operations and MACs per image."""
+    additions, macs = SynOpCounter(), MACCounter()
+    with torch.no_grad(), DispatchCounterMode([additions, macs]):
+        for x in x_seq:
+            net(x)
+    functional.reset_net(net)
+    return additions.get_total() / x_seq.shape[1], macs.get_total() / x_seq.shape[1]
+
+
+def spiking() -> nn.Module:
+    torch.manual_seed(0)
+    first = [nn.Conv2d(2, 8, 3, 2, padding=1, bias=False), neuron.IFNode(v_threshold=0.3)]
+    second = [nn.Conv2d(8, 8, 3, padding=1, groups=2, bias=False), neuron.IFNode(v_threshold=0.3)]
+    return nn.Sequential(*first, *second, nn.Flatten(), nn.Linear(128, 5))
+
+
+def test_on_spikes_it_agrees_with_spikingjelly() -> None:
+    x = spikes(T, B, 2, 8, 8)
+    found = counted(spiking(), x)
+    assert found["additions"] > 0
+    assert (found["additions"], found["macs"]) == by_spikingjelly(spiking(), x)
+
+
+def test_of_counts_of_events_spikingjelly_makes_macs_at_the_padding_too() -> None:
+    """That it counts otherwise is why it is not used here; if this fails, it may have become right."""
+    x = spikes(T, B, 2, 8, 8, most=3)
+    found = counted(spiking(), x)
+    additions, macs = by_spikingjelly(spiking(), x)
+    assert found["macs"] == 0 and macs == T * 16 * 9 * 2 * 8  # of 16 places, all nine taps
+    first = found["layers"]["0"]
+    assert first["additions"] > 0 and first["ann_macs"] == 11 * 11 * 2 * 8
+    assert found["additions"] - first["additions"] == additions

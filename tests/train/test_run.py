@@ -243,7 +243,13 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
 
 
 def test_a_test_loss_that_is_no_number_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = {"loss": math.nan, "acc": 0.1, "acc_over_t": None, "firing_rate": 0.0, "firing_rates": {}}
+    broken: dict[str, Any] = {
+        "loss": math.nan,
+        "acc": 0.1,
+        "acc_over_t": None,
+        "firing_rate": 0.0,
+        "firing_rates": {},
+    }
     broken |= {"operations": None, "why_null": {}}
     monkeypatch.setattr("rbp.train.run.score", lambda *args, **kwargs: broken)
     cfg, run = short(tmp_path)

@@ -21,7 +21,7 @@ from rbp.rate.network.modules import CONTAINERS
 from rbp.rate.registry import is_neuron
 from rbp.train.figures.calls import Calls, Counts
 from rbp.train.figures.divisors import DIVISORS, Divisor
-from rbp.train.figures.products import OTHERS, PRODUCTS
+from rbp.train.figures.products import OTHERS, PRODUCTS, Driver
 
 STEPS_LOST = "its shapes do not tell the time steps"
 UNKNOWN = "it multiplies in a way that is not known"
@@ -160,30 +160,31 @@ class _Watch(TorchFunctionMode):
             return
         drivers = []
         for driver in possible:
-            if (x := self._by_step(driver.x)) is not None:
+            if (x := self._by_step(driver)) is not None:
                 drivers.append(driver._replace(x=x[:, :: self.counter.one_in]))
         if drivers:
             self.calls.add((inside, name), drivers, self.roots, self.fired, self.divisors)
         else:
             self.not_counted[inside] = STEPS_LOST
 
-    def _by_step(self, x: Tensor) -> Tensor | None:
-        """Return x as [t, B, ...], t being T or 1; None if its shape does not tell where time is.
+    def _by_step(self, driver: Driver) -> Tensor | None:
+        """Return its x as [t, B, ...], t being T or 1; None if its shape does not tell where time is.
 
         Time is first where it is folded into the batch, as SpikingJelly has it. A network that takes
         [B, T, ...] may also fold them the other way round, outside SpikingJelly's layers.
         """
-        counter, B = self.counter, self.one_step[0]
-        T, batch_first = 1 if counter.single_steps else counter.T, counter.batch_first
+        x, B = driver.x, self.one_step[0]
+        T, batch_first = 1 if self.counter.single_steps else self.counter.T, self.counter.batch_first
+        if isinstance(driver.reach, float) and x.dim() > 2:  # time may have an axis of its own
+            if x.shape[:2] == (T, B):
+                return x
+            if batch_first and x.shape[:2] == (B, T):
+                return x.transpose(0, 1)
         if T > 1 and x.shape[0] == T * B:
             known = not batch_first or any(module.time_first for module in self.inside)
             return x.unflatten(0, (T, B)) if known else None
-        if x.shape[0] == B and not (batch_first and x.shape[1:2] == (T,)):
+        if x.shape[0] == B:
             return x.unsqueeze(0)
-        if x.shape[:2] == (T, B):
-            return x
-        if batch_first and x.shape[:2] == (B, T):
-            return x.transpose(0, 1)
         if self.fired and x.shape[0] % (T * B) == 0 and not batch_first:
             return x.unflatten(0, (T, B, -1))
         return None
