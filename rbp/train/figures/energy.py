@@ -1,4 +1,4 @@
-"""Synaptic operations per image and their energy, as result.json and `rbp eval` give them.
+"""Synaptic operations per image and their energy, as result.json and `rbp eval` give them (docs/energy.md).
 
 A spike costs an addition in each product that it takes part in: as many as its place reaches, with borders
 and strides, whether the weight is zero or not. A whole number n, such as a sum of residual branches or a
