@@ -135,7 +135,7 @@ class Calls:
         driver, n = min(with_spikes, key=lambda row: row[0])[1:] if with_spikes else tried[0]
         x, first_step = driver.x, driver.x[:1]
         each = dense(driver) / len(x)
-        static = not calls[0].fired and bool((x == first_step).all())
+        static = not calls[0].fired and not float((x - first_step).abs().sum())
         found = Products.none(self.T)
         for row, steps in enumerate(self._steps(calls, roots)):
             for t in steps:

@@ -13,8 +13,8 @@ from rbp.train.figures.energy import operations
 from rbp.train.ranks import Ranks
 
 # What is counted: one image in ONE_IN of every second batch, but of at most MOST_BATCHES. They are spread
-# over the images, which may be sorted by class. The cost is about 2 % of an evaluation of a few hundred
-# images, and less where there are more.
+# over the images, which may be sorted by class. docs/energy.md has what it costs: about 2 % of an evaluation
+# of a few hundred images, less where there are more.
 ONE_IN = 16
 MOST_BATCHES = 8
 
