@@ -229,6 +229,11 @@ def test_the_table_says_what_was_changed_and_how_accurate_it_was_in_training(
         "val acc",
         "loss",
         "firing",
+        "acc over t",
+        "additions",
+        "MACs",
+        "uJ",
+        "uJ as ANN",
     ]
     in_training = read_lines(run / "metrics.jsonl")[-1]["test_acc"]
     assert line.startswith(f"{run.name}  last, epoch 3  ") and f"{100 * in_training:.2f}%" in line

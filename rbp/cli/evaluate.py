@@ -27,6 +27,11 @@ COLUMNS: dict[str, Callable[[dict[str, Any]], str]] = {
     "val acc": lambda found: _percent(found.get("val_acc")),
     "loss": lambda found: f"{found['test_loss']:.4f}",
     "firing": lambda found: "" if found["firing_rate"] is None else f"{found['firing_rate']:.3f}",
+    "acc over t": lambda found: " ".join(f"{100 * acc:.1f}" for acc in found["test_acc_over_t"] or []),
+    "additions": lambda found: _number(found, "additions"),
+    "MACs": lambda found: _number(found, "macs"),
+    "uJ": lambda found: _number(found, "energy_uj"),
+    "uJ as ANN": lambda found: _number(found, "ann", "energy_uj"),
 }
 
 
@@ -151,6 +156,7 @@ def _notes(folder: Path, scores: dict[str, Any], unchanged: bool) -> list[str]:
 
     stale = why_stale(read_result(folder) or {})
     notes = [f"not the code that trained it: {stale}"] if stale else []
+    notes += _figures_missing(scores)
     before = scores["acc_in_training"]
     if unchanged and before is not None and before != scores["test_acc"]:
         notes.append("not the accuracy that training found: other data, code, device or versions")
@@ -159,6 +165,23 @@ def _notes(folder: Path, scores: dict[str, Any], unchanged: bool) -> list[str]:
 
 def _percent(share: float | None) -> str:
     return "" if share is None else f"{100 * share:.2f}%"
+
+
+def _number(found: dict[str, Any], *keys: str) -> str:
+    """Return a number of an image's operations."""
+    value: Any = found["operations"]
+    for key in keys if value is not None else ():
+        value = value[key]
+    return "" if value is None else f"{value:.4g}" if value < 1e4 else f"{value:,.0f}"
+
+
+def _figures_missing(scores: dict[str, Any]) -> list[str]:
+    """Return which figures are unknown or incomplete, and why."""
+    notes = [f"{key} is unknown: {why}" for key, why in scores["why_null"].items()]
+    if scores["operations"] is not None:
+        missing = scores["operations"]["not_counted"].items()
+        notes += [f"operations of {name} are missing: {why}" for name, why in missing]
+    return notes
 
 
 def _as_json(found: list[Evaluation]) -> dict[str, Any]:

@@ -7,6 +7,10 @@ class InputError(UserError, ValueError):
     """Raised for an invalid argument: an unknown mode, a wrong input shape, a DataParallel network."""
 
 
+class NoStepsError(InputError):
+    """Raised if the output of every step is asked of a network that takes the time mean itself."""
+
+
 class NoRuleError(UserError, NotImplementedError):
     """Raised if rate mode cannot carry a rate through a layer, neuron or operation.
 

@@ -4,8 +4,8 @@ Modules: `run` (the training loop), `epoch` (one epoch), `evaluate` (accuracy an
 (data, network and optimizer of a run), `optimizer` (optimizer and learning-rate schedule), `early_stop`
 (ending before the last epoch), `device` (device, precision and machine description), `ranks` (several
 processes that train one network), `meeting` (where they meet), `load` (the trained network of a run folder).
-Subfolders: `step` (one training step), `resume` (checkpoints and stop requests), `telemetry` (costs,
-progress, display and the files written while training).
+Subfolders: `step` (one training step), `resume` (checkpoints and stop requests), `figures` (accuracy over t,
+operations, energy), `telemetry` (costs, progress, display and the files written while training).
 """
 
 from rbp.train.evaluate import evaluate

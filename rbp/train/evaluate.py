@@ -18,6 +18,8 @@ from rbp.output import say
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
 from rbp.runs.folder import RunFolder
+from rbp.train.figures.counting import Counting
+from rbp.train.figures.over_time import NO_STEPS, right_so_far
 from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry.memory import memory_errors_explained
@@ -26,7 +28,12 @@ TOP5_ABOVE = 10  # classes; with fewer, top-5 accuracy says little
 
 
 @torch.no_grad()
-def score(training: TrainState, images: Images, between: Callable[[], None] = lambda: None) -> dict[str, Any]:
+def score(
+    training: TrainState,
+    images: Images,
+    between: Callable[[], None] = lambda: None,
+    counted: bool = False,
+) -> dict[str, Any]:
     """Evaluate the network on images.
 
     With several ranks, each evaluates every `world`-th batch, and all return the same scores.
@@ -35,41 +42,86 @@ def score(training: TrainState, images: Images, between: Callable[[], None] = la
         training: The run's state.
         images: The images to evaluate on.
         between: Called before every batch; it can stop the evaluation by raising.
+        counted: Whether to count operations too; for the test images.
 
     Returns:
         `loss` (mean cross-entropy), `acc` and, with more than ten classes, `top5`, both in [0, 1];
-        `firing_rate` (spikes per neuron and time step over all neurons, None without neurons) and
-        `firing_rates` by layer.
+        `acc_over_t`, the accuracy of the mean of the outputs after t = 1, ..., T steps (None if the network
+        does not give them); `firing_rate` (spikes per neuron and time step over all neurons, None without
+        neurons) and `firing_rates` by layer; if counted, `operations` (rbp.train.figures.energy) and
+        `why_null` (why `test_acc_over_t` or `operations` is None).
     """
     training.net.eval()
-    loss = torch.zeros((), dtype=torch.float64, device=training.device)
-    hits = torch.zeros(5, dtype=torch.int64, device=training.device)
-    seen = 0
-    with count_spikes(training.net) as counts:
-        for batch in _own_batches(training, images):
+    ranks, sums = training.ranks, _Sums(training.cfg.T, training.device)
+    counter = Counting(training.cfg, training.net, _batches(training, images)) if counted else None
+    with count_spikes(training.net) as spikes:
+        for number, batch in enumerate(_own_batches(training, images)):
             between()
             if batch is None:  # other ranks have one batch more
                 continue
             x, y = batch
-            logits = training.forward(x)
-            loss += F.cross_entropy(logits, y, reduction="sum")
-            ranked = logits.topk(min(5, logits.shape[1])).indices == y.unsqueeze(1)
-            hits[: ranked.shape[1]] += ranked.sum(0)
-            seen += len(y)
-    own = [[loss.item(), seen, *hits.tolist()], *_plain(training.net, counts)]
+            with counter.batch(ranks.rank + number * ranks.world, x) if counter else contextlib.nullcontext():
+                outputs, steps = training.outputs(x)
+            sums.add(outputs, steps, y)
+    own = [*sums.rows(), *_plain(training.net, spikes)]
     width = max(map(len, own))
-    (total, n, *right), *spikes = training.ranks.add([row + [0.0] * (width - len(row)) for row in own])
-    scores = {"loss": total / n, "acc": right[0] / n}
-    if training.cfg.dataset.classes > TOP5_ABOVE:
-        scores["top5"] = sum(right[:5]) / n
-    return scores | _firing_rates(training.net, spikes)
+    first, over_t, *fired = ranks.add([row + [0.0] * (width - len(row)) for row in own])
+    scores = _accuracies(training.cfg, first, over_t) | _firing_rates(training.net, fired)
+    if counter is None:
+        return scores
+    no_steps = NO_STEPS if scores["acc_over_t"] is None else None
+    why = {"test_acc_over_t": no_steps, "operations": counter.why_not}
+    why_null = {key: reason for key, reason in why.items() if reason is not None}
+    return scores | {"operations": counter.operations(ranks), "why_null": why_null}
+
+
+class _Sums:
+    """The sums over images from which losses and accuracies are computed."""
+
+    def __init__(self, T: int, device: torch.device) -> None:
+        self.loss = torch.zeros((), dtype=torch.float64, device=device)
+        self.hits = torch.zeros(5, dtype=torch.int64, device=device)
+        self.right_over_t = torch.zeros(T, dtype=torch.int64, device=device)
+        self.images = self.without_steps = 0
+
+    def add(self, outputs: Tensor, steps: Tensor | None, y: Tensor) -> None:
+        """Add a batch: its outputs [B, K], those of every step [T, B, K] if known, and labels [B]."""
+        self.loss += F.cross_entropy(outputs, y, reduction="sum")
+        ranked = outputs.topk(min(5, outputs.shape[1])).indices == y.unsqueeze(1)
+        self.hits[: ranked.shape[1]] += ranked.sum(0)
+        self.images += len(y)
+        if steps is None:
+            self.without_steps += len(y)
+        else:
+            self.right_over_t += right_so_far(steps, y)
+
+    def rows(self) -> list[list[float]]:
+        """Return the sums, to be added over ranks."""
+        first = [self.loss.item(), self.images, self.without_steps, *self.hits.tolist()]
+        return [first, self.right_over_t.tolist()]
+
+
+def _accuracies(cfg: DictConfig, first: list[float], over_t: list[float]) -> dict[str, Any]:
+    """Return the scores of all ranks' sums, in the order of `_Sums.rows`."""
+    loss, n, without_steps, *hits = first
+    scores: dict[str, Any] = {"loss": loss / n, "acc": hits[0] / n}
+    if cfg.dataset.classes > TOP5_ABOVE:
+        scores["top5"] = sum(hits[:5]) / n
+    # The last is that of the time mean itself, which may round otherwise than a sum does.
+    up_to_t = [*(right / n for right in over_t[: cfg.T - 1]), scores["acc"]]
+    return scores | {"acc_over_t": None if without_steps else up_to_t}
+
+
+def _batches(training: TrainState, images: Images) -> int:
+    """Return the number of batches of all ranks."""
+    cfg = training.cfg.trainer
+    return min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
 
 
 def _own_batches(training: TrainState, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Yield this rank's batches, padded with None so that every rank yields the same number."""
-    cfg, ranks = training.cfg.trainer, training.ranks
-    n = min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
-    batches = eval_batches(images, training.cfg.dataset, batch_size=cfg.eval_batch_size)
+    n, size, ranks = _batches(training, images), training.cfg.trainer.eval_batch_size, training.ranks
+    batches = eval_batches(images, training.cfg.dataset, batch_size=size)
     own = itertools.islice(batches, ranks.rank, n, ranks.world)
     return (next(own, None) for _ in range(-(-n // ranks.world)))
 
@@ -137,10 +189,12 @@ def evaluate(cfg: DictConfig, folder: Path) -> dict[str, Any]:
     with memory_errors_explained(cfg):
         training = set_up(cfg)
         load_network(training.net, state, file)
-        result = {f"test_{key}": value for key, value in score(training, training.splits.test).items()}
+        found = score(training, training.splits.test, counted=True)
+        result = {f"test_{key}": value for key, value in found.items()}
         if training.splits.val is not None:
             result["val_acc"] = score(training, training.splits.val)["acc"]
-    result["firing_rate"] = result.pop("test_firing_rate")
+    for key in ("firing_rate", "operations", "why_null"):
+        result[key] = result.pop(f"test_{key}")
     history = state["history"]
     made = {"epochs": history["epochs"], "made_with": state["made_with"]}
     if batches := history["part"]["batches"]:

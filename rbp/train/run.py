@@ -33,6 +33,14 @@ from rbp.train.telemetry.display import Display, make_display
 from rbp.train.telemetry.memory import memory_errors_explained
 from rbp.train.telemetry.record import Record, make_record
 
+_WHY = "the last epoch was evaluated by an earlier version; `rbp eval` finds it out"
+# The figures of the last epoch, as they are if a run is resumed that had only its result left to write.
+_EARLIER: dict[str, Any] = {
+    "test_acc_over_t": None,
+    "operations": None,
+    "why_null": {"test_acc_over_t": _WHY, "operations": _WHY},
+}
+
 
 def train(
     cfg: DictConfig,
@@ -168,7 +176,7 @@ def _epoch(
     learning_rate = training.optimizer.param_groups[0]["lr"]
     train_epoch(training, history, boundary, lambda batch, loss, acc: display.batch(number, batch, loss, acc))
     start = time.perf_counter()
-    scores = _scores(training, part, boundary)
+    scores, figures = _scores(training, part, boundary)
     check_finite(training, history.epochs, scores)
     _next_learning_rate(training)
     metrics = {
@@ -183,7 +191,7 @@ def _epoch(
     history.epochs, history.part = number, PartialEpoch()
     history.seconds += part.seconds + time.perf_counter() - start
     history.epoch_seconds.append(part.seconds)
-    history.last = metrics
+    history.last = metrics | figures
     chosen_by = "val_acc" if training.splits.val is not None else "test_acc"
     best = not history.best or metrics[chosen_by] > history.best[chosen_by]
     if best:
@@ -198,16 +206,23 @@ def _next_learning_rate(training: TrainState) -> None:
         training.schedule.step()
 
 
-def _scores(training: TrainState, part: PartialEpoch, boundary: StepBoundary) -> dict[str, Any]:
-    """Return the training metrics of the epoch and the scores on validation and test images."""
+def _scores(
+    training: TrainState, part: PartialEpoch, boundary: StepBoundary
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the training metrics of the epoch and the scores on validation and test images.
+
+    With them, apart, what only the last epoch's matters of: accuracy over t and operations.
+    """
     scores: dict[str, Any] = {"train_loss": part.loss / part.images, "train_acc": part.correct / part.images}
     boundary.before_evaluation()
     if training.splits.val is not None:
         val = score(training, training.splits.val, boundary.in_evaluation)
         scores |= {f"val_{key}": val[key] for key in ("loss", "acc", "top5") if key in val}
-    test = score(training, training.splits.test, boundary.in_evaluation)
+    test = score(training, training.splits.test, boundary.in_evaluation, counted=True)
     scores |= {f"test_{key}": test[key] for key in ("loss", "acc", "top5") if key in test}
-    return scores | {key: test[key] for key in ("firing_rate", "firing_rates")}
+    scores |= {key: test[key] for key in ("firing_rate", "firing_rates")}
+    figures = {key: test[key] for key in ("operations", "why_null")}
+    return scores, {"test_acc_over_t": test["acc_over_t"]} | figures
 
 
 def make_result(training: TrainState, history: History) -> dict[str, Any]:
@@ -229,6 +244,7 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "headline": cfg.trainer.headline,
         "headline_acc": (last if cfg.trainer.headline == "last" else best)["test_acc"],
         **{key: last[key] for key in ("val_acc", "test_top5") if key in last},
+        **{key: last.get(key, value) for key, value in _EARLIER.items()},
         "seconds_per_epoch": statistics.median(history.epoch_seconds),
         "step_seconds": step_seconds,
         "images_per_second": None if step_seconds is None else cfg.trainer.batch_size / step_seconds,

@@ -21,9 +21,12 @@ from rbp.gradients.online import ONLINE
 from rbp.models import build
 from rbp.provenance import code_version, git_commits
 from rbp.rate import data_parallel, forward
+from rbp.rate.errors import NoStepsError
+from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.neurons import compiled
 from rbp.seeds import stream
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
+from rbp.train.figures.over_time import time_mean
 from rbp.train.optimizer import build_optimizer
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
@@ -48,6 +51,7 @@ class TrainState:
         code: The version of the code (`code_version`).
         ranks: The processes that train the network together.
         parallel: `net` wrapped in DistributedDataParallel; None with a single rank.
+        gives_steps: Whether the network gives the output of every step, as far as is known.
     """
 
     cfg: DictConfig
@@ -61,6 +65,7 @@ class TrainState:
     code: dict[str, Any]
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None
+    gives_steps: bool = True
 
     @contextlib.contextmanager
     def gradients_averaged(self, now: bool) -> Iterator[None]:
@@ -79,11 +84,30 @@ class TrainState:
             x: Images [B, C, H, W], each presented at every time step, or frames [B, T, C, H, W], one per time
                 step.
         """
+        with torch.no_grad(), autocast(self.cfg, self.device):
+            return self._forward(x, per_step=False).float()
+
+    def outputs(self, x: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return what `forward` does, to the bit, and the output of every step [T, B, K].
+
+        The latter is None if the network takes the time mean itself (`gives_steps` is then false).
+        """
+        if self.gives_steps:
+            before = random_state(self.device)
+            try:
+                with torch.no_grad(), autocast(self.cfg, self.device):
+                    steps = self._forward(x, per_step=True)
+                    return time_mean(steps, self.cfg.step_mode).float(), steps
+            except NoStepsError:  # once a run: what the failed pass drew is drawn again
+                self.gives_steps = False
+                set_random_state(before)
+        return self.forward(x), None
+
+    def _forward(self, x: Tensor, per_step: bool) -> Tensor:
         x, how = self._shown(x)
         if how["grad_mode"] in ONLINE:  # without gradients all modes are the same
             how["grad_mode"] = "bptt"
-        with torch.no_grad(), autocast(self.cfg, self.device):
-            return forward(self.net, x, **how).float()
+        return forward(self.net, x, per_step=per_step, **how)
 
     def backward(self, x: Tensor, loss: Callable[[Tensor], Tensor], **more: Any) -> Step:
         """Run forward and backward of a training step (`rbp.backward`) as the config says.

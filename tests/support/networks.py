@@ -196,3 +196,30 @@ def most_alive(net: nn.Module, x: torch.Tensor, **how: Any) -> int:
     with AliveBytes() as alive:
         rbp.forward(net, x, **how).sum().backward()
     return alive.most
+
+
+class _Noise(nn.Module):
+    """Draws at every call, so that a pass too many shows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + 0.1 * torch.randn(())
+
+
+class _TimeMean(nn.Module):
+    """Repeats an image twice itself, and returns the mean of the outputs of the two steps."""
+
+    def __init__(self, first: nn.Module, neuron: Any, last: nn.Module) -> None:
+        super().__init__()
+        self.first, self.neuron, self.last = first, neuron, last
+        self.neuron.step_mode = "m"
+
+    def forward(self, x: Tensor) -> Tensor:
+        currents = self.first(x.expand(2, *x.shape).flatten(0, 1)).unflatten(0, (2, -1))
+        mean: Tensor = self.last(self.neuron(currents)).mean(0)
+        return mean
+
+
+def mean_itself(neuron: Callable[[], nn.Module], in_channels: int, classes: int) -> nn.Module:
+    """A network that hides its steps, for images of 8 x 8 and T=2, and draws random numbers."""
+    first = nn.Sequential(nn.Flatten(), nn.Linear(64 * in_channels, 20), _Noise())
+    return _TimeMean(first, neuron(), nn.Linear(20, classes))

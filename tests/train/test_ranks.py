@@ -151,6 +151,8 @@ def test_evaluation_in_shares_gives_the_numbers_of_one_process(
     assert (alone["test_acc"], alone["val_acc"]) == (result["test_acc"], last["val_acc"])
     assert alone["test_loss"] == pytest.approx(last["test_loss"], rel=1e-6)
     assert alone["test_firing_rates"] == pytest.approx(last["firing_rates"], rel=1e-9)
+    for key in ("test_acc_over_t", "operations", "why_null"):
+        assert alone[key] == result[key]
 
 
 @pytest.mark.slow

@@ -147,7 +147,7 @@ def test_top_5_is_told_where_there_are_more_than_ten_classes() -> None:
     merged = OmegaConf.merge(job.cfg, {"dataset": {"classes": 20}})
     assert isinstance(merged, DictConfig)
     job.cfg = merged
-    job.forward = lambda x: ranked[: len(x)]  # type: ignore[method-assign]
+    job.outputs = lambda x: (ranked[: len(x)], None)  # type: ignore[method-assign]
     told = score(job, Images(torch.zeros(40, 1, 8, 8, dtype=torch.uint8), labels))
     order = ranked.argsort(1, descending=True)
     assert told["top5"] == sum(int(y) in row[:5].tolist() for y, row in zip(labels, order, strict=True)) / 40
@@ -243,8 +243,15 @@ def test_a_network_that_fell_silent_since_it_holds_no_numbers_fails_the_run(
 
 
 def test_a_test_loss_that_is_no_number_fails_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = {"loss": math.nan, "acc": 0.1, "firing_rate": 0.0, "firing_rates": {}}
-    monkeypatch.setattr("rbp.train.run.score", lambda *args: broken)
+    broken: dict[str, Any] = {
+        "loss": math.nan,
+        "acc": 0.1,
+        "acc_over_t": None,
+        "firing_rate": 0.0,
+        "firing_rates": {},
+    }
+    broken |= {"operations": None, "why_null": {}}
+    monkeypatch.setattr("rbp.train.run.score", lambda *args, **kwargs: broken)
     cfg, run = short(tmp_path)
     with pytest.raises(TrainingError, match=r"after epoch 1, at learning rate 0.1: test_loss is nan"):
         train(cfg, run.path)

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from rbp.rate.errors import InputError
+from rbp.rate.errors import InputError, NoStepsError
 from rbp.rate.network.modules import Network
 
 Output = str | int | Callable[[Any], Any] | None
@@ -81,14 +81,15 @@ def steps_and_mean(y: Tensor, steps: int, batch: int, per_step: bool, time: int 
         [B, K], or [T, B, K] with per_step.
 
     Raises:
-        InputError: y has another shape, or is [B, K] with per_step.
+        InputError: y has another shape.
+        NoStepsError: y is [B, K], with per_step.
     """
     by_step = (batch, steps) if time == 1 else (steps, batch)
     if y.shape[:2] == by_step and y.dim() > 2:
         return y.movedim(time, 0) if per_step else y.mean(time)
     if y.shape[:1] == (batch,) and y.dim() >= 2:
         if per_step:
-            raise InputError(NO_STEPS)
+            raise NoStepsError(NO_STEPS)
         return y
     first, second = ("B", "T") if time == 1 else ("T", "B")
     raise InputError(
