@@ -40,17 +40,19 @@ def _drawing(dark: bool) -> str:
         parts.append(_arrow(x, 152, x, 202, colour=look["ink"], text="mean over t: r, e", beside=True))
     body = "\n".join(parts)
     size = f'viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}"'
-    text = 'font-family="system-ui, sans-serif" font-size="14"'
+    ink = f'color="{look["ink"]}" fill="currentColor" font-family="system-ui, sans-serif" font-size="14"'
+    ground = f'<rect width="100%" height="100%" fill="{look["paper"]}"/>'
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{ABOUT}" {size} color="{look["ink"]}" '
-        f'fill="currentColor" {text}>\n<rect width="100%" height="100%" fill="{look["paper"]}"/>\n{body}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{ABOUT}" {size} {ink}>\n'
+        f"{ground}\n{body}\n</svg>\n"
     )
 
 
 def _band(y: int, height: int, colour: str, text: str) -> str:
+    size = f'x="8" y="{y}" width="{WIDTH - 16}" height="{height}" rx="8"'
     return (
-        f'<rect x="8" y="{y}" width="{WIDTH - 16}" height="{height}" rx="8" fill="{colour}" '
-        f'fill-opacity=".09" stroke="{colour}" stroke-opacity=".5"/><text x="22" y="{y + 22}" font-weight="600">{text}</text>'
+        f'<rect {size} fill="{colour}" fill-opacity=".09" stroke="{colour}" stroke-opacity=".5"/>'
+        f'<text x="22" y="{y + 22}" font-weight="600">{text}</text>'
     )
 
 

@@ -7,15 +7,8 @@ from pathlib import Path
 from docs.pictures.schemes import FOLDER, NAMES
 from docs.pictures.terminal import run
 
-SWEEP = (
-    "-m",
-    "T=2,4,8",
-    "grad_mode=bptt,rate",
-    "seed=0,1,2",
-    "trainer.epochs=6",
-    "tracker=none",
-    "sweep.name=steps",
-)
+GRID = ("-m", "T=2,4,8", "grad_mode=bptt,rate", "seed=0,1,2")
+FIXED = ("trainer.epochs=6", "trainer.threads=1", "tracker=none", "sweep.name=steps")
 SIZE = {"width": 1180, "height": 1240}
 
 

@@ -1,4 +1,4 @@
-"""The terminal's table of a grid at work: a small sweep runs in two processes, and `rbp status` is recorded."""
+"""The terminal's table of a grid at work: a small sweep runs in two processes, `rbp status` is recorded."""
 
 import io
 import json
@@ -17,15 +17,8 @@ from rich.text import Text
 from docs.pictures.schemes import FOLDER, write
 
 COLUMNS = 96
-SWEEP = (
-    "-m",
-    "T=2,4",
-    "grad_mode=bptt,rate",
-    "seed=0,1",
-    "trainer.epochs=12",
-    "tracker=none",
-    "sweep.name=mine",
-)
+GRID = ("-m", "T=2,4", "grad_mode=bptt,rate", "seed=0,1")
+FIXED = ("trainer.epochs=12", "tracker=none", "sweep.name=mine")
 WHERE = ("hydra/launcher=local", "hydra.launcher.processes=2", "wait=false")
 SHOWN = "rbp status runs/mine"
 _FONT = re.compile(r"@font-face \{.*?\}", re.DOTALL)  # rich's is at another host

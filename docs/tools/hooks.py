@@ -39,7 +39,7 @@ def on_files(files: Files, config: Any) -> Files:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     """Turn the links of a page that hold in the repository into the site's."""
     uri = page.file.src_uri
-    of = HERE.get(uri) or (uri if uri.startswith(SHOWN) else f"docs/{uri}")
+    of = HERE.get(uri) or (uri if uri.partition("/")[0] in SHOWN else f"docs/{uri}")
     return _LINK.sub(lambda link: link[1] + as_on_the_site(link[2], of, uri), markdown)
 
 
