@@ -16,7 +16,7 @@ from rich.text import Text
 
 from docs.pictures.schemes import FOLDER, write
 
-COLUMNS = 96
+COLUMNS = 76
 GRID = ("-m", "T=2,4", "grad_mode=bptt,rate", "seed=0,1")
 FIXED = ("trainer.epochs=12", "tracker=none", "sweep.name=mine")
 WHERE = ("hydra/launcher=local", "hydra.launcher.processes=2", "wait=false")

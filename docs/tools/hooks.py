@@ -12,11 +12,11 @@ from typing import Any
 
 from mkdocs.structure.files import File, Files
 
-sys.path.insert(0, str(Path(__file__).parent))  # mkdocs loads a hook as a file, not as a module of a package
-import katex
-import messages
-
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))  # mkdocs loads a hook as a file, not as a module of a package
+
+from docs.tools import katex, messages  # noqa: E402
+
 # Files of the repository that are pages of the site, beside those in docs/ and results/.
 ELSEWHERE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 SHOWN, KINDS = ("results", "examples"), (".md", ".csv", ".svg", ".txt", ".py", ".yaml")

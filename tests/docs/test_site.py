@@ -69,7 +69,7 @@ def test_a_word_of_an_error_is_found_by_the_search(address: str) -> None:
 
 def test_every_public_name_is_in_the_reference(site: Path) -> None:
     shown = (site / "api" / "index.html").read_text()
-    names = [f"rbp.rate.{name}" for name in rbp.rate.__all__] + [
+    names = [f"rbp.rate.{name}" for name in rbp.rate.__all__ if name != "forward"] + [
         "rbp.forward",
         "rbp.load",
         "rbp.models.build",
