@@ -52,10 +52,14 @@ def page(package: Path) -> str:
 def messages(code: str) -> Iterator[tuple[str, str]]:
     """Yield the kind and the text of every error that a module raises with a message of its own."""
     for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Call) and node.args and (kind := _name(node.func)) in ERRORS:
-            text = _text(node.args[0])
-            if any(letter.isalpha() for letter in _constants(node.args[0])):
-                yield kind, text
+        if isinstance(node, ast.Call) and node.args and _name(node.func) in ERRORS:
+            kind, message = _name(node.func), node.args[0]
+        elif isinstance(node, ast.Yield) and isinstance(node.value, ast.JoinedStr):
+            kind, message = "ConfigError", node.value  # one of several problems that are told together
+        else:
+            continue
+        if any(letter.isalpha() for letter in _constants(message)):
+            yield kind, _text(message)
 
 
 def _name(function: ast.expr) -> str:
