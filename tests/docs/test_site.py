@@ -49,6 +49,19 @@ def test_equations_are_drawn_without_another_host_or_an_error(address: str, dark
         assert seen.messages == []
 
 
+def test_the_palette_of_a_page_can_be_another_than_the_screens(address: str) -> None:
+    with visited(f"{address}method/", EQUATION) as seen:
+        page, shown = seen.page, []
+        for _ in range(3):
+            page.locator("label.md-header__button[for^='__palette']:visible").click()
+            scheme = page.locator("body").get_attribute("data-md-color-scheme")
+            pictures = page.locator("article img:visible")
+            (source,) = {pictures.nth(n).get_attribute("src") for n in range(pictures.count())}
+            assert source.partition("#only-")[2] == ("dark" if scheme == "slate" else "light")
+            shown.append(scheme)
+        assert set(shown) == {"default", "slate"} and seen.messages == []
+
+
 @pytest.mark.parametrize("page", pages())
 def test_a_page_opens_without_errors_and_fits_on_a_phone(address: str, page: str) -> None:
     with visited(address + page, "article h1", size=PHONE, dark=len(page) % 2 == 0) as seen:
