@@ -1,9 +1,12 @@
 # make run: the main job. make test: the tests. make test-quick: those that take under two minutes in all, without
-# Slurm, browser or GPU. make check: lint, format, types. Each sets up what it needs.
+# Slurm, browser or GPU. make check: lint, format, types. make docs: the site, in build/site; make docs-serve shows it.
+# Each sets up what it needs.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: run test test-quick check reference setup clean
+.PHONY: run test test-quick check docs docs-serve reference setup clean
+
+export NO_MKDOCS_2_WARNING := 1
 
 run: setup
 	$(BIN)/python launch.py sweeps=quickstart
@@ -20,6 +23,12 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: setup
+	$(BIN)/python -m mkdocs build --strict
+
+docs-serve: setup
+	$(BIN)/python -m mkdocs serve
+
 # Made of the schema; a test holds it against that.
 reference: setup
 	$(BIN)/python -m rbp.config.reference > docs/config.md
@@ -32,8 +41,8 @@ setup: .venv/installed
 		{ echo "$(PYTHON) is `$(PYTHON) --version`: Python 3.11 or newer is needed, as in make PYTHON=python3.12"; exit 1; }
 	@echo "Installing some 6 GB of packages into .venv: a few minutes without a word."
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,docs]'
 	@touch $@
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build/site build/katex-*

@@ -40,6 +40,17 @@ def opened(
     file: Path, size: tuple[int, int] = LAPTOP, dark: bool = False, script: bool = True
 ) -> Iterator[Seen]:
     """The file as a page of this size, its figures drawn; with or without JavaScript."""
+    with visited(
+        file.absolute().as_uri(), "body[data-drawn]" if script else "body", size, dark, script
+    ) as seen:
+        yield seen
+
+
+@contextmanager
+def visited(
+    address: str, ready: str = "body", size: tuple[int, int] = LAPTOP, dark: bool = False, script: bool = True
+) -> Iterator[Seen]:
+    """The page at an address, once an element that `ready` selects is there."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -53,8 +64,8 @@ def opened(
         page.on("request", lambda request: seen.requests.append(request.url))
         page.on("console", lambda message: seen.messages.append(message.text))
         page.on("pageerror", lambda error: seen.messages.append(str(error)))
-        page.goto(file.absolute().as_uri())
-        page.wait_for_selector("body[data-drawn]" if script else "body", timeout=60_000)
+        page.goto(address)
+        page.wait_for_selector(ready, timeout=60_000)
         yield seen
         browser.close()
 
@@ -74,11 +85,16 @@ def as_printed(text: str) -> str:
     return re.sub(r"\s+", "", unicodedata.normalize("NFKC", text))
 
 
-def violations(page: Any) -> list[str]:
-    """What axe-core finds against the page's accessibility that is serious or critical, as text."""
+def violations(page: Any, within: str | None = None) -> list[str]:
+    """What axe-core finds against the page's accessibility that is serious or critical, as text.
+
+    Args:
+        page: The page.
+        within: Selects the part that is looked at; None: all of it.
+    """
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page).response["violations"]
+    found = Axe().run(page, context=within).response["violations"]
     bad = [rule for rule in found if rule["impact"] in ("serious", "critical")]
     return [f"{rule['id']}: {node['html'][:200]}" for rule in bad for node in rule["nodes"]]
 

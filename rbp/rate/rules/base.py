@@ -114,14 +114,9 @@ class Rule(Generic[TraceT]):
 class Exact(torch.autograd.Function):
     """`Exact.apply(y, value)`: the exact time mean as the value, with the gradient of an approximation.
 
-    For a layer whose function of the rates only approximates the time mean of its output.
-
-    Args:
-        y: Approximate time mean [B, ...], with its graph.
-        value: Exact time mean [B, ...].
-
-    Returns:
-        value in the dtype of y, with the graph of y.
+    For a layer whose function of the rates only approximates the time mean of its output. Here y [B, ...] is
+    the approximate time mean with its graph, and value [B, ...] the exact one. The result is value, in the
+    dtype and with the graph of y.
     """
 
     @staticmethod
