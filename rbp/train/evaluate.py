@@ -18,8 +18,8 @@ from rbp.output import say
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
 from rbp.runs.folder import RunFolder
-from rbp.train.figures.counting import Counting
-from rbp.train.figures.over_time import NO_STEPS, right_so_far
+from rbp.train.operations.counting import Counting
+from rbp.train.over_time import NO_STEPS, right_so_far
 from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network
 from rbp.train.state import TrainState, set_up
 from rbp.train.telemetry.memory import memory_errors_explained
@@ -48,7 +48,7 @@ def score(
         `loss` (mean cross-entropy), `acc` and, with more than ten classes, `top5`, both in [0, 1];
         `acc_over_t`, the accuracy of the mean of the outputs after t = 1, ..., T steps (None if the network
         does not give them); `firing_rate` (spikes per neuron and time step over all neurons, None without
-        neurons) and `firing_rates` by layer; if counted, `operations` (rbp.train.figures.energy) and
+        neurons) and `firing_rates` by layer; if counted, `operations` (rbp.train.operations.energy) and
         `why_null` (why `test_acc_over_t` or `operations` is None).
     """
     training.net.eval()

@@ -26,8 +26,8 @@ from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.rate.neurons import compiled
 from rbp.seeds import stream
 from rbp.train.device import autocast, choose_device, describe_machine, prepare_torch
-from rbp.train.figures.over_time import time_mean
 from rbp.train.optimizer import build_optimizer
+from rbp.train.over_time import time_mean
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
 from rbp.train.resume.history import History, from_plain, to_plain

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import rbp
-from rbp.train.figures.counter import Counter
-from rbp.train.figures.energy import operations
+from rbp.train.operations.counter import Counter
+from rbp.train.operations.energy import operations
 
 
 def counted(net: nn.Module, x_seq: Tensor, step_mode: str = "m", **how: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rbp.train.figures import reach
+from rbp.train.operations import reach
 
 Ints = int | Sequence[int]
 

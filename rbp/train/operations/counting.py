@@ -7,9 +7,9 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from rbp.train.figures.calls import Counts
-from rbp.train.figures.counter import Counter, is_compiled
-from rbp.train.figures.energy import operations
+from rbp.train.operations.calls import Counts
+from rbp.train.operations.counter import Counter, is_compiled
+from rbp.train.operations.energy import operations
 from rbp.train.ranks import Ranks
 
 # What is counted: one image in ONE_IN of every second batch, but of at most MOST_BATCHES. They are spread

@@ -19,9 +19,9 @@ from torch.overrides import TorchFunctionMode
 from rbp.rate import Pair
 from rbp.rate.network.modules import CONTAINERS
 from rbp.rate.registry import is_neuron
-from rbp.train.figures.calls import Calls, Counts
-from rbp.train.figures.divisors import DIVISORS, Divisor
-from rbp.train.figures.products import OTHERS, PRODUCTS, Driver
+from rbp.train.operations.calls import Calls, Counts
+from rbp.train.operations.divisors import DIVISORS, Divisor
+from rbp.train.operations.products import OTHERS, PRODUCTS, Driver
 
 STEPS_LOST = "its shapes do not tell the time steps"
 UNKNOWN = "it multiplies in a way that is not known"

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from rbp.train.figures.divisors import Divisor
-from rbp.train.figures.operations import additions, dense
-from rbp.train.figures.products import Driver
+from rbp.train.operations.additions import additions, dense
+from rbp.train.operations.divisors import Divisor
+from rbp.train.operations.products import Driver
 
 
 @dataclass

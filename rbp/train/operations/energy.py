@@ -19,7 +19,7 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from rbp.train.figures.calls import Counts, Products
+from rbp.train.operations.calls import Counts, Products
 
 MAC_PJ = 4.6
 ADDITION_PJ = 0.9

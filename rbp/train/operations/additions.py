@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from rbp.train.figures.divisors import Divisor, fits
-from rbp.train.figures.products import Driver
+from rbp.train.operations.divisors import Divisor, fits
+from rbp.train.operations.products import Driver
 
 
 def dense(driver: Driver) -> float:
