@@ -127,7 +127,7 @@ def _refuse_wrong(runs: list[Path], overrides: list[str]) -> None:
 def _evaluate(folder: Path, overrides: list[str], weights: str | None) -> Evaluation:
     from rbp.cli.changed_config import changed
     from rbp.sweep.grid.cell import Cell
-    from rbp.sweep.launchers.preflight import check_device
+    from rbp.sweep.preflight.places import check_device
     from rbp.train import evaluate
     from rbp.train.load import check_run
 

@@ -10,7 +10,7 @@ from rbp.output import say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.inline import attempt, begins
 from rbp.sweep.launchers.launcher import Launcher
-from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.preflight import preflight
 from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState

@@ -12,8 +12,8 @@ from rbp.provenance.commits import commit_of
 from rbp.runs.result import read_result
 from rbp.sweep.grid.command_line import read_command_line
 from rbp.sweep.launch import main, read_grid
-from rbp.sweep.launchers.preflight import preflight
 from rbp.sweep.launchers.snapshot import LARGEST, take_snapshots
+from rbp.sweep.preflight import preflight
 
 NET = """
 from torch import nn

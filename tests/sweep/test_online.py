@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
-from rbp.sweep.launchers.preflight import _check_step, preflight
+from rbp.sweep.preflight import preflight
+from rbp.sweep.preflight.network import check_step
 from tests.support.configs import as_dict, make
 from tests.support.segments import PlainNeuron
 
@@ -46,7 +47,7 @@ def test_the_networks_take_every_mode_and_loss(arch: str) -> None:
     how = ["grad_mode=sltt", "grad_mode=ottt", "loss=tet", "loss=per_step"]
     for chosen in how:
         cfg = make("trainer.device=cpu", f"arch={arch}", chosen, "dataset=cifar10")
-        _check_step(cfg)
+        check_step(cfg)
 
 
 def test_a_neuron_of_unknown_leak_is_refused_for_ottt_alone() -> None:

@@ -16,7 +16,7 @@ from rbp.errors import CheckpointError, DataError, TrainingError
 from rbp.runs.result import RESULT_KEYS, read_result
 from rbp.sweep.grid import help_text
 from rbp.sweep.launch import main
-from rbp.sweep.launchers import preflight
+from rbp.sweep.preflight import checks
 from tests.support.configs import as_dict
 
 
@@ -60,8 +60,8 @@ def stub(monkeypatch: pytest.MonkeyPatch, here: Path) -> Stub:
     stub = Stub()
     monkeypatch.setattr(rbp.train, "train", stub.train)
     monkeypatch.setattr(rbp.train, "evaluate", stub.evaluate)
-    monkeypatch.setattr(preflight, "_check_data", lambda cfg: None)
-    monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
+    monkeypatch.setattr(checks, "_check_data", lambda cfg: None)
+    monkeypatch.setattr(checks, "check_network", lambda cfg: None)
     return stub
 
 
@@ -197,7 +197,7 @@ def test_missing_data_is_told_before_the_first_cell_runs(
         if cfg.dataset.name == "cifar10":
             raise DataError("no CIFAR-10 in data")
 
-    monkeypatch.setattr(preflight, "_check_data", missing)
+    monkeypatch.setattr(checks, "_check_data", missing)
     assert main(["-m", "dataset=digits,cifar10", "seed=0,1"]) == 2
     assert capsys.readouterr().err == "error: no CIFAR-10 in data\n"
     assert stub.ran == [] and list(tmp_path.iterdir()) == []
@@ -208,7 +208,7 @@ def test_a_batch_larger_than_the_training_set_is_told_before_anything_runs(
 ) -> None:
     monkeypatch.undo()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflight, "_check_network", lambda cfg: None)
+    monkeypatch.setattr(checks, "check_network", lambda cfg: None)
     assert main(["trainer.batch_size=2000"]) == 2
     assert "trainer.batch_size=2000: must be at most 1437" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.config_tree import print_tree
 from rbp.sweep.launchers import crew
 from rbp.sweep.launchers.launcher import Launcher
-from rbp.sweep.launchers.preflight import preflight
+from rbp.sweep.preflight import preflight
 from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
