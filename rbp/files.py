@@ -101,8 +101,18 @@ def read_lines(file: Path, without: bytes | None = None) -> list[dict[str, Any]]
         lines = file.read_bytes().split(b"\n")[:-1]
     except FileNotFoundError:
         return []
-    found = [read_line(line) for line in lines if without is None or without not in line]
-    return [values for values in found if isinstance(values, dict)]
+    if without is not None:
+        lines = [line for line in lines if without not in line]
+    return [values for values in _parsed(lines) if isinstance(values, dict)]
+
+
+def _parsed(lines: list[bytes]) -> list[Any]:
+    """Return the content of lines of JSON, None for a damaged one."""
+    # At once, which is faster. A line that is not whole by itself cannot make up for another one in brackets.
+    together = read_line(b"[[" + b"],[".join(lines) + b"]]")
+    if together and len(together) == len(lines) and all(len(values) == 1 for values in together):
+        return [value for (value,) in together]
+    return [read_line(line) for line in lines]
 
 
 def read_line(line: bytes) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from rbp.report.comparison.costs import KIND
 from rbp.report.comparison.settings import text_of
 from rbp.report.paths import shown_path
-from rbp.report.read import Run, flat
+from rbp.report.read import Run
 from rbp.runs.folder import RunFolder
 
 SWEEP_FILE = Path(".sweep", "sweep.yaml")
@@ -91,7 +91,7 @@ def _sweep(label: str, folder: Path, runs: list[Run]) -> SweepFacts:
     begins = [start for run in runs if (start := _first_start(run)) is not None]
     begun = [run.status for run in runs if run.status.started is not None]
     ends = [end for status in begun for end in (status.ended, status.heartbeat) if end]
-    flats = [flat(run.config) for run in runs if run.config]
+    flats = [run.flat for run in runs if run.config]
     shared, varied = _shared_and_varied(flats)
     return SweepFacts(
         name=label,

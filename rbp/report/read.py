@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass, field
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ class Run:
         elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
+        flat: The same by dotted keys, with lists as text.
     """
 
     folder: Path
@@ -74,6 +76,7 @@ class Run:
     elapsed: dict[int, float] = field(default_factory=dict)
     firing_rates: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
+    flat: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -141,6 +144,7 @@ def read_run(folder: Path) -> Run:
         OSError: If a file cannot be read.
     """
     result, status, config = read_result(folder), current_status(folder), config_to_show(folder)
+    flattened = flat(config)
     try:
         refuse_newer((result or {}).get("format", 1), "result.json")
     except ConfigError as newer:
@@ -158,7 +162,7 @@ def read_run(folder: Path) -> Run:
             folder=folder,
             sweep=folder.parent.name,
             status=status,
-            other_settings=_others(config) if config else {MISSING: "missing"},
+            other_settings=_others(flattened) if config else {MISSING: "missing"},
             result=result,
             epoch=status.progress["epoch"],
             epochs=epochs,
@@ -168,6 +172,7 @@ def read_run(folder: Path) -> Run:
             elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,
+            flat=flattened,
             dataset=str(made_of["dataset"]),
             arch=str(made_of["arch"]),
             T=int(made_of["T"]),
@@ -200,8 +205,8 @@ def usual_mode_keys() -> dict[str, Any]:
 
 
 def _others(config: dict[str, Any]) -> dict[str, Any]:
-    """Return every further key that decides the result (see rbp.config.identity), flat; lists as text."""
-    return {key: value for key, value in flat(config).items() if not _is_apart(key)}
+    """Return every further key of a flat config that decides the result (see rbp.config.identity)."""
+    return {key: value for key, value in config.items() if not _is_apart(key)}
 
 
 @functools.cache
@@ -229,7 +234,12 @@ def _planned(config: dict[str, Any], result: dict[str, Any] | None) -> int | Non
 
 
 def _numbers(line: dict[str, Any]) -> dict[str, float]:
-    return {key: value for key, value in line.items() if is_number(value)}
+    # Floats are looked at first: a report asks this of some hundred thousand values.
+    return {
+        key: value
+        for key, value in line.items()
+        if (type(value) is float and isfinite(value)) or is_number(value)
+    }
 
 
 def _drawn(lines: list[dict[str, float]], epochs: int | None) -> list[dict[str, float]]:
