@@ -21,8 +21,8 @@ BAD = {
     "T=": ["T=:", "a whole number, 1 or more"],
     "T=[2,4]": ["T=[2,4]", "-m T=2,4"],
     "T=2,4": ["T=2,4", "add -m"],
-    "grad_mode=foo": ["grad_mode=foo", "bptt, rate"],
-    "grad_mode=1": ["grad_mode=1", "bptt, rate"],
+    "grad_mode=foo": ["grad_mode=foo", "bptt, ottt, rate, sltt"],
+    "grad_mode=1": ["grad_mode=1", "bptt, ottt, rate, sltt"],
     "arch=resnet81": ["arch=resnet81", "resnet18"],
     "dataset=cifar": ["dataset=cifar", "cifar10, cifar10_dvs, cifar100, digits"],
     "optimizer.lr=abc": ["optimizer.lr=abc", "number above 0"],
@@ -164,7 +164,7 @@ def test_help_lists_the_groups_their_options_and_the_sweeps(capfd: pytest.Captur
     shown = capfd.readouterr().out
     for part in (
         "1 | 2 | 3 | 4",
-        "bptt | rate",
+        "bptt | ottt | rate | sltt",
         "resnet18 | resnet19",
         "quickstart",
         "sigmoid, atan",
