@@ -149,7 +149,7 @@ def _bars(axes: Axes) -> Any:
 
 
 def _energy(runs: list[Run]) -> Any:
-    """Return the section with the accuracy after each of the time steps, and against the energy of an image."""
+    """Return the section with the accuracy after each time step, and against the energy of an image."""
     from wandb_workspaces import workspaces as ws
     from wandb_workspaces.reports import v2 as panels
 

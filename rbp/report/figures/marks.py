@@ -83,7 +83,7 @@ def draw_mark(mark: Mark, axis: Axis, frame: Frame) -> str:
     shape = (
         f'{line} stroke-dasharray="{DOTTED}" opacity=".8"/><text transform="{at}">{escape(mark.text)}</text>'
     )
-    return titled(f"<g>{shape}</g>", f"{mark.text}\n{axis.short} {number(mark.x)}")
+    return f"<g><title>{escape(f'{mark.text}: {axis.short} {number(mark.x)}')}</title>{shape}</g>"
 
 
 def sample(series: Series, style: Style, x: float, y: float) -> str:

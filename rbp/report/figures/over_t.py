@@ -65,7 +65,7 @@ def _as_ann(runs: list[Run]) -> Mark | None:
     """Return the energy of the runs' network as an ANN; None if there are several or it is unknown."""
     energies = {run.energy.get("ann_energy_uj") for run in runs}
     (only,) = energies if len(energies) == 1 else (None,)
-    return None if only is None else Mark(only, "as an ANN")
+    return None if only is None else Mark(only, f"as an ANN: {only:.3g} µJ")
 
 
 def _missing(runs: list[Run]) -> str:

@@ -10,10 +10,10 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from rbp.runs.energy import acc_over_t
 from rbp.runs.status import Status
 from rbp.track.trackers.commits import commits_of
 from rbp.track.trackers.hparams import end_summary, hparams, start_summary
-from rbp.runs.energy import acc_over_t
 from rbp.track.values import OVER_T, histogram, scalars, summary
 
 
