@@ -77,7 +77,7 @@ def write_run(
 
 
 def steps_and_energy(accuracies: list[float], energy: float = 0.0) -> dict[str, Any]:
-    """What result.json has of the time steps: the accuracy after each, and operations with this energy (uJ)."""
+    """What result.json has of the time steps: the accuracy after each, operations with this energy."""
     T = len(accuracies)
     up_to = [energy * t / T for t in range(1, T + 1)]
     operations = {
