@@ -20,7 +20,7 @@ from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
 from tests.support.reports import facets
-from tests.support.run_folders import write_run
+from tests.support.run_folders import steps_and_energy, write_run
 from tests.support.tracking import config_of, finish, follow, line, new_run
 from tests.support.waiting import wait_for
 from tests.support.wandb_service import KEY, meet, service
