@@ -19,7 +19,8 @@ def frame(*paths: str | PathLike[str]) -> "pandas.DataFrame":
 
     The columns are those of results.csv: what run it is, its state, every entry of result.json with a single
     value (missing until the run is done), operations and energies of an image (see docs/energy.md), its
-    machine, and every key that decides a result, named as on the command line. A run that cannot be read is left out with a warning; one of two sweeps is there once.
+    machine, and every key that decides a result, named as on the command line. A run that cannot be read is
+    left out with a warning; one of two sweeps is there once.
 
     Args:
         paths: Folders such as "runs/quickstart".
