@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rbp.report.figures.figure import Figure
-from rbp.report.figures.style import DARK, FURTHER, KNOWN, LIGHT
+from rbp.report.figures.style import DARK, KNOWN, LIGHT, STYLES
 from rbp.report.figures.svg import draw_svg
 
 FOLDER = Path(__file__).parent
@@ -45,7 +45,7 @@ def _plain(svg: str, rules: str) -> str:
 
 def _dark_rules() -> str:
     ink, paper = DARK
-    modes = "".join(f".rbp .{style.css}{{color:{style.dark}}}" for style in (*KNOWN.values(), *FURTHER))
+    modes = "".join(f".rbp .{style.css}{{color:{style.dark}}}" for style in STYLES)
     return f".rbp{{color:{ink}}}.rbp .paper{{fill:{paper}}}{modes}"
 
 

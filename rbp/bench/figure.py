@@ -4,19 +4,25 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-from rbp.report.figures.style import COLOURS as STYLE
+from rbp.bench.contestants import RATE, segments_of
+from rbp.report.figures.style import KNOWN
 
-# Okabe and Ito's palette, distinguishable with colour blindness and in greyscale.
+# The gradient modes have the report's colours; these are beside them, from the palette of Okabe and Ito.
 COLOURS = {
     "relu": "#999999",
     "relu compiled": "#000000",
-    "bptt": STYLE["bptt"],
     "bptt + memopt": "#E69F00",
-    "rate": STYLE["rate"],
     "rate compiled": "#56B4E9",
     "rate compiled + graph": "#009E73",
 }
 OTHERS = ("#CC79A7", "#117733", "#882255", "#44AA99", "#DDCC77")
+
+
+def colour(contestant: str) -> str | None:
+    """Return the colour of a contestant: that of its gradient mode in a report; None if it has none."""
+    k = segments_of(contestant)
+    mode = contestant if k == 1 else f"{RATE} segments={k}"
+    return KNOWN[mode].colour if mode in KNOWN else COLOURS.get(contestant)
 
 
 def draw(record: dict[str, Any], file: Path) -> None:
@@ -35,7 +41,7 @@ def draw(record: dict[str, Any], file: Path) -> None:
     others = cycle(OTHERS)
     for name in dict.fromkeys(row["contestant"] for row in record["rows"]):
         rows = [row for row in record["rows"] if row["contestant"] == name]
-        look = {"color": COLOURS.get(name) or next(others), "label": name}
+        look = {"color": colour(name) or next(others), "label": name}
         compared = [row for row in rows if row["times_relu"] is not None]
         time.plot([row["T"] for row in compared], [row["times_relu"] for row in compared], "o-", **look)
         memory.plot([row["T"] for row in rows], [row["kept_bytes"] / 2**20 for row in rows], "o-", **look)

@@ -18,8 +18,9 @@ def frame(*paths: str | PathLike[str]) -> "pandas.DataFrame":
     """Return the runs below folders of runs or sweeps, finished or not, as a DataFrame with a row a run.
 
     The columns are those of results.csv: what run it is, its state, every entry of result.json with a single
-    value (missing until the run is done), its machine, and every key that decides a result, named as on the
-    command line. A run that cannot be read is left out with a warning; one of two sweeps is there once.
+    value (missing until the run is done), operations and energies of an image (see docs/energy.md), its
+    machine, and every key that decides a result, named as on the command line. A run that cannot be read is
+    left out with a warning; one of two sweeps is there once.
 
     Args:
         paths: Folders such as "runs/quickstart".

@@ -85,6 +85,7 @@ def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: 
         unfinished=sections.unfinished(runs),
         sweeps=sections.sweeps(facts),
         all_runs=sections.all_runs(runs),
+        over_t=any(run.acc_over_t or run.energy for run in runs),
     )
 
 

@@ -14,6 +14,7 @@ from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
 from rbp.files import is_number
 from rbp.runs.config import config_to_show
+from rbp.runs.energy import acc_over_t, energy_figures, not_counted
 from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
@@ -109,6 +110,21 @@ class Run:
     def code(self) -> dict[str, Any]:
         """The entry `code` of result.json; empty if there is none."""
         return (self.result or {}).get("code") or {}
+
+    @property
+    def acc_over_t(self) -> list[float]:
+        """The test accuracy in [0, 1] after t = 1, ..., T steps; empty if it is not known."""
+        return acc_over_t(self.result or {})
+
+    @property
+    def energy(self) -> dict[str, float]:
+        """Operations and energies of an image, as far as they are known (see rbp.runs.energy)."""
+        return energy_figures(self.result or {})
+
+    @property
+    def not_counted(self) -> list[str]:
+        """Modules whose operations are missing from `energy`, or some of them."""
+        return not_counted(self.result or {})
 
     def figure(self, key: str) -> float | None:
         """Return a number from result.json; None if it is missing or no number."""

@@ -21,7 +21,7 @@ from rbp.report.figures.style import styles
 from rbp.report.read import LOSSES, MISSING, Run, read_runs
 from rbp.runs.metrics import GRAD_NORM, STEP_LOSS
 from rbp.track.reader import ELAPSED
-from rbp.track.values import of_layer
+from rbp.track.values import after_step, of_layer
 
 FILE = "dashboard.json"
 ALWAYS = (
@@ -84,7 +84,10 @@ def workspace(
         entity=entity or tracker.get("entity") or "",
         project=project or tracker.get("project") or "rbp",
         name=f"rbp: {', '.join(sweeps)}"[:120],
-        sections=[_curves("Over epochs", CURVES), _bars(axes), _layers(runs), _curves("Steps", STEPS)],
+        sections=[
+            *(_curves("Over epochs", CURVES), _bars(axes), _energy(runs), _layers(runs)),
+            _curves("Steps", STEPS),
+        ],
         runset_settings=shown_runs,
     )
 
@@ -143,6 +146,23 @@ def _bars(axes: Axes) -> Any:
     cost, accuracy = panels.SummaryMetric("step_seconds"), panels.SummaryMetric("headline_acc")
     plots.append(panels.ScatterPlot(title="Accuracy against cost", x=cost, y=accuracy, running_ymax=False))
     return ws.Section(name=f"Over {over}", panels=plots, is_open=True)
+
+
+def _energy(runs: list[Run]) -> Any:
+    """Return the section with the accuracy after each time step, and against the energy of an image."""
+    from wandb_workspaces import workspaces as ws
+    from wandb_workspaces.reports import v2 as panels
+
+    plots: list[Any] = []
+    if steps := max((len(run.acc_over_t) for run in runs), default=0):
+        metrics: list[Any] = [panels.SummaryMetric(after_step(t)) for t in range(1, steps + 1)]
+        plots.append(panels.BarPlot(title="Accuracy over t", metrics=metrics, orientation="v", **MEAN))
+    if any("energy_uj" in run.energy for run in runs):
+        energy, accuracy = panels.SummaryMetric("energy_uj"), panels.SummaryMetric("test_acc")
+        plots.append(
+            panels.ScatterPlot(title="Accuracy against energy", x=energy, y=accuracy, running_ymax=False)
+        )
+    return ws.Section(name="Time steps and energy", panels=plots, is_open=True)
 
 
 def _layers(runs: list[Run]) -> Any:

@@ -3,6 +3,7 @@
 from typing import Any
 
 from rbp.files import is_number
+from rbp.runs.energy import acc_over_t, energy_figures
 
 # Figures of result.json shown in the summary at the end of a run.
 SUMMARY = (
@@ -19,6 +20,9 @@ SUMMARY = (
     *("seconds_per_epoch", "step_seconds", "images_per_second", "peak_memory_bytes", "seconds"),
 )
 BINS = 32  # of the histogram of firing rates, over [0, 1]
+
+
+OVER_T = "acc_over_t"  # the test accuracy after t steps, as trackers call it
 
 
 def of_layer(layer: str) -> str:
@@ -53,5 +57,15 @@ def histogram(line: dict[str, Any], epochs: int) -> tuple[list[int], list[float]
 
 
 def summary(values: dict[str, Any]) -> dict[str, float]:
-    """Return the figures named in SUMMARY that are present."""
-    return {key: values[key] for key in SUMMARY if is_number(values.get(key))}
+    """Return the figures named in SUMMARY that are present, and the operations and energies of an image."""
+    return {key: values[key] for key in SUMMARY if is_number(values.get(key))} | energy_figures(values)
+
+
+def after_steps(values: dict[str, Any]) -> dict[str, float]:
+    """Return the test accuracy after each of the T steps, as acc_over_t/1 to acc_over_t/T."""
+    return {after_step(t): accuracy for t, accuracy in enumerate(acc_over_t(values), 1)}
+
+
+def after_step(t: int) -> str:
+    """Return the name under which a summary has the test accuracy after t steps."""
+    return f"{OVER_T}/{t}"

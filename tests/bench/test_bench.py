@@ -22,12 +22,13 @@ from rbp.bench.contestants import (
     contestant,
     who,
 )
-from rbp.bench.figure import draw
+from rbp.bench.figure import colour, draw
 from rbp.bench.limits import Speed, Work
 from rbp.bench.measure import Bench, Timing, _tolerant, measure, ratio
 from rbp.bench.run import rows
 from rbp.cli import main
 from rbp.models import build
+from rbp.report.figures.style import KNOWN
 from tests.support.configs import make
 
 pytestmark = pytest.mark.slow
@@ -258,6 +259,14 @@ def test_profile_writes_the_ten_longest_of_each_contestant(tmp_path: Path) -> No
     assert {"name", "calls", "ms"} <= profiles[0]["longest"][0].keys()
     text = (tmp_path / "dvs_cnn-B4-m-fp32-cpu-profile.txt").read_text()
     assert "T=2, bptt + memopt" in text and "aten::convolution_backward" in text
+
+
+def test_the_figure_has_the_reports_colours() -> None:
+    of_report = {RATE: "rate", "rate, 4 segments": "rate segments=4", "sltt": "sltt", "ottt": "ottt"}
+    assert {name: colour(name) for name in of_report} == {
+        name: KNOWN[mode].colour for name, mode in of_report.items()
+    }
+    assert colour("somebody new") is None and len({colour(name) for name in (*ALL, "sltt", "ottt")}) == 9
 
 
 def test_the_figure_draws_whoever_is_there(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 import rbp
 from rbp.errors import UserError
 from rbp.report import write_report
-from tests.support.run_folders import write_run
+from tests.support.run_folders import steps_and_energy, write_run
 
 pandas = pytest.importorskip("pandas")
 
@@ -46,6 +46,15 @@ def test_a_frame_has_a_row_a_run_with_its_state_keys_and_results(tmp_path: Path)
     means = frame[frame["state"] == "done"].groupby(["neuron", "T", "grad_mode"])["test_acc"].mean()
     assert means["lif", 4, "rate"] == pytest.approx(0.5 + 3 / 7)
     assert set(frame["optimizer.lr"]) == {0.1, 1.0} and frame["test_acc"].dtype == float
+
+
+def test_a_frame_has_operations_and_energies_as_columns(tmp_path: Path) -> None:
+    write_run(tmp_path, grad_mode="rate", T=2, more=steps_and_energy([0.5, 0.9], 1.8))
+    write_run(tmp_path, grad_mode="bptt", T=2)
+    frame = rbp.runs(tmp_path).set_index("grad_mode")
+    assert frame.loc["rate", "energy_uj"] == 1.8 and frame.loc["rate", "ann_energy_uj"] == 23.0
+    assert frame.loc["rate", "additions"] == pytest.approx(2e6)
+    assert frame["energy_uj"].isna().tolist() == [True, False]
 
 
 def test_both_csvs_are_read_at_once(tmp_path: Path) -> None:

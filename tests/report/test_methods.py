@@ -188,7 +188,10 @@ def test_one_chunk_size_is_nothing_to_compare(tmp_path: Path) -> None:
         ("grad_mode", "bptt", "BPTT"),
         ("grad_mode", "rate", "Rate-BP"),
         ("grad_mode", "rate segments=4", "Rate-BP segments=4"),
-        ("grad_mode", "sltt", "sltt"),
+        ("grad_mode", "sltt", "SLTT"),
+        ("grad_mode", "sltt backprop_steps=2", "SLTT-2"),
+        ("grad_mode", "sltt backprop_steps=2 rescale=true", "SLTT-2 rescale=true"),
+        ("grad_mode", "ottt", "OTTT"),
         ("neuron", "rate", "neuron=rate"),
     ],
 )

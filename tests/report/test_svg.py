@@ -2,14 +2,15 @@
 
 import math
 import re
-from itertools import pairwise
+from itertools import combinations, pairwise
 from xml.etree import ElementTree
 
 import pytest
 
-from rbp.report.figures.figure import Axis, Figure, Series
-from rbp.report.figures.style import COLOURS, FURTHER, KNOWN, styles
+from rbp.report.figures.figure import Axis, Figure, Mark, Series
+from rbp.report.figures.style import DARK, KNOWN, LIGHT, STYLES, styles
 from rbp.report.figures.svg import WIDTH, draw_svg
+from tests.support.colours import EYES, contrast, lab
 
 ODD = "a<b>&\"c'd\x00\x1b $x$ ]]> --"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -148,17 +149,53 @@ def test_layers_stand_by_name_and_long_names_are_told_in_full() -> None:
 
 
 def test_modes_differ_without_colour() -> None:
-    every = [*KNOWN.values(), *FURTHER]
-    assert len({style.marker for style in every}) == len({style.dash for style in every}) == len(every)
+    assert len({style.marker for style in STYLES}) == len({style.dash for style in STYLES}) == len(STYLES)
     text = draw_svg(figure(lines("bptt"), lines("rate")))
-    assert COLOURS["bptt"] in text and COLOURS["rate"] in text and 'stroke-dasharray="7 3"' in text
+    assert KNOWN["bptt"].colour in text and KNOWN["rate"].colour in text and 'stroke-dasharray="7 3"' in text
     three = draw_svg(figure(*(bars(mode, ["a"]) for mode in ("bptt", "rate", "x"))))
     assert len(set(re.findall(r'fill-opacity="([\d.]+)"', three))) == 3
 
 
-def test_modes_without_a_style_of_their_own_get_different_ones() -> None:
-    found = styles(["bptt", "ottt", "rate", "sltt", "ottt"])
-    assert found["bptt"] == KNOWN["bptt"] and len({style.css for style in found.values()}) == 4
+def test_a_gradient_mode_has_one_look_whichever_others_are_there() -> None:
+    for n in range(1, len(KNOWN) + 1):
+        for some in combinations(KNOWN, n):
+            assert (
+                styles([*some, "rate segments=3", *reversed(some)]).items()
+                >= {m: KNOWN[m] for m in some}.items()
+            )
+    drawn = [draw_svg(figure(bars(mode, ["a"]))) for mode in ("ottt", "bptt", "sltt")]
+    fills = [re.findall(r'fill-opacity="[\d.]+" stroke="currentColor"[^/]*', text)[-1] for text in drawn]
+    together = draw_svg(figure(*(bars(mode, ["a"]) for mode in ("bptt", "sltt", "ottt"))))
+    assert len(set(fills)) == 3 and all(fill in together for fill in fills)
+
+
+def test_a_mode_without_a_look_of_its_own_gets_one_that_is_free() -> None:
+    every = [*KNOWN, *(f"rate segments={k}" for k in range(9, 29))]
+    for values in (["bptt", "sltt", "rate segments=3"], ["rate segments=3", "ottt"], every):
+        found = styles(values).values()
+        assert len({(style.colour, style.marker) for style in found}) == len(values)
+    beside = styles(["sltt", "rate segments=3"])["rate segments=3"]
+    assert beside not in (KNOWN["bptt"], KNOWN["rate"])  # nobody takes it for one of these
+
+
+def test_eight_colours_stay_apart_for_every_eye_and_in_grey() -> None:
+    for eye in EYES.values():
+        for of in ([style.colour for style in STYLES], [style.dark for style in STYLES]):
+            assert min(math.dist(lab(a, eye), lab(b, eye)) for a, b in combinations(of, 2)) > 18
+    lightness = sorted(lab(style.colour)[0] for style in STYLES)
+    assert min(b - a for a, b in pairwise(lightness)) > 4
+    for style in STYLES:  # as WCAG asks for graphics
+        assert contrast(style.colour, LIGHT[1]) > 3 and contrast(style.dark, DARK[1]) > 3
+
+
+@pytest.mark.parametrize("at", [0.5, 2.5, 40.0])
+def test_a_mark_stands_within_the_frame_with_its_text(at: float) -> None:
+    made = Figure("kind", "t", Axis("energy (µJ)", log=None), Axis("y"), "", [lines(n=3)], mark=Mark(at, ODD))
+    parsed(made)  # well-formed
+    upright = [text for text in parsed(made).iter(f"{SVG}text") if "rotate" in text.get("transform", "")]
+    assert any((text.text or "").startswith("a<b>") for text in upright)
+    (line,) = re.findall(r'M([\d.]+) [\d.]+v[\d.]+" stroke="currentColor" stroke-dasharray', draw_svg(made))
+    assert 0 < float(line) < WIDTH - 8 and any(f"energy {at:g}" in title for title in told(made))
 
 
 def test_eight_values_differ_in_every_way_and_more_in_colour_and_marker_together() -> None:
@@ -185,7 +222,7 @@ def test_colours_change_on_a_dark_screen_and_are_plain_attributes_elsewhere() ->
     text = draw_svg(figure(lines("bptt")))
     (rules,) = re.findall(r"<style>(.*?)</style>", text)
     assert rules.startswith("@media screen and (prefers-color-scheme:dark)") and "var(" not in text
-    assert KNOWN["bptt"].dark in rules and f'color="{COLOURS["bptt"]}"' in text.replace(rules, "")
+    assert KNOWN["bptt"].dark in rules and f'color="{KNOWN["bptt"].colour}"' in text.replace(rules, "")
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -35,9 +35,11 @@ def write_run(
     machine: dict[str, Any] | None = None,
     curve: tuple[float, ...] = (0.5, 0.8),
     each: dict[str, Any] | None = None,
+    more: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Path:
-    """A run's folder below sweep; accuracy None: no result; each: more for every epoch's line. Returns it."""
+    """A run's folder below sweep; accuracy None: no result; each: more for every epoch's line, more:
+    for the result. Returns it."""
     cfg = config(**changes)
     folder = sweep / folder_name(cfg)
     folder.mkdir(parents=True)
@@ -69,8 +71,27 @@ def write_run(
     if accuracy is not None:
         result = result_of(cfg, accuracy, len(curve))
         result |= {"step_seconds": seconds, "peak_memory_bytes": memory, "machine": MACHINE | (machine or {})}
+        result |= more or {}
         (folder / "result.json").write_text(json.dumps(result))
     return folder
+
+
+def steps_and_energy(accuracies: list[float], energy: float = 0.0) -> dict[str, Any]:
+    """What result.json has of the time steps: the accuracy after each, operations with this energy."""
+    T = len(accuracies)
+    up_to = [energy * t / T for t in range(1, T + 1)]
+    operations = {
+        "images": 16,
+        **{"additions": energy / 0.9e-6, "macs": 0.0, "energy_uj": energy},
+        "static_once": {"additions": energy / 0.9e-6, "macs": 0.0, "energy_uj": energy / 2},
+        "ann": {"macs": 5e6, "energy_uj": 23.0},
+        "over_t": {"additions": [e / 0.9e-6 for e in up_to], "macs": [0.0] * T, "energy_uj": up_to}
+        | {"energy_uj_static_once": [e / 2 for e in up_to]},
+        "layers": {"0": {"additions": energy / 0.9e-6, "macs": 0.0, "ann_macs": 5e6, "static": False}},
+        "not_counted": {},
+        **{"mac_pj": 4.6, "addition_pj": 0.9, "source": "Horowitz 2014"},
+    }
+    return {"test_acc_over_t": accuracies, "operations": operations}
 
 
 def result_of(cfg: DictConfig, accuracy: float, epochs: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import step_line
 from rbp.track import TrackerProcess
 from rbp.track.segments import inspected, segments
-from tests.support.run_folders import result_of, status_of, write_run
+from tests.support.run_folders import result_of, status_of, steps_and_energy, write_run
 from tests.support.waiting import wait_for
 
 RATES = {"layer1.0.sn": 0.1, "2": 0.2, "head": 0.9}
@@ -77,7 +77,13 @@ def finish(folder: Path, epochs: int, state: str, error: str | None) -> None:
     run = RunFolder(folder)
     write_json(run.status, status_of(run) | {"state": state, "error": error})
     if state == "done":
-        extra = {"step_seconds": 0.2, "peak_memory_bytes": 1000, "best_test_acc": 0.99, "best_epoch": 2}
+        extra: dict[str, Any] = {
+            "step_seconds": 0.2,
+            "peak_memory_bytes": 1000,
+            "best_test_acc": 0.99,
+            "best_epoch": 2,
+        }
+        extra |= steps_and_energy([0.5, 0.25, epochs / 100], 1.5)
         write_json(run.result, result_of(config_of(folder), epochs / 100, epochs) | extra)
 
 

@@ -20,7 +20,7 @@ from rbp.track.follow import LOCK
 from rbp.track.segments import segments, steps
 from rbp.track.sync import Counts, sync
 from tests.support.reports import facets
-from tests.support.run_folders import write_run
+from tests.support.run_folders import steps_and_energy, write_run
 from tests.support.tracking import config_of, finish, follow, line, new_run
 from tests.support.waiting import wait_for
 from tests.support.wandb_service import KEY, meet, service
@@ -232,19 +232,28 @@ def test_the_dashboard_as_json_groups_by_what_is_compared(
 ) -> None:
     for mode in ("bptt", "rate"):
         for T in (2, 4):
-            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team", each={"seconds": 1.0})
+            each, more = {"seconds": 1.0}, steps_and_energy([0.5] * T, 1.5)
+            write_run(tmp_path / "grid", grad_mode=mode, T=T, tracker__entity="team", each=each, more=more)
     assert main(["dashboard", str(tmp_path / "grid"), "--dry-run"]) == 0
     made = json.loads((tmp_path / "grid" / "dashboard.json").read_text())
     assert (made["entity"], made["project"], made["displayName"]) == ("team", "rbp", "rbp: grid")
     section = made["spec"]["section"]
     panels = [panel for part in section["panelBankConfig"]["sections"] for panel in part["panels"]]
     kinds = Counter(panel["viewType"] for panel in panels)
-    assert kinds == {"Bar Chart": 4, "Run History Line Plot": 6, "Scatter Plot": 1}
+    assert kinds == {"Bar Chart": 5, "Run History Line Plot": 6, "Scatter Plot": 2}
     titles = {panel["config"].get("chartTitle") or panel["config"].get("title") for panel in panels}
     (of_report,) = figure_sets(facets(tmp_path))
     assert {figure.title for figure in of_report.figures} <= titles  # under the same names
     shown = json.dumps(panels)
-    for key in ("seconds_of_training", "step_loss", "grad_norm", "firing_rate/2", "summary:headline_acc"):
+    for key in (
+        "seconds_of_training",
+        "step_loss",
+        "grad_norm",
+        "firing_rate/2",
+        "summary:headline_acc",
+        "acc_over_t/4",
+        "summary:energy_uj",
+    ):
         assert key in shown, key
     text = json.dumps(section["runSets"])
     assert "grid" in text and all(

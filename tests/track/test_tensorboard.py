@@ -43,6 +43,16 @@ def test_scalars_and_histograms_over_a_requeue(tmp_path: Path) -> None:
     assert [e.step for e in events.Scalars("step_loss")] == [4, 7, 11, 14, 18, 21, 25, 28]
     assert [e.value for e in events.Scalars("grad_norm")] == [4.0, 7.0] * 4
 
+    over_t = [(e.step, e.value) for e in events.Scalars("acc_over_t")]
+    assert over_t == [(t, pytest.approx(a)) for t, a in ((1, 0.5), (2, 0.25), (3, 0.04))]
+    energies = {
+        key: events.Scalars(f"result/{key}")[0] for key in ("energy_uj", "ann_energy_uj", "additions")
+    }
+    assert {key: e.value for key, e in energies.items()} == pytest.approx(
+        {"energy_uj": 1.5, "ann_energy_uj": 23.0, "additions": 1.5 / 0.9e-6}
+    )
+    assert {e.step for e in energies.values()} == {28}  # the last training step
+
     # As the page of hyperparameters asks for them, over all runs of a folder.
     (session,) = hparams_of(tmp_path)
     assert session.name == f"{folder.name}/tensorboard" and session.status == api_pb2.STATUS_SUCCESS
@@ -53,6 +63,7 @@ def test_scalars_and_histograms_over_a_requeue(tmp_path: Path) -> None:
     assert not {"trainer.device", "runs_dir"} & {*values}
     scores = {metric.name.tag: metric.value for metric in session.metric_values}
     assert scores["test_acc"] == pytest.approx(0.04) and scores["result/headline_acc"] == pytest.approx(0.04)
+    assert scores["result/energy_uj"] == 1.5
     assert [file.parent.name for file in folder.rglob("*tfevents*")] == ["tensorboard"]
 
 

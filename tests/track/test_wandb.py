@@ -84,6 +84,8 @@ def test_a_run_is_in_wandb_what_it_is_in_its_folder(tmp_path: Path) -> None:
     summary = summary_of(found)
     assert summary["test_acc"] == 0.03 and summary["best_test_acc"] == 0.99 and summary["state"] == "done"
     assert summary["step_seconds"] == 0.2 and summary["peak_memory_bytes"] == 1000
+    assert [summary[f"acc_over_t/{t}"] for t in (1, 2, 3)] == [0.5, 0.25, 0.03]
+    assert (summary["energy_uj"], summary["ann_energy_uj"], summary["macs"]) == (1.5, 23.0, 0.0)
     assert of_type(found, "exit")[0].get("exit_code", 0) == 0
     files = [file for file in folder.rglob("*") if file.is_file()]
     assert any(file.suffix == ".wandb" for file in files)

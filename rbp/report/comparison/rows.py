@@ -1,14 +1,14 @@
 """Compute the table of a report: a row for each group of runs, with its difference to the base's."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from rbp.report.comparison.costs import Cost, cost
 from rbp.report.comparison.groups import Facet, Group
 from rbp.report.comparison.settings import LACKS, as_text
 from rbp.report.comparison.statistics import Paired, Summary, holm, paired, summary
-from rbp.report.read import MISSING
+from rbp.report.read import MISSING, Run
 
 REASON_LENGTH = 160  # characters
 
@@ -27,6 +27,7 @@ class Row:
         seconds: Time of a training step in seconds.
         memory: Peak memory of a training step in bytes.
         firing: Mean firing rate; None if unknown.
+        energy: Energy of an image in microjoules; None if unknown.
         notes: What is missing, and why.
     """
 
@@ -37,6 +38,7 @@ class Row:
     seconds: Cost
     memory: Cost
     firing: Summary | None
+    energy: Summary | None
     notes: tuple[str, ...]
     sure: bool = False
 
@@ -67,9 +69,11 @@ def _row(facet: Facet, group: Group, facets: Sequence[Facet]) -> Row:
     notes += _of_accuracy(group, own, theirs, difference)
     notes += [f"step time: {seconds.note}"] if seconds.note else []
     notes += [f"memory: {memory.note}"] if memory.note and memory.note != seconds.note else []
-    notes += _of_code(group, base)
+    notes += _of_code(group, base) + _not_counted(done.values())
     rates = [rate for run in done.values() if (rate := run.figure("firing_rate")) is not None]
-    return Row(facet, group, summary(own.values()), difference, seconds, memory, summary(rates), tuple(notes))
+    energies = [run.energy["energy_uj"] for run in done.values() if "energy_uj" in run.energy]
+    figures = (seconds, memory, summary(rates), summary(energies))
+    return Row(facet, group, summary(own.values()), difference, *figures, tuple(notes))
 
 
 def _accuracies(group: Group) -> dict[int, float]:
@@ -122,6 +126,11 @@ def _of_code(group: Group, base: Group | None) -> list[str]:
     runs = [*group.done.values(), *(base.done.values() if base else ())]
     hashes = dict.fromkeys(str(run.code.get("hash", "unknown")) for run in runs)
     return [f"computed by different versions of the code: {', '.join(hashes)}"] if len(hashes) > 1 else []
+
+
+def _not_counted(runs: Iterable[Run]) -> list[str]:
+    names = list(dict.fromkeys(name for run in runs if run.energy for name in run.not_counted))
+    return [cut(f"energy without the operations of {', '.join(names)}")] if names else []
 
 
 def _unfinished(group: Group) -> str:

@@ -63,6 +63,14 @@ class Axis:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A value on the x axis that is none of the series': a vertical line with a text."""
+
+    x: float
+    text: str
+
+
+@dataclass(frozen=True)
 class Figure:
     """One figure.
 
@@ -77,6 +85,7 @@ class Figure:
         sweep: Names of the sweeps that the runs are from.
         modes: The values that are compared, in order, so that each looks alike in all figures of a report;
             without them, those of the series.
+        mark: A value on the x axis to compare the series with; None if there is none.
     """
 
     name: str
@@ -88,6 +97,7 @@ class Figure:
     of: str = ""
     sweep: str = ""
     modes: tuple[str, ...] = ()
+    mark: Mark | None = None
 
     @property
     def subtitle(self) -> str:

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
-from rbp.report.figures.figure import Figure, Series
+from rbp.report.figures.figure import Axis, Figure, Mark, Series
 from rbp.report.figures.markup import escape, short, titled
 from rbp.report.figures.scales import Categories, number
 from rbp.report.figures.style import DOTTED, HOLLOW, Style
 
 MARKED = 12  # points of a line that each have a visible marker; a longer line has one at its end
 RADIUS, SMALL = 4.0, 2.8  # of markers, and of those of single runs
-# Opacity of the bars of each value, and dashes of their outlines.
+# Opacity of the bars of each style, and dashes of their outlines.
 BARS = (
     (0.85, ""),
     (0.3, ""),
@@ -64,7 +64,7 @@ def draw(figure: Figure, frame: Frame, styles: dict[str, Style]) -> Iterable[str
         tell = _teller(figure, series)
         if series.look == "bars":
             place = bars.index(series), len(bars)
-            shapes = _bars(series, frame, place, list(styles).index(series.mode), tell)
+            shapes = _bars(series, frame, place, style, tell)
         elif series.look == "run":
             shapes = _run(series, frame, style, tell)
         elif series.look == "points":
@@ -74,18 +74,29 @@ def draw(figure: Figure, frame: Frame, styles: dict[str, Style]) -> Iterable[str
         yield f"{_group(style)}{''.join(shapes)}</g>"
 
 
-def sample(series: Series, style: Style, index: int, x: float, y: float) -> str:
+def draw_mark(mark: Mark, axis: Axis, frame: Frame) -> str:
+    """Return the line of a mark over the height of the frame, its text upright beside it."""
+    x, end = frame.right_of(mark.x), frame.left + frame.width
+    beside = x + 12 if x + 16 < end else x - 5
+    line = f'<path d="M{short(x)} {short(frame.top)}v{short(frame.height)}" stroke="currentColor"'
+    at = f"translate({short(beside)} {short(frame.top + frame.height - 6)}) rotate(-90)"
+    shape = (
+        f'{line} stroke-dasharray="{DOTTED}" opacity=".8"/><text transform="{at}">{escape(mark.text)}</text>'
+    )
+    return f"<g><title>{escape(f'{mark.text}: {axis.short} {number(mark.x)}')}</title>{shape}</g>"
+
+
+def sample(series: Series, style: Style, x: float, y: float) -> str:
     """Return what stands beside a label of the legend, 24 wide from x and centred at y.
 
     Args:
         series: The first series with the label.
         style: Its style.
-        index: Which of the compared values it has.
         x: Left end.
         y: Middle.
     """
     if series.look == "bars":
-        shape = f'<path d="M{short(x + 4)} {short(y - 5)}h16v10h-16z"{_bar_look(index)}/>'
+        shape = f'<path d="M{short(x + 4)} {short(y - 5)}h16v10h-16z"{_bar_look(style)}/>'
     else:
         middle = marker(_shape(series, style), x + 12, y, RADIUS, bool(series.variant))
         line = f'<path d="M{short(x)} {short(y)}h24"{_line(series, style, 2)}/>'
@@ -222,8 +233,8 @@ def _columns(figure: Figure, frame: Frame) -> str:
     return f'<g fill="none" pointer-events="all">{"".join(found)}</g>'
 
 
-def _bars(series: Series, frame: Frame, place: tuple[int, int], look: int, tell: _Tell) -> list[str]:
-    """Return the bars of a series in its `place` among several; `look` is that of its value."""
+def _bars(series: Series, frame: Frame, place: tuple[int, int], style: Style, tell: _Tell) -> list[str]:
+    """Return the bars of a series in its `place` among several."""
     assert isinstance(frame.x, Categories), "bars stand over names"
     index, count = place
     part = frame.width / len(frame.x.names)
@@ -231,7 +242,7 @@ def _bars(series: Series, frame: Frame, place: tuple[int, int], look: int, tell:
     for n, (name, value) in enumerate(zip(series.x, series.y, strict=True)):
         left, top = frame.right_of(name) - part * _WIDE / 2 + index * wide, frame.down_to(value)
         outline = f"M{short(left)} {short(bottom)}V{short(top)}h{short(wide)}V{short(bottom)}z"
-        found.append(titled(f'<path d="{outline}"{_bar_look(look)}/>', tell(n)))
+        found.append(titled(f'<path d="{outline}"{_bar_look(style)}/>', tell(n)))
         if series.high and series.high[n] != series.low[n]:
             found.append(
                 _whisker(left + wide / 2, frame.down_to(series.low[n]), frame.down_to(series.high[n]))
@@ -239,8 +250,8 @@ def _bars(series: Series, frame: Frame, place: tuple[int, int], look: int, tell:
     return found
 
 
-def _bar_look(index: int) -> str:
-    opacity, dashes = BARS[index % len(BARS)]
+def _bar_look(style: Style) -> str:
+    opacity, dashes = BARS[style.number - 1]
     dash = f' stroke-dasharray="{dashes}"' if dashes else ""
     return f' fill="currentColor" fill-opacity="{opacity}" stroke="currentColor"{dash}'
 

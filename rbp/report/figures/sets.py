@@ -8,6 +8,7 @@ from rbp.report.comparison.groups import Facet, group_runs
 from rbp.report.comparison.settings import METHOD, as_text, is_number, unfolded
 from rbp.report.figures.curves import losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
+from rbp.report.figures.over_t import accuracy_over_energy, accuracy_over_t
 from rbp.report.figures.series import (
     accuracy_over_cost,
     accuracy_over_x,
@@ -18,7 +19,7 @@ from rbp.report.figures.series import (
 from rbp.report.read import Run
 
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
-OF_ONE = (over_epochs, over_time, losses, firing_rates)
+OF_ONE = (over_epochs, over_time, losses, accuracy_over_t, firing_rates)
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
         yield FigureSet(
             label=facet.of,
             x_key=None if places == [None] else facet.x_key,
-            over_x=_drawable([*over_x, accuracy_over_cost(facet)]),
+            over_x=_drawable([*over_x, accuracy_over_cost(facet), accuracy_over_energy(facet)]),
             of_x={"" if x is None else as_text(x): _drawable(_of_one(facet, x)) for x in places},
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 from rbp.report.figures import scales
 from rbp.report.figures.axes import EDGE, LINE, SMALL, room_for_y, ticks_of, x_axis, y_axis
 from rbp.report.figures.figure import Figure
-from rbp.report.figures.marks import Frame, draw, sample
+from rbp.report.figures.marks import Frame, draw, draw_mark, sample
 from rbp.report.figures.markup import escape, short, width, wrap
 from rbp.report.figures.style import LIGHT, Style, dark_rules, styles
 
@@ -33,7 +33,8 @@ def draw_svg(figure: Figure) -> str:
     left = room_for_y(y_ticks)
     frame = Frame(left, top, WIDTH - left - EDGE - 4, PLOT, x, y)
     below, height = x_axis(figure.x, frame, x_ticks)
-    parts = [*head, *legend, *y_axis(figure.y, frame, y_ticks), *below, *draw(figure, frame, look)]
+    mark = [draw_mark(figure.mark, figure.x, frame)] if figure.mark else []
+    parts = [*head, *legend, *y_axis(figure.y, frame, y_ticks), *below, *mark, *draw(figure, frame, look)]
     return _document(figure, height, "\n".join(part for part in parts if part))
 
 
@@ -55,7 +56,8 @@ def _x_scale(figure: Figure) -> Any:
     values = [x for series in figure.series for x in series.x]
     if values and all(isinstance(x, str) for x in values):
         return scales.Categories(tuple(dict.fromkeys(values)))
-    return scales.fit(values, figure.x.log, figure.x.zero, figure.x.whole)
+    marked = [figure.mark.x] if figure.mark else []
+    return scales.fit([*values, *marked], figure.x.log, figure.x.zero, figure.x.whole)
 
 
 def _y_scale(figure: Figure) -> scales.Linear | scales.Log:
@@ -89,7 +91,7 @@ def _legend(figure: Figure, look: dict[str, Style], y: float) -> tuple[list[str]
         wide = _KEY + max(width(line, SMALL) for line in lines) + 12
         if x > EDGE and (x + wide > right or len(lines) > 1):
             x, y = EDGE, y + LINE
-        parts.append(sample(series, look[series.mode], list(look).index(series.mode), x, y - 4))
+        parts.append(sample(series, look[series.mode], x, y - 4))
         at = ((short(x + _KEY), short(y + n * LINE), escape(line)) for n, line in enumerate(lines))
         parts += [f'<text x="{left}" y="{down}">{line}</text>' for left, down, line in at]
         x, y = x + wide, y + (len(lines) - 1) * LINE

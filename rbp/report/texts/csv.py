@@ -8,7 +8,7 @@ from typing import Any
 from rbp.report.comparison.axes import Axes
 from rbp.report.paths import shown_path
 from rbp.report.read import Run
-from rbp.report.texts.tidy import epoch_records, ordered, run_records
+from rbp.report.texts.tidy import epoch_records, ordered, run_records, step_records
 
 
 def runs_csv(runs: Sequence[Run]) -> str:
@@ -31,6 +31,13 @@ def epochs_csv(runs: Sequence[Run], axes: Axes) -> str:
         for line in lines:
             text.append(f"{start},{','.join([repr(line[key]) if key in line else '' for key in numbers])}\n")
     return "".join(text)
+
+
+def steps_csv(runs: Sequence[Run]) -> str:
+    """Return a row for each time step of each run's network; "" if no run knows them."""
+    records = step_records(runs)
+    columns = list(dict.fromkeys(key for record in records for key in record))
+    return _csv(columns, [[record.get(key) for key in columns] for record in records]) if records else ""
 
 
 def _csv(header: Sequence[Any], rows: Sequence[Sequence[Any]]) -> str:

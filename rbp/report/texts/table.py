@@ -10,6 +10,7 @@ from rbp.report.comparison.settings import LACKS as NONE
 from rbp.report.comparison.settings import as_text, shown
 from rbp.report.comparison.statistics import Paired, Summary
 
+ENERGY = ("energy (µJ)", "mean")
 # Title of each column of figures, and the heading that it stands below in a table with grouped columns.
 FIGURES = (
     ("test accuracy (%)", "mean"),
@@ -19,6 +20,7 @@ FIGURES = (
     ("memory (MiB)", "mean"),
     ("memory (MiB)", "ratio"),
     ("firing rate", "mean"),
+    ENERGY,
 )
 
 
@@ -78,6 +80,10 @@ def _values(row: Row, columns: Sequence[str], compared: str, x: list[str]) -> li
 def about(rows: Sequence[Row], axes: Axes) -> str:
     """Return what the figures of a table are."""
     text = "Mean ± standard deviation over n seeds."
+    if any(row.energy is not None for row in rows):
+        text += (
+            " energy: of the synaptic operations of an image, arithmetic alone (Horowitz 2014, 45 nm, fp32)."
+        )
     if all(row.difference is None for row in rows):
         return text
     text += (
@@ -94,6 +100,7 @@ def about(rows: Sequence[Row], axes: Axes) -> str:
 
 def figures(row: Row) -> list[str]:
     """Return the texts of one row in the columns of FIGURES."""
+    energy = NONE if row.energy is None else _three(row.energy.mean)
     firing = NONE if row.firing is None else f"{row.firing.mean:.3f}"
     return [
         accuracy(row.accuracy),
@@ -101,6 +108,7 @@ def figures(row: Row) -> list[str]:
         *_cost(row.seconds, 1000.0),
         *_cost(row.memory, 2**-20),
         firing,
+        energy,
     ]
 
 

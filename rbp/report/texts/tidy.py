@@ -11,6 +11,7 @@ from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.costs import KIND
 from rbp.report.comparison.settings import settings, shown
 from rbp.report.read import MISSING, Run
+from rbp.runs.energy import over_t
 
 Record = dict[str, Any]
 
@@ -43,6 +44,7 @@ def _parts(run: Run) -> tuple[Record, ...]:
         _cell(run),
         first,
         {key: value for key, value in plain.items() if key not in (*first, *_TOLD_ELSEWHERE)},
+        run.energy,
         {key: run.machine.get(key) for key in _MACHINE},
         {"code_version": run.code.get("version"), "code_hash": run.code.get("hash")},
         {shown(key): run.other_settings[key] for key in sorted(run.other_settings) if key != MISSING},
@@ -65,6 +67,15 @@ def epoch_records(runs: Sequence[Run], axes: Axes) -> Iterator[tuple[Record, lis
         told = {shown(key): values.get(key) for key in keys if shown(key) not in cell}
         by_epoch = {line["epoch"]: line for line in run.numbers}
         yield {"sweep": run.sweep, "name": run.name, **cell, **told}, list(by_epoch.values())
+
+
+def step_records(runs: Sequence[Run]) -> list[Record]:
+    """Return a record for each time step t of each run's network: accuracy and operations up to it."""
+    return [
+        {"sweep": run.sweep, "name": run.name, **_cell(run), **line}
+        for run in runs
+        for line in over_t(run.result or {})
+    ]
 
 
 def ordered(keys: Sequence[str]) -> list[str]:

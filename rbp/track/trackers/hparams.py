@@ -16,7 +16,7 @@ from rbp.runs.differing import decides_nothing
 
 # Tags of scalars that the page shows: the latest of each epoch, and figures of the result.
 METRICS = ("test_acc", "val_acc", "train_loss", "firing_rate")
-RESULTS = ("headline_acc", "best_test_acc", "step_seconds", "peak_memory_bytes")
+RESULTS = ("headline_acc", "best_test_acc", "step_seconds", "peak_memory_bytes", "energy_uj", "ann_energy_uj")
 
 
 def hparams(config: dict[str, Any], commits: dict[str, str]) -> dict[str, bool | float | str]:

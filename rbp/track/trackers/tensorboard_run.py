@@ -10,10 +10,11 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
+from rbp.runs.energy import acc_over_t
 from rbp.runs.status import Status
 from rbp.track.trackers.commits import commits_of
 from rbp.track.trackers.hparams import end_summary, hparams, start_summary
-from rbp.track.values import histogram, scalars, summary
+from rbp.track.values import OVER_T, histogram, scalars, summary
 
 
 class TensorboardRun:
@@ -46,14 +47,17 @@ class TensorboardRun:
         self._write(values)
 
     def finish(self, status: Status, figures: dict[str, Any]) -> None:
-        """Write the figures of the result as scalars result/NAME, and how the run ended."""
+        """Write the accuracy over t, the result's figures as scalars result/NAME, and how the run ended."""
+        for t, accuracy in enumerate(acc_over_t(figures), 1):
+            self._write([Summary.Value(tag=OVER_T, simple_value=accuracy)], step=t)
         found = summary(figures).items()
         values = [Summary.Value(tag=f"result/{tag}", simple_value=value) for tag, value in found]
         self._write([*values, end_summary(done=status.state == "done")])
         self.writer.close()
 
-    def _write(self, values: list[Summary.Value]) -> None:
-        self.writer.add_event(Event(wall_time=time.time(), step=self.step, summary=Summary(value=values)))
+    def _write(self, values: list[Summary.Value], step: int | None = None) -> None:
+        at = self.step if step is None else step
+        self.writer.add_event(Event(wall_time=time.time(), step=at, summary=Summary(value=values)))
         self.writer.flush()
 
 

@@ -16,7 +16,7 @@ from rbp.track.service_log import last_words
 from rbp.track.start import KEPT_OFFLINE
 from rbp.track.trackers.best_checkpoint import best_checkpoint, log_checkpoint
 from rbp.track.trackers.commits import commits_of, main_commit
-from rbp.track.values import histogram, scalars, summary
+from rbp.track.values import after_steps, histogram, scalars, summary
 
 FAILED, INCOMPLETE = 1, 4
 AXES = ("epoch", "images", ELAPSED)  # metrics that are x axes
@@ -52,7 +52,8 @@ class WandbRun:
         In wandb, a run that is not done counts as failed or preempted.
         """
         # The run may have failed before, so an earlier error is overwritten.
-        self.run.summary.update(summary(figures) | {"state": status.state, "error": status.error})
+        shown = summary(figures) | after_steps(figures)
+        self.run.summary.update(shown | {"state": status.state, "error": status.error})
         if status.state == "done" and self.config["tracker"].get("checkpoints"):
             self._log_checkpoint(figures)
         if status.state == "preempted":
