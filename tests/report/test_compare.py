@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -369,3 +370,21 @@ def test_no_runs_are_an_error_that_names_the_path(tmp_path: Path) -> None:
         read_runs([tmp_path])
     with pytest.raises(UserError, match="nowhere: no such folder"):
         read_runs([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("values", [(64, "64"), (None, "null"), (True, "true"), (0.5, "0.5", "x")])
+def test_values_that_are_written_alike_are_not_pooled(tmp_path: Path, values: tuple[Any, ...]) -> None:
+    for n, value in enumerate(values):
+        for seed in (0, 1):
+            write_run(tmp_path, 0.5 + 0.1 * n, arch__width=value, seed=seed)
+    found = compared(tmp_path)
+    assert sorted(row.accuracy.mean for row in found if row.accuracy) == pytest.approx(
+        [0.5 + 0.1 * n for n in range(len(values))]
+    )
+    assert len({row.group.value for row in found}) == len(values)
+
+
+def test_a_base_that_is_written_in_quotes_may_be_named_without(tmp_path: Path) -> None:
+    for value in ("64", "128"):
+        write_run(tmp_path, arch__width=value)
+    assert [row.group.value for row in compared(tmp_path, base="64")] == ["'64'", "'128'"]

@@ -137,9 +137,12 @@ def _is_option(key: str) -> bool:
 
 def _base(base: str | None, compare: str, values: Sequence[Any]) -> str:
     texts = [as_text(value) for value in values]
-    if base is not None and base not in texts:
+    if base is None:
+        return "bptt" if "bptt" in texts else texts[0]
+    asked = (base, f"'{base}'")  # a shell takes quotes away
+    if (found := next((written for written in asked if written in texts), None)) is None:
         raise UserError(f"--base {base}: no value of {shown(compare)} here; it has {', '.join(texts)}")
-    return base or ("bptt" if "bptt" in texts else texts[0])
+    return found
 
 
 def _beside(found: _Settings, keys: Sequence[str], compare: str, x: str | None) -> tuple[str, ...]:
