@@ -8,6 +8,7 @@ from rbp.errors import UserError
 from rbp.report.comparison.settings import (
     METHOD,
     NOTHING,
+    SEED,
     T,
     Unfold,
     as_text,
@@ -63,6 +64,7 @@ def choose_axes(
     Raises:
         UserError: A key does not differ between these runs, is no number, or has no such value.
     """
+    compare = METHOD if compare == f"{METHOD}.name" else compare
     unfold = {key: modes for key in (compare, x) if key and (modes := unfolded(runs, key))}
     keys = differing(runs, unfold)
     found = [settings(run, unfold) for run in runs]
@@ -81,9 +83,12 @@ def choose_axes(
 
 
 def _asked(flag: str, key: str, keys: Sequence[str]) -> str:
-    if (found := full(key, keys)) is None:
-        raise UserError(f"{flag} {key}: does not differ between these runs; {_some(keys) or 'no key'} does")
-    return found
+    if (found := full(key, keys)) is not None:
+        return found
+    if key == SEED:
+        raise UserError(f"{flag} {key}: seeds are pooled; other keys that differ: {_some(keys) or 'none'}")
+    others = f"{_some(keys) or 'no key'} {'do' if len(keys) > 1 else 'does'}"
+    raise UserError(f"{flag} {key}: does not differ between these runs; {others}")
 
 
 def _some(keys: Sequence[str]) -> str:
