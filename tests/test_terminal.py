@@ -151,6 +151,19 @@ def test_a_path_longer_than_the_screen_runs_over_its_edge_whole(here: Path) -> N
     assert any(line.strip().startswith(f"{sweep}:") for line in shown.lines), shown.text
 
 
+def test_a_cell_whose_key_leaves_no_room_beside_it_has_its_state_below(here: Path) -> None:
+    neuron = "my_lab.neurons.parametric_leaky_integrate_and_fire.ParametricLIFNode"
+    for seed in (0, 1):
+        write_run(here / "runs" / "mine", 0.9, seed=seed, neuron__name=neuron)
+    write_run(here / "runs" / "mine", None, "failed", "\x1b[31mno room\x1b[0m", neuron__name="lif")
+    shown = on_a_terminal("rbp", "status", "runs/mine")
+    assert_whole(shown, 80, f"neuron={neuron}")
+    assert shown.rows.count("  done  test acc 90.00%  best 91.00%  1 min 40 s") == 2
+    assert (
+        "  failed" in shown.rows and "\x1b[31mno room" not in shown.sent and "failed: no room" in shown.text
+    )
+
+
 @pytest.mark.parametrize("columns", WIDTHS)
 def test_status_of_two_grids_labels_each_run_by_what_differs_within_its_own(here: Path, columns: int) -> None:
     sweep = here / "runs" / "mine"

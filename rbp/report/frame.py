@@ -23,16 +23,18 @@ def frame(*paths: str | PathLike[str]) -> "pandas.DataFrame":
     left out with a warning; one of two sweeps is there once.
 
     Args:
-        paths: Folders such as "runs/quickstart".
+        paths: Folders such as "runs/quickstart" or "~/runs".
 
     Raises:
-        UserError: pandas is not installed, a path is no folder, or there are no runs.
+        UserError: No path is given or one is no folder, there are no runs, or pandas is not installed.
     """
     try:
         import pandas
     except ImportError as error:
         raise UserError("rbp.runs needs pandas: pip install 'rbp-snn[pandas]'") from error
-    found, problems = read_runs([Path(path) for path in paths])
+    if not paths:
+        raise UserError('rbp.runs() needs folders of runs or sweeps, such as rbp.runs("runs/quickstart")')
+    found, problems = read_runs([Path(path).expanduser() for path in paths])
     runs, doubles = deduplicate(found)
     for told in (*problems, *doubles):
         warnings.warn(told, stacklevel=3)  # the line that calls rbp.runs

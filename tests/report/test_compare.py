@@ -3,6 +3,7 @@
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from omegaconf import OmegaConf
@@ -122,7 +123,8 @@ def test_what_is_compared_follows_what_differs(
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"compare": "neuron"}, "--compare neuron: does not differ between these runs; grad_mode, T does"),
+        ({"compare": "neuron"}, "--compare neuron: does not differ between these runs; grad_mode, T do"),
+        ({"x": "seed"}, "--x seed: seeds are pooled; other keys that differ: grad_mode, T"),
         ({"x": "grad_mode"}, "--x grad_mode: must be a key with numbers; T is one"),
         ({"base": "rat"}, "--base rat: no value of grad_mode here; it has bptt, rate"),
     ],
@@ -369,3 +371,42 @@ def test_no_runs_are_an_error_that_names_the_path(tmp_path: Path) -> None:
         read_runs([tmp_path])
     with pytest.raises(UserError, match="nowhere: no such folder"):
         read_runs([tmp_path / "nowhere"])
+
+
+@pytest.mark.parametrize("values", [(64, "64"), (None, "null"), (True, "true"), (0.5, "0.5", "x")])
+def test_values_that_are_written_alike_are_not_pooled(tmp_path: Path, values: tuple[Any, ...]) -> None:
+    for n, value in enumerate(values):
+        for seed in (0, 1):
+            write_run(tmp_path, 0.5 + 0.1 * n, arch__width=value, seed=seed)
+    found = compared(tmp_path)
+    assert sorted(row.accuracy.mean for row in found if row.accuracy) == pytest.approx(
+        [0.5 + 0.1 * n for n in range(len(values))]
+    )
+    assert len({row.group.value for row in found}) == len(values)
+
+
+def test_a_base_that_is_written_in_quotes_may_be_named_without(tmp_path: Path) -> None:
+    for value in ("64", "128"):
+        write_run(tmp_path, arch__width=value)
+    assert [row.group.value for row in compared(tmp_path, base="64")] == ["'64'", "'128'"]
+
+
+def test_done_runs_without_an_accuracy_are_counted(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = write_run(tmp_path, 0.9, seed=seed)
+    result = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(result | {"headline_acc": None}))
+    (row,) = compared(tmp_path)
+    assert row.accuracy is not None and row.accuracy.n == 1
+    assert row.notes == ("1 done without an accuracy",)
+
+
+def test_the_gradient_mode_may_be_asked_for_by_its_name_in_the_config(tmp_path: Path) -> None:
+    pair(tmp_path)
+    assert choose_axes(shown_runs(tmp_path), "grad_mode.name").compare == "grad_mode"
+
+
+@pytest.mark.parametrize(("seconds", "shown"), [(0.0999, "99.9"), (0.09996, "100"), (0.00996, "9.96")])
+def test_three_digits_leave_no_bare_point(tmp_path: Path, seconds: float, shown: str) -> None:
+    write_run(tmp_path, seconds=seconds)
+    assert figures(compared(tmp_path)[0])[2] == shown

@@ -137,3 +137,13 @@ def test_the_package_of_run_folders_is_still_one_and_nothing_loads_pandas_unaske
     code += "print(callable(rbp.runs), f.RunFolder.__name__, status.__name__, 'pandas' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["True", "RunFolder", "rbp.runs.status", "False"]
+
+
+def test_a_folder_may_be_named_from_the_home_and_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "runs")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert len(rbp.runs("~/runs")) == 1
+    with pytest.raises(UserError, match="needs folders"):
+        rbp.runs()

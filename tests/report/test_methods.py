@@ -9,10 +9,12 @@ import yaml
 from rbp.errors import UserError
 from rbp.report import write_report
 from rbp.report.comparison.axes import choose_axes
+from rbp.report.comparison.groups import deduplicate
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.series import accuracy_over_x
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.style import name
+from rbp.report.read import read_runs
 from tests.support.reports import compared, facet, facets, shown_runs, table
 from tests.support.run_folders import write_run
 
@@ -197,3 +199,15 @@ def test_one_chunk_size_is_nothing_to_compare(tmp_path: Path) -> None:
 )
 def test_names(key: str, value: str, shown: str) -> None:
     assert name(key, value) == shown
+
+
+def test_a_chunk_of_all_time_steps_is_the_run_without_chunks_and_counts_once(tmp_path: Path) -> None:
+    for sweep, chunk, seconds in (("a", None, 0.1), ("b", 4, 0.3), ("c", 2, 0.2)):
+        for seed in (0, 1):
+            write_run(tmp_path / sweep, T=4, seed=seed, trainer__chunk=chunk, seconds=seconds)
+    runs, told = deduplicate(read_runs([tmp_path])[0])
+    assert len(runs) == 4 and len(told) == 1 and "2 runs of" in told[0]
+    found = {row.group.value: row for row in compared(tmp_path)}
+    assert found.keys() == {"rate", "rate chunk=2"}
+    whole = found["rate"].seconds.mean
+    assert whole is not None and (whole.mean, whole.n) == (0.1, 2)

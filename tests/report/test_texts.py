@@ -144,6 +144,18 @@ def test_latex_compiles(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-2000:]
 
 
+@pytest.mark.parametrize("odd", ["a\r\rb", "a\x0bb", "a\u2028b", "a\n\nb", "a\x07b", "a\tb"])
+def test_latex_has_no_line_more_than_rows(tmp_path: Path, odd: str) -> None:
+    """Neither in a cell nor in a note, whose comment would end and leave the rest in the table."""
+    write_run(tmp_path, grad_mode="bptt")
+    write_run(tmp_path, None, "failed", odd, grad_mode="rate", neuron__name=odd)
+    write_report([tmp_path])
+    text = (tmp_path / "table.tex").read_bytes().decode()  # as it is: read_text takes \r for \n
+    assert all(char.isprintable() for char in text if char != "\n")
+    rows = text[text.index("\\midrule") : text.index("\\bottomrule")].split("\n")[1:-1]
+    assert len(rows) == 2 and all(row.endswith("\\\\") for row in rows)
+
+
 @pytest.mark.slow
 def test_every_figure_has_a_file_of_its_own(tmp_path: Path) -> None:
     """Six keys that differ make names longer than a file's may be; `a|b` and `a-b` differ by a sign."""

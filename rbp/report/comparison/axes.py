@@ -8,6 +8,7 @@ from rbp.errors import UserError
 from rbp.report.comparison.settings import (
     METHOD,
     NOTHING,
+    SEED,
     T,
     Unfold,
     as_text,
@@ -63,6 +64,7 @@ def choose_axes(
     Raises:
         UserError: A key does not differ between these runs, is no number, or has no such value.
     """
+    compare = METHOD if compare == f"{METHOD}.name" else compare
     unfold = {key: modes for key in (compare, x) if key and (modes := unfolded(runs, key))}
     keys = differing(runs, unfold)
     found = [settings(run, unfold) for run in runs]
@@ -81,9 +83,12 @@ def choose_axes(
 
 
 def _asked(flag: str, key: str, keys: Sequence[str]) -> str:
-    if (found := full(key, keys)) is None:
-        raise UserError(f"{flag} {key}: does not differ between these runs; {_some(keys) or 'no key'} does")
-    return found
+    if (found := full(key, keys)) is not None:
+        return found
+    if key == SEED:
+        raise UserError(f"{flag} {key}: seeds are pooled; other keys that differ: {_some(keys) or 'none'}")
+    others = f"{_some(keys) or 'no key'} {'do' if len(keys) > 1 else 'does'}"
+    raise UserError(f"{flag} {key}: does not differ between these runs; {others}")
 
 
 def _some(keys: Sequence[str]) -> str:
@@ -137,9 +142,12 @@ def _is_option(key: str) -> bool:
 
 def _base(base: str | None, compare: str, values: Sequence[Any]) -> str:
     texts = [as_text(value) for value in values]
-    if base is not None and base not in texts:
+    if base is None:
+        return "bptt" if "bptt" in texts else texts[0]
+    asked = (base, f"'{base}'")  # a shell takes quotes away
+    if (found := next((written for written in asked if written in texts), None)) is None:
         raise UserError(f"--base {base}: no value of {shown(compare)} here; it has {', '.join(texts)}")
-    return base or ("bptt" if "bptt" in texts else texts[0])
+    return found
 
 
 def _beside(found: _Settings, keys: Sequence[str], compare: str, x: str | None) -> tuple[str, ...]:

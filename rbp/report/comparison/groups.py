@@ -176,14 +176,14 @@ def deduplicate(runs: list[Run]) -> tuple[list[Run], list[str]]:
         The runs to show, and sentences about the runs that were left out.
     """
     done = Counter(run.folder.parent for run in runs if run.result is not None)
-    best: dict[tuple[str, int | None], Run] = {}
+    best: dict[tuple[str, int], Run] = {}
     for run in sorted(runs, key=lambda run: (run.result is None, -done[run.folder.parent])):
         best.setdefault(_cell(run), run)
     kept = [run for run in runs if best[_cell(run)] is run]
     doubles = _sentences([(best[_cell(run)], run) for run in runs if best[_cell(run)] is not run])
     if len({run.name for run in kept}) < len(kept):
         kept = [
-            replace(run, mode_keys=run.mode_keys | {CHUNK: chunk(run) or run.T})
+            replace(run, mode_keys=run.mode_keys | {CHUNK: _steps_at_once(run)})
             if run.grad_mode == "rate"
             else run
             for run in kept
@@ -191,8 +191,13 @@ def deduplicate(runs: list[Run]) -> tuple[list[Run], list[str]]:
     return kept, doubles
 
 
-def _cell(run: Run) -> tuple[str, int | None]:
-    return run.name, chunk(run)
+def _cell(run: Run) -> tuple[str, int]:
+    return run.name, _steps_at_once(run)
+
+
+def _steps_at_once(run: Run) -> int:
+    """Return how many time steps a run has in memory at once: a chunk of T is the same as none."""
+    return min(chunk(run) or run.T, run.T)
 
 
 # Entries of result.json that are equal in two runs of one identity; only their times may differ.

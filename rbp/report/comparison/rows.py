@@ -83,7 +83,8 @@ def _accuracies(group: Group) -> dict[int, float]:
 def _of_accuracy(
     group: Group, own: dict[int, float], theirs: dict[int, float], difference: Paired | None
 ) -> list[str]:
-    notes = []
+    without = len(group.done) - len(own)
+    notes = [f"{without} done without an accuracy"] if without else []
     pairs = 0 if difference is None else difference.n
     if own and theirs and pairs < max(len(own), len(theirs)):
         notes.append(

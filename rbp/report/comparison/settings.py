@@ -77,10 +77,19 @@ def full(key: str, keys: Sequence[str]) -> str | None:
 
 @functools.lru_cache(maxsize=None, typed=True)  # typed, since True is equal to 1
 def as_text(value: Any) -> str:
-    """Return a value as it is written on the command line; equal settings give equal texts."""
+    """Return a value as it is written on the command line; texts are equal if and only if settings are."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return f"{value:g}" if float(f"{value:g}") == float(value) else repr(float(value))
-    return text(value)
+    return text(value, lambda string: f"'{string}'" if _is_no_string(string) else string)
+
+
+def _is_no_string(written: str) -> bool:
+    """Whether a text without quotes is read as a number, a truth value or null."""
+    try:
+        float(written)
+    except ValueError:
+        return written.lower() in ("true", "false", "null")
+    return True
 
 
 def text_of(values: Mapping[str, Any], key: str) -> str:

@@ -18,7 +18,6 @@ _LATEX = {
     "–": "--",
     "…": r"\dots{}",
     "µ": r"$\mu$",
-    "\n": " ",
     **{char: f"\\{char}" for char in "%$#&_"},
 }
 
@@ -37,13 +36,13 @@ def latex(table: Table) -> str:
         rf"\cmidrule(lr){{{end - span + 1}-{end}}}" for end, span in zip(ends, spans, strict=True) if span > 1
     ]
     titles = [*map(_latex, table.keys), *(f"{{{_latex(of)}}}" if of != "mean" else "" for _, of in figures)]
-    notes = [f"% {label}: {note}".replace("\n", " ") for label, note in labelled_notes(table)]
+    notes = [_comment(f"{label}: {note}") for label, note in labelled_notes(table)]
     rows = zip(table.rows, table.sure, strict=True)
     columns = "l" * left + "".join(_latex_column(table, n) for n in range(left, left + len(figures)))
     return "\n".join(
         [
             r"% \usepackage{booktabs,siunitx}",
-            f"% {table.about}".replace("\n", " "),
+            _comment(table.about),
             *notes,
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
@@ -85,5 +84,14 @@ def _latex_row(row: Sequence[str], table: Table, sure: bool) -> list[str]:
     return cells
 
 
+def _comment(text: str) -> str:
+    return f"% {_one_line(text)}"
+
+
 def _latex(text: str) -> str:
-    return "".join(_LATEX.get(char, char) for char in text)
+    return "".join(_LATEX.get(char, char) for char in _one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """Return a text with spaces for what ends a line of LaTeX, or is no character to it."""
+    return "".join(char if char.isprintable() else " " for char in text)

@@ -143,7 +143,7 @@ def _cost(found: Cost, unit: float) -> list[str]:
 
 def _three(value: float) -> str:
     """Format with three significant digits, or as a whole number from 100 on."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}"
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def labelled_notes(table: Table) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNKNOWN = "no reason is known"
+_COLOUR = re.compile(r"\x1b\[[\d;]*[A-Za-z]")  # as some libraries have in their messages
 
 
 @dataclass(frozen=True)
@@ -45,5 +46,6 @@ def _line(alike: list[Failure]) -> str:
     others = "the others with other numbers or names" if len({one.reason for one in alike}) > 1 else ""
     logs = f": rbp logs {first.folder}" if first.folder else ""  # at the end, to be copied
     which = "; ".join(filter(None, [first.label if number == 1 else f"first: {first.label}", others]))
-    reason = "; ".join(line.strip() for line in first.reason.splitlines() if line.strip())
+    plain = _COLOUR.sub("", first.reason)
+    reason = "; ".join(line.strip() for line in plain.splitlines() if line.strip())
     return f"{number} {'cell' if number == 1 else 'cells'} {first.state}: {reason} ({which}){logs}"

@@ -14,7 +14,7 @@ from rbp.runs.result import in_short
 from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
-from rbp.wrapping import GAP, fold, in_columns, unbroken, widths_within
+from rbp.wrapping import GAP, MARGIN, fold, in_columns, unbroken, widths_within
 
 LOOK = 5.0  # seconds between updates; each reads the run folders and, on a cluster, queries Slurm once
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # shown, in this order, if not all cells fit
@@ -111,6 +111,8 @@ def failures(cells: Sequence[Cell]) -> list[str]:
 def state_table(cells: Sequence[Cell], width: int) -> list[list[Text]]:
     """Return the table of cells: for its head and for each cell the rows of the screen that it takes.
 
+    Where the three columns do not fit, there is no head, and each cell has its state below it.
+
     Args:
         cells: The cells.
         width: Columns of the screen; only a word that is longer runs over its edge.
@@ -120,12 +122,23 @@ def state_table(cells: Sequence[Cell], width: int) -> list[list[Text]]:
         line = "" if cell.state.went_wrong else _line(cell.state)
         lines.append((cell.label, cell.state.name, "  ".join(map(unbroken, line.split("  ")))))
     widths = widths_within(lines, width, flexible=(0, 2))
+    if sum(widths) + 2 * GAP > width:  # a key's value is too long to have anything beside it
+        return [[], *(_below(cell, line, width) for cell, (_, _, line) in zip(cells, lines[1:], strict=True))]
     table = [[Text(row) for row in in_columns(line, widths)] for line in lines]
     start = widths[0] + GAP
     table[0][0].stylize("bold")
     for cell, rows in zip(cells, table[1:], strict=True):
         rows[0].stylize(_STYLE.get(cell.state.name, ""), start, start + len(cell.state.name))
     return table
+
+
+def _below(cell: Cell, line: str, width: int) -> list[Text]:
+    """Return a cell with its state below it."""
+    label, state = fold(cell.label, width), fold(f"{MARGIN}{cell.state.name}  {line}", width)
+    rows = [Text(row) for row in (*label, *state)]
+    start = len(MARGIN)
+    rows[len(label)].stylize(_STYLE.get(cell.state.name, ""), start, start + len(cell.state.name))
+    return rows
 
 
 _STYLE = {"done": "green", "failed": "bold red", "lost": "bold red", "running": "cyan", "stale": "yellow"}
