@@ -69,7 +69,7 @@ def workspace(
     try:
         from wandb_workspaces import workspaces as ws
     except ImportError as error:
-        raise UserError("wandb-workspaces is not here: pip install 'rbp[dashboard]'") from error
+        raise UserError("wandb-workspaces is not here: pip install 'rbp-snn[dashboard]'") from error
     runs, _ = read_runs(paths)
     axes = choose_axes(runs, compare, x=x)
     keys = _group_keys(runs, axes)
