@@ -16,7 +16,7 @@ LossFunction = Callable[[Tensor, Tensor], Tensor]  # (outputs [B, K], labels [B]
 
 
 def cross_entropy(outputs: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Return the mean cross-entropy of the time mean of a network's output.
+    """Return the mean cross-entropy of outputs, of the time mean or of a step (`loss.over`).
 
     Evaluation (`val_loss`, `test_loss`) always has the plain cross-entropy, whatever a run trains on, so that
     runs with different losses can be compared.
