@@ -18,12 +18,12 @@ from rbp.config.composition.places import is_group, natural, option_file, option
 from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, composing, resolved
 from rbp.config.dotted import find, put
 from rbp.config.schema import PATHS
-from rbp.config.slurm_values import as_written
 from rbp.config.validate import validate
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.combinations import Choices, Exclusions, combinations
 from rbp.sweep.grid.composer import Composer
+from rbp.sweep.grid.slurm_values import as_written
 
 QUOTES = "'\""
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from rbp.config.launchers import SlurmSettings, read_settings
-from rbp.config.slurm_values import minutes_of
 from rbp.errors import ConfigError
 from rbp.sweep.grid.cell import Cell
+from rbp.sweep.grid.slurm_values import minutes_of
 from rbp.sweep.launchers.submit import Submitter
 from rbp.sweep.launchers.worker import Worker
 from rbp.sweep.slurm import sbatch

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from rbp.config.composition.places import CONF
-from rbp.config.slurm_values import as_written, minutes_of
 from rbp.errors import ConfigError
 from rbp.sweep.grid.command_line import read_command_line
+from rbp.sweep.grid.slurm_values import as_written, minutes_of
 from rbp.sweep.launch import read_grid
 from rbp.sweep.launchers.slurm import Slurm
 from rbp.sweep.slurm.sbatch import check_options
