@@ -27,7 +27,7 @@ def test_the_quickstart_reaches_97_percent_in_every_cell_and_is_then_done() -> N
     assert memory["rate"] < memory["bptt"] / 2
     again = launch("sweeps=quickstart")
     assert "All 4 cells are done." in again.stdout and "epoch" not in again.stdout.split("\n")[0]
-    table = first.stdout[first.stdout.index("grad_mode   step_mode") :]
+    table = first.stdout[first.stdout.index("grad_mode  step_mode") :]
     assert again.stdout.endswith(table) and "Files: runs/quickstart" in table
     for r in cells:
         assert f"{100 * r['test_acc']:.2f}%" in table and f"{r['firing_rate']:.3f}" in table

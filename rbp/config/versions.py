@@ -5,14 +5,12 @@ moved. `to_first_version` converts a configuration back to the form of version 0
 computed.
 """
 
-import functools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from rbp.config.allowed import is_whole
 from rbp.config.dotted import find
-from rbp.config.key import Key
 from rbp.config.schema import keys
 from rbp.config.text import short
 from rbp.errors import ConfigError
@@ -94,7 +92,10 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
     """Add, in place, the keys introduced since; a plain value that is a group today becomes {name: value}."""
     # Open groups that the file has: further keys in them are arguments of a function, so none may be added.
     open_groups = set()
-    for name, parent, last, key in _to_complete():
+    for name, key in keys().items():
+        if not (key.open or key.children is not None or (key.is_later and not key.of_some)):
+            continue
+        parent, _, last = name.rpartition(".")
         inner = find(values, parent)
         if not isinstance(inner, dict) or parent in open_groups:
             continue
@@ -105,17 +106,6 @@ def _complete(values: dict[str, Any]) -> dict[str, Any]:
         if key.is_later and last not in inner and not key.of_some:
             inner[last] = key.before if key.children is None else {}
     return values
-
-
-@functools.cache
-def _to_complete() -> list[tuple[str, str, str, Key]]:
-    """Return (name, group, last part, declaration) of the keys that `_complete` looks at."""
-    wanted = {
-        name: key
-        for name, key in keys().items()
-        if key.open or key.children is not None or (key.is_later and not key.of_some)
-    }
-    return [(name, *name.rpartition(".")[::2], key) for name, key in wanted.items()]
 
 
 def _drop(values: dict[str, Any], name: str, unless_other_than: Any = None) -> None:
