@@ -16,6 +16,7 @@ from rbp.errors import UserError
 from rbp.files import write_bytes
 from rbp.output import say
 from rbp.report.comparison.axes import Axes, choose_axes
+from rbp.report.comparison.groups import group_runs
 from rbp.report.comparison.settings import METHOD, settings, shown, text_of
 from rbp.report.figures.style import styles
 from rbp.report.read import LOSSES, MISSING, Run, read_runs
@@ -96,7 +97,8 @@ def _group_keys(runs: Sequence[Run], axes: Axes) -> list[str]:
     """Return the keys to group by, those of the comparison last; of the gradient mode, each that differs."""
     keys = [*ALWAYS, *axes.facets, *axes.beside, *([axes.x] if axes.x else []), axes.compare]
     keys = [key for n, key in enumerate(keys) if key != MISSING and key not in keys[n + 1 :]]
-    of_mode = [key for key in runs[0].mode_keys if len({str(run.mode_keys.get(key)) for run in runs}) > 1]
+    known = dict.fromkeys(key for run in runs for key in run.mode_keys)  # some modes have keys of their own
+    of_mode = [key for key in known if len({str(run.mode_keys.get(key)) for run in runs}) > 1]
     before = {METHOD: [key for key in of_mode if key not in keys]}
     return [part for key in keys for part in (*before.get(key, ()), key)]
 
@@ -109,7 +111,7 @@ def _in_wandb(key: str) -> str:
 def _colours(runs: Sequence[Run], axes: Axes, keys: Sequence[str]) -> dict[tuple[str, ...], str]:
     """Return the colour of each group, by its values of the keys."""
     found = [settings(run, axes.unfold) for run in runs]
-    looks = styles(text_of(values, axes.compare) for values in found)
+    looks = styles(group_runs(runs, axes)[0].values)  # in the report's order, which decides who looks how
     paths = (
         tuple(run.grad_mode if key == METHOD else text_of(values | run.mode_keys, key) for key in keys)
         for run, values in zip(runs, found, strict=True)

@@ -13,6 +13,7 @@ from rbp.cli import main
 from rbp.files import append_line
 from rbp.locks import locked
 from rbp.report.figures.sets import figure_sets
+from rbp.report.figures.style import styles
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
 from rbp.track import TrackerProcess, start
@@ -279,4 +280,7 @@ def test_the_dashboard_compares_what_the_report_compares(tmp_path: Path) -> None
     (of_report,) = figure_sets(facets(tmp_path, x="optimizer.lr"))
     assert {figure.title for figure in of_report.figures} <= titles
     assert len(set(section["customRunColors"].values())) == 2
+    looks = styles(facets(tmp_path, x="optimizer.lr")[0].values)
+    for path, colour in section["customRunColors"].items():  # as in the report, whoever comes first
+        assert colour == looks["lif" if "lif" in path else "if"].colour
     assert main(["dashboard", str(tmp_path / "grid"), "--dry-run", "--x", "T"]) == 2

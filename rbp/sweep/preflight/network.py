@@ -47,10 +47,9 @@ def _build_on_meta(groups: str) -> Any:
 
     from rbp.models import build
 
+    without_weights = {"seed": 0, **json.loads(groups)}  # for which all seeds are alike
     with torch.device("meta"):
-        return build(
-            OmegaConf.create({"seed": 0, **json.loads(groups)})
-        )  # without weights, all seeds are alike
+        return build(OmegaConf.create(without_weights))
 
 
 def check_step(cfg: DictConfig) -> None:
