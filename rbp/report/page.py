@@ -57,7 +57,9 @@ class Choice:
     left: int  # places on the x axis for which there was no room
 
 
-def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: Facts) -> str:
+def page(
+    runs: list[Run], facets: list[Facet], axes: Axes, table: Table, training: Table | None, facts: Facts
+) -> str:
     """Return the whole page as HTML.
 
     Args:
@@ -65,6 +67,7 @@ def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: 
         facets: These runs in the groups that are compared.
         axes: What is compared.
         table: The table of the report.
+        training: The table on the course of training; None if there is nothing to show.
         facts: Facts about all runs.
     """
     counts = Counter(run.state for run in runs)
@@ -76,7 +79,8 @@ def page(runs: list[Run], facets: list[Facet], axes: Axes, table: Table, facts: 
         facts=facts,
         runs=runs,
         counts={state: counts[state] for state in STATES if counts[state]},
-        headline=sections.headline(table),
+        headline=sections.figures_of(table),
+        training=sections.figures_of(training) if training else None,
         shared=sections.shared(runs, axes),
         choices=choices,
         x_key=shown(axes.x) if axes.x else "",

@@ -16,7 +16,7 @@ from rbp.files import is_number
 from rbp.runs.config import config_to_show
 from rbp.runs.energy import acc_over_t, energy_figures, not_counted
 from rbp.runs.folder import RunFolder, find_runs
-from rbp.runs.metrics import read_epochs
+from rbp.runs.metrics import read_epochs, read_gradient_norms
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
 
@@ -51,6 +51,7 @@ class Run:
         numbers: The numbers of each line of metrics.jsonl.
         curve: Test accuracy in [0, 1] by epoch; of a long run, of some epochs.
         losses: Losses by kind (see LOSSES) and epoch, likewise; a kind that is not recorded is left out.
+        gradient_norms: Mean norm of the gradients by epoch, over those steps that are recorded.
         elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
@@ -74,6 +75,7 @@ class Run:
     numbers: list[dict[str, float]] = field(default_factory=list)
     curve: dict[int, float] = field(default_factory=dict)
     losses: dict[str, dict[int, float]] = field(default_factory=dict)
+    gradient_norms: dict[int, float] = field(default_factory=dict)
     elapsed: dict[int, float] = field(default_factory=dict)
     firing_rates: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -185,6 +187,7 @@ def read_run(folder: Path) -> Run:
             numbers=numbers,
             curve=_by_epoch(drawn, "test_acc"),
             losses={key: loss for key in LOSSES if (loss := _by_epoch(drawn, key))},
+            gradient_norms=read_gradient_norms(RunFolder(folder).metrics),
             elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,

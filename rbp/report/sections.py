@@ -20,8 +20,8 @@ _RUN_FIGURES = {
 }
 
 
-def headline(table: Table) -> dict[str, Any]:
-    """Return the table for the page; each row has a note with the reasons for blanks, shown below it."""
+def figures_of(table: Table) -> dict[str, Any]:
+    """Return a table of figures for the page; a row may have a note with the reasons for blanks."""
     groups = list(dict.fromkeys(group for group, _ in table.figures))
     columns = {group: [of for g, of in table.figures if g == group] for group in groups}
     found = zip(table.rows, table.notes, table.sure, strict=True)

@@ -10,6 +10,7 @@ from rbp.output import say
 from rbp.report.comparison.axes import choose_axes
 from rbp.report.comparison.groups import Facet, deduplicate, group_runs
 from rbp.report.comparison.rows import rows
+from rbp.report.comparison.training import courses
 from rbp.report.facts import gather
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.svg import draw_svg
@@ -20,6 +21,7 @@ from rbp.report.texts.csv import epochs_csv, runs_csv, steps_csv
 from rbp.report.texts.latex import latex
 from rbp.report.texts.markdown import markdown
 from rbp.report.texts.table import as_table
+from rbp.report.texts.training import training_table
 
 
 def write_report(
@@ -49,16 +51,18 @@ def write_report(
     runs, doubles = deduplicate(found)
     axes = choose_axes(runs, compare, base, x)
     facets = group_runs(runs, axes)
-    table = as_table(rows(facets), axes)
+    table, training = as_table(rows(facets), axes), training_table(courses(facets), axes)
     contents = {
         "results.csv": runs_csv(runs),
         "epochs.csv": epochs_csv(runs, axes),
         "table.md": markdown(table),
         "table.tex": latex(table),
-        "report.html": page(runs, facets, axes, table, gather(found, runs, problems, doubles)),
+        "report.html": page(runs, facets, axes, table, training, gather(found, runs, problems, doubles)),
     }
     if steps := steps_csv(runs):
         contents["over_t.csv"] = steps
+    if training:
+        contents["training.md"] = markdown(training)
     folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))
     try:
         folder.mkdir(parents=True, exist_ok=True)

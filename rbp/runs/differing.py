@@ -12,6 +12,7 @@ from rbp.config.text import text
 # Options that imply most of their keys: a data set has its own means, an architecture its own widths. Such a
 # key says something only if it differs between runs of the same option.
 _IMPLYING = ("dataset", "arch")
+_IMPLIED = ("loss.over",)  # of other options, likewise
 _ABSENT = "absent"
 # Defaults of a data set: key -> the key of its recipe that it is taken from.
 _FROM_RECIPE = {
@@ -61,7 +62,7 @@ def _differs(key: str, settings: Sequence[Mapping[str, Any]]) -> bool:
         by_option[own].add(_canonical(values[key]) if key in values else _ABSENT)
     if any(len(found) > 1 for found in by_option.values()):
         return True
-    if group in _IMPLYING or key.endswith("._target_"):  # the option says it
+    if group in _IMPLYING or key in _IMPLIED or key.endswith("._target_"):  # the option says it
         return False
     # Options that have no such key say nothing of it.
     return len(set().union(*by_option.values()) - {_ABSENT}) > 1

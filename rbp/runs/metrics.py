@@ -4,6 +4,8 @@ Both have `step`, the training steps done, and `epoch`, the epochs done: a whole
 fraction in a step's. The last step of an epoch may have two lines, its own and then the epoch's.
 """
 
+import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,8 @@ from rbp.files import read_lines
 
 STEP_LOSS, GRAD_NORM = "step_loss", "grad_norm"  # what a step's line has, and no epoch's
 _MARK = f'"{STEP_LOSS}"'.encode()
+_NUMBER = r"(\d+(?:\.\d+)?(?:e[+-]?\d+)?)"
+_NORM = re.compile(rf'^\{{"epoch": {_NUMBER},.*"{GRAD_NORM}": {_NUMBER}[,}}]'.encode(), re.MULTILINE)
 
 
 def step_line(epoch: int, batch: int, batches: int, loss: float | None, norm: float | None) -> dict[str, Any]:
@@ -35,3 +39,19 @@ def is_of_step(line: dict[str, Any]) -> bool:
 def read_epochs(file: Path) -> list[dict[str, Any]]:
     """Return the lines of epochs in a run's metrics.jsonl; those of steps are not even parsed."""
     return read_lines(file, without=_MARK)
+
+
+def read_gradient_norms(file: Path) -> dict[int, float]:
+    """Return the mean norm of the gradients over the steps of each epoch that have a line in metrics.jsonl.
+
+    A step that a resumed run computed again counts once. Lines are matched rather than parsed, since there
+    may be a hundred thousand.
+    """
+    try:
+        found = {float(place): float(norm) for place, norm in _NORM.findall(file.read_bytes())}
+    except FileNotFoundError:
+        return {}
+    of_epoch: dict[int, list[float]] = {}
+    for place, norm in found.items():
+        of_epoch.setdefault(math.ceil(place), []).append(norm)
+    return {epoch: math.fsum(norms) / len(norms) for epoch, norms in sorted(of_epoch.items())}

@@ -1,7 +1,7 @@
 """Compare the time and memory of groups of runs, only between runs on the same kind of machine."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,20 +88,29 @@ def short_labels(kinds: list[Kind]) -> list[str]:
     return [", ".join(str(of[k]) if k == "device" else f"{k} {of[k]}" for k in keys) for of in named]
 
 
-def cost(runs: Mapping[int, Run], base: Mapping[int, Run] | None, key: str) -> Cost:
+def on_one_machine(run: Run) -> bool:
+    """Whether a run was never resumed on another kind of machine, where its epochs take another time."""
+    before = (run.result or {}).get("machines_before") or []
+    of_run = list(kind(run))
+    return all(isinstance(of, dict) and [of.get(key) for key in KIND] == of_run for of in before)
+
+
+def cost(
+    runs: Mapping[int, Run], base: Mapping[int, Run] | None, measure: Callable[[Run], float | None]
+) -> Cost:
     """Return a group's cost, and its ratio to the base's on the machine and path that most pairs share.
 
     Args:
         runs: The finished runs of the group, by seed.
         base: Those of the group that it is compared with; None for the base itself.
-        key: Entry of result.json, such as "step_seconds" or "peak_memory_bytes".
+        measure: Returns a run's figure; None if it was not measured.
     """
-    own = _measured(runs, key)
+    own = _measured(runs, measure)
     if not own:
         return Cost(None, None, "nothing measured" if runs else "")
     if base is None:
         return _on(own, Counter(of for of, _ in own.values()).most_common(1)[0][0])
-    others = _measured(base, key)
+    others = _measured(base, measure)
     parts = 2 if len({run.grad_mode for run in (*runs.values(), *base.values())}) == 1 else 1
     pairs = ((others[seed][0], own[seed][0]) for seed in own if seed in others)
     shared = Counter(pair for pair in pairs if pair[0][:parts] == pair[1][:parts])
@@ -114,8 +123,8 @@ def cost(runs: Mapping[int, Run], base: Mapping[int, Run] | None, key: str) -> C
     return Cost(found.mean, paired_ratio(against, values), found.note or best[1])
 
 
-def _measured(runs: Mapping[int, Run], key: str) -> _Measured:
-    return {seed: (setup(run), v) for seed, run in runs.items() if (v := run.figure(key)) is not None}
+def _measured(runs: Mapping[int, Run], measure: Callable[[Run], float | None]) -> _Measured:
+    return {seed: (setup(run), v) for seed, run in runs.items() if (v := measure(run)) is not None}
 
 
 def _on(own: _Measured, best: Setup) -> Cost:

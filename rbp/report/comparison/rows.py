@@ -64,7 +64,8 @@ def _row(facet: Facet, group: Group, facets: Sequence[Facet]) -> Row:
     own, theirs = _accuracies(group), _accuracies(base) if base else {}
     difference = paired(theirs, own) if base else None
     done, of_base = group.done, base.done if base else None
-    seconds, memory = cost(done, of_base, "step_seconds"), cost(done, of_base, "peak_memory_bytes")
+    seconds = cost(done, of_base, lambda run: run.figure("step_seconds"))
+    memory = cost(done, of_base, lambda run: run.figure("peak_memory_bytes"))
     notes = [note for note in (_unfinished(group), _no_partner(facet, group, facets)) if note]
     notes += _of_accuracy(group, own, theirs, difference)
     notes += [f"step time: {seconds.note}"] if seconds.note else []

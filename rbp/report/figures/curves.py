@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rbp.report.comparison.costs import KIND
+from rbp.report.comparison.costs import on_one_machine
 from rbp.report.comparison.groups import Facet
 from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.series import ACCURACY, by_setup, mean, name_of, of_facet
@@ -10,6 +10,7 @@ from rbp.report.read import LOSSES, Run
 
 EPOCHS = Axis("epoch", whole=True)
 SECONDS = Axis("seconds of training", zero=True)
+NORM = Axis("norm of the gradients", log=None, zero=True)
 LOSS = Axis("loss", log=None, zero=True)
 
 
@@ -42,11 +43,24 @@ def losses(facet: Facet, x: float | None = None) -> Figure:
     return Figure("loss", "Loss over epochs", EPOCHS, LOSS, about, series, **of_facet(facet, x))
 
 
+def gradient_norms(facet: Facet, x: float | None = None) -> Figure:
+    """Plot the norm of the gradients over epochs, the mean over the recorded steps of each."""
+    series = []
+    for group in facet.at(x):
+        runs = [run for run in group.runs if run.gradient_norms]
+        series += _means(group.value, name_of(facet, group.value), runs, lambda run: run.gradient_norms)
+    about = (
+        "L2 norm of all gradients together before clipping, the mean over the recorded steps of an epoch "
+        "(trainer.log_every); mean over seeds with a band of one standard deviation."
+    )
+    return Figure("gradient", "Gradient norm over epochs", EPOCHS, NORM, about, series, **of_facet(facet, x))
+
+
 def over_time(facet: Facet, x: float | None = None) -> Figure:
     """Plot test accuracy over the time spent on training, of finished runs, kinds of machine apart."""
     series = []
     for value, label, variant, found in by_setup(facet, facet.at(x), "seconds"):
-        runs = [run for _, run in found if run.curve.keys() & run.elapsed.keys() and _on_one_machine(run)]
+        runs = [run for _, run in found if run.curve.keys() & run.elapsed.keys() and on_one_machine(run)]
         for run in runs:
             epochs = _timed(run)
             times = [run.elapsed[epoch] for epoch in epochs]
@@ -81,10 +95,3 @@ def _means(
 
 def _timed(run: Run) -> list[int]:
     return sorted(run.curve.keys() & run.elapsed.keys())
-
-
-def _on_one_machine(run: Run) -> bool:
-    """Whether a run was never resumed on another kind of machine, where its epochs take another time."""
-    before = (run.result or {}).get("machines_before") or []
-    kind = [run.machine.get(key) for key in KIND]
-    return all(isinstance(of, dict) and [of.get(key) for key in KIND] == kind for of in before)

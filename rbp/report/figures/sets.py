@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from rbp.report.comparison.axes import choose_axes
 from rbp.report.comparison.groups import Facet, group_runs
 from rbp.report.comparison.settings import METHOD, as_text, is_number, unfolded
-from rbp.report.figures.curves import losses, over_epochs, over_time
+from rbp.report.figures.curves import gradient_norms, losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.over_t import accuracy_over_energy, accuracy_over_t
 from rbp.report.figures.series import (
@@ -19,7 +19,7 @@ from rbp.report.figures.series import (
 from rbp.report.read import Run
 
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
-OF_ONE = (over_epochs, over_time, losses, accuracy_over_t, firing_rates)
+OF_ONE = (over_epochs, over_time, losses, gradient_norms, accuracy_over_t, firing_rates)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.costs import Cost
+from rbp.report.comparison.groups import Facet, Group
 from rbp.report.comparison.rows import Row, tested
 from rbp.report.comparison.settings import LACKS as NONE
 from rbp.report.comparison.settings import as_text, shown
@@ -57,24 +58,29 @@ class Table:
 
 def as_table(rows: Sequence[Row], axes: Axes) -> Table:
     """Return the table as text. A column of a key stands there only if the key differs."""
-    compared = shown(axes.compare)
-    x = [shown(axes.x)] if axes.x and axes.x != axes.compare else []
-    keys = dict.fromkeys(key for row in rows for key in row.facet.setting)
-    beside = dict.fromkeys(key for row in rows for key in row.group.beside)
-    columns = (*keys, *x, *beside, compared)
+    columns, values = cells_of_keys([(row.facet, row.group) for row in rows], axes)
     found = [figures(row) for row in rows]
     kept = [n for n in range(len(FIGURES)) if n == 0 or any(texts[n] != NONE for texts in found)]
-    values = [_values(row, columns, compared, x) for row in rows]
     texts = tuple((*own, *(of[n] for n in kept)) for own, of in zip(values, found, strict=True))
     notes = tuple("; ".join(dict.fromkeys(row.notes)) for row in rows)
     sure = tuple(row.sure for row in rows)
     return Table(columns, tuple(FIGURES[n] for n in kept), texts, notes, sure, about(rows, axes))
 
 
-def _values(row: Row, columns: Sequence[str], compared: str, x: list[str]) -> list[str]:
-    known = row.facet.setting | row.group.beside | {compared: row.group.value}
-    known |= {key: as_text(row.group.x) for key in x if row.group.x is not None}
-    return [known.get(key, NONE) for key in columns]
+def cells_of_keys(
+    groups: Sequence[tuple[Facet, Group]], axes: Axes
+) -> tuple[tuple[str, ...], list[list[str]]]:
+    """Return the keys in which groups differ, the compared one last, and the texts of each group's values."""
+    compared, x = shown(axes.compare), shown(axes.x) if axes.x and axes.x != axes.compare else None
+    keys = dict.fromkeys(key for facet, _ in groups for key in facet.setting)
+    beside = dict.fromkeys(key for _, group in groups for key in group.beside)
+    columns = (*keys, *([x] if x else []), *beside, compared)
+    cells = []
+    for facet, group in groups:
+        known = facet.setting | group.beside | {compared: group.value}
+        known |= {x: as_text(group.x)} if x and group.x is not None else {}
+        cells.append([known.get(key, NONE) for key in columns])
+    return columns, cells
 
 
 def about(rows: Sequence[Row], axes: Axes) -> str:
@@ -100,13 +106,13 @@ def about(rows: Sequence[Row], axes: Axes) -> str:
 
 def figures(row: Row) -> list[str]:
     """Return the texts of one row in the columns of FIGURES."""
-    energy = NONE if row.energy is None else _three(row.energy.mean)
+    energy = NONE if row.energy is None else three_digits(row.energy.mean)
     firing = NONE if row.firing is None else f"{row.firing.mean:.3f}"
     return [
         accuracy(row.accuracy),
         difference(row.difference),
-        *_cost(row.seconds, 1000.0),
-        *_cost(row.memory, 2**-20),
+        *of_cost(row.seconds, 1000.0),
+        *of_cost(row.memory, 2**-20),
         firing,
         energy,
     ]
@@ -136,13 +142,14 @@ def _signed(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def _cost(found: Cost, unit: float) -> list[str]:
-    mean = NONE if found.mean is None else _three(unit * found.mean.mean)
+def of_cost(found: Cost, unit: float) -> list[str]:
+    """Return a cost's mean in another unit, and its ratio to the base's."""
+    mean = NONE if found.mean is None else three_digits(unit * found.mean.mean)
     return [mean, NONE if found.ratio is None else f"{found.ratio:.2f}"]
 
 
-def _three(value: float) -> str:
-    """Format with three significant digits, or as a whole number from 100 on."""
+def three_digits(value: float) -> str:
+    """Return a number with three significant digits, or as a whole number from 100 on."""
     return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
