@@ -24,6 +24,7 @@ COMMANDS = {
     "cancel": ("stop the jobs of a sweep, or of one run", "rbp.cli.cancel", "add_arguments", "command"),
     "clean": ("remove checkpoints that are not needed", "rbp.cli.clean", "add_arguments", "command"),
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
+    "choose": ("the best value of a key by held-out images", "rbp.report.choose", "add_arguments", "command"),
     "eval": ("accuracy of trained weights, at another T too", "rbp.cli.evaluate", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
