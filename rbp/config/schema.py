@@ -331,6 +331,13 @@ class Sweep:
 
     name: str | None = key("the folder below runs_dir; null: single", or_null(allowed.FOLDER_NAME))
     about: str = key("what the grid is to show")
+    published: float | None = key(
+        "accuracy in per cent that a paper reports for this cell; the report shows it beside",
+        or_null(allowed.PER_CENT),
+        default=None,
+        affects_result=False,
+        since="0.3",
+    )
 
 
 @dataclass

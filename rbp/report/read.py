@@ -104,6 +104,13 @@ class Run:
         return float(value) if is_number(value) else None
 
     @property
+    def published(self) -> float | None:
+        """The accuracy in [0, 1] that a paper reports for this cell (sweep.published); None if unknown."""
+        sweep = self.config.get("sweep")
+        value = sweep.get("published") if isinstance(sweep, dict) else None
+        return value / 100 if is_number(value) else None
+
+    @property
     def machine(self) -> dict[str, Any]:
         """The entry `machine` of result.json; empty if there is none."""
         return (self.result or {}).get("machine") or {}

@@ -13,6 +13,7 @@ from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.preflight import preflight
 from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import Plan, make_plan
+from rbp.sweep.state.price import price
 from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
@@ -38,6 +39,8 @@ def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> N
     if settings.dry_run:
         preflight(plan.todo, devices=False, trials=True, data=False)
         _show(plan)
+        for line in price(plan.todo, Path(cells[0].values["runs_dir"])).lines():
+            say(line)
         return
     launcher.check(plan.todo)
     preflight(plan.todo, devices=launcher.here, trials=True)

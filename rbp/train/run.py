@@ -233,6 +233,7 @@ def make_result(training: TrainState, history: History) -> dict[str, Any]:
         "format": FORMAT,
         "name": folder_name(cfg),
         "config": _choices(cfg),
+        "train_images": len(training.splits.train),
         "params": sum(p.numel() for p in training.net.parameters()),
         "epochs": history.epochs,
         "stopped_early": stops_early(cfg, history),

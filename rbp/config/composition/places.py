@@ -79,12 +79,16 @@ def hidden_files() -> list[str]:
 
 def _pairs(folder: Path, later: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
     """Yield each file of a folder with the first one that it hides in a later folder."""
-    # No deeper than hydra/launcher/NAME.yaml: a folder may hold much else, such as data.
-    for file in sorted(file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml")):
+    for file in sorted(_yaml_files(folder)):
         name = file.relative_to(folder)
         others = [other / name for other in later if (other / name).is_file()]
         if others and name.parts != ("config.yaml",):  # a primary config is chosen by its name
             yield file, others[0]
+
+
+def _yaml_files(folder: Path) -> Iterator[Path]:
+    """Yield the YAML files of a folder, no deeper than hydra/launcher/NAME.yaml: it may hold much else."""
+    return (file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml"))
 
 
 def groups() -> list[str]:
@@ -113,11 +117,11 @@ def option_file(group: str, option: str) -> Path | None:
 
 
 def sweep_files() -> dict[str, Path]:
-    """Return the sweep files by name, in natural order."""
+    """Return the sweep files by name, such as digits_dvs or paper/cifar10, in natural order."""
     found: dict[str, Path] = {}
     for folder in sweep_folders():
-        for file in folder.glob("*.yaml"):
-            found.setdefault(file.stem, file)
+        for file in _yaml_files(folder):
+            found.setdefault(file.relative_to(folder).with_suffix("").as_posix(), file)
     return {name: found[name] for name in natural(found)}
 
 

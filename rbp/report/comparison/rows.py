@@ -14,6 +14,18 @@ REASON_LENGTH = 160  # characters
 
 
 @dataclass(frozen=True)
+class Published:
+    """A published accuracy in [0, 1], and the group's after the last epoch and of the best on the test set.
+
+    Papers often report the best epoch on the test set, which is too good: the test set chose it.
+    """
+
+    accuracy: float
+    last: Summary | None
+    best: Summary | None
+
+
+@dataclass(frozen=True)
 class Row:
     """One row of the table.
 
@@ -28,6 +40,7 @@ class Row:
         memory: Peak memory of a training step in bytes.
         firing: Mean firing rate; None if unknown.
         energy: Energy of an image in microjoules; None if unknown.
+        published: The accuracy that a paper reports, beside those to compare it with; None if unknown.
         notes: What is missing, and why.
     """
 
@@ -39,6 +52,7 @@ class Row:
     memory: Cost
     firing: Summary | None
     energy: Summary | None
+    published: Published | None
     notes: tuple[str, ...]
     sure: bool = False
 
@@ -73,8 +87,20 @@ def _row(facet: Facet, group: Group, facets: Sequence[Facet]) -> Row:
     notes += _of_code(group, base) + _not_counted(done.values())
     rates = [rate for run in done.values() if (rate := run.figure("firing_rate")) is not None]
     energies = [run.energy["energy_uj"] for run in done.values() if "energy_uj" in run.energy]
-    figures = (seconds, memory, summary(rates), summary(energies))
+    figures = (seconds, memory, summary(rates), summary(energies), _published(group))
     return Row(facet, group, summary(own.values()), difference, *figures, tuple(notes))
+
+
+def _published(group: Group) -> Published | None:
+    known = {run.published for run in group.runs}
+    (only,) = known if len(known) == 1 else (None,)
+    if only is None:
+        return None
+    last, best = (
+        summary(a for run in group.done.values() if (a := run.figure(key)) is not None)
+        for key in ("test_acc", "best_test_acc")
+    )
+    return Published(only, last, best)
 
 
 def _accuracies(group: Group) -> dict[int, float]:

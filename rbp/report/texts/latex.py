@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rbp.report.comparison.settings import LACKS as NONE
-from rbp.report.texts.table import FIGURES, Table, labelled_notes
+from rbp.report.texts.table import WITH_MORE, Table, labelled_notes
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -69,7 +69,7 @@ def _latex_column(table: Table, index: int) -> str:
 
 def _is_number(table: Table, index: int) -> bool:
     """Whether a column has plain numbers; accuracies have counts beside them, and differences intervals."""
-    return table.figures[index - len(table.keys)] not in FIGURES[:2]
+    return table.figures[index - len(table.keys)] not in WITH_MORE
 
 
 def _latex_row(row: Sequence[str], table: Table, sure: bool) -> list[str]:

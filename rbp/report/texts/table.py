@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.costs import Cost
 from rbp.report.comparison.groups import Facet, Group
-from rbp.report.comparison.rows import Row, tested
+from rbp.report.comparison.rows import Published, Row, tested
 from rbp.report.comparison.settings import LACKS as NONE
 from rbp.report.comparison.settings import as_text, shown
 from rbp.report.comparison.statistics import Paired, Summary
@@ -22,7 +22,12 @@ FIGURES = (
     ("memory (MiB)", "ratio"),
     ("firing rate", "mean"),
     ENERGY,
+    ("published (%)", "mean"),
+    ("published (%)", "our last epoch"),
+    ("published (%)", "our best epoch"),
 )
+# Those that are more than a plain number: with a count or an interval beside it.
+WITH_MORE = (*FIGURES[:2], *FIGURES[-2:])
 
 
 @dataclass(frozen=True)
@@ -90,6 +95,11 @@ def about(rows: Sequence[Row], axes: Axes) -> str:
         text += (
             " energy: of the synaptic operations of an image, arithmetic alone (Horowitz 2014, 45 nm, fp32)."
         )
+    if any(row.published is not None for row in rows):
+        text += (
+            " published: as the paper has it, beside our last epoch and our best one, which is too good where "
+            "the test set chose it."
+        )
     if all(row.difference is None for row in rows):
         return text
     text += (
@@ -115,7 +125,14 @@ def figures(row: Row) -> list[str]:
         *of_cost(row.memory, 2**-20),
         firing,
         energy,
+        *_published(row.published),
     ]
+
+
+def _published(found: Published | None) -> list[str]:
+    if found is None:
+        return [NONE] * 3
+    return [f"{100 * found.accuracy:.2f}", accuracy(found.last), accuracy(found.best)]
 
 
 def accuracy(found: Summary | None) -> str:

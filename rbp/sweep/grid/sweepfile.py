@@ -15,6 +15,8 @@ from rbp.config.composition.places import sweep_files, sweep_folders
 from rbp.errors import ConfigError
 from rbp.sweep.grid.combinations import may_fit
 
+_KEYED = ("fixed", "grid")  # parts that hold keys with values
+
 
 @dataclass
 class SweepFile:
@@ -27,10 +29,12 @@ class SweepFile:
         grid: Key -> list of values; every combination is a cell.
         pairs: Groups of keys that change together, each key with its list of values.
         exclude: Rules for cells to leave out: key -> value or list of values.
+        like: Name of another sweep, whose parts this one has wherever it does not say otherwise; "" for none.
     """
 
     name: str
     about: str = ""
+    like: str = ""
     fixed: dict[str, Any] = field(default_factory=dict)
     grid: dict[str, list[Any]] = field(default_factory=dict)
     pairs: list[dict[str, list[Any]]] = field(default_factory=list)
@@ -44,6 +48,41 @@ def load_sweep(name: str) -> SweepFile:
         ConfigError: There is no such file, or its content is wrong.
     """
     file = _file(name)
+    content = _with_others(_read(file), file, [name])
+    own = file.stem if name.endswith((".yaml", ".yml")) else name.replace("/", "_")
+    sweep = SweepFile(**{"name": own, **content})
+    _check(sweep, file)
+    return sweep
+
+
+def _with_others(content: dict[str, Any], file: Path, names: list[str]) -> dict[str, Any]:
+    """Return the content of a file with what it takes from the sweep that it is `like`, and so on."""
+    if not (like := content.get("like")):
+        return content
+    if not isinstance(like, str):
+        raise ConfigError(f"{file}: like={as_text(like)}: must be the name of another sweep")
+    if like in names:
+        raise ConfigError(f"{file}: like={like}: goes round in a circle: {' -> '.join([*names, like])}")
+    try:
+        other = _with_others(_read(found := _file(like)), found, [*names, like])
+    except ConfigError as error:
+        raise ConfigError(f"{file}: like={like}: {error}") from error
+    return _merged({key: value for key, value in other.items() if key != "name"}, content)
+
+
+def _merged(other: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of another sweep with one's own: a key stands where one's own file has it."""
+    said = {key for part in _KEYED for key in own.get(part, {})}
+    keyed = {
+        part: {key: value for key, value in other.get(part, {}).items() if key not in said}
+        | own.get(part, {})
+        for part in _KEYED
+    }
+    return {**other, **own, **keyed}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """Return the content of a sweep file, whose parts may still be wrong."""
     try:
         content = OmegaConf.to_container(OmegaConf.load(file))
     # ValueError covers text that is not UTF-8, OSError a file with just a number, OmegaConf's error keys such
@@ -55,10 +94,11 @@ def load_sweep(name: str) -> SweepFile:
     allowed = list(SweepFile.__dataclass_fields__)
     if unknown := [str(key) for key in content if key not in allowed]:
         raise ConfigError(f"{file}: unknown {', '.join(unknown)}; allowed: {', '.join(allowed)}")
-    found = {str(key): value for key, value in content.items() if value is not None}
-    sweep = SweepFile(**{"name": file.stem, **found})
-    _check(sweep, file)
-    return sweep
+    parts = {str(key): value for key, value in content.items() if value is not None}
+    for part in _KEYED:
+        if not isinstance(parts.get(part, {}), dict):
+            raise ConfigError(f"{file}: {part} must hold keys, such as T: in a line of its own")
+    return parts
 
 
 def _file(name: str) -> Path:
@@ -78,8 +118,6 @@ def _file(name: str) -> Path:
 
 def _check(sweep: SweepFile, file: Path) -> None:
     for part, keys in (("fixed", sweep.fixed), ("grid", sweep.grid)):
-        if not isinstance(keys, dict):
-            raise ConfigError(f"{file}: {part} must hold keys, such as T: in a line of its own")
         for key in keys:
             if not isinstance(key, str):
                 raise ConfigError(f"{file}: {part}.{as_text(key)}: must be the name of a key, such as T")
