@@ -6,6 +6,8 @@ import pytest
 
 from rbp.errors import ConfigError
 from rbp.report import write_report
+from rbp.report.read import read_runs
+from rbp.sweep.launch import main
 from tests.support.configs import make
 from tests.support.reports import table
 from tests.support.run_folders import write_run
@@ -42,3 +44,17 @@ def test_a_run_is_the_same_with_and_without_a_published_accuracy(tmp_path: Path)
 def test_a_published_accuracy_is_in_per_cent(value: str) -> None:
     with pytest.raises(ConfigError, match=r"sweep\.published"):
         make(f"sweep.published={value}")
+
+
+def test_a_published_accuracy_goes_along_with_its_cell(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "sweeps").mkdir()
+    (here / "sweeps" / "mine.yaml").write_text(
+        "fixed: {T: 1}\npairs: [{grad_mode: [bptt, rate], sweep.published: [null, 76.96]}]"
+    )
+    assert main(["sweeps=mine", "tracker=none", "trainer=debug"]) == 0
+    assert "published" not in capsys.readouterr().out
+    found = {run.grad_mode: run.published for run in read_runs([here / "runs"])[0]}
+    assert found == {"bptt": None, "rate": pytest.approx(0.7696)}
+    assert "76.96" in (here / "runs" / "mine" / "report.html").read_text()

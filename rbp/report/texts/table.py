@@ -97,7 +97,7 @@ def about(rows: Sequence[Row], axes: Axes) -> str:
         )
     if any(row.published is not None for row in rows):
         text += (
-            " published: as the paper has it, beside our last epoch and our best one, which is too good where "
+            " published: as the paper has it, beside our last epoch and our best one, too good where "
             "the test set chose it."
         )
     if all(row.difference is None for row in rows):

@@ -179,7 +179,8 @@ def _at_home(key: str, path: str | None) -> str | None:
 
 
 def _shown(choices: Choices) -> Choices:
-    return {key: value.strip("'\"") for key, value in choices.items()}
+    """Return the choices that tell a cell from others; a published accuracy only goes along with it."""
+    return {key: value.strip("'\"") for key, value in choices.items() if key != "sweep.published"}
 
 
 def _split(overrides: list[str]) -> tuple[list[str], dict[str, list[str]]]:
