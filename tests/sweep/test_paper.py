@@ -1,4 +1,4 @@
-"""The sweeps of the paper: every cell is checked on small data of the true form, and two of each sweep train."""
+"""The sweeps of the paper: each cell is checked on small data of the true form, and two a sweep train."""
 
 import functools
 from pathlib import Path
