@@ -52,6 +52,20 @@ def cosine_by_layer(facet: Facet, x: float | None = None) -> Figure:
     return Figure("alignment-layers", "Alignment by layer", Axis("layer"), COSINE, about, series, **of)
 
 
+def of_line(line: Line, of: str) -> Figure:
+    """Return the figure by layer of a single measurement.
+
+    Args:
+        line: A line of alignment.jsonl.
+        of: What it is of, such as the name of a run.
+    """
+    about = ABOUT.partition(" A band")[0]
+    of = f"{of}, epoch {line['epoch']}, T={line['T']}"
+    return Figure(
+        "alignment-layers", "Alignment by layer", Axis("layer"), COSINE, about, by_layer([line]), of
+    )
+
+
 def by_layer(lines: Sequence[Line], along: str = "", variant: int = 0) -> list[Series]:
     """Return the cosine of each mode by layer, the mean over lines of runs that differ in their seed.
 
