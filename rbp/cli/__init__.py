@@ -26,6 +26,7 @@ COMMANDS = {
     "report": ("runs side by side: page, tables, figures", "rbp.report.write", "add_arguments", "command"),
     "choose": ("the best value of a key by held-out images", "rbp.report.choose", "add_arguments", "command"),
     "eval": ("accuracy of trained weights, at another T too", "rbp.cli.evaluate", "add_arguments", "command"),
+    "align": ("how far gradients are from BPTT's", "rbp.cli.align", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
     "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),

@@ -302,6 +302,13 @@ class Trainer:
         at_least(1),
         affects_result=False,
     )
+    align_every: int | None = key(
+        "epochs between two measurements of how far rate's gradient is from BPTT's (docs/alignment.md)",
+        or_null(at_least(1), "never"),
+        default=None,
+        affects_result=False,
+        since="0.3",
+    )
     progress: str = key(
         "what the terminal shows of a run", one_of("auto", "bar", "plain", "none"), affects_result=False
     )

@@ -13,6 +13,7 @@ from rbp.config.schema import GradMode
 from rbp.config.versions import refuse_newer
 from rbp.errors import ConfigError
 from rbp.files import is_number
+from rbp.runs.alignment import read_alignment
 from rbp.runs.config import config_to_show
 from rbp.runs.energy import acc_over_t, energy_figures, not_counted
 from rbp.runs.folder import RunFolder, find_runs
@@ -52,6 +53,7 @@ class Run:
         curve: Test accuracy in [0, 1] by epoch; of a long run, of some epochs.
         losses: Losses by kind (see LOSSES) and epoch, likewise; a kind that is not recorded is left out.
         gradient_norms: Mean norm of the gradients by epoch, over those steps that are recorded.
+        alignment: Lines of alignment.jsonl by epoch (see rbp.runs.alignment); none unless it was measured.
         elapsed: Seconds of training up to the end of each epoch, as far as the time of all epochs is known.
         firing_rates: Firing rates by layer, of the last epoch.
         config: Content of config.yaml.
@@ -76,6 +78,7 @@ class Run:
     curve: dict[int, float] = field(default_factory=dict)
     losses: dict[str, dict[int, float]] = field(default_factory=dict)
     gradient_norms: dict[int, float] = field(default_factory=dict)
+    alignment: list[dict[str, Any]] = field(default_factory=list)
     elapsed: dict[int, float] = field(default_factory=dict)
     firing_rates: dict[str, float] = field(default_factory=dict)
     config: dict[str, Any] = field(default_factory=dict)
@@ -195,6 +198,7 @@ def read_run(folder: Path) -> Run:
             curve=_by_epoch(drawn, "test_acc"),
             losses={key: loss for key in LOSSES if (loss := _by_epoch(drawn, key))},
             gradient_norms=read_gradient_norms(RunFolder(folder).metrics),
+            alignment=read_alignment(RunFolder(folder).alignment),
             elapsed=_elapsed(numbers),
             firing_rates=_firing_rates(result, lines),
             config=config,

@@ -17,7 +17,7 @@ from rbp.report.figures.svg import draw_svg
 from rbp.report.page import page
 from rbp.report.paths import without_home
 from rbp.report.read import read_runs
-from rbp.report.texts.csv import epochs_csv, runs_csv, steps_csv
+from rbp.report.texts.csv import alignment_csv, epochs_csv, runs_csv, steps_csv
 from rbp.report.texts.latex import latex
 from rbp.report.texts.markdown import markdown
 from rbp.report.texts.table import as_table
@@ -61,6 +61,8 @@ def write_report(
     }
     if steps := steps_csv(runs):
         contents["over_t.csv"] = steps
+    if alignment := alignment_csv(runs):
+        contents["alignment.csv"] = alignment
     if training:
         contents["training.md"] = markdown(training)
     folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))

@@ -26,6 +26,7 @@ class RunFolder:
     start = _Inside("start.json")
     status = _Inside("status.json")
     metrics = _Inside("metrics.jsonl")
+    alignment = _Inside("alignment.jsonl")
     result = _Inside("result.json")
     log = _Inside("log.txt")
     lock = _Inside("lock")

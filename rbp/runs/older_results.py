@@ -17,7 +17,7 @@ def archive_result(folder: Path, code: str) -> None:
     run, older = RunFolder(folder), folder / f"older-{code}"
     shutil.rmtree(older, ignore_errors=True)
     older.mkdir()
-    for path in (run.result, run.metrics, run.checkpoints, run.log, run.wandb):
+    for path in (run.result, run.metrics, run.alignment, run.checkpoints, run.log, run.wandb):
         if path.exists():
             os.rename(path, older / path.name)
 

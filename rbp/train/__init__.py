@@ -5,8 +5,9 @@ Modules: `run` (the training loop), `epoch` (one epoch), `evaluate` (accuracy an
 rate schedule), `early_stop` (ending before the last epoch), `device` (device, precision and machine
 description), `ranks` (several processes that train one network), `meeting` (where they meet), `load` (the
 trained network of a run folder).
-Subfolders: `step` (one training step), `resume` (checkpoints and stop requests), `operations` (synaptic
-operations and their energy), `telemetry` (costs, progress, display and the files written while training).
+Subfolders: `step` (one training step), `alignment` (how far rate mode's gradients are from BPTT's), `resume`
+(checkpoints and stop requests), `operations` (synaptic operations and their energy), `telemetry` (costs,
+progress, display and the files written while training).
 """
 
 from rbp.train.evaluate import evaluate

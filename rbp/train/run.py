@@ -19,6 +19,8 @@ from rbp.rate.neurons import compiled
 from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
 from rbp.track import TrackerProcess
+from rbp.train.alignment.course import measure_if_due
+from rbp.train.alignment.measure import BATCHES, refuse_shared, refuse_too_few
 from rbp.train.device import choose_device
 from rbp.train.early_stop import stops_early, why_stopped
 from rbp.train.epoch import check_finite, train_epoch
@@ -67,6 +69,7 @@ def train(
     """
     run, here = RunFolder(folder), ranks_from_environment()
     refuse_uneven(cfg.trainer.batch_size, here, cfg.trainer.accumulate)
+    refuse_shared(cfg, here)
     with (
         TrackerProcess(cfg, folder) as tracker,
         process_group(here, choose_device(cfg, here)) as ranks,
@@ -78,6 +81,8 @@ def train(
         if ranks.first:
             tracker.start()  # before anything that may fail, so that the tracker shows failures too
         training = set_up(cfg, ranks)
+        if (every := cfg.trainer.align_every) is not None:
+            refuse_too_few(cfg, len(training.splits.train), BATCHES, f"trainer.align_every={every}")
         history = _resume(training, run, record)
         _fit(training, history, StepBoundary(training, history, run, record, interruption or Interruption()))
         result = ranks.from_first(lambda: make_result(training, history))
@@ -106,6 +111,7 @@ def _resume(training: TrainState, run: RunFolder, record: Record) -> History:
     if problems:
         problems.append(f"going on from the checkpoint before it, {_place(history)}")
     steps = history.epochs * batches_per_epoch(training) + history.part.batches
+    record.cut_alignment(history.epochs)
     if lost := record.cut_metrics(history.epochs, steps):
         some = ", ".join(map(str, lost[:5])) + (f" and {len(lost) - 5} more" if lost[5:] else "")
         problems.append(f"{run.metrics}: damaged; the lines of these epochs are lost: {some}")
@@ -149,12 +155,14 @@ def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None
     record = boundary.record
     try:
         while history.epochs < training.cfg.trainer.epochs and not stops_early(training.cfg, history):
+            measure_if_due(training, history, boundary)
             metrics, best = _epoch(training, history, boundary, display)
             record.metrics(metrics)
             boundary.save(best)
             line = _as_line(metrics, training.cfg.trainer.epochs)
             record.log(line)
             display.epoch(line)
+        measure_if_due(training, history, boundary)
         if stops_early(training.cfg, history):
             record.progress.epochs = history.epochs
             record.log(why_stopped(history))

@@ -127,13 +127,22 @@ class TrainState:
 
     def _shown(self, x: Tensor) -> tuple[Tensor, dict[str, Any]]:
         """Return the input as the network is shown it, and the arguments of `rbp.forward` for it."""
-        cfg, mode = self.cfg, self.cfg.grad_mode
-        how = {"step_mode": cfg.step_mode, "layout": cfg.arch.get("layout")}
+        mode = self.cfg.grad_mode
+        own = {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
+        return self.shown(x), self.how() | own
+
+    def shown(self, x: Tensor) -> Tensor:
+        """Return images or frames (as in `forward`) as the network is shown them."""
+        if self.cfg.arch.get("layout") == "static":  # the network itself repeats the image T times
+            return x
+        return x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(self.cfg.T, *x.shape)
+
+    def how(self) -> dict[str, Any]:
+        """Return the arguments of `rbp.forward` that all gradient modes share."""
+        cfg, layout = self.cfg, self.cfg.arch.get("layout")
+        how = {"step_mode": cfg.step_mode, "layout": layout}
         how |= {"chunk": cfg.trainer.chunk, "kernels": cfg.trainer.kernels}
-        how |= {"grad_mode": mode.name, "segments": mode.segments, "coupled": mode.coupled}
-        if how["layout"] == "static":  # the network itself repeats the image T times
-            return x, how | {"T": cfg.T}
-        return x.transpose(0, 1).contiguous() if x.dim() == 5 else x.expand(cfg.T, *x.shape), how
+        return how | {"T": cfg.T} if layout == "static" else how
 
 
 def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:

@@ -215,13 +215,13 @@ def _mean(series: Series, frame: Frame, style: Style, tell: _Tell) -> list[str]:
 def _columns(figure: Figure, frame: Frame) -> str:
     """Return an invisible column for each x of the lines with many points, which tells their values there."""
     lines = [series for series in figure.series if series.look == "mean" and len(series.x) > MARKED]
-    told: dict[float, list[str]] = {}
+    told: dict[Any, list[str]] = {}
     for series in lines:
         for n, x in enumerate(series.x):
             told.setdefault(x, []).append(f"{series.label}: {_value(series, n)}")
     if not told:
         return ""
-    xs = sorted(told)
+    xs = sorted(told, key=frame.right_of)  # names too, in the order of the axis
     places = [frame.right_of(x) for x in xs]
     edges = [frame.left, *((a + b) / 2 for a, b in pairwise(places)), frame.left + frame.width]
     found = []

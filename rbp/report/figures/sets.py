@@ -6,6 +6,12 @@ from dataclasses import dataclass, replace
 from rbp.report.comparison.axes import choose_axes
 from rbp.report.comparison.groups import Facet, group_runs
 from rbp.report.comparison.settings import METHOD, as_text, is_number, unfolded
+from rbp.report.figures.alignment import (
+    cosine_by_layer,
+    cosine_over_epochs,
+    cosine_over_x,
+    norm_over_epochs,
+)
 from rbp.report.figures.curves import gradient_norms, losses, over_epochs, over_time
 from rbp.report.figures.figure import Figure
 from rbp.report.figures.over_t import accuracy_over_energy, accuracy_over_t
@@ -19,7 +25,10 @@ from rbp.report.figures.series import (
 from rbp.report.read import Run
 
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
-OF_ONE = (over_epochs, over_time, losses, gradient_norms, accuracy_over_t, firing_rates)
+OF_ONE = (
+    *(over_epochs, over_time, losses, gradient_norms, accuracy_over_t, firing_rates),
+    *(cosine_over_epochs, norm_over_epochs, cosine_by_layer),
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +62,9 @@ def figure_sets(facets: Sequence[Facet]) -> Iterator[FigureSet]:
         yield FigureSet(
             label=facet.of,
             x_key=None if places == [None] else facet.x_key,
-            over_x=_drawable([*over_x, accuracy_over_cost(facet), accuracy_over_energy(facet)]),
+            over_x=_drawable(
+                [*over_x, accuracy_over_cost(facet), accuracy_over_energy(facet), cosine_over_x(facet)]
+            ),
             of_x={"" if x is None else as_text(x): _drawable(_of_one(facet, x)) for x in places},
         )
 

@@ -8,7 +8,14 @@ from typing import Any
 from rbp.report.comparison.axes import Axes
 from rbp.report.paths import shown_path
 from rbp.report.read import Run
-from rbp.report.texts.tidy import epoch_records, ordered, run_records, step_records
+from rbp.report.texts.tidy import (
+    Record,
+    alignment_records,
+    epoch_records,
+    ordered,
+    run_records,
+    step_records,
+)
 
 
 def runs_csv(runs: Sequence[Run]) -> str:
@@ -35,7 +42,15 @@ def epochs_csv(runs: Sequence[Run], axes: Axes) -> str:
 
 def steps_csv(runs: Sequence[Run]) -> str:
     """Return a row for each time step of each run's network; "" if no run knows them."""
-    records = step_records(runs)
+    return _of_records(step_records(runs))
+
+
+def alignment_csv(runs: Sequence[Run]) -> str:
+    """Return a row for each epoch, mode and layer of which the alignment was measured; "" if none was."""
+    return _of_records(alignment_records(runs))
+
+
+def _of_records(records: Sequence[Record]) -> str:
     columns = list(dict.fromkeys(key for record in records for key in record))
     return _csv(columns, [[record.get(key) for key in columns] for record in records]) if records else ""
 

@@ -11,6 +11,7 @@ from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.costs import KIND
 from rbp.report.comparison.settings import settings, shown
 from rbp.report.read import MISSING, Run
+from rbp.runs.alignment import rows
 from rbp.runs.energy import over_t
 
 Record = dict[str, Any]
@@ -75,6 +76,16 @@ def step_records(runs: Sequence[Run]) -> list[Record]:
         {"sweep": run.sweep, "name": run.name, **_cell(run), **line}
         for run in runs
         for line in over_t(run.result or {})
+    ]
+
+
+def alignment_records(runs: Sequence[Run]) -> list[Record]:
+    """Return a record for each epoch, mode and layer of which a run measured the alignment with BPTT."""
+    return [
+        {"sweep": run.sweep, "name": run.name, **_cell(run), **row}
+        for run in runs
+        for line in run.alignment
+        for row in rows(line)
     ]
 
 

@@ -58,7 +58,8 @@ def _checks(
     if devices:
         yield check_device, values["trainer"]["device"]
     if data:
-        yield _check_data, (values["dataset"], values["trainer"]["batch_size"])
+        of_data = [values["trainer"][key] for key in ("batch_size", "accumulate", "align_every")]
+        yield _check_data, (values["dataset"], of_data)
     else:
         yield _check_reader, values["dataset"]["_target_"]
     yield check_network, [values[group] for group in ("dataset", "arch", "neuron", "optimizer")]
@@ -87,6 +88,10 @@ def _check_data(cfg: DictConfig) -> None:
             f"trainer.batch_size={cfg.trainer.batch_size}: must be at most {images}, the number of training "
             f"images of dataset={cfg.dataset.name}{left}"
         )
+    if (every := cfg.trainer.align_every) is not None:
+        from rbp.train.alignment.measure import BATCHES, refuse_too_few
+
+        refuse_too_few(cfg, images, BATCHES, f"trainer.align_every={every}")
 
 
 def _check_loss(cfg: DictConfig) -> None:

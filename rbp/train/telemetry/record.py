@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from rbp.errors import ConfigError, FolderBusy, Preempted, UserError
 from rbp.files import append_line, is_number, read_lines, write_bytes, write_json
 from rbp.locks import try_lock
+from rbp.runs.alignment import read_alignment
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import is_of_step
@@ -131,6 +132,19 @@ class Record:
             write_bytes(self.folder.metrics, content)
         return [n for n in range(1, epochs + 1) if (n, True) not in found]
 
+    def alignment(self, values: dict[str, Any]) -> None:
+        """Append a line to alignment.jsonl, and wait until it is on the disk."""
+        append_line(self.folder.alignment, values)
+
+    def cut_alignment(self, epochs: int) -> None:
+        """Keep one line in alignment.jsonl for each of so many epochs, to match a checkpoint."""
+        if not self.folder.alignment.exists():
+            return
+        lines = [line for line in read_alignment(self.folder.alignment) if line["epoch"] <= epochs]
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        if self.folder.alignment.read_bytes() != content:
+            write_bytes(self.folder.alignment, content)
+
     def result(self, values: dict[str, Any]) -> None:
         """Write result.json, which marks the run as done."""
         write_json(self.folder.result, values)
@@ -184,6 +198,12 @@ class NullRecord(Record):
     def cut_metrics(self, epochs: int, steps: int) -> list[int]:
         """Do nothing: the first rank cuts them."""
         return []
+
+    def alignment(self, values: dict[str, Any]) -> None:
+        """Do nothing: the first rank writes it."""
+
+    def cut_alignment(self, epochs: int) -> None:
+        """Do nothing: the first rank cuts it."""
 
     def result(self, values: dict[str, Any]) -> None:
         """Do nothing: the first rank writes it."""
