@@ -82,6 +82,18 @@ def test_without_the_package_the_extra_is_named_before_anything_is_written(
     assert not (tmp_path / "prepared").exists()
 
 
+def test_a_package_that_does_not_load_says_nothing_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "aedat.py").write_text("raise ImportError('built for another machine')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    _child.cache_clear()
+    with pytest.raises(ConfigError, match=r"^FILE: the package aedat does not run \(exit code 1\)"):
+        read_aedat4(GOOD, "FILE")
+    monkeypatch.undo()
+    assert len(read_aedat4(GOOD, "FILE")) == 50
+
+
 def test_recordings_of_both_forms_are_refused(tmp_path: Path) -> None:
     write_cifar10_dvs(tmp_path, "folders", n=2, n_events=5)
     (tmp_path / "cat" / "cifar10_cat_7.aedat4").write_bytes(GOOD)

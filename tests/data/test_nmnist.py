@@ -118,6 +118,10 @@ def two_zips(root: Path) -> None:
         zipfile.ZipFile(root / name, "w").close()
 
 
+def one_twice(root: Path) -> None:
+    shutil.copy(root / "Train" / "3" / "00013.bin", root / "Train" / "3" / "00013.BIN")
+
+
 def a_zip_of_the_other_part(root: Path) -> None:
     pack_nmnist(root, "Test")
     (root / "Test.zip").rename(root / "Train.zip")
@@ -140,6 +144,7 @@ def nothing(root: Path) -> None:
         (no_test, "N-MNIST is incomplete, missing: Test as a whole"),
         (no_fours, "N-MNIST is incomplete, missing: Train the digits 4"),
         (two_zips, "has Train.zip and train.zip; move one away"),
+        (one_twice, "Train/3/00013.bin: is there twice; {root}/Train/3/00013.BIN is the same recording"),
         (a_zip_of_the_other_part, "Train.zip: Test/0/00010.bin: must lie in one of Train/0 ... Train/9"),
         (half_a_zip, "Train.zip: is no whole zip archive"),
         (nothing, "N-MNIST is not there. Expected in it"),
@@ -151,7 +156,7 @@ def test_what_is_not_the_set_is_refused(spoil: Callable[[Path], None], said: str
     spoil(root)
     with pytest.raises(DataError) as told:
         nmnist(str(root), False, framing(size=34, on_error="skip"))
-    assert said in str(told.value)
+    assert said.format(root=root) in str(told.value)
 
 
 def test_the_split_has_no_seed(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def find(root: Path, framing: Framing) -> FoundRecordings:
 def _of_class(place: Path, name: str, label: int) -> list[Recording]:
     """Return the recordings of a class from its folder or its zip, ordered by number."""
     folder, archive = place / name, place / f"{name}.zip"
-    unpacked = [file for file in listing(folder) if _kind(file)]
+    unpacked = [file for file in sorted(listing(folder)) if _kind(file)]
     if unpacked and archive.is_file():
         raise DataError(
             f"{folder} and {archive}: the class is there twice, and one may be half of it; "

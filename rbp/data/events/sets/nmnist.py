@@ -5,7 +5,8 @@ or in Train.zip and Test.zip. It is a control: a network that sees frames withou
 so that accuracy on it is no evidence that order in time is used.
 """
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 
 from rbp.data.archives import members
 from rbp.data.events.framing import Framing
@@ -58,9 +59,8 @@ def _of_part(place: Path, part: str) -> list[Recording]:
 
 def _unpacked(folder: Path, part: str) -> dict[str, Recording]:
     """Return the recordings in a folder's folders 0 to 9, by name."""
-    files = [folder / digit / name for digit in _DIGITS for name in listing(folder / digit)]
-    recordings = [_recording(part, file.parent.name, file, None) for file in files if _is_bin(file.name)]
-    return {recording.name: recording for recording in recordings}
+    files = [folder / digit / name for digit in _DIGITS for name in sorted(listing(folder / digit))]
+    return _by_name(_recording(part, file.parent.name, file, None) for file in files if _is_bin(file.name))
 
 
 def _archive(place: Path, part: str) -> Path | None:
@@ -73,16 +73,19 @@ def _archive(place: Path, part: str) -> Path | None:
 
 def _packed(archive: Path, part: str) -> dict[str, Recording]:
     """Return the recordings in a zip of Train/0/*.bin ... Train/9/*.bin, by name."""
+    names = [info.filename for info in members(archive) if _is_bin(Path(info.filename).name)]
+    for name in names:
+        if Path(name).parts[-3:-1] not in [(part, digit) for digit in _DIGITS]:
+            raise broken(f"{archive}: {name}", f"must lie in one of {part}/0 ... {part}/9")
+    return _by_name(_recording(part, Path(name).parent.name, archive, name) for name in names)
+
+
+def _by_name(recordings: Iterable[Recording]) -> dict[str, Recording]:
+    """Return recordings by name; raise DataError if two have the same."""
     found: dict[str, Recording] = {}
-    for info in members(archive):
-        path = PurePosixPath(info.filename)
-        if not _is_bin(path.name):
-            continue
-        if path.parts[-3:-1] not in [(part, digit) for digit in _DIGITS]:
-            raise broken(f"{archive}: {path}", f"must lie in one of {part}/0 ... {part}/9")
-        recording = _recording(part, path.parent.name, archive, info.filename)
-        if recording.name in found:
-            raise broken(recording.where, "is there twice")
+    for recording in recordings:
+        if twin := found.get(recording.name):
+            raise broken(recording.where, f"is there twice; {twin.where} is the same recording")
         found[recording.name] = recording
     return found
 
