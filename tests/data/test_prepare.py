@@ -46,7 +46,7 @@ def expected(events: Events, how: Framing) -> np.ndarray:
     return shrink(counts, how.size) / np.float32(levels(128, how.size))
 
 
-@pytest.mark.parametrize("form", ["zips", "folders", "events_np"])
+@pytest.mark.parametrize("form", ["zips", "folders", "aedat4", "aedat4 zips", "events_np"])
 def test_every_form_of_the_files_gives_the_same_frames_and_split(form: str, tmp_path: Path) -> None:
     how = framing()
     events = write_cifar10_dvs(tmp_path, form)
