@@ -20,6 +20,7 @@ pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
 SWEEPS = sorted(name for name in sweep_files() if name.startswith("paper/"))
 SHORT = ["trainer.epochs=1", "trainer.limit_batches=1", "trainer.batch_size=2", "trainer.eval_batch_size=4"]
 CELLS = {  # how many, counted by hand
+    "paper/alignment": 3 * 2 * 3,
     "paper/cifar10": 3 * 3 * 2 * 2 * 3,
     "paper/cifar100": 3 * 3 * 2 * 2 * 3,
     "paper/cifar10_dvs": 2 * 3,
@@ -27,6 +28,7 @@ CELLS = {  # how many, counted by hand
     "paper/firing_rates": 2 * 3,
 }
 TWO = {  # the keys that leave two small cells, one of each gradient mode
+    "paper/alignment": ["T=2", "seed=0", "trainer.align_every=1"],
     "paper/cifar10": ["arch=resnet18", "T=2", "step_mode=m", "seed=0"],
     "paper/cifar100": ["arch=vgg11", "T=2", "step_mode=s", "seed=0"],
     "paper/cifar10_dvs": ["seed=0"],
