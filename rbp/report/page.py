@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,7 +58,12 @@ class Choice:
 
 
 def page(
-    runs: list[Run], facets: list[Facet], axes: Axes, table: Table, training: Table | None, facts: Facts
+    runs: list[Run],
+    facets: list[Facet],
+    axes: Axes,
+    table: Table,
+    further: Mapping[str, Table],
+    facts: Facts,
 ) -> str:
     """Return the whole page as HTML.
 
@@ -67,7 +72,7 @@ def page(
         facets: These runs in the groups that are compared.
         axes: What is compared.
         table: The table of the report.
-        training: The table on the course of training; None if there is nothing to show.
+        further: Further tables, by the name of their file without suffix.
         facts: Facts about all runs.
     """
     counts = Counter(run.state for run in runs)
@@ -80,7 +85,7 @@ def page(
         runs=runs,
         counts={state: counts[state] for state in STATES if counts[state]},
         headline=sections.figures_of(table),
-        training=sections.figures_of(training) if training else None,
+        further={name: sections.figures_of(one) for name, one in further.items()},
         shared=sections.shared(runs, axes),
         choices=choices,
         x_key=shown(axes.x) if axes.x else "",

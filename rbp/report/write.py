@@ -17,6 +17,7 @@ from rbp.report.figures.svg import draw_svg
 from rbp.report.page import page
 from rbp.report.paths import without_home
 from rbp.report.read import read_runs
+from rbp.report.texts.alignment import alignment_table
 from rbp.report.texts.csv import alignment_csv, epochs_csv, runs_csv, steps_csv
 from rbp.report.texts.latex import latex
 from rbp.report.texts.markdown import markdown
@@ -51,20 +52,21 @@ def write_report(
     runs, doubles = deduplicate(found)
     axes = choose_axes(runs, compare, base, x)
     facets = group_runs(runs, axes)
-    table, training = as_table(rows(facets), axes), training_table(courses(facets), axes)
+    table = as_table(rows(facets), axes)
+    others = {"training": training_table(courses(facets), axes), "alignment": alignment_table(facets, axes)}
+    further = {name: found for name, found in others.items() if found is not None}
     contents = {
         "results.csv": runs_csv(runs),
         "epochs.csv": epochs_csv(runs, axes),
         "table.md": markdown(table),
         "table.tex": latex(table),
-        "report.html": page(runs, facets, axes, table, training, gather(found, runs, problems, doubles)),
+        "report.html": page(runs, facets, axes, table, further, gather(found, runs, problems, doubles)),
     }
     if steps := steps_csv(runs):
         contents["over_t.csv"] = steps
     if alignment := alignment_csv(runs):
         contents["alignment.csv"] = alignment
-    if training:
-        contents["training.md"] = markdown(training)
+    contents |= {f"{name}.md": markdown(one) for name, one in further.items()}
     folder = out or (paths[0] if len(paths) == 1 else Path(os.path.commonpath([p.absolute() for p in paths])))
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ A cosine or norm has `mean` and `std` over batches, and `n` of them; null where 
 is all of them together.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ def _is_whole(line: dict[str, Any]) -> bool:
     return all(type(line.get(key)) is kind for key, kind in _PARTS.items())
 
 
-def mean_of(line: dict[str, Any], mode: str, layer: str = ALL, figure: str = "cosine") -> float | None:
+def mean_of(line: Mapping[str, Any], mode: str, layer: str = ALL, figure: str = "cosine") -> float | None:
     """Return a mean over batches; None if it was not measured or does not exist.
 
     Args:
@@ -41,7 +41,12 @@ def mean_of(line: dict[str, Any], mode: str, layer: str = ALL, figure: str = "co
     return float(value) if is_number(value) else None
 
 
-def layers(line: dict[str, Any]) -> list[str]:
+def is_bptt(mode: str, line: Mapping[str, Any]) -> bool:
+    """Whether a mode is BPTT itself: as many segments as time steps."""
+    return bool(mode == f"rate segments={line['T']}")
+
+
+def layers(line: Mapping[str, Any]) -> list[str]:
     """Return the layers of a line, from the input on, without ALL."""
     return [layer for layer in line["noise_floor"] if layer != ALL]
 
@@ -51,7 +56,7 @@ def shown_layer(layer: str) -> str:
     return layer or "(network)"
 
 
-def rows(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def rows(line: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield a flat record for each mode and layer of a line, and for the noise floor of each layer."""
     for mode in (*line["modes"], NOISE_FLOOR):
         for layer, figures in _of(line, mode).items():
@@ -68,7 +73,7 @@ def rows(line: dict[str, Any]) -> Iterator[dict[str, Any]]:
             }
 
 
-def _of(line: dict[str, Any], mode: str) -> dict[str, Any]:
+def _of(line: Mapping[str, Any], mode: str) -> dict[str, Any]:
     """Return the figures of a mode by layer; of the noise floor in the same form."""
     if mode == NOISE_FLOOR:
         return {layer: {"cosine": cosine} for layer, cosine in line["noise_floor"].items()}

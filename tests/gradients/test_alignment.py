@@ -166,9 +166,18 @@ def test_where_a_gradient_is_0_or_not_finite_there_is_no_cosine() -> None:
     zero, one, infinite = (torch.full((2,), value) for value in (0.0, 1.0, torch.inf))
     assert compare({"a": zero}, {"a": one}, ["a"])[ALL] == (None, 0.0)
     assert compare({}, {"a": one}, ["a"])[ALL] == (None, 0.0)  # no gradient is one of 0
+    assert compare({"a": one}, {}, ["a"])[ALL] == compare({}, {}, ["a"])[ALL] == (None, None)
     assert compare({"a": one}, {"a": zero}, ["a"])[ALL] == (None, None)
     assert compare({"a": infinite}, {"a": one}, ["a"])[ALL] == (None, None)
     assert compare({"a": -3 * one}, {"a": one}, ["a"])[ALL] == pytest.approx((-1.0, 3.0))
+
+
+def test_a_layer_called_all_is_not_taken_for_all_of_them() -> None:
+    one, other = (
+        {"all.w": torch.ones(1), "b.w": torch.ones(1)},
+        {"all.w": torch.ones(1), "b.w": -torch.ones(1)},
+    )
+    assert compare(one, other, ["all.w", "b.w"]) == {ALL: (0.0, 1.0), "all.": (1.0, 1.0), "b": (-1.0, 1.0)}
 
 
 def test_fewer_than_eight_batches_are_too_few() -> None:

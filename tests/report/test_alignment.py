@@ -111,6 +111,22 @@ def test_a_report_draws_them_and_has_every_number_in_a_csv(tmp_path: Path) -> No
     assert {row["norm"] for row in floor} == {""} and {row["cosine"] for row in floor} == {"0.3", ""}
 
 
+def test_a_table_has_the_first_and_the_last_epochs_means_over_seeds(tmp_path: Path) -> None:
+    trained(tmp_path)
+    write_report([tmp_path], tmp_path / "out")
+    first, _, *rows_of = (tmp_path / "out" / "alignment.md").read_text().splitlines()[:10]
+    titles = "T grad_mode gradient of cosine: first cosine: last norm: first norm: last"
+    assert " ".join(first.replace("\\", "").split(" | ")).strip("| ").startswith(titles)
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows_of]
+    assert [row[:3] for row in cells] == [
+        [T, method, mode] for T in "48" for method in ("bptt", "rate") for mode in ("rate", "rate segments=2")
+    ]
+    assert cells[7][3:5] == ["0.8400 ± 0.0141", "0.6400 ± 0.0141"]  # 0.83 and 0.85, and 0.2 less
+    assert cells[2][5:] == ["1.4800 ± 0.0283", "1.0800 ± 0.0283", "0.3000 ± 0.0000", "0.3000 ± 0.0000"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "<h2>Alignment</h2>" in page and 'href="alignment.md"' in page
+
+
 def test_runs_without_measurements_have_no_such_figure_and_file(tmp_path: Path) -> None:
     for mode in ("bptt", "rate"):
         write_run(tmp_path, grad_mode=mode)

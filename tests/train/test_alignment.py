@@ -38,7 +38,9 @@ def test_a_run_that_measures_ends_with_the_same_bits(undisturbed: Undisturbed) -
         assert mean_of(line, "rate segments=2") == pytest.approx(1.0)  # it is BPTT
         assert mean_of(line, "rate") == pytest.approx(1.0)  # exact: one layer of neurons, and images at rest
         assert -1 < (mean_of(line, NOISE_FLOOR) or 1) < 0.999
-    told = [line for line in run.log.read_text().splitlines() if "cosine with BPTT's gradient" in line]
+    told = [
+        line for line in run.log.read_text().splitlines() if "cosine with BPTT's gradient, rate: " in line
+    ]
     assert len(told) == 4
 
 

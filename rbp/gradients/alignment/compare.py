@@ -41,8 +41,12 @@ class Comparison(NamedTuple):
 
 
 def layer_of(parameter: str) -> str:
-    """Return the module that a parameter belongs to, by its path; "" for the network itself."""
-    return parameter.rpartition(".")[0]
+    """Return the module that a parameter belongs to, by its path; "" for the network itself.
+
+    A module that is called as `ALL` is gets a dot behind its name.
+    """
+    layer = parameter.rpartition(".")[0]
+    return f"{layer}." if layer == ALL else layer
 
 
 def compare(one: Gradients, other: Gradients, names: Sequence[str]) -> dict[str, Comparison]:
@@ -50,7 +54,7 @@ def compare(one: Gradients, other: Gradients, names: Sequence[str]) -> dict[str,
 
     Args:
         one: A gradient; a parameter without any has gradient 0.
-        other: The gradient that it is compared with.
+        other: The gradient that it is compared with, likewise.
         names: The parameters to compare, in the order of the layers.
     """
     products = _products(one, other, names)
@@ -64,10 +68,10 @@ def compare(one: Gradients, other: Gradients, names: Sequence[str]) -> dict[str,
 
 def _products(one: Gradients, other: Gradients, names: Sequence[str]) -> list[list[float]]:
     """Return the product of both gradients of each parameter, and the square of each."""
-    rows = []
+    rows, nothing = [], next(iter(other.values()), torch.zeros(1)).new_zeros(1)
     for name in names:
-        b = other[name].double().flatten()
-        a = one[name].double().flatten() if name in one else torch.zeros_like(b)
+        zero = torch.zeros_like(one.get(name, other.get(name, nothing)))
+        a, b = (of.get(name, zero).double().flatten() for of in (one, other))
         rows.append(torch.stack([a @ b, a @ a, b @ b]))
     found: list[list[float]] = torch.stack(rows).tolist() if rows else []  # one transfer from a GPU
     return found

@@ -13,7 +13,7 @@ from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.series import mean, name_of, of_facet, x_axis
 from rbp.report.figures.style import name
 from rbp.report.read import Run
-from rbp.runs.alignment import ALL, NOISE_FLOOR, layers, mean_of, shown_layer
+from rbp.runs.alignment import ALL, NOISE_FLOOR, is_bptt, layers, mean_of, shown_layer
 
 EPOCHS = Axis("epoch", whole=True)
 COSINE = Axis("cosine with BPTT's gradient")
@@ -44,7 +44,7 @@ def cosine_by_layer(facet: Facet, x: float | None = None) -> Figure:
     """Plot the cosine of each layer's gradient with BPTT's at the last epoch that was measured."""
     series = []
     for variant, group, runs in _measured(facet.at(x)):
-        lasts = [dict(run.alignment[-1]) for run in runs]
+        lasts = [run.alignment[-1] for run in runs]
         label = _along(facet, group, len(runs))
         series += by_layer(lasts, label, variant)
     about = f"{ABOUT} Layers from the input on, at the last epoch that was measured."
@@ -74,10 +74,10 @@ def by_layer(lines: Sequence[Line], along: str = "", variant: int = 0) -> list[S
         along: What follows the mode's name in the legend.
         variant: The variant of the series.
     """
-    names = layers(dict(lines[0]))
+    names = layers(lines[0])
     found = []
     for mode in _modes(lines, floor=True):
-        values = [[v for line in lines if (v := mean_of(dict(line), mode, of)) is not None] for of in names]
+        values = [[v for line in lines if (v := mean_of(line, mode, of)) is not None] for of in names]
         there = [(shown_layer(of), own) for of, own in zip(names, values, strict=True) if own]
         if there:
             xs, ys = [of for of, _ in there], [own for _, own in there]
@@ -99,7 +99,7 @@ def cosine_over_x(facet: Facet) -> Figure:
         for mode in _modes([line for _, line in lasts], floor=True):
             by_x: dict[Any, list[float]] = {}
             for at, line in lasts:
-                if not is_bptt(mode, line) and (cosine := mean_of(dict(line), mode)) is not None:
+                if not is_bptt(mode, line) and (cosine := mean_of(line, mode)) is not None:
                     by_x.setdefault(at, []).append(cosine)
             if by_x:
                 text = f"{name(METHOD, mode)}{label}"
@@ -108,11 +108,6 @@ def cosine_over_x(facet: Facet) -> Figure:
     key = facet.x_key or ""
     of = of_facet(facet)
     return Figure(f"alignment-{key}", f"Alignment over {key}", x_axis(facet), COSINE, about, series, **of)
-
-
-def is_bptt(mode: str, line: Line) -> bool:
-    """Whether a mode is BPTT itself: as many segments as time steps."""
-    return bool(mode == f"rate segments={line['T']}")
 
 
 def _over_epochs(facet: Facet, x: float | None, figure: str, floor: bool) -> list[Series]:

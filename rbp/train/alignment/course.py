@@ -33,9 +33,9 @@ def measure_if_due(training: TrainState, history: History, boundary: StepBoundar
 def _as_line(line: dict[str, Any]) -> str:
     """Return a measurement in short."""
     found = {mode: mean_of(line, mode) for mode in line["modes"]}
-    cosines = ", ".join(f"{mode} {_digits(cosine)}" for mode, cosine in found.items())
+    cosines = ", ".join(f"{mode}: {_digits(cosine)}" for mode, cosine in found.items()) or "not measured"
     floor = _digits(mean_of(line, NOISE_FLOOR))
-    return f"after epoch {line['epoch']}: cosine with BPTT's gradient: {cosines}; between batches {floor}"
+    return f"after epoch {line['epoch']}: cosine with BPTT's gradient, {cosines}; between batches: {floor}"
 
 
 def _digits(value: float | None) -> str:
