@@ -28,7 +28,7 @@ COMMANDS = {
     "eval": ("accuracy of trained weights, at another T too", "rbp.cli.evaluate", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
-    "data": ("rbp data prepare NAME: event data, ImageNet", "rbp.cli.data", "add_arguments", "prepare"),
+    "data": ("prepare event data or ImageNet; speed of reading", "rbp.cli.data", "add_arguments", "command"),
     "init": ("a repository of your own around rbp", "rbp.cli.init", "add_arguments", "command"),
     "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
     "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),

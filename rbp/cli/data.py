@@ -1,4 +1,4 @@
-"""`rbp data prepare`: make the frames of event data, or the index of image files, ahead of training."""
+"""`rbp data`: prepare event data or image files ahead of training, and measure how fast images are read."""
 
 import argparse
 from pathlib import Path
@@ -25,7 +25,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "overrides", nargs="*", metavar="KEY=VALUE", help="as for launch.py: dataset.root=PATH T=4,8,10"
     )
     prepare_.add_argument("--workers", type=int, help="processes (as many as there are cores)")
-    prepare_.set_defaults(run=prepare)
+    prepare_.set_defaults(data=prepare)
+    speed_ = commands.add_parser("speed", help="images a second and core, beside torchvision's ImageFolder")
+    speed_.add_argument("name", help="an option of the group dataset of image files, such as imagenet")
+    speed_.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="as for launch.py: dataset.root=PATH"
+    )
+    speed_.add_argument("--images", type=int, default=400, help="files of each part (400)")
+    speed_.add_argument("--rounds", type=int, default=5, help="times that all are read (5)")
+    speed_.set_defaults(data=speed)
+
+
+def command(args: argparse.Namespace) -> int:
+    """Run `rbp data prepare` or `rbp data speed`.
+
+    Raises:
+        UserError: An argument is wrong, or the data cannot be prepared or read.
+    """
+    return int(args.data(args))
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -46,4 +63,25 @@ def prepare(args: argparse.Namespace) -> int:
             reader.prepare(root, settings, args.workers)
         else:
             say(f"{dataset.name} needs no preparation.")
+    return 0
+
+
+def speed(args: argparse.Namespace) -> int:
+    """Print how many images a second one core reads, by torchvision and by rbp.
+
+    Raises:
+        UserError: An argument is wrong, or the data cannot be read.
+    """
+    from rbp.bench.image_files import measure
+
+    for name in ("images", "rounds"):
+        if (value := getattr(args, name)) < 1:
+            raise ConfigError(f"--{name} {value}: must be 1 or more")
+    overrides, _ = expand([f"dataset={args.name}", *args.overrides, "dataset.workers=0"])
+    for cell in compose_grid(overrides):
+        for what, (theirs, ours) in measure(cell.cfg.dataset, args.images, args.rounds).items():
+            say(
+                f"{what}: {ours:,.0f} images/s and core; torchvision's ImageFolder {theirs:,.0f} "
+                f"({ours / theirs:.2f} times)"
+            )
     return 0

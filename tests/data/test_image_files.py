@@ -373,3 +373,14 @@ def test_without_the_kit_the_validation_tar_is_not_unpacked(
     assert not (tmp_path / "val").exists() and np.all(
         [(tmp_path / "train" / name).is_dir() for name in CLASSES]
     )
+
+
+def test_the_speed_of_both_is_measured_on_the_same_files(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = [f"dataset.root={root}", "dataset.classes=4", "dataset.size=32", "dataset.short_side=36"]
+    assert main(["data", "speed", "imagenet", *keys, "--images", "8", "--rounds", "1"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "images/s and core" in line]
+    assert [line.partition(":")[0] for line in lines] == ["training", "evaluation"]
+    assert main(["data", "speed", "digits", "--images", "8"]) == 2
+    assert "must be image files" in capsys.readouterr().err

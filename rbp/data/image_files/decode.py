@@ -52,7 +52,8 @@ def centre_view(path: Path, size: int, short_side: int) -> Tensor:
     with opened(path) as image:
         width, height = resized(*image.size, short_side)
         whole = _resize(_pixels(_rgb(image)), width, height)
-    return _cut(whole, centre_crop(width, height, size, size))
+    crop = centre_crop(width, height, size, size)
+    return whole[:, crop.top : crop.top + size, crop.left : crop.left + size]
 
 
 def check(path: Path) -> None:
@@ -67,7 +68,8 @@ def opened(path: Path) -> Iterator[Image.Image]:
     """Open an image inside the block; any error of reading it is a DataError that names it."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of Exif data, which some images have damaged; not used
+            # Of damaged Exif data, which is not used; and of bytes that torch must not write to.
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 yield image
     except UnidentifiedImageError as error:
@@ -95,10 +97,10 @@ def _reduce(image: Image.Image, wider: float, higher: float) -> int:
 
 def _square(image: Image.Image, crop: Crop, scale: int, size: int) -> Tensor:
     """Return a part of an image that is decoded at 1/scale, resized to [3, size, size]."""
-    if scale == 1:
-        return _resize(_cut(_pixels(_rgb(image)), crop), size, size)
-    # The part's edges lie between pixels now, which only Pillow allows for: the nearest ones would shift it.
     right, bottom = crop.left + crop.width, crop.top + crop.height
+    if scale == 1:
+        return _resize(_pixels(_rgb(image.crop((crop.left, crop.top, right, bottom)))), size, size)
+    # The part's edges lie between pixels now, which only Pillow allows for: the nearest ones would shift it.
     box = (crop.left / scale, crop.top / scale, right / scale, bottom / scale)
     return _pixels(_rgb(image).resize((size, size), Image.Resampling.BILINEAR, box))
 
@@ -108,13 +110,8 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _pixels(image: Image.Image) -> Tensor:
-    """Return an RGB image as uint8 [3, H, W], channels last in memory."""
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
-
-
-def _cut(pixels: Tensor, crop: Crop) -> Tensor:
-    rows, columns = slice(crop.top, crop.top + crop.height), slice(crop.left, crop.left + crop.width)
-    return pixels[:, rows, columns]
+    """Return an RGB image as uint8 [3, H, W], channels last in memory, which must not be written to."""
+    return torch.from_numpy(np.asarray(image)).permute(2, 0, 1)
 
 
 def _resize(pixels: Tensor, width: int, height: int) -> Tensor:
