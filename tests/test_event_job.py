@@ -8,6 +8,7 @@ import torch
 from rbp.sweep.launch import main
 from rbp.train.state import set_up
 from tests.support.configs import make
+from tests.support.datasets import in_memory
 from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_nmnist, write_pairs
 from tests.support.run_folders import results
 
@@ -79,7 +80,7 @@ def test_both_gradient_modes_start_from_the_same_output_and_the_order_of_frames_
     for grad_mode in ("bptt", "rate"):
         line = ["dataset=digits_dvs", f"step_mode={step_mode}", f"grad_mode={grad_mode}", "T=4"]
         job = set_up(make(*line, "trainer.device=cpu"))
-        x = job.splits.test.pixels[:16].float()
+        x = in_memory(job.splits.test).pixels[:16].float()
         with torch.no_grad():
             outputs.append(job.forward(x))
             backwards = job.forward(x.flip(1))
