@@ -14,7 +14,7 @@ from rbp.data import load
 from rbp.data.events.readers.nmnist import read_nmnist
 from rbp.data.events.sets.nmnist import find, nmnist
 from rbp.errors import DataError
-from tests.support.datasets import dataset_config
+from tests.support.datasets import dataset_config, in_memory
 from tests.support.event_recordings import framing, pack_nmnist, slow_count, write_nmnist
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -174,5 +174,5 @@ def test_the_command_prepares_what_the_group_trains_on(
     assert "here are 20 in Train and 10 in Test" in told
     assert "20 training and 10 test recordings, 1,800 events" in told
     parts = load(dataset_config("nmnist", root=tmp_path, T=3))
-    assert parts.train.pixels.shape == (20, 3, 2, 34, 34)
+    assert in_memory(parts.train).pixels.shape == (20, 3, 2, 34, 34)
     assert "is not prepared" not in capsys.readouterr().out
