@@ -51,8 +51,8 @@ def test_a_loss_of_each_step_is_refused_where_the_network_hides_its_steps(
     for way in (["step_mode=m"], ["-m", "step_mode=m,s"]):
         assert main([*line, *way]) != 0
         told = capsys.readouterr().err
-        assert "arch=sj_maxformer with neuron=lif: per_step=True, for a loss of each step's output" in told
-        assert "takes the time mean itself" in told and not Path("runs").exists()
+        assert "arch=sj_maxformer with neuron=lif: per_step=True: the network takes" in told
+        assert "step_mode='s'" in told and not Path("runs").exists()
     assert main([*line, "step_mode=s", "--dry-run"]) == 0
 
 

@@ -12,8 +12,8 @@ from rbp.rate.network.modules import Network
 
 Output = str | int | Callable[[Any], Any] | None
 NO_STEPS = (
-    "per_step=True, for a loss of each step's output: the network takes the time mean itself, and so hides "
-    "its steps; give it single steps (step_mode='s'), or use a loss of the time mean"
+    "per_step=True: the network takes the time mean itself, and so hides its steps; give it single steps "
+    "(step_mode='s'), or use a loss of the time mean"
 )
 
 
