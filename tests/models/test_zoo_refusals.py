@@ -47,10 +47,12 @@ def test_refusals_come_before_anything_is_written(here: Path, capsys: pytest.Cap
 def test_a_loss_of_each_step_is_refused_where_the_network_hides_its_steps(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["-m", "tracker=none", "T=2", "arch=sj_maxformer", *TINY["sj_maxformer"], "loss=per_step"]
-    assert main([*line, "step_mode=m,s", "--dry-run"]) != 0
-    assert "arch=sj_maxformer with neuron=lif: " in (told := capsys.readouterr().err)
-    assert "takes the time mean itself" in told and not Path("runs").exists()
+    line = ["tracker=none", "T=2", "arch=sj_maxformer", *TINY["sj_maxformer"], "loss=per_step"]
+    for way in (["step_mode=m"], ["-m", "step_mode=m,s"]):
+        assert main([*line, *way]) != 0
+        told = capsys.readouterr().err
+        assert "arch=sj_maxformer with neuron=lif: per_step=True: the network takes" in told
+        assert "step_mode='s'" in told and not Path("runs").exists()
     assert main([*line, "step_mode=s", "--dry-run"]) == 0
 
 
