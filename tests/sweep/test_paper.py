@@ -13,6 +13,7 @@ from rbp.sweep.launch import main, read_grid
 from rbp.sweep.preflight.checks import preflight
 from tests.support.datasets import write_cifar10, write_cifar100
 from tests.support.event_recordings import write_cifar10_dvs
+from tests.support.image_files import write_imagenet
 from tests.support.run_folders import results
 
 pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
@@ -26,6 +27,7 @@ CELLS = {  # how many, counted by hand
     "paper/cifar10_dvs": 2 * 3,
     "paper/cost": 5 * 2 * 2,
     "paper/firing_rates": 2 * 3,
+    "paper/imagenet": 2 * 2,
 }
 TWO = {  # the keys that leave two small cells, one of each gradient mode
     "paper/alignment": ["T=2", "seed=0", "trainer.align_every=1"],
@@ -34,21 +36,27 @@ TWO = {  # the keys that leave two small cells, one of each gradient mode
     "paper/cifar10_dvs": ["seed=0"],
     "paper/cost": ["T=1", "step_mode=s"],
     "paper/firing_rates": ["seed=0"],
+    "paper/imagenet": ["arch=sew_resnet34", "dataset.size=32", "dataset.short_side=36"],
 }
 
 
 @pytest.fixture(autouse=True)
 def data(here: Path) -> None:
-    """As many images as the paper's batch has, so that a sweep meets what it needs."""
+    """A few images of each data set, where the sweeps look for them."""
     schema.register()
     write_cifar10(here / "data", n_per_batch=26)
     write_cifar100(here / "data")
     write_cifar10_dvs(here / "data" / "cifar10_dvs", "folders", n=15, n_events=20)
+    write_imagenet(here / "data" / "imagenet")
 
 
 @functools.cache
 def cells_of(name: str) -> list[Cell]:
-    return read_grid(read_command_line([f"sweeps={name}"]))[0]
+    return read_grid(read_command_line([f"sweeps={name}", "trainer.batch_size=16", *classes(name)]))[0]
+
+
+def classes(name: str) -> list[str]:
+    return ["dataset.classes=4", "dataset.workers=0"] if name.endswith("imagenet") else []
 
 
 def test_every_cell_of_every_sweep_can_be_trained() -> None:
@@ -74,6 +82,7 @@ def test_a_twin_differs_from_its_sweep_by_the_loss_the_headline_and_the_first_we
 
 @pytest.mark.parametrize("name", SWEEPS)
 def test_two_cells_of_each_train(name: str) -> None:
-    assert main([f"sweeps={name}", *TWO[name.replace("/fair/", "/")], *SHORT, "tracker=none"]) == 0
+    keys = [*TWO[name.replace("/fair/", "/")], *classes(name), *SHORT]
+    assert main([f"sweeps={name}", *keys, "tracker=none"]) == 0
     found = results(name.replace("/", "_"))
     assert {result["config"]["grad_mode"] for result in found} == {"bptt", "rate"} and len(found) == 2
