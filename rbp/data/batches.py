@@ -58,6 +58,8 @@ def train_batches(
         are frames; all frames of a recording are augmented alike.
     """
     order = torch.randperm(len(images), generator=stream(seed, "order", epoch))
+    if isinstance(images, Images):
+        order = to_device(order, images.labels.device)  # once per epoch, not per batch
     if wanted is None:
         wanted = [None] * (n_train_batches(images, batch_size) - start)
     numbers = range(start, start + len(wanted))
