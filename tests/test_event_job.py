@@ -8,7 +8,8 @@ import torch
 from rbp.sweep.launch import main
 from rbp.train.state import set_up
 from tests.support.configs import make
-from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_pairs
+from tests.support.datasets import in_memory
+from tests.support.event_recordings import write_cifar10_dvs, write_gesture, write_nmnist, write_pairs
 from tests.support.run_folders import results
 
 pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
@@ -21,6 +22,7 @@ SHORT = ["trainer=debug", "trainer.batch_size=4", "trainer.eval_batch_size=4", "
     [
         pytest.param("zips", marks=pytest.mark.slow),
         "folders",
+        pytest.param("aedat4", marks=pytest.mark.slow),
         pytest.param("events_np", marks=pytest.mark.slow),
         "pairs",
     ],
@@ -42,6 +44,13 @@ def test_gestures_train(here: Path) -> None:
     line = ["dataset=dvs128_gesture", "arch=dvs_cnn", "T=4", "dataset.frames_by=time"]
     assert main([*line, *SHORT]) == 0
     assert results()[0]["config"]["dataset"] == "dvs128_gesture"
+
+
+def test_nmnist_trains(here: Path) -> None:
+    write_nmnist(here / "data" / "nmnist", "zips")
+    assert main(["dataset=nmnist", "arch=dvs_cnn", "T=4", "grad_mode=rate", *SHORT]) == 0
+    (result,) = results()
+    assert result["config"]["dataset"] == "nmnist" and 0 <= result["test_acc"] <= 1
 
 
 def test_any_T_is_a_grid_and_each_is_prepared_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +80,7 @@ def test_both_gradient_modes_start_from_the_same_output_and_the_order_of_frames_
     for grad_mode in ("bptt", "rate"):
         line = ["dataset=digits_dvs", f"step_mode={step_mode}", f"grad_mode={grad_mode}", "T=4"]
         job = set_up(make(*line, "trainer.device=cpu"))
-        x = job.splits.test.pixels[:16].float()
+        x = in_memory(job.splits.test).pixels[:16].float()
         with torch.no_grad():
             outputs.append(job.forward(x))
             backwards = job.forward(x.flip(1))

@@ -171,7 +171,7 @@ def test_what_is_imported_is_declared() -> None:
     imported = {name.partition(".")[0] for file in files for name in imports_of(file)}
     imported -= sys.stdlib_module_names | {"rbp", "__future__"}
     extras = PROJECT["optional-dependencies"]
-    declared = [*PROJECT["dependencies"], *extras["dashboard"], *extras["pandas"]]
+    declared = [*PROJECT["dependencies"], *extras["dashboard"], *extras["pandas"], *extras["aedat"]]
     named = {re.split(r"[^\w-]", line)[0].lower() for line in declared}
     provided = dict(importlib.metadata.packages_distributions()) | {"wandb_workspaces": ["wandb-workspaces"]}
     for package in imported:

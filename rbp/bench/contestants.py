@@ -11,9 +11,13 @@ from spikingjelly.activation_based import base, functional
 from torch import Tensor, nn
 
 from rbp.bench.spikingjelly_nets import as_spikingjelly, checkpointed, with_float_states
+from rbp.errors import ConfigError
 from rbp.gradients.online import ONLINE
 from rbp.models import build
 from rbp.rate import forward
+from rbp.rate.arguments import read
+from rbp.rate.layout.layout import Layout
+from rbp.rate.layout.outputs import steps_and_mean
 from rbp.rate.neurons import compiled
 
 RELU, BPTT, MEMOPT, RATE = "relu", "bptt", "bptt + memopt", "rate"
@@ -91,17 +95,19 @@ def contestant(
     Returns:
         The network and its forward pass.
     """
+    net = build(cfg).to(example.device)
+    layout = _layout(net, cfg, example)
     if name in (RELU, RELU_COMPILED):
-        net = _relu_network(cfg).to(example.device)
+        net = _relu_network(net, layout)
         # Compile separate kernels for each size and layout, and fail if anything cannot be compiled.
         run = torch.compile(net, fullgraph=True, dynamic=False) if name == RELU_COMPILED else net
         return net, lambda x, steps: run(x)
-    net = build(cfg).to(example.device)
     if is_rate(name):
         return net, _rate(net, cfg, rate_options_of(name, rate_options or {}))
     if name in ONLINE:  # whose step is no forward pass alone
-        return net, lambda x, steps: forward(net, x, T=steps, step_mode="s", grad_mode="bptt")
-    return _spikingjelly(name, net, cfg, example)
+        how: dict[str, Any] = {"step_mode": "s", "grad_mode": "bptt", "layout": layout.name}
+        return net, lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
+    return _spikingjelly(name, net, layout, cfg, example)
 
 
 def rate_options_of(name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -132,37 +138,69 @@ def runs_compiled(name: str, options: dict[str, Any], device: torch.device) -> b
 
 def _rate(net: nn.Module, cfg: DictConfig, options: dict[str, Any]) -> Forward:
     """Return the forward pass of a rate contestant."""
-    how = {"step_mode": cfg.step_mode, "grad_mode": "rate"} | options
+    how = {"step_mode": cfg.step_mode, "grad_mode": "rate", "layout": cfg.arch.get("layout")} | options
     return lambda x, steps: forward(net, x.expand(steps, *x.shape), **how)
 
 
-def _spikingjelly(name: str, net: nn.Module, cfg: DictConfig, example: Tensor) -> tuple[nn.Module, Forward]:
-    """Build BPTT with SpikingJelly's layers, and with memopt if the name says so."""
-    net = as_spikingjelly(net)
-    functional.set_step_mode(net, cfg.step_mode)
+def _layout(net: nn.Module, cfg: DictConfig, example: Tensor) -> Layout:
+    """Return how a network takes time, as `arch.layout` says or as is found out.
+
+    Raises:
+        ConfigError: It repeats an image itself, so that its number of steps cannot be set.
+    """
+    if cfg.arch.get("layout") == "static":
+        raise ConfigError(
+            f"arch={cfg.arch.name} with arch.layout=static: the network repeats an image itself, by its own "
+            "number of steps; rbp bench needs one that takes steps or sequences (step, TB, BT)"
+        )
+    x_seq = example.expand(cfg.T, *example.shape)
+    return read(net, x_seq, step_mode=cfg.step_mode, layout=cfg.arch.get("layout")).layout
+
+
+def _spikingjelly(
+    name: str, net: nn.Module, layout: Layout, cfg: DictConfig, example: Tensor
+) -> tuple[nn.Module, Forward]:
+    """Build BPTT with SpikingJelly's layers, and with memopt if the name says so.
+
+    A network that takes sequences runs as it is written.
+    """
+    if layout.name == "step":
+        net = as_spikingjelly(net)
+        functional.set_step_mode(net, cfg.step_mode)
     if example.device.type == "cuda":
         with_float_states(net)
     if name == MEMOPT:
-        net = checkpointed(net, lambda model: _bptt(model, cfg.step_mode, example, cfg.T))
-    return net, functools.partial(_bptt, net, cfg.step_mode)
+        net = checkpointed(net, lambda model: _bptt(model, layout, cfg.step_mode, example, cfg.T))
+    return net, functools.partial(_bptt, net, layout, cfg.step_mode)
 
 
-def _bptt(net: nn.Module, step_mode: str, x: Tensor, steps: int) -> Tensor:
+def _bptt(net: nn.Module, layout: Layout, step_mode: str, x: Tensor, steps: int) -> Tensor:
     """Return the time mean [B, K] of a SpikingJelly network's output, computed as in its tutorials."""
     functional.reset_net(net)
     if step_mode == "m":
-        return net(x.expand(steps, *x.shape)).mean(0)
-    total = net(x)
+        y = net(layout.seen_by_network(x.expand(steps, *x.shape)))
+        return steps_and_mean(y, steps, len(x), False, layout.time_dim)
+    total = layout.output_of_step(net(layout.one_step(x)), len(x))
     for _ in range(steps - 1):
-        total = total + net(x)
+        total = total + layout.output_of_step(net(layout.one_step(x)), len(x))
     return total / steps
 
 
-def _relu_network(cfg: DictConfig) -> nn.Module:
-    """Build the architecture with a ReLU in place of every neuron, and the same initial weights."""
-    net = build(cfg)
+def _relu_network(net: nn.Module, layout: Layout) -> nn.Module:
+    """Put a ReLU in place of every neuron, and return the network as one of a single step."""
     for module in list(net.modules()):
         for name, child in module.named_children():
             if isinstance(child, base.MemoryModule):
                 setattr(module, name, nn.ReLU())
-    return net
+    return net if layout.name == "step" else _OfImages(net, layout)
+
+
+class _OfImages(nn.Module):
+    """A network of sequences, given images [B, C, H, W] as sequences of one step."""
+
+    def __init__(self, net: nn.Module, layout: Layout) -> None:
+        super().__init__()
+        self.net, self.layout = net, layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.layout.output_of_step(self.net(self.layout.one_step(x)), len(x))

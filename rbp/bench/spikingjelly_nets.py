@@ -20,7 +20,7 @@ from rbp.rate.registry import is_neuron
 # SpikingJelly's wrappers of torch layers: the same computation, for one step or for [T, B, ...].
 _WRAPPERS = (
     *(layer.Conv2d, layer.BatchNorm2d, layer.Linear),
-    *(layer.AvgPool2d, layer.AdaptiveAvgPool2d, layer.Flatten),
+    *(layer.AvgPool2d, layer.AdaptiveAvgPool2d, layer.MaxPool2d, layer.Flatten),
 )
 # The neurons with fused kernels, and SpikingJelly's names for them.
 _FUSED = {neuron.LIFNode: "lif", neuron.IFNode: "if", neuron.ParametricLIFNode: "plif"}
@@ -85,7 +85,7 @@ def _in_units(net: nn.Module) -> nn.Module:
     if not isinstance(net, nn.Sequential):
         for name, child in net.named_children():
             if _spikes(child):
-                setattr(net, name, Unit(child))
+                setattr(net, name, _stage(child))
         return net
     parts: list[nn.Module] = []
     waiting: list[nn.Module] = []
@@ -99,6 +99,13 @@ def _in_units(net: nn.Module) -> nn.Module:
             parts.append(Unit(*waiting))
             waiting = []
     return nn.Sequential(*parts, *waiting)
+
+
+def _stage(module: nn.Module) -> nn.Module:
+    """Make a unit of a module, or of each block that it lists."""
+    if type(module) is not nn.ModuleList:
+        return Unit(module)
+    return nn.ModuleList(Unit(block) if _spikes(block) else block for block in module)
 
 
 def _spikes(module: nn.Module) -> bool:

@@ -64,7 +64,8 @@ class Step:
         x_seq = self.x.expand(self.cfg.T, *self.x.shape)
         with autocast(self.cfg, self.x.device):
             loss = functools.partial(F.cross_entropy, target=self.y)
-            return backward(self.net, x_seq, loss, grad_mode=grad_mode, around=self.around).loss
+            how = {"grad_mode": grad_mode, "layout": self.cfg.arch.get("layout"), "around": self.around}
+            return backward(self.net, x_seq, loss, **how).loss
 
     def lay_out(self, layout: str) -> None:
         """Move the images and the weights of convolutions to a memory layout, a key of LAYOUTS."""

@@ -16,6 +16,8 @@ from rbp.data import load
 from rbp.data.events.framing import framing_of
 from rbp.data.events.prepare.manifest import read_manifest
 from rbp.data.events.prepare.prepare import EventSet
+from rbp.data.image_files.imagenet import ImageFolders
+from rbp.data.image_files.settings import file_settings_of
 from rbp.data.loading import find_reader
 from rbp.errors import DataError
 from rbp.sweep.grid.compose import compose_grid
@@ -92,7 +94,10 @@ def check_dataset(name: str, device: torch.device) -> Finding:
 
 def _what_is_there(dataset: DictConfig) -> str:
     """Return a description of a data set's images or recordings. Raises DataError if there are none."""
-    reader, framing = find_reader(dataset._target_), framing_of(dataset)
+    reader, settings = find_reader(dataset._target_), file_settings_of(dataset)
+    if isinstance(reader, ImageFolders) and settings is not None:
+        return reader.what_is_there(Path(dataset.root).expanduser(), settings)
+    framing = framing_of(dataset)
     if isinstance(reader, EventSet) and framing is not None:
         root = Path(dataset.root).expanduser()
         if read_manifest(folder := framing.folder(reader.name, root), reader.name, framing):

@@ -29,7 +29,7 @@ COMMANDS = {
     "align": ("how far gradients are from BPTT's", "rbp.cli.align", "add_arguments", "command"),
     "sync": ("upload offline wandb runs that are finished", "rbp.track.sync", "add_arguments", "command"),
     "dashboard": ("a workspace in wandb", "rbp.track.dashboard", "add_arguments", "command"),
-    "data": ("rbp data prepare NAME: event data", "rbp.cli.data", "add_arguments", "prepare"),
+    "data": ("prepare event data or ImageNet; speed of reading", "rbp.cli.data", "add_arguments", "command"),
     "init": ("a repository of your own around rbp", "rbp.cli.init", "add_arguments", "command"),
     "check": ("is this installation right on this machine?", "rbp.check.command", "add_arguments", "command"),
     "bench": ("time and memory of a training step", "rbp.bench.run", "add_arguments", "bench"),

@@ -13,8 +13,10 @@ READ_ACROSS = {
     "arch.name",
     "dataset.augment.crop",
     "dataset.augment.cutout",
+    "dataset.augment.resized_crop",
     "dataset.augment.roll",
     "dataset.frames",
+    "dataset.short_side",
     "dataset.size",
     "dataset.channels",
     "dataset.val_split",
@@ -156,6 +158,28 @@ def _images(data: DictConfig) -> Iterator[str]:
     for key in ("crop", "cutout", "roll"):
         if data.augment.get(key, 0) > data.size:
             yield f"dataset.augment.{key}={data.augment[key]}: must be at most dataset.size={data.size}"
+    yield from _image_files(data)
+
+
+def _image_files(data: DictConfig) -> Iterator[str]:
+    """Check the keys that only a data set of image files has, and those that it can't have."""
+    if (short_side := data.get("short_side")) is None:
+        if (share := data.augment.get("resized_crop")) is not None:
+            yield (
+                f"dataset.augment.resized_crop={share}: dataset={data.name} is not read from image files; "
+                "must be null"
+            )
+        return
+    if short_side < data.size:
+        yield f"dataset.short_side={short_side}: must be at least dataset.size={data.size}"
+    if data.channels != 3:
+        yield f"dataset.channels={data.channels}: image files are read as RGB; must be 3"
+    for key in ("crop", "autoaugment", "cutout", "roll"):
+        if value := data.augment.get(key):
+            yield (
+                f"dataset.augment.{key}={short(value)}: images of dataset={data.name} are augmented by "
+                "resized_crop and flip only; must be off"
+            )
 
 
 def _frames(cfg: DictConfig) -> Iterator[str]:

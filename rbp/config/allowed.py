@@ -78,6 +78,7 @@ def _is_path(value: Any) -> bool:
 NOT_NEGATIVE = Allowed("a finite number, 0 or more", lambda v: is_number(v) and v >= 0)
 NUMBER = Allowed("a finite number", is_number)
 SHARE = Allowed("a number from 0 to below 1", lambda v: is_number(v) and 0 <= v < 1)
+SHARE_OF_AREA = Allowed("a number above 0, at most 1", lambda v: is_number(v) and 0 < v <= 1)
 PER_CENT = Allowed("a number from 0 to 100", lambda v: is_number(v) and 0 <= v <= 100)
 YES_NO = Allowed("true or false", lambda v: isinstance(v, bool))
 BETAS = Allowed(

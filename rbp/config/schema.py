@@ -43,6 +43,12 @@ class Augment:
     autoaugment: bool = key("the CIFAR-10 policy; needs 3 channels")
     cutout: int = key("side of the square that is blanked; 0: off", at_least(0))
     roll: int = key("most pixels that an image is moved by, around its edges; 0: off", at_least(0), default=0)
+    resized_crop: float | None = key(
+        "of image files: a random part of the image, of at least this share of its area, resized to size",
+        or_null(allowed.SHARE_OF_AREA, "the centre"),
+        default=None,
+        since="0.3",
+    )
 
 
 @dataclass
@@ -71,6 +77,12 @@ class Dataset:
     )
     channels: int = key("of an image", at_least(1))
     size: int = key("side of the square images", at_least(1))
+    short_side: int | None = key(
+        "of image files: the shorter side before the centre crop of evaluation",
+        or_null(at_least(1), "images are in memory"),
+        default=None,
+        since="0.3",
+    )
     classes: int = key("number of labels", at_least(2))
     mean: list[float] = key("per channel, of pixel/255 or of event counts", allowed.MEANS)
     std: list[float] = key("standard deviation per channel", allowed.DEVIATIONS)
@@ -94,14 +106,21 @@ class Dataset:
         "of event data: draws the split into training and test recordings", or_null(at_least(0)), default=None
     )
     on_error: str | None = key(
-        "of event data: a broken recording stops, or is left out and listed",
-        or_null(one_of("raise", "skip"), _STATIC),
+        "of event data and image files: a broken one stops, or is left out and listed",
+        or_null(one_of("raise", "skip"), "images are in memory"),
         default=None,
     )
     prepared: str | None = key(
-        "of event data: folder of the prepared frames; null: root/prepared",
+        "folder of the prepared frames of event data, or the index of image files; null: root/prepared",
         default=None,
         affects_result=False,
+    )
+    workers: int | None = key(
+        "of image files: processes of a run (of each of its tasks) that decode them; 0: none of their own",
+        or_null(at_least(0), "one per core"),
+        default=None,
+        affects_result=False,
+        since="0.3",
     )
 
 

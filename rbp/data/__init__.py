@@ -4,11 +4,13 @@
 validation or test set, and `batches` yields training and evaluation batches. `augment`, `autoaugment` and
 `autoaugment_policy` change training images at random. `files` and `archives` read files that may be missing
 or damaged, `stage` copies a data set to the node's local disk, and `sending` moves tensors to the GPU without
-blocking. `static` has the image data sets, `events` the data sets recorded with event cameras.
+blocking. `static` has the image data sets, `image_files` those that are too large for memory, `events` the
+data sets recorded with event cameras.
 """
 
 from rbp.data.batches import eval_batches, n_train_batches, train_batches
+from rbp.data.image_files.image_files import ImageFiles
 from rbp.data.images import Images, Splits
 from rbp.data.loading import load
 
-__all__ = ["Images", "Splits", "eval_batches", "load", "n_train_batches", "train_batches"]
+__all__ = ["ImageFiles", "Images", "Splits", "eval_batches", "load", "n_train_batches", "train_batches"]

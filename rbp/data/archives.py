@@ -25,8 +25,10 @@ def read_member(path: Path, name: str) -> bytes:
         archive = _open(str(path), path.stat().st_mtime_ns)
     except OSError as error:
         raise broken(path, f"cannot be read: {error.strerror}") from error
-    if name not in archive.namelist():
-        raise broken(path, f"has no {name} any more")
+    try:
+        archive.getinfo(name)
+    except KeyError as error:
+        raise broken(path, f"has no {name} any more") from error
     return _unpack(archive, name, where)
 
 

@@ -65,7 +65,7 @@ def locate(source: Source, root: str, download: bool) -> list[Path]:
 def _present(source: Source, top: Path) -> list[Path]:
     """Return all the files, or [] if there are none; raise DataError if only some of them exist."""
     for folder in (top / name for name in source.folders):
-        names = _listing(folder)
+        names = listing(folder)
         found = [_first(file, source.suffixes, names) for file in source.files]
         missing = [file for file, name in zip(source.files, found, strict=True) if name is None]
         if not missing:
@@ -82,7 +82,8 @@ def _first(file: str, suffixes: tuple[str, ...], names: set[str]) -> str | None:
     return next((file + suffix for suffix in suffixes if file + suffix in names), None)
 
 
-def _listing(folder: Path) -> set[str]:
+def listing(folder: Path) -> set[str]:
+    """Return the names in a folder, none if there is no such folder; raise DataError if it cannot be read."""
     try:
         return set(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):

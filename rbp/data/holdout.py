@@ -1,12 +1,26 @@
 """Stratified splitting: hold out the same share of every class of a set of images."""
 
+from typing import Protocol, Self, TypeVar
+
 import torch
 from torch import Generator, Tensor
 
-from rbp.data.images import Images
+
+class Labelled(Protocol):
+    """What is split: Images, or ImageFiles."""
+
+    @property
+    def labels(self) -> Tensor:
+        """Labels, int64 [N]."""
+
+    def take(self, indices: Tensor) -> Self:
+        """Return those at the positions `indices`, int64 [n]."""
 
 
-def hold_out(images: Images, n: int, generator: Generator) -> tuple[Images, Images]:
+Set = TypeVar("Set", bound=Labelled)
+
+
+def hold_out(images: Set, n: int, generator: Generator) -> tuple[Set, Set]:
     """Draw n images without replacement, stratified by class.
 
     Every class contributes n times its share of the images, rounded down. The remaining places go to the

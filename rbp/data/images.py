@@ -6,11 +6,13 @@ recording) may be memory-mapped, in which case they are read from disk when they
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
 
+from rbp.data.image_files.image_files import ImageFiles
 from rbp.data.transfer import to_device
 
 
@@ -37,16 +39,16 @@ class Images:
         """Return the images on another device."""
         return Images(self.pixels.to(device), self.labels.to(device), self.levels)
 
-    def take(self, indices: Tensor) -> Images:
+    def take(self, indices: Tensor) -> Self:
         """Return the images at the positions `indices`, int64 [n], in that order."""
         indices = to_device(indices, self.labels.device)
-        return Images(self.pixels[indices], self.labels[indices], self.levels)
+        return replace(self, pixels=self.pixels[indices], labels=self.labels[indices])
 
 
 @dataclass(frozen=True)
 class Splits:
     """The training set, the validation set held out of it (None if not requested), and the test set."""
 
-    train: Images
-    val: Images | None
-    test: Images
+    train: Images | ImageFiles
+    val: Images | ImageFiles | None
+    test: Images | ImageFiles

@@ -1,6 +1,5 @@
 """One epoch of training, with checks for losses and weights that are not finite."""
 
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from rbp.train.ranks import Ranks
 from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
-from rbp.train.step.mixup import Target, mixed_share
+from rbp.train.step.mixup import Target, share_of
 from rbp.train.step.training_step import StepOutcome, n_parts, training_step
 
 # Batches between two looks at the loss, by device type. Reading a loss waits for the GPU.
@@ -71,20 +70,27 @@ def _batches(
         This rank's share of the images, mixed if `trainer.mixup` is set, and of their targets; the number of
         images of the whole batch; and the number of parts in which it is computed.
     """
-    cfg = training.cfg
+    cfg, ranks, images = training.cfg, training.ranks, training.splits.train
+    size = cfg.trainer.batch_size
+    mixup = {"alpha": cfg.trainer.mixup, "seed": cfg.seed, "epoch": epoch}
+    numbers = range(start, stop)
+    sizes = [min(size, len(images) - number * size) for number in numbers]
+    parts = [n_parts(n, size // (ranks.world * cfg.trainer.accumulate), ranks.world) for n in sizes]
+    shares = [
+        share_of(n, ranks, batch=number, parts=several, **mixup)
+        for number, n, several in zip(numbers, sizes, parts, strict=True)
+    ]
     batches = train_batches(
-        training.splits.train,
+        images,
         cfg.dataset,
-        batch_size=cfg.trainer.batch_size,
+        batch_size=size,
         seed=cfg.seed,
         epoch=epoch,
         start=start,
+        wanted=[share.needed for share in shares],
     )
-    world = training.ranks.world
-    mixup = {"alpha": cfg.trainer.mixup, "seed": cfg.seed, "epoch": epoch}
-    for batch, (x, y) in enumerate(itertools.islice(batches, stop - start), start):
-        parts = n_parts(len(y), cfg.trainer.batch_size // (world * cfg.trainer.accumulate), world)
-        yield *mixed_share(x, y, training.ranks, batch=batch, parts=parts, **mixup), len(y), parts
+    for (x, y), share, n, several in zip(batches, shares, sizes, parts, strict=True):
+        yield *share.take(x, y), n, several
 
 
 # Number of the batch in its epoch, from 1; its mean loss over all ranks, and the norm of its gradients; None

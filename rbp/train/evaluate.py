@@ -1,7 +1,6 @@
 """Evaluation of a network: loss, accuracy and firing rates on held-out or test images."""
 
 import contextlib
-import itertools
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ import torch.nn.functional as F
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from rbp.data import Images, eval_batches
+from rbp.data import ImageFiles, Images, eval_batches
 from rbp.errors import CheckpointError
 from rbp.output import say
 from rbp.rate import Pair
@@ -30,7 +29,7 @@ TOP5_ABOVE = 10  # classes; with fewer, top-5 accuracy says little
 @torch.no_grad()
 def score(
     training: TrainState,
-    images: Images,
+    images: Images | ImageFiles,
     between: Callable[[], None] = lambda: None,
     counted: bool = False,
 ) -> dict[str, Any]:
@@ -112,17 +111,17 @@ def _accuracies(cfg: DictConfig, first: list[float], over_t: list[float]) -> dic
     return scores | {"acc_over_t": None if without_steps else up_to_t}
 
 
-def _batches(training: TrainState, images: Images) -> int:
+def _batches(training: TrainState, images: Images | ImageFiles) -> int:
     """Return the number of batches of all ranks."""
     cfg = training.cfg.trainer
     return min(-(-len(images) // cfg.eval_batch_size), cfg.limit_batches or sys.maxsize)
 
 
-def _own_batches(training: TrainState, images: Images) -> Iterator[tuple[Tensor, Tensor] | None]:
+def _own_batches(training: TrainState, images: Images | ImageFiles) -> Iterator[tuple[Tensor, Tensor] | None]:
     """Yield this rank's batches, padded with None so that every rank yields the same number."""
     n, size, ranks = _batches(training, images), training.cfg.trainer.eval_batch_size, training.ranks
-    batches = eval_batches(images, training.cfg.dataset, batch_size=size)
-    own = itertools.islice(batches, ranks.rank, n, ranks.world)
+    numbers = range(ranks.rank, n, ranks.world)
+    own = eval_batches(images, training.cfg.dataset, batch_size=size, numbers=numbers)
     return (next(own, None) for _ in range(-(-n // ranks.world)))
 
 

@@ -27,6 +27,7 @@ from rbp.bench.limits import Speed, Work
 from rbp.bench.measure import Bench, Timing, _tolerant, measure, ratio
 from rbp.bench.run import rows
 from rbp.cli import main
+from rbp.errors import ConfigError
 from rbp.models import build
 from rbp.report.figures.style import KNOWN
 from tests.support.configs import make
@@ -55,6 +56,36 @@ def test_bptt_with_and_without_memopt_and_rbps_own_give_the_same_gradients(arch:
         for ours, theirs in zip(net.parameters(), gradients(name, *options), strict=True):
             assert ours.grad is not None
             torch.testing.assert_close(theirs, ours.grad, rtol=1e-3, atol=1e-5)
+
+
+SEQUENCES = ("arch=sj_maxformer", "arch.embed_dims=16", "arch.depths=[1,1,1]")
+
+
+@pytest.mark.parametrize("step_mode", ["m", "s"])
+@pytest.mark.parametrize("layout", ["TB", "null"])
+def test_networks_that_take_sequences_are_run_as_they_are_written(layout: str, step_mode: str) -> None:
+    options = (*SEQUENCES, f"arch.layout={layout}", f"step_mode={step_mode}")
+    net = build(make(*options))
+    y = rbp.forward(net, X.expand(3, *X.shape), step_mode=step_mode, grad_mode="bptt", layout="TB")
+    F.cross_entropy(y, Y).backward()
+    for name in (BPTT, MEMOPT):
+        for ours, theirs in zip(net.parameters(), gradients(name, *options), strict=True):
+            assert ours.grad is not None
+            torch.testing.assert_close(theirs, ours.grad, rtol=1e-3, atol=1e-5)
+    assert all(g.isfinite().all() for g in gradients(RATE, *options))
+
+
+def test_the_relu_network_of_sequences_sees_the_image_once() -> None:
+    net, forward = contestant(RELU, make("T=3", *SEQUENCES), X)
+    seen: list[tuple[int, ...]] = []
+    first = next(m for m in net.modules() if isinstance(m, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda _, args: seen.append(args[0].shape[:-3]))
+    assert forward(X, 3).shape == (4, 10) and seen == [(1, 4)]
+
+
+def test_a_network_that_repeats_the_image_itself_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"arch\.layout=static: .*step, TB, BT"):
+        contestant(BPTT, make("T=3", *SEQUENCES, "arch.layout=static"), X)
 
 
 def test_rate_is_the_engine_and_relu_a_network_without_neurons() -> None:

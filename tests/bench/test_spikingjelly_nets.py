@@ -48,6 +48,16 @@ def test_memopt_keeps_less_on_every_kind_of_network(
     assert 0 < with_it < (0.1 if step_mode == "m" else 0.5) * without
 
 
+def test_every_layer_of_the_papers_networks_has_its_wrapper() -> None:
+    net = build(make("arch=preact_resnet34", "dataset=cifar10")).eval()
+    x = torch.rand(2, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    wrapped = as_spikingjelly(net)
+    by_step = torch.stack([wrapped(x_t) for x_t in x])
+    functional.reset_net(wrapped)
+    functional.set_step_mode(wrapped, "m")
+    torch.testing.assert_close(wrapped(x), by_step, rtol=1e-4, atol=1e-5)
+
+
 def test_packed_spikes_are_a_bit_each() -> None:
     x = torch.rand(2, 1, 8, 8)
     _, forward = contestant(MEMOPT, make("T=3", "trainer.device=cpu"), x)

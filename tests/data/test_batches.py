@@ -1,5 +1,7 @@
 """Batches: what is in them, in which order, and that nothing but seed, epoch and number decides it."""
 
+from typing import Any
+
 import pytest
 import torch
 from omegaconf import DictConfig
@@ -21,7 +23,7 @@ def images(n: int) -> Images:
 
 
 def epoch_of(n: int, cfg: DictConfig, **changed: int) -> list[tuple[Tensor, Tensor]]:
-    settings = {"batch_size": 16, "seed": 0, "epoch": 0} | changed
+    settings: dict[str, Any] = {"batch_size": 16, "seed": 0, "epoch": 0} | changed
     return list(train_batches(images(n), cfg, **settings))
 
 

@@ -21,16 +21,20 @@ from rbp.data.events.events import Events as Read
 from rbp.data.events.framing import Framing
 from rbp.data.events.readers.aedat2 import read_aedat2
 from rbp.data.events.readers.aedat3 import read_aedat3
+from rbp.data.events.readers.aedat4 import read_aedat4
 from rbp.data.events.readers.events_np import read_events_np
+from rbp.data.events.readers.nmnist import read_nmnist
 from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.sets.dvs128_gesture import find
 from rbp.errors import DataError
+from tests.support.aedat4 import LZ4, MAGIC, NONE, aedat4
 from tests.support.event_recordings import (
     HEADER2,
     HEADER3,
     Events,
     aedat2,
     aedat3,
+    nmnist,
     pair,
     random_events,
     write_gesture,
@@ -61,6 +65,7 @@ def as_list(read: Read) -> Events:
 READERS: dict[str, tuple[Callable, Callable]] = {
     "aedat2": (aedat2, lambda content: read_aedat2(content, "FILE")),
     "aedat3": (aedat3, lambda content: read_aedat3(content, "FILE")),
+    "aedat4": (aedat4, lambda content: read_aedat4(content, "FILE")),
     "events_np": (npz, lambda content: read_events_np(content, 128, "FILE")),
 }
 
@@ -116,6 +121,14 @@ def test_room_for_more_events_in_a_packet_is_passed_over(padding: bytes) -> None
     assert as_list(read_aedat3(content, "FILE")) == events
 
 
+@pytest.mark.parametrize("closed", [True, False])
+@pytest.mark.parametrize("compression", [NONE, LZ4])
+def test_aedat4_in_its_variants_has_the_same_events(compression: int, closed: bool) -> None:
+    events = random_events(250, 1)
+    content = aedat4(events, compression=compression, closed=closed)
+    assert as_list(read_aedat4(content, "FILE")) == events
+
+
 def address(number: int, t: int = 0) -> bytes:
     return struct.pack(">II", number, t)
 
@@ -150,6 +163,17 @@ BACK = [(10, 1, 2, 0), (30, 5, 6, 0), (20, 3, 4, 1)]
         ("aedat3", aedat3([(1, 5, 4000, 0)]), "event 0 has y=4000; must be from 0 to 127"),
         ("aedat3", overfull(), "has a packet of 3 events in room for 2"),
         ("aedat3", aedat3(BACK), "time goes back after event 1"),
+        ("aedat2", aedat4(GOOD), "is AEDAT 4.0; give its name the ending .aedat4"),
+        ("aedat4", b"", "is empty"),
+        ("aedat4", aedat2(GOOD), "is no AEDAT 4.0: begins with b'#!AER-DAT2.0'"),
+        ("aedat4", MAGIC, "cannot be read as AEDAT 4.0"),
+        ("aedat4", aedat4(GOOD)[:200], "cannot be read as AEDAT 4.0: failed to fill whole buffer"),
+        ("aedat4", aedat4(GOOD, compression=NONE, closed=False)[:-3], "failed to fill whole buffer"),
+        ("aedat4", aedat4([]), "has no events"),
+        ("aedat4", aedat4(GOOD, width=320, height=240), "of a sensor of 320 x 240 pixels; must be 128 x 128"),
+        ("aedat4", aedat4([(1, 128, 5, 0)]), "event 0 has x=128; must be from 0 to 127"),
+        ("aedat4", aedat4([(1, 5, -1, 0)]), "event 0 has y=65535"),
+        ("aedat4", aedat4(BACK), "time goes back after event 1: from 30 to 20 microseconds"),
         ("events_np", b"", "is no whole zip archive"),
         ("events_np", npz(GOOD)[:-30], "is no whole zip archive"),
         ("events_np", npz([]), "has no events"),
@@ -237,6 +261,7 @@ def test_broken_pairs_are_named_with_what_is_wrong(
 # --- fuzz: no crash, no hang, no memory blow-up -------------------------------------------------------------
 
 FUZZED = {form: (write(random_events(200, 1)), read) for form, (write, read) in READERS.items()}
+FUZZED["nmnist"] = (nmnist(random_events(200, 1, 34)), lambda content: read_nmnist(content, "FILE"))
 FUZZED["pair"] = (saved(pair(0, T=2, side=16)), lambda content: read_pair(content, 10, "FILE"))
 
 
@@ -287,7 +312,7 @@ def test_mutated_files_are_read_or_refused(form: str, data: st.DataObject) -> No
 @settings(max_examples=150, deadline=None)
 def test_random_bytes_are_read_or_refused(form: str, tail: bytes, with_head: bool) -> None:
     content, read = FUZZED[form]
-    head = {"aedat2": HEADER2, "aedat3": HEADER3}.get(form, content[:30])
+    head = {"aedat2": HEADER2, "aedat3": HEADER3, "aedat4": MAGIC}.get(form, content[:30])
     survives((head if with_head else b"") + tail, read)
 
 

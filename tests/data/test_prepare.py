@@ -19,7 +19,7 @@ from rbp.data.events.sets.dvs128_gesture import dvs128_gesture
 from rbp.data.events.splitting import split
 from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
-from tests.support.datasets import dataset_config
+from tests.support.datasets import dataset_config, in_memory
 from tests.support.event_recordings import (
     Events,
     aedat2,
@@ -46,7 +46,7 @@ def expected(events: Events, how: Framing) -> np.ndarray:
     return shrink(counts, how.size) / np.float32(levels(128, how.size))
 
 
-@pytest.mark.parametrize("form", ["zips", "folders", "events_np"])
+@pytest.mark.parametrize("form", ["zips", "folders", "aedat4", "aedat4 zips", "events_np"])
 def test_every_form_of_the_files_gives_the_same_frames_and_split(form: str, tmp_path: Path) -> None:
     how = framing()
     events = write_cifar10_dvs(tmp_path, form)
@@ -298,9 +298,9 @@ def test_load_gives_frames_of_the_group_with_a_validation_set(tmp_path: Path) ->
     parts = load(cfg)
     assert parts.val is not None
     assert [len(part) for part in (parts.train, parts.val, parts.test)] == [72, 18, 10]
-    assert parts.val.levels == parts.test.levels == 64
+    assert in_memory(parts.val).levels == in_memory(parts.test).levels == 64
     cfg.size = 32  # another framing is prepared, not refused
-    assert load(cfg).test.pixels.shape == (10, 4, 2, 32, 32)
+    assert in_memory(load(cfg).test).pixels.shape == (10, 4, 2, 32, 32)
 
 
 @pytest.mark.parametrize("key", ["frames", "frames_by", "split_seed", "on_error"])

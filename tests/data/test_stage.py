@@ -13,7 +13,7 @@ from rbp.config.schema import keys
 from rbp.data import load, stage
 from rbp.data.stage import copied_to_stage
 from rbp.errors import DataError
-from tests.support.datasets import dataset_config, write_cifar10
+from tests.support.datasets import dataset_config, in_memory, write_cifar10
 from tests.support.disk import tiny_disk
 
 
@@ -30,12 +30,12 @@ def files(root: Path) -> dict[str, bytes]:
 
 def test_the_copy_is_read_and_root_no_more(tmp_path: Path) -> None:
     data = cifar(tmp_path)
-    expected = load(data).train
+    expected = in_memory(load(data).train)
     there = copied_to_stage(data)
     assert Path(there.root).parent == tmp_path / "scratch" and data.root == str(tmp_path / "data")
     assert files(Path(there.root)) == files(tmp_path / "data")
     shutil.rmtree(tmp_path / "data")
-    found = load(there).train
+    found = in_memory(load(there).train)
     assert torch.equal(found.pixels, expected.pixels) and torch.equal(found.labels, expected.labels)
 
 

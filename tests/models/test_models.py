@@ -1,5 +1,6 @@
 """The networks are the paper's, counted by hand; initial weights depend on seed and network alone."""
 
+import itertools
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from omegaconf import DictConfig
 from spikingjelly.activation_based import neuron
 from torch import nn
 
+import rbp
 from rbp.config.schema import SURROGATES
 from rbp.errors import ConfigError
 from rbp.models import build
@@ -23,13 +25,19 @@ def linear(d_in: int, d_out: int) -> int:
     return d_in * d_out + d_out
 
 
-def block(c_in: int, c_out: int) -> int:
-    shortcut = conv_bn(c_in, c_out, 1) if c_in != c_out else 0
-    return conv_bn(c_in, c_out) + conv_bn(c_out, c_out) + shortcut
+def block(c_in: int, c_out: int, bias: bool = False) -> int:
+    shortcut = conv_bn(c_in, c_out, 1, bias) if c_in != c_out else 0
+    return conv_bn(c_in, c_out, bias=bias) + conv_bn(c_out, c_out, bias=bias) + shortcut
 
 
 def vgg(widths: list[int]) -> int:
     return sum(conv_bn(a, b, bias=True) for a, b in zip([3, *widths], widths, strict=False))
+
+
+def resnet34() -> int:
+    widths = [64, *[64] * 3, *[128] * 4, *[256] * 6, *[512] * 3]
+    blocks = sum(block(a, b, bias=True) for a, b in itertools.pairwise(widths))
+    return conv_bn(3, 64, 7, bias=True) + blocks + linear(512, 10)
 
 
 PARAMETERS = {
@@ -55,6 +63,8 @@ PARAMETERS = {
     "vgg13": vgg([64, 64, 128, 128, 256, 256, 512, 512, 512, 512]) + linear(512, 10),
     "vggsnn_cifar": vgg([64, 128, 256, 256, 512, 512, 512, 512]) + linear(512 * 9, 10),
     "dvs_cnn": conv_bn(3, 16) + conv_bn(16, 32) + conv_bn(32, 64) + linear(64, 10),
+    "sew_resnet34": resnet34(),
+    "preact_resnet34": resnet34(),
 }
 # Convolutions and linear layers, and the neurons behind them: as many as the networks' names count.
 NEURONS = {
@@ -65,6 +75,8 @@ NEURONS = {
     "vgg13": 10,
     "vggsnn_cifar": 8,
     "dvs_cnn": 3,
+    "sew_resnet34": 1 + 2 * 16 + 3,  # three of the shortcuts have neurons
+    "preact_resnet34": 2 * 16,
 }
 # Side of the image where the last neurons before the pool see it, for 32 x 32 images.
 LAST_SIDE = {
@@ -75,6 +87,8 @@ LAST_SIDE = {
     "vgg13": 2,
     "vggsnn_cifar": 4,
     "dvs_cnn": 8,
+    "sew_resnet34": 1,
+    "preact_resnet34": 1,
 }
 
 
@@ -91,6 +105,14 @@ def test_parameters_and_layers_are_those_of_the_paper(arch: str) -> None:
 
 def test_the_resnet18_is_the_well_known_one_of_11_million() -> None:
     assert PARAMETERS["resnet18"] == 11_173_962
+
+
+def test_for_imagenet_the_resnet34s_are_torchvisions_but_for_the_biases_of_36_convolutions() -> None:
+    with torch.device("meta"):
+        net = network("arch=sew_resnet34", "dataset.classes=1000")
+    biases = [m.bias.numel() for m in net.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
+    assert len(biases) == 36
+    assert sum(p.numel() for p in net.parameters()) - sum(biases) == 21_797_672
 
 
 @pytest.mark.parametrize("arch", PARAMETERS)
@@ -161,6 +183,13 @@ def test_published_weights_of_the_vggs_are_normal_with_deviation_one_half() -> N
     assert isinstance(last, nn.Linear) and 0.48 < last.weight.std().item() < 0.52
 
 
+def test_weights_of_the_resnet34s_are_kaimings_by_fan_out() -> None:
+    convolutions = [m for m in network("arch=preact_resnet34").modules() if isinstance(m, nn.Conv2d)]
+    for conv in convolutions:
+        fan_out = conv.out_channels * conv.kernel_size[0] ** 2
+        assert conv.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.05)
+
+
 # --- neurons ------------------------------------------------------------------------------------------------
 
 
@@ -219,6 +248,14 @@ def test_a_target_that_cannot_be_built_is_refused_by_its_group() -> None:
 def test_a_network_of_another_shape_can_be_added_by_one_function(tmp_path: object) -> None:
     cfg: DictConfig = make("arch._target_=tests.models.test_models.tiny", "arch.min_size=1")
     assert build(cfg)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("grad_mode, step_mode", [("bptt", "m"), ("rate", "m"), ("rate", "s"), ("ottt", "s")])
+@pytest.mark.parametrize("arch", ["sew_resnet34", "preact_resnet34"])
+def test_the_resnet34s_train_a_step(arch: str, grad_mode: str, step_mode: str) -> None:
+    net, x = network(f"arch={arch}"), torch.rand(2, 3, 32, 32).expand(2, 2, 3, 32, 32)
+    rbp.backward(net, x, lambda y: y.square().mean(), grad_mode=grad_mode, step_mode=step_mode)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
 def tiny(spiking: object, in_channels: int, classes: int) -> nn.Module:

@@ -16,6 +16,7 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from rbp.config.composition.places import CONF
+from rbp.data import ImageFiles, Images
 
 Part = tuple[np.ndarray, list[int]]  # data uint8 [N, 3072] or [N, 28, 28], labels
 
@@ -24,6 +25,12 @@ needs_fashion_mnist = pytest.mark.skipif(
     not FASHION_MNIST.is_dir() and "RBP_REQUIRE_FASHION" not in os.environ,
     reason="Fashion-MNIST is not here: apt-get install dataset-fashion-mnist",
 )
+
+
+def in_memory(images: Images | ImageFiles) -> Images:
+    """The same, where their pixels are looked at."""
+    assert isinstance(images, Images)
+    return images
 
 
 def dataset_config(name: str, **keys: Any) -> DictConfig:

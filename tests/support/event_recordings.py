@@ -2,6 +2,7 @@
 event by event.
 """
 
+import shutil
 import struct
 import zipfile
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import torch
 from rbp.data.events.framing import Framing
 from rbp.data.events.prepare import shards
 from rbp.data.events.sets.cifar10_dvs import CLASSES
+from tests.support.aedat4 import aedat4
 
 Events = list[tuple[int, int, int, int]]  # t in microseconds, x, y, p
 
@@ -77,6 +79,11 @@ def aedat3(events: Events, packet: int = 100, overflow: int = 0) -> bytes:
     return content
 
 
+def nmnist(events: Events) -> bytes:
+    """Five bytes an event: x, y, polarity and time."""
+    return b"".join(bytes([x, y]) + (p << 23 | t).to_bytes(3, "big") for t, x, y, p in events)
+
+
 def write_npz(file: Path, events: Events) -> None:
     """As SpikingJelly writes it."""
     columns = np.array(events, np.int64).reshape(-1, 4).T
@@ -85,7 +92,10 @@ def write_npz(file: Path, events: Events) -> None:
 
 
 def write_cifar10_dvs(root: Path, form: str, n: int = 10, n_events: int = 200) -> dict[str, Events]:
-    """n recordings of each class as `form` = zips, folders or events_np; gives the events of each by name."""
+    """n recordings of each class as `form` = zips, folders, aedat4, aedat4 zips or events_np; gives the
+    events of each by name.
+    """
+    ending, encode = (".aedat4", aedat4) if "aedat4" in form else (".aedat", aedat2)
     written = {}
     for label, name in enumerate(CLASSES):
         place = root / "events_np" if form == "events_np" else root
@@ -96,8 +106,8 @@ def write_cifar10_dvs(root: Path, form: str, n: int = 10, n_events: int = 200) -
             if form == "events_np":
                 write_npz(place / f"{stem}.npz", events)
             else:
-                (place / f"{stem}.aedat").write_bytes(aedat2(events))
-        if form == "zips":
+                (place / f"{stem}{ending}").write_bytes(encode(events))
+        if "zips" in form:
             with zipfile.ZipFile(root / f"{name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
                 for file in sorted((root / name).iterdir()):
                     archive.write(file, f"{name}/{file.name}")
@@ -142,6 +152,32 @@ def write_gesture(root: Path, users: int = 3) -> dict[str, tuple[Events, list[tu
     (folder / "trials_to_train.txt").write_text("".join(names[:-1]))
     (folder / "trials_to_test.txt").write_text(names[-1])
     return sessions
+
+
+def write_nmnist(root: Path, form: str, n: int = 2, n_events: int = 60) -> dict[str, Events]:
+    """n training recordings and one test recording of each digit as `form` = zips or folders; gives the
+    events of each by name. The numbers of the files go through all digits, as in the official set.
+    """
+    written = {}
+    for part, each in {"Train": n, "Test": 1}.items():
+        for number in range(1, 10 * each + 1):
+            label = number % 10
+            name = f"{part}/{label}/{number:05}"
+            written[name] = random_events(n_events, 100 * number + len(part), 34)
+            file = root / f"{name}.bin"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(nmnist(written[name]))
+        if form == "zips":
+            pack_nmnist(root, part)
+            shutil.rmtree(root / part)
+    return written
+
+
+def pack_nmnist(root: Path, part: str) -> None:
+    """Pack Train or Test as the official zips are."""
+    with zipfile.ZipFile(root / f"{part}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in sorted((root / part).rglob("*")):
+            archive.write(path, path.relative_to(root))
 
 
 def slow_count(events: Events, T: int, by: str, side: int) -> np.ndarray:

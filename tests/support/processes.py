@@ -47,7 +47,8 @@ def started(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [
-        context.Process(target=_rank, args=(rank, world, port, folder, target, args), daemon=True)
+        # No daemons, which may have no processes of their own: those that decode images.
+        context.Process(target=_rank, args=(rank, world, port, folder, target, args), daemon=False)
         for rank in range(world)
     ]
     try:

@@ -368,7 +368,7 @@ def test_bare_numbers_of_a_group_and_lists_are_values_of_a_grid(stub: Stub, swee
         ("grid: {T: 4}", "grid.T=4: must be a list"),
         ("grid: {T: []}", "grid.T=[]: must be a list"),
         ("grid: [T]", "grid must hold keys"),
-        ("gird: {T: [4]}", "unknown gird; allowed: name, about, fixed, grid"),
+        ("gird: {T: [4]}", "unknown gird; allowed: name, about, like, fixed, grid, pairs, exclude"),
         ("grid: {T: [4", "not valid YAML"),
         ("- a", "must hold keys"),
         ("grid: {T: [7.5]}", "T=7.5: must be a whole number"),

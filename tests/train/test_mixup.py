@@ -7,7 +7,7 @@ import torch
 
 from rbp.train.ranks import Ranks
 from rbp.train.step.loss import cross_entropy
-from rbp.train.step.mixup import Target, draw, mixed_share
+from rbp.train.step.mixup import Target, draw, share_of
 
 GENERATOR = torch.Generator()
 SHAPES = {"images": (7, 1, 4, 4), "frames": (7, 3, 2, 4, 4)}
@@ -22,7 +22,7 @@ def batch(shape: tuple[int, ...]) -> tuple[torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("number", range(4))
 def test_images_and_targets_are_mixed_in_pairs_by_one_lambda(shape: tuple[int, ...], number: int) -> None:
     x, y = batch(shape)
-    mixed, target = mixed_share(x, y, Ranks(), alpha=1.0, seed=3, epoch=2, batch=number)
+    mixed, target = share_of(len(x), Ranks(), alpha=1.0, seed=3, epoch=2, batch=number).take(x, y)
     weight, partners = draw(1.0, len(x), 3, 2, number)
     outputs = torch.randn(len(x), 5, generator=GENERATOR.manual_seed(1), dtype=torch.float64)
     log_p, expected = outputs.log_softmax(1), 0.0
@@ -41,8 +41,11 @@ def test_images_and_targets_are_mixed_in_pairs_by_one_lambda(shape: tuple[int, .
 def test_ranks_mix_what_one_process_mixes(shape: tuple[int, ...]) -> None:
     x, y = batch(shape)
     drawn = {"alpha": 0.3, "seed": 0, "epoch": 0, "batch": 5}
-    whole, target = mixed_share(x, y, Ranks(), **drawn)  # type: ignore[arg-type]
-    shares = [mixed_share(x, y, Ranks(rank, 2), **drawn) for rank in range(2)]  # type: ignore[arg-type]
+    whole, target = share_of(len(x), Ranks(), **drawn).take(x, y)  # type: ignore[arg-type]
+    shares = []
+    for rank in range(2):
+        share = share_of(len(x), Ranks(rank, 2), **drawn)  # type: ignore[arg-type]
+        shares.append(share.take(x[share.needed], y[share.needed]))  # as of image files, which it alone reads
     assert torch.equal(torch.cat([mixed for mixed, _ in shares]), whole)
     for key in ("labels", "mixed_in"):
         assert torch.equal(torch.cat([getattr(own, key) for _, own in shares]), getattr(target, key))
@@ -51,7 +54,7 @@ def test_ranks_mix_what_one_process_mixes(shape: tuple[int, ...]) -> None:
 
 def test_alpha_0_mixes_nothing() -> None:
     x, y = batch(SHAPES["images"])
-    same, target = mixed_share(x, y, Ranks(), alpha=0.0, seed=0, epoch=0, batch=0)
+    same, target = share_of(len(x), Ranks(), alpha=0.0, seed=0, epoch=0, batch=0).take(x, y)
     assert same is x and target.labels is y and target.mixed_in is None
 
 

@@ -21,7 +21,7 @@ from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.state import set_up
-from rbp.train.step.mixup import mixed_share
+from rbp.train.step.mixup import share_of
 from rbp.train.step.training_step import n_parts, training_step
 from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started
@@ -49,7 +49,9 @@ def gradients(ranks: Ranks, cfg: DictConfig, images: int) -> dict[str, torch.Ten
         y = torch.arange(images) % 10
         parts = n_parts(images, trainer.batch_size // (ranks.world * trainer.accumulate), ranks.world)
         mixup = {"alpha": trainer.mixup, "seed": cfg.seed, "epoch": 0, "batch": 0, "parts": parts}
-        x, target = mixed_share(x, y, ranks, **mixup)
+        share = share_of(images, ranks, **mixup)
+        needed = slice(None) if share.needed is None else share.needed
+        x, target = share.take(x[needed], y[needed])
         weight = len(x) * ranks.world / images
         norm = training_step(job, x, target, weight, parts, with_norm=True).grad_norm
         assert norm is not None

@@ -22,6 +22,7 @@ from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, set_up
 from rbp.train.step.mixup import Target
 from rbp.train.telemetry.record import Record
+from tests.support.datasets import in_memory
 from tests.support.devices import META, Watch, watched
 from tests.support.networks import MODES
 from tests.support.training import short
@@ -46,7 +47,7 @@ def made(tmp_path: Path, *overrides: str) -> TrainState:
 
 
 def step(job: TrainState, parts: int = 1) -> None:
-    x = torch.zeros(8, *job.splits.train.pixels.shape[1:], device=META)
+    x = torch.zeros(8, *in_memory(job.splits.train).pixels.shape[1:], device=META)
     epoch.training_step(job, x, Target(torch.zeros(8, dtype=torch.int64, device=META)), parts=parts)
 
 

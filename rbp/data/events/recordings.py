@@ -1,6 +1,7 @@
 """One recording of an event data set: where it is stored, and how to turn it into T frames."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,12 +14,14 @@ from rbp.data.events.events import Events, count
 from rbp.data.events.framing import Framing
 from rbp.data.events.readers.aedat2 import read_aedat2
 from rbp.data.events.readers.aedat3 import read_aedat3
+from rbp.data.events.readers.aedat4 import read_aedat4, require_aedat
 from rbp.data.events.readers.events_np import read_events_np
+from rbp.data.events.readers.nmnist import read_nmnist
 from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.resize import PAPER_LEVELS, levels, resize_as_published, shrink
 from rbp.data.files import broken
 
-SIDE = 128  # pixels; the sensors of all supported data sets have this side
+SIDE = 128  # pixels; the sensors of all data sets in events_np have this side
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,8 @@ class Recording:
 
     Attributes:
         name: Name within the data set, the same whatever form the files have.
-        kind: How to read the recording: "aedat2", "aedat3", "events_np" or "pair".
+        kind: How to read the recording: "aedat2", "aedat3", "aedat4", "events_np", "nmnist" or
+            "pair".
         file: File or archive that holds the recording.
         label: Class of the recording; None if the file itself gives it.
         member: Name within the archive; None if `file` is no archive.
@@ -119,10 +123,14 @@ def as_stored(counts: np.ndarray, framing: Framing) -> tuple[np.ndarray, int]:
     return narrow(shrink(counts, framing.size)), levels(counts.shape[-1], framing.size)
 
 
+# Readers of files that hold one recording each.
+_WHOLE_FILES = {"aedat2": read_aedat2, "aedat4": read_aedat4, "nmnist": read_nmnist}
+
+
 def read_events(recording: Recording) -> Events:
-    """Read the events of a recording of kind aedat2, aedat3 or events_np."""
-    if recording.kind == "aedat2":
-        return read_aedat2(content_of(recording), recording.where)
+    """Read the events of a recording of any kind but "pair"."""
+    if recording.kind in _WHOLE_FILES:
+        return _WHOLE_FILES[recording.kind](content_of(recording), recording.where)
     if recording.kind == "events_np":
         return read_events_np(content_of(recording), SIDE, recording.where)
     assert recording.kind == "aedat3" and recording.span is not None
@@ -130,6 +138,13 @@ def read_events(recording: Recording) -> Events:
     if len(part) == 0:
         raise broken(recording.where, f"has no events from {recording.span[0]} to {recording.span[1]} us")
     return part
+
+
+def require_packages(recordings: Iterable[Recording]) -> None:
+    """Raise ConfigError if reading one of these recordings needs a package that is not installed."""
+    first = next((recording for recording in recordings if recording.kind == "aedat4"), None)
+    if first is not None:
+        require_aedat(first.where)
 
 
 @lru_cache(maxsize=1)  # a file holds about a dozen recordings, which are read one after the other

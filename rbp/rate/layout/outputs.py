@@ -11,7 +11,10 @@ from rbp.rate.errors import InputError, NoStepsError
 from rbp.rate.network.modules import Network
 
 Output = str | int | Callable[[Any], Any] | None
-NO_STEPS = "per_step=True: the network takes the time mean itself, and so hides its steps"
+NO_STEPS = (
+    "per_step=True: the network takes the time mean itself, and so hides its steps; give it single steps "
+    "(step_mode='s'), or use a loss of the time mean"
+)
 
 
 class Called:

@@ -101,7 +101,7 @@ def run_one(cell: Cell) -> None:
         say(f"{cell.name} is done already.")
     else:
         record_code([cell])
-        preflight([cell])
+        preflight([cell], trials=_may_hide_steps(cell))
         print_tree(cell.cfg)
         say(begins(cell))
         result = train_cell(cell)
@@ -109,6 +109,11 @@ def run_one(cell: Cell) -> None:
             say(f"{cell.name}: {in_short(result)}")
     print_table([Row(cell.choices, cell.name, result)])
     say(_evaluated(cell, result) if evaluates else f"Files: {cell.folder}")
+
+
+def _may_hide_steps(cell: Cell) -> bool:
+    """Whether the loss wants each step's output of a network that is given all steps at once."""
+    return cell.values["loss"].get("over") == "steps" and cell.values["step_mode"] == "m"
 
 
 def attempt(cell: Cell, before: Sequence[Row]) -> Row:

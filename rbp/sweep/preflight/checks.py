@@ -24,7 +24,7 @@ def preflight(cells: list[Cell], devices: bool = True, trials: bool = False, dat
         cells: The runs.
         devices: Whether the runs use this machine's devices, so that these can be checked.
         trials: Whether each distinct network runs one step in its gradient mode. A single run in this process
-            does not need that, as its own first step shows the same.
+            mostly does not need that, as its own first step shows the same.
         data: Whether the data must be there, downloaded or prepared if need be; otherwise only the function
             that reads them is looked for.
 

@@ -17,7 +17,7 @@ from rbp.train.alignment.modes import modes, over
 from rbp.train.device import autocast
 from rbp.train.ranks import Ranks
 from rbp.train.state import TrainState
-from rbp.train.step.mixup import mixed_share
+from rbp.train.step.mixup import share_of
 
 BATCHES = alignment.FEWEST
 EPOCH = -1  # of the batches: an epoch that is never trained, so that they are the same at all epochs
@@ -113,9 +113,11 @@ def _batches(training: TrainState, n: int) -> Iterator[tuple[Tensor, Loss]]:
     """Yield the first n batches, as the network is shown them, with their losses."""
     cfg, images = training.cfg, training.splits.train
     mixup = {"alpha": cfg.trainer.mixup, "seed": cfg.seed, "epoch": EPOCH}
-    found = train_batches(images, cfg.dataset, batch_size=batch_size(cfg), seed=cfg.seed, epoch=EPOCH)
-    for batch, (x, y) in zip(range(n), found, strict=False):
-        x, target = mixed_share(x, y, training.ranks, batch=batch, **mixup)
+    found = train_batches(
+        images, cfg.dataset, batch_size=batch_size(cfg), seed=cfg.seed, epoch=EPOCH, wanted=[None] * n
+    )
+    for batch, (x, y) in enumerate(found):
+        x, target = share_of(len(y), training.ranks, batch=batch, **mixup).take(x, y)
         yield training.shown(x), partial(target.loss, training.loss)
 
 

@@ -20,6 +20,7 @@ from rbp.data.events.prepare.joining import join, put_in_place
 from rbp.data.events.prepare.manifest import MANIFEST, PARTS, frame_settings, open_prepared, read_manifest
 from rbp.data.events.prepare.shards import make_all, plan, unwritable
 from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings, fingerprint
+from rbp.data.events.recordings import require_packages
 from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
 from rbp.files import read_json, write_json
@@ -74,6 +75,7 @@ class EventSet:
             workers: Number of processes; None for one per usable core.
 
         Raises:
+            ConfigError: If a package that reads the recordings is not installed.
             DataError: If recordings are missing or broken, another process is preparing the same frames, or
                 files cannot be written.
         """
@@ -84,6 +86,7 @@ class EventSet:
         source = fingerprint(found, root)
         if manifest := self._made_of(source, folder, framing):  # checked before anything is written
             return manifest
+        require_packages([*found.train, *found.test])
         building = folder.with_name(f".building-{folder.name}")
         try:
             building.mkdir(parents=True, exist_ok=True)

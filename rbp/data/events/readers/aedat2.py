@@ -4,6 +4,7 @@ import numpy as np
 
 from rbp.data.events.events import Events, check_times
 from rbp.data.files import broken
+from rbp.errors import DataError
 
 SIDE = 128
 _MAGIC = b"#!AER-DAT2.0"
@@ -49,6 +50,8 @@ def _cells(address: np.ndarray) -> np.ndarray:
 def _end_of_header(content: bytes, where: str) -> int:
     if not content:
         raise broken(where, "is empty")
+    if content.startswith(b"#!AER-DAT4.0"):
+        raise DataError(f"{where}: is AEDAT 4.0; give its name the ending .aedat4")
     if not content.startswith(_MAGIC):
         raise broken(where, f"is no AEDAT 2.0: begins with {content[:12]!r}, not {_MAGIC!r}")
     position = 0

@@ -1,10 +1,10 @@
 """CIFAR10-DVS (Li et al. 2017): 1,000 recordings of each of ten classes, 128 x 128 pixels.
 
-The recordings are found in any of the usual forms: the ten class zips or folders of .aedat files,
-SpikingJelly's events_np, or the published code's train/N.pt and test/N.pt.
+The recordings are found in any of the usual forms: the ten class zips or folders of .aedat files (AEDAT 2.0)
+or .aedat4 files (as tonic has them), SpikingJelly's events_np, or the published code's train/N.pt and
+test/N.pt.
 """
 
-import os
 import re
 from contextlib import suppress
 from dataclasses import replace
@@ -17,7 +17,7 @@ from rbp.data.events.prepare.sources import FoundRecordings, NoRecordings
 from rbp.data.events.readers.pairs import read_pair
 from rbp.data.events.recordings import Recording, content_of, natural
 from rbp.data.events.splitting import require_default_split, split
-from rbp.data.files import broken
+from rbp.data.files import broken, listing
 from rbp.errors import DataError
 
 CLASSES = (
@@ -33,9 +33,9 @@ CLASSES = (
     "truck",
 )
 NAME = "cifar10_dvs"
-# Folders that SpikingJelly uses below its root; the first one with all classes is used.
-_PLACES = ("", "download", "extract", "events_np")
-_KINDS = {".aedat": "aedat2", ".npz": "events_np"}
+# Folders that SpikingJelly and tonic use below their root; the first one with all classes is used.
+_PLACES = ("", "download", "extract", "events_np", "CIFAR10DVS")
+_KINDS = {".aedat": "aedat2", ".aedat4": "aedat4", ".npz": "events_np"}
 
 
 def find(root: Path, framing: Framing) -> FoundRecordings:
@@ -55,23 +55,27 @@ def find(root: Path, framing: Framing) -> FoundRecordings:
         missing = [name for name, recordings in by_class.items() if not recordings]
         if not missing:
             everything = [r for recordings in by_class.values() for r in recordings]
+            _check_forms(everything, place)
             train, test = split(everything, framing.split_seed, NAME)
             return FoundRecordings(train, test, f"{everything[0].kind} in {place}", _unequal(by_class))
         if len(missing) < len(CLASSES):
             incomplete.append(f"{place}: CIFAR10-DVS is incomplete, missing the classes {', '.join(missing)}")
     if incomplete:
-        raise DataError(f"{'; '.join(incomplete)}. Add what is missing: CLASS.zip or CLASS/*.aedat (or .npz)")
+        raise DataError(
+            f"{'; '.join(incomplete)}. Add what is missing: CLASS.zip or CLASS/*.aedat (or .aedat4, .npz)"
+        )
     raise NoRecordings(
-        f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract or "
-        "events_np): airplane.zip ... truck.zip, or airplane/*.aedat ... truck/*.aedat (or SpikingJelly's "
-        "*.npz), or train/N.pt and test/N.pt. The zips are at https://doi.org/10.6084/m9.figshare.4724671.v2"
+        f"dataset.root={root}: CIFAR10-DVS is not there. Expected in it (or in its download, extract, "
+        "events_np or CIFAR10DVS): airplane.zip ... truck.zip, or airplane/*.aedat ... truck/*.aedat (or "
+        "tonic's *.aedat4, or SpikingJelly's *.npz), or train/N.pt and test/N.pt. The zips are at "
+        "https://doi.org/10.6084/m9.figshare.4724671.v2"
     )
 
 
 def _of_class(place: Path, name: str, label: int) -> list[Recording]:
     """Return the recordings of a class from its folder or its zip, ordered by number."""
     folder, archive = place / name, place / f"{name}.zip"
-    unpacked = [file for file in _listing(folder) if _kind(file)]
+    unpacked = [file for file in sorted(listing(folder)) if _kind(file)]
     if unpacked and archive.is_file():
         raise DataError(
             f"{folder} and {archive}: the class is there twice, and one may be half of it; "
@@ -105,6 +109,20 @@ def _check_name(recording: Recording, path: str, name: str) -> None:
         )
 
 
+def _check_forms(recordings: list[Recording], place: Path) -> None:
+    """Raise DataError if some recordings are AEDAT 4.0 and others not.
+
+    They may hold the picture in another orientation (docs/events.md), and then a network could tell classes
+    by the form of their files.
+    """
+    new = [recording for recording in recordings if recording.kind == "aedat4"]
+    if 0 < len(new) < len(recordings):
+        raise DataError(
+            f"{place}: {len(new):,} of {len(recordings):,} recordings are AEDAT 4.0, such as {new[0].where}; "
+            "leave recordings of one form there, since the two may differ in how the picture lies"
+        )
+
+
 def _unequal(by_class: dict[str, list[Recording]]) -> str:
     """Return a note on the class sizes if they differ, else "": the published set has 1,000 of each class."""
     if len({len(recordings) for recordings in by_class.values()}) == 1:
@@ -113,18 +131,9 @@ def _unequal(by_class: dict[str, list[Recording]]) -> str:
     return f"The classes have unequal numbers of recordings: {sizes}."
 
 
-def _listing(folder: Path) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise DataError(f"{folder}: the folder cannot be read: {error.strerror}") from error
-
-
 def _pairs(folder: Path) -> list[Recording]:
     """Return the recordings 0.pt, 1.pt, ... of a folder; raise DataError if a number is missing."""
-    stems = {Path(file).stem for file in _listing(folder) if file.endswith(".pt") and file[0] != "."}
+    stems = {Path(file).stem for file in listing(folder) if file.endswith(".pt") and file[0] != "."}
     wanted = [str(number) for number in range(len(stems))]
     if missing := [stem for stem in wanted if stem not in stems]:
         raise DataError(

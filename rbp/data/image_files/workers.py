@@ -1,0 +1,98 @@
+"""Run work on image files in worker processes, which return results in order and never draw from the trainer.
+
+torch's DataLoader does it. Its workers are forked, so that a million file names are not sent to them.
+"""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from os import _exit
+from typing import Any, TypeVar
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from rbp.cores import usable_cores
+from rbp.errors import DataError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+class _Work(Dataset[Any]):
+    """A map from jobs to results, in the form that DataLoader wants."""
+
+    def __init__(self, do: Callable[[Any], Any]) -> None:
+        self.do = do
+
+    def __getitem__(self, job: Any) -> Any:
+        try:
+            return self.do(job)
+        except DataError as error:  # as a value: DataLoader would wrap its trace into the message
+            return error
+
+
+def in_workers(
+    do: Callable[[Job], Result], jobs: Sequence[Job], workers: int | None, pin: bool = False
+) -> Iterator[Result]:
+    """Yield what `do` returns for each job, in the order of the jobs.
+
+    Args:
+        do: The work; it runs in forked processes with one thread each.
+        jobs: What it is called with.
+        workers: Number of processes; None for one per usable core, 0 for this process.
+        pin: Whether tensors are put where a GPU fetches them without waiting.
+
+    Raises:
+        DataError: That of the first job that raised one, or a worker was killed.
+    """
+    n = min(usable_cores() if workers is None else workers, len(jobs))
+    loader: DataLoader[Any] = DataLoader(
+        _Work(do),
+        batch_size=None,
+        sampler=jobs,
+        num_workers=n,
+        pin_memory=pin,
+        multiprocessing_context="fork" if n else None,
+        worker_init_fn=_begin if n else None,
+        # By default it draws from the generator of dropout, and a resumed run would go on otherwise.
+        generator=torch.Generator(),
+    )
+    try:
+        for result in _started(loader):
+            if isinstance(result, DataError):
+                raise result
+            yield result
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(
+            f"a process that decodes images was killed, perhaps by the system for want of memory: {error}; "
+            f"fewer processes need less: dataset.workers={max(n // 2, 1)}"
+        ) from error
+
+
+def _started(loader: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, which inherit that signals to stop a run are blocked.
+
+    Slurm sends these to all processes of a job, and the run goes on to the end of its step.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        return iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _begin(worker: int) -> None:
+    # Otherwise a worker whose parent was killed would hold the run folder's lock for seconds.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    _exit(1)
