@@ -9,7 +9,13 @@ from xml.etree import ElementTree
 import pytest
 
 from rbp.report import write_report
-from rbp.report.figures.alignment import cosine_by_layer, cosine_over_epochs, cosine_over_x, norm_over_epochs
+from rbp.report.figures.alignment import (
+    cosine_by_layer,
+    cosine_over_epochs,
+    cosine_over_x,
+    distance_over_epochs,
+    norm_over_epochs,
+)
 from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.style import KNOWN
@@ -64,10 +70,21 @@ def test_cosines_and_norms_over_epochs_are_means_over_seeds_along_each_methods_t
     assert along.y == pytest.approx([0.74, 0.64, 0.54])
     assert along.high == pytest.approx([y + 0.02 / 2**0.5 for y in along.y])
     assert of["noise floor, along BPTT (n=2)"].y == pytest.approx([0.3] * 3)
+    distances = found(distance_over_epochs(facet(tmp_path), 8))
+    assert distances["Rate-BP, along Rate-BP (n=2)"].y == pytest.approx([0.26, 0.36, 0.46])
     norms = found(norm_over_epochs(facet(tmp_path), 8))
     assert len(norms) == 4 and norms["Rate-BP, along BPTT (n=2)"].y == pytest.approx([1.58, 1.38, 1.18])
     assert "0 in truth are left out" in made.about and "T=8" in made.of
     assert KNOWN["rate"].colour in draw_svg(made)
+
+
+def test_a_distance_of_rounding_has_no_place_on_its_logarithmic_axis(tmp_path: Path) -> None:
+    run = write_run(tmp_path, T=1, grad_mode="rate")
+    (run / "alignment.jsonl").write_text(json.dumps(line(0, 1, 1.0)) + "\n")  # at T=1 Rate-BP is BPTT
+    made = distance_over_epochs(facet(tmp_path))
+    assert "Rate-BP, along Rate-BP (n=1)" not in found(made)
+    assert found(made)["noise floor, along Rate-BP (n=1)"].y == pytest.approx([0.7])
+    draw_svg(made)
 
 
 def test_cosines_by_layer_are_those_of_the_last_epoch_in_the_order_of_the_network(tmp_path: Path) -> None:
@@ -94,7 +111,9 @@ def test_a_report_draws_them_and_has_every_number_in_a_csv(tmp_path: Path) -> No
     (made,) = figure_sets(facets(tmp_path))
     assert "alignment-T" in [one.name for one in made.over_x]
     for figures in made.of_x.values():
-        assert {"alignment", "alignment-norm", "alignment-layers"} <= {one.name for one in figures}
+        assert {f"alignment{of}" for of in ("", "-distance", "-norm", "-layers")} <= {
+            one.name for one in figures
+        }
     write_report([tmp_path], tmp_path / "out")
     with (tmp_path / "out" / "alignment.csv").open() as stream:
         numbers = list(csv.DictReader(stream))

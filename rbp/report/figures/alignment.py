@@ -4,7 +4,7 @@ A run measures all modes at its own weights (`trainer.align_every`). So there is
 each method's training, with the look of the mode; hollow markers are of the second method and further ones.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rbp.report.comparison.groups import Facet, Group
@@ -17,6 +17,7 @@ from rbp.runs.alignment import ALL, NOISE_FLOOR, is_bptt, layers, mean_of, shown
 
 EPOCHS = Axis("epoch", whole=True)
 COSINE = Axis("cosine with BPTT's gradient")
+DISTANCE = Axis("1 − cosine with BPTT's gradient", log=True)
 NORM = Axis("norm / norm of BPTT's gradient")
 ABOUT = (
     "At the same weights, training batches and random masks, the mean over batches; parameters whose "
@@ -24,18 +25,28 @@ ABOUT = (
     "A band is one standard deviation over seeds."
 )
 
+ROUNDING = 1e-6  # of 1 - cosine in float32
+
 Line = Mapping[str, Any]
 
 
 def cosine_over_epochs(facet: Facet, x: float | None = None) -> Figure:
     """Plot the cosine of each mode's gradient with BPTT's along every method's training, all layers."""
-    series = _over_epochs(facet, x, "cosine", floor=True)
+    series = _over_epochs(facet, x, mean_of, floor=True)
     return Figure("alignment", "Alignment over epochs", EPOCHS, COSINE, ABOUT, series, **of_facet(facet, x))
+
+
+def distance_over_epochs(facet: Facet, x: float | None = None) -> Figure:
+    """Plot 1 - cosine, likewise, on a logarithmic axis: cosines near 1 lie apart there."""
+    series = _over_epochs(facet, x, _distance, floor=True)
+    about = f"{ABOUT} Lower is nearer; what is below {ROUNDING:g} counts as rounding and is left out."
+    of = of_facet(facet, x)
+    return Figure("alignment-distance", "Distance over epochs", EPOCHS, DISTANCE, about, series, **of)
 
 
 def norm_over_epochs(facet: Facet, x: float | None = None) -> Figure:
     """Plot the norm of each mode's gradient as a share of BPTT's, likewise."""
-    series = _over_epochs(facet, x, "norm", floor=False)
+    series = _over_epochs(facet, x, _norm, floor=False)
     of = of_facet(facet, x)
     return Figure("alignment-norm", "Relative norm over epochs", EPOCHS, NORM, ABOUT, series, **of)
 
@@ -110,11 +121,22 @@ def cosine_over_x(facet: Facet) -> Figure:
     return Figure(f"alignment-{key}", f"Alignment over {key}", x_axis(facet), COSINE, about, series, **of)
 
 
-def _over_epochs(facet: Facet, x: float | None, figure: str, floor: bool) -> list[Series]:
+def _distance(line: Line, mode: str) -> float | None:
+    cosine = mean_of(line, mode)
+    return None if cosine is None or 1 - cosine < ROUNDING else 1 - cosine
+
+
+def _norm(line: Line, mode: str) -> float | None:
+    return mean_of(line, mode, ALL, "norm")
+
+
+def _over_epochs(
+    facet: Facet, x: float | None, value: Callable[[Line, str], float | None], floor: bool
+) -> list[Series]:
     found = []
     for variant, group, runs in _measured(facet.at(x)):
         for mode in _modes([line for run in runs for line in run.alignment], floor):
-            curves = [_curve(run, mode, figure) for run in runs]
+            curves = [_curve(run, mode, value) for run in runs]
             epochs = sorted(set.intersection(*(set(curve) for curve in curves)))
             values = [[curve[epoch] for curve in curves] for epoch in epochs]
             label = f"{name(METHOD, mode)}{_along(facet, group, len(runs))}"
@@ -122,9 +144,9 @@ def _over_epochs(facet: Facet, x: float | None, figure: str, floor: bool) -> lis
     return found
 
 
-def _curve(run: Run, mode: str, figure: str) -> dict[int, float]:
-    values = {line["epoch"]: mean_of(line, mode, ALL, figure) for line in run.alignment}
-    return {epoch: value for epoch, value in values.items() if value is not None}
+def _curve(run: Run, mode: str, value: Callable[[Line, str], float | None]) -> dict[int, float]:
+    values = {line["epoch"]: value(line, mode) for line in run.alignment}
+    return {epoch: found for epoch, found in values.items() if found is not None}
 
 
 def _measured(groups: Sequence[Group]) -> Iterator[tuple[int, Group, list[Run]]]:

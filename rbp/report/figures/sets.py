@@ -10,6 +10,7 @@ from rbp.report.figures.alignment import (
     cosine_by_layer,
     cosine_over_epochs,
     cosine_over_x,
+    distance_over_epochs,
     norm_over_epochs,
 )
 from rbp.report.figures.curves import gradient_norms, losses, over_epochs, over_time
@@ -27,7 +28,7 @@ from rbp.report.read import Run
 OVER_X = (accuracy_over_x, seconds_over_x, memory_over_x)
 OF_ONE = (
     *(over_epochs, over_time, losses, gradient_norms, accuracy_over_t, firing_rates),
-    *(cosine_over_epochs, norm_over_epochs, cosine_by_layer),
+    *(cosine_over_epochs, distance_over_epochs, norm_over_epochs, cosine_by_layer),
 )
 
 
