@@ -1,6 +1,7 @@
 """SpikingJelly's zoo by config trains in every mode; at one time step all modes are the same."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 import rbp
 from rbp.models import build
 from rbp.sweep.launch import main
+from tests.support.configs import made_once
 from tests.support.networks import BPTT, RATE, distance, step
 from tests.support.run_folders import results
 from tests.support.zoo import LARGE, TINY, config, images
@@ -27,6 +29,21 @@ def test_a_training_step_in_every_mode(name: str, grad_mode: str, step_mode: str
     moved = [p for p in net.parameters() if p.grad is not None and p.grad.abs().sum() > 0]
     assert all(p.grad.isfinite().all() for p in moved)  # type: ignore[union-attr]
     assert len(moved) > len(list(net.parameters())) / 4
+
+
+@pytest.mark.parametrize("grad_mode, step_mode", STEPS)
+@pytest.mark.parametrize("name", ["sj_maxformer", "sj_spikformer"])
+def test_the_generic_option_finds_out_how_a_model_takes_time(
+    name: str, grad_mode: str, step_mode: str
+) -> None:
+    cfg, labels = config(name, "dataset=cifar10"), torch.tensor([0, 1])
+    losses: list[torch.Tensor] = []
+    for layout in (None, cfg.arch.layout):
+        how: Any = {"layout": layout, "grad_mode": grad_mode, "step_mode": step_mode}
+        made = rbp.backward(build(cfg), images(cfg), lambda y: F.cross_entropy(y, labels), **how)
+        losses.append(made.loss)
+    assert torch.equal(*losses)
+    assert made_once("arch=spikingjelly").arch.layout is None
 
 
 @pytest.mark.parametrize("step_mode", ["m", "s"])
