@@ -54,7 +54,9 @@ def choose(runs: Sequence[Run], key: str, over: Sequence[str] = ()) -> list[Choi
     keys = differing(runs)
     found = [settings(run) for run in runs]
     chosen = _named("KEY", key, keys)
-    pooled = [_named("--over", one, [k for k in keys if k != chosen]) for one in over]
+    if chosen in [full(one, keys) for one in over]:
+        raise UserError(f"--over {key}: is the key to choose, over which no mean can be taken")
+    pooled = [_named("--over", one, keys) for one in over]
     rest = [k for k in keys if k not in (chosen, *pooled) and not _follows(found, k, pooled)]
     methods: dict[tuple[str, ...], dict[str, dict[tuple[str, ...], float]]] = defaultdict(dict)
     for run, values in zip(runs, found, strict=True):
@@ -62,7 +64,7 @@ def choose(runs: Sequence[Run], key: str, over: Sequence[str] = ()) -> list[Choi
         accuracies = methods[method].setdefault(text_of(values, chosen), {})
         if cell in accuracies:
             raise UserError(f"{run.folder}: two runs of one cell; leave one of their folders out")
-        accuracies[cell] = run.figure("val_acc") or 0.0
+        accuracies[cell] = _accuracy(run)
     names = list(map(shown, rest))
     found_of = {method: dict(zip(names, method, strict=True)) for method in sorted(methods)}
     return [_choice(found_of[method], methods[method], key) for method in found_of]
@@ -74,10 +76,17 @@ def _refuse_unfit(runs: Sequence[Run]) -> None:
         raise UserError(
             f"{waiting[0].folder}: {waiting[0].state}; {len(waiting)} of {len(runs)} are not done"
         )
-    if without := [run for run in runs if run.figure("val_acc") is None]:
+    if without := [run for run in runs if not 0 <= _accuracy(run) <= 1]:
         raise UserError(
-            f"{without[0].folder}: has no val_acc, and test images must not choose: use dataset.val_split=0.1"
+            f"{without[0].folder}: has no val_acc between 0 and 1 in result.json, and test images must not "
+            "choose: train with dataset.val_split=0.1, or leave the run's folder out"
         )
+
+
+def _accuracy(run: Run) -> float:
+    """Return the accuracy on held-out images; -1 if there is none."""
+    accuracy = run.figure("val_acc")
+    return -1.0 if accuracy is None else accuracy
 
 
 def _named(flag: str, key: str, keys: Sequence[str]) -> str:

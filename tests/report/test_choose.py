@@ -90,7 +90,7 @@ def test_values_that_were_not_tried_on_the_same_cells_are_refused(tmp_path: Path
         ("optimizer.momentum", (), "KEY optimizer.momentum: does not differ"),
         ("seed", (), "KEY seed: is pooled"),
         ("optimizer.lr", ("T",), "--over T: does not differ .* dataset, arch"),
-        ("optimizer.lr", ("optimizer.lr",), "--over optimizer.lr: does not differ"),
+        ("optimizer.lr", ("optimizer.lr",), "--over optimizer.lr: is the key to choose"),
     ],
 )
 def test_keys_that_do_not_differ_are_refused(
@@ -108,5 +108,5 @@ def test_unfinished_runs_and_runs_without_held_out_images_are_refused(tmp_path: 
         chosen(tmp_path / "a")
     grid(tmp_path / "b")
     write_run(tmp_path / "b", 0.9, seed=5)
-    with pytest.raises(UserError, match=r"test images must not choose: use dataset.val_split"):
+    with pytest.raises(UserError, match=r"test images must not choose: train with dataset.val_split"):
         chosen(tmp_path / "b")

@@ -28,6 +28,25 @@ def measured(folder: Path, seconds: float, age: float = 0.0, **changes: Any) -> 
     os.utime(run / "result.json", (1e9 - age, 1e9 - age))
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"machine": GPU | {"ranks": "x"}},
+        {"machine": GPU | {"device": [1, 2]}},
+        {"step_seconds": -5},
+        {"step_seconds": 0},
+        {"train_images": -7},
+        {"train_images": 0},
+        {"config": {"arch": ["x"]}},
+    ],
+)
+def test_a_damaged_result_prices_nothing(damage: dict[str, Any], tmp_path: Path) -> None:
+    measured(tmp_path / "a", 2.0)
+    (file,) = tmp_path.rglob("result.json")
+    file.write_text(json.dumps(json.loads(file.read_text()) | damage))
+    assert price([cell()], tmp_path).lines() == []
+
+
 def test_cells_cost_their_steps_times_the_last_measured_step(tmp_path: Path) -> None:
     measured(tmp_path / "a", 2.0, age=100, grad_mode="rate", T=4)
     measured(tmp_path / "b", 1.5, grad_mode="rate", T=4, seed=3)  # later, of another seed

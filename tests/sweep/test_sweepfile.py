@@ -62,6 +62,8 @@ def test_a_sweep_that_is_like_another_has_its_parts_but_for_what_it_says_itself(
     [
         ("like: nowhere", r"twin.yaml: like=nowhere: sweeps=nowhere: no such sweep"),
         ("like: twin", r"twin.yaml: like=twin: goes round in a circle: twin -> twin"),
+        ("like: ''", "twin.yaml: like=: sweeps=: no such sweep"),
+        ("like: gone.yaml", r"sweeps=gone.yaml: no such file: /.*/sweeps/gone.yaml nor /.*/gone.yaml"),
         ("like: [base]", r"twin.yaml: like=\['base'\]: must be the name of another sweep"),
         ("like: broken", r"twin.yaml: like=broken: .*broken.yaml: grid must hold keys"),
         ("like: base\ngrid: {optimizer.lr: [1]}", r"twin.yaml: optimizer.lr: more than once"),
@@ -74,6 +76,38 @@ def test_what_cannot_be_like_another_is_refused(text: str, told: str, sweeps: Pa
     (sweeps / "twin.yaml").write_text(text)
     with pytest.raises(ConfigError, match=told):
         load_sweep("twin")
+
+
+def test_a_path_is_looked_for_beside_the_file(sweeps: Path) -> None:
+    (sweeps / "mine" / "base.yaml").write_text(BASE)
+    (sweeps / "mine" / "twin.yaml").write_text("like: base.yaml")
+    (sweeps / "mine" / "own" / "third.yaml").write_text("like: ../twin.yaml")
+    assert load_sweep("mine/own/third").exclude == [{"T": 2, "seed": 1}]
+
+
+def test_a_long_chain_is_read(sweeps: Path) -> None:
+    (sweeps / "s0.yaml").write_text(BASE)
+    for n in range(1, 1200):
+        (sweeps / f"s{n}.yaml").write_text(f"like: s{n - 1}\nfixed: {{optimizer.momentum: {n}}}")
+    assert load_sweep("s1199").fixed == {"dataset": "digits", "trainer": "debug", "optimizer.momentum": 1199}
+
+
+@pytest.mark.parametrize(
+    ("own", "rules"),
+    [
+        ("fixed: {T: 4}", []),
+        ("fixed: {T: 2}", [{"T": 2, "seed": 1}]),
+        ("grid: {T: [2, 8]}", [{"T": 2, "seed": 1}]),
+        ("grid: {seed: [5, 6]}", []),
+        ("fixed: {T: 4}\nexclude: [{T: 2}]", [{"T": 2}]),  # one's own stays, to be refused
+    ],
+)
+def test_rules_of_another_sweep_that_can_match_nothing_are_left_out(
+    own: str, rules: list[dict[str, int]], sweeps: Path
+) -> None:
+    (sweeps / "base.yaml").write_text(BASE)
+    (sweeps / "twin.yaml").write_text(f"like: base\n{own}")
+    assert load_sweep("twin").exclude == rules
 
 
 def test_a_circle_of_two_is_refused(sweeps: Path) -> None:

@@ -3,6 +3,7 @@
 import difflib
 from collections import Counter
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -48,31 +49,43 @@ def load_sweep(name: str) -> SweepFile:
         ConfigError: There is no such file, or its content is wrong.
     """
     file = _file(name)
-    content = _with_others(_read(file), file, [name])
+    content = _with_others(name, file)
     own = file.stem if name.endswith((".yaml", ".yml")) else name.replace("/", "_")
     sweep = SweepFile(**{"name": own, **content})
     _check(sweep, file)
     return sweep
 
 
-def _with_others(content: dict[str, Any], file: Path, names: list[str]) -> dict[str, Any]:
+def _with_others(name: str, file: Path) -> dict[str, Any]:
     """Return the content of a file with what it takes from the sweep that it is `like`, and so on."""
-    if not (like := content.get("like")):
-        return content
-    if not isinstance(like, str):
-        raise ConfigError(f"{file}: like={as_text(like)}: must be the name of another sweep")
-    if like in names:
-        raise ConfigError(f"{file}: like={like}: goes round in a circle: {' -> '.join([*names, like])}")
-    try:
-        other = _with_others(_read(found := _file(like)), found, [*names, like])
-    except ConfigError as error:
-        raise ConfigError(f"{file}: like={like}: {error}") from error
-    return _merged({key: value for key, value in other.items() if key != "name"}, content)
+    names, chain = [name], [_read(file)]
+    while (like := chain[-1].get("like")) is not None:
+        if not isinstance(like, str):
+            raise ConfigError(f"{file}: like={as_text(like)}: must be the name of another sweep")
+        if like in names:
+            raise ConfigError(f"{file}: like={like}: goes round in a circle: {' -> '.join([*names, like])}")
+        try:
+            found = _file(like, file.parent)
+            chain.append(_read(found))
+        except ConfigError as error:
+            raise ConfigError(f"{file}: like={like}: {error}") from error
+        names.append(like)
+        file = found
+    return reduce(_merged, reversed(chain))
 
 
 def _merged(other: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of another sweep with one's own: a key stands where one's own file has it."""
+    """Return the parts of another sweep with one's own: a key stands where one's own file has it.
+
+    The other's name is never one's own, and of its rules for cells to leave out stay those that can match.
+    """
     said = {key for part in _KEYED for key in own.get(part, {})}
+    values = [(key, [value]) for key, value in own.get("fixed", {}).items()]
+    values += [(key, of) for key, of in own.get("grid", {}).items() if isinstance(of, list)]
+    given = {str(key): override_of(str(key), *of).partition("=")[2] for key, of in values if of}
+    other = {key: value for key, value in other.items() if key != "name"}
+    if isinstance(rules := other.get("exclude"), list):
+        other["exclude"] = [rule for rule in rules if may_fit(rule, given)]
     keyed = {
         part: {key: value for key, value in other.get(part, {}).items() if key not in said}
         | own.get(part, {})
@@ -101,11 +114,14 @@ def _read(file: Path) -> dict[str, Any]:
     return parts
 
 
-def _file(name: str) -> Path:
+def _file(name: str, beside: Path | None = None) -> Path:
+    """Return the file of a sweep; a path is looked for beside another file too, if one is given."""
     if name.endswith((".yaml", ".yml")):
-        if not (file := Path(name).expanduser()).is_file():
-            raise ConfigError(f"sweeps={name}: no such file")
-        return file
+        places = [folder for folder in (beside, Path()) if folder is not None]
+        files = [(folder / Path(name).expanduser()).absolute() for folder in places]
+        if (found := next(filter(Path.is_file, files), None)) is None:
+            raise ConfigError(f"sweeps={name}: no such file: {' nor '.join(map(str, files))}")
+        return found
     known = sweep_files()
     if name in known:
         return known[name]

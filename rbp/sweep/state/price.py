@@ -107,11 +107,11 @@ def _measured(runs_dir: Path, archs: set[str]) -> tuple[dict[_Key, Step], dict[_
     steps: dict[_Key, Step] = {}
     images: dict[_Key, int] = {}
     for result, folder in _results(runs_dir):
-        if result["config"].get("arch") not in archs or not (config := config_to_show(folder)):
+        if str(result["config"].get("arch")) not in archs or not (config := config_to_show(folder)):
             continue
         if (step := _step(result)) is not None:
             steps.setdefault(_key(config, _OF_STEP), step)
-        if is_number(n := result.get("train_images")):
+        if is_number(n := result.get("train_images")) and n >= 1:
             images.setdefault(_key(config, _OF_IMAGES), int(n))
     return steps, images
 
@@ -131,10 +131,12 @@ def _runs(runs_dir: Path) -> Iterable[Path]:
 
 def _step(result: Mapping[str, Any]) -> Step | None:
     machine, seconds = result.get("machine"), result.get("step_seconds")
-    if not isinstance(machine, dict) or not is_number(seconds):
+    if not isinstance(machine, dict) or not is_number(seconds) or seconds <= 0:
         return None
-    gpus = (machine.get("ranks") or 1) if machine.get("device_type") == "cuda" else 0
-    return Step(float(seconds), str(machine.get("device")), gpus)
+    device, ranks = machine.get("device"), machine.get("ranks") or 1
+    if not isinstance(device, str) or type(ranks) is not int or ranks < 1:
+        return None
+    return Step(float(seconds), device, ranks if machine.get("device_type") == "cuda" else 0)
 
 
 def _key(config: Mapping[str, Any], keys: Sequence[str]) -> _Key:
