@@ -1,8 +1,11 @@
 """Image files: views against torchvision's, batches that seed, epoch and file alone decide, and the index."""
 
+import dataclasses
+import io
 import multiprocessing
 import os
 import signal
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,7 @@ from torchvision.datasets import ImageFolder
 
 from rbp.cli import main
 from rbp.data import ImageFiles, Splits, eval_batches, load, train_batches
+from rbp.data.image_files.batches import training_pixels
 from rbp.data.image_files.crops import random_crop
 from rbp.data.image_files.decode import centre_view, random_view
 from rbp.data.image_files.workers import in_workers
@@ -212,6 +216,16 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
         list(in_workers(die, range(4), 2))
 
 
+def test_an_epoch_keeps_no_file_open_for_each_batch(root: Path) -> None:
+    """ImageNet has 2,502 batches of 512, and a process may usually have 1,024 files open."""
+    images = read(root, workers=0).train.take(torch.arange(2))
+    assert isinstance(images, ImageFiles)
+    by_workers = dataclasses.replace(images, settings=dataclasses.replace(images.settings, workers=2))
+    batches = training_pixels(by_workers, [torch.tensor([n % 2]) for n in range(300)], seed=0, epoch=0)
+    opened = [len(os.listdir("/proc/self/fd")) for _ in batches]
+    assert len(opened) == 300 and max(opened[20:]) - min(opened[20:]) < 20
+
+
 # --- files that are broken or missing -----------------------------------------------------------------------
 
 
@@ -360,6 +374,45 @@ def test_a_tar_that_is_cut_off_is_named_and_what_was_whole_is_kept(
     tar.write_bytes(whole)
     assert prepare(tmp_path) == 0
     assert (tmp_path / "train" / CLASSES[0]).stat().st_ino == inode
+
+
+def second_header(tar: bytes) -> int:
+    """Where the header of the second file in a tar begins."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as members:
+        return members.getmembers()[1].offset
+
+
+def flip_a_byte(tar: bytes) -> bytes:
+    place = second_header(tar) + 20
+    return tar[:place] + bytes([tar[place] ^ 1]) + tar[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        lambda tar: tar[: second_header(tar) + 100],  # inside the header
+        lambda tar: tar[: second_header(tar)],  # between two files
+    ],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_tar_that_is_damaged_at_a_header_is_named_and_no_class_is_short(
+    tmp_path: Path, damage: Callable[[bytes], bytes], inside: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tarfile ends there without a word. Damaged is the tar of a class, or the one of all classes."""
+    write_tars(tmp_path, damage=damage if inside else bytes)
+    tar = tmp_path / "ILSVRC2012_img_train.tar"
+    if not inside:
+        tar.write_bytes(damage(tar.read_bytes()))
+    assert prepare(tmp_path) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{tar}{f': {CLASSES[0]}.tar' if inside else ''}: is damaged or cut off after 1 file" in error
+    assert not (tmp_path / "train").exists()
+    whole = [] if inside else [CLASSES[0]]
+    assert [file.name for file in (tmp_path / ".unpacking-train").iterdir() if file.name[0] != "."] == whole
+    write_tars(tmp_path)
+    assert prepare(tmp_path) == 0
+    assert [len(list((tmp_path / "train" / name).iterdir())) for name in CLASSES] == [3, 3, 3, 3]
 
 
 def test_without_the_kit_the_validation_tar_is_not_unpacked(

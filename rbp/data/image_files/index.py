@@ -144,7 +144,7 @@ def _refuse_other_classes(root: Path, listings: dict[str, Listing], settings: Fi
     train, val = (set(listings[part].classes) for part in PARTS)
     for part, lacking in (("train", val - train), ("val", train - val)):
         if lacking:
-            names = ", ".join(sorted(lacking)[:3]) + (", ..." if lacking else "")
+            names = ", ".join(sorted(lacking)[:3]) + (", ..." if len(lacking) > 3 else "")
             raise DataError(
                 f"{root / part}: lacks {len(lacking)} classes that the other folder has ({names}); train and "
                 "val must have the same class folders, as labels are their places in order"

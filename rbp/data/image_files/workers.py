@@ -41,7 +41,8 @@ def in_workers(
 
     Args:
         do: The work; it runs in forked processes with one thread each.
-        jobs: What it is called with.
+        jobs: What it is called with. They must not be tensors: torch moves these to shared memory and keeps
+            a file open for each as long as it lives. The usual limit is 1,024 open files.
         workers: Number of processes; None for one per usable core, 0 for this process.
         pin: Whether tensors are put where a GPU fetches them without waiting.
 
