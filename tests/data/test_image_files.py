@@ -268,18 +268,76 @@ def test_a_file_that_breaks_after_the_index_was_made_is_named_when_it_is_read(tm
         epoch_of(images, config(tmp_path))
 
 
+def run_advice(error: DataError) -> int:
+    """Run the command that the message of an error ends with, as it stands there."""
+    command = str(error).partition("rbp data prepare ")[2].split()
+    return main(["data", "prepare", *command, "--workers", "1"])
+
+
 def test_files_that_came_later_are_refused_until_the_index_is_made_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_imagenet(tmp_path, train=2, val=2)
     assert len(read(tmp_path).train) == 8
     write_imagenet(tmp_path, train=3, val=0)
-    with pytest.raises(DataError, match=r"added, removed or renamed since.*rbp data prepare"):
+    with pytest.raises(DataError, match="added, removed or renamed since") as refused:
         read(tmp_path, workers=0)
-    arguments = ["imagenet", f"dataset.root={tmp_path}", "dataset.classes=4"]
-    assert main(["data", "prepare", *arguments, "--workers", "1"]) == 0
+    assert run_advice(refused.value) == 0
     assert "12 training and 8 test images in 4 classes" in capsys.readouterr().out
     assert len(read(tmp_path, workers=0).train) == 12
+
+
+def test_a_copy_with_the_same_names_is_read_by_the_index_of_the_first(tmp_path: Path) -> None:
+    """As where each job unpacks the tar files to its node's disk; nothing is decoded again."""
+    first, copy, prepared = tmp_path / "first", tmp_path / "copy", tmp_path / "prepared"
+    keys: dict[str, Any] = {"prepared": prepared, "on_error": "skip", "workers": 1}
+    for root in (first, copy):
+        write_imagenet(root, train=3, val=2)
+        no_image(root / "train" / CLASSES[1] / f"{CLASSES[1]}_1.JPEG")
+    expected = epoch_of(read(first, **keys).train, config(first))
+    decoded_once = {file: file.stat().st_mtime_ns for file in prepared.rglob("*.*")}
+    images = read(copy, **keys).train
+    assert same(epoch_of(images, config(copy)), expected)
+    assert isinstance(images, ImageFiles) and images.folder == copy / "train"
+    command = ["data", "prepare", "imagenet", f"dataset.root={copy}", f"dataset.prepared={prepared}"]
+    assert main([*command, "dataset.classes=4", "dataset.on_error=skip"]) == 0
+    assert decoded_once == {file: file.stat().st_mtime_ns for file in prepared.rglob("*.*")}
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "rename"])
+def test_an_index_of_another_root_is_neither_used_nor_overwritten(
+    tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other, prepared = tmp_path / "first", tmp_path / "other", tmp_path / "prepared"
+    for root in (first, other):
+        write_imagenet(root, train=2, val=2)
+    file = other / "val" / CLASSES[3] / "ILSVRC2012_val_00030002.JPEG"
+    if change == "add":
+        file.with_name("more.JPEG").write_bytes(file.read_bytes())
+    else:
+        file.rename(file.with_name("renamed.JPEG" if change == "rename" else "removed"))
+    read(first, prepared=prepared)
+    told = rf"{other / 'val'}: has other files than {first}, .*dataset\.prepared=PATH"
+    with pytest.raises(DataError, match=told):
+        read(other, prepared=prepared)
+    command = ["data", "prepare", "imagenet", f"dataset.root={other}", f"dataset.prepared={prepared}"]
+    assert main([*command, "dataset.classes=4"]) == 2
+    assert f"has other files than {first}" in " ".join(capsys.readouterr().err.split())
+    assert len(read(first, prepared=prepared, workers=0).test) == 8
+
+
+def test_a_training_set_of_other_than_imagenets_size_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_imagenet(tmp_path, train=1, val=1)
+    for number in range(1000 - len(CLASSES)):
+        for part in ("train", "val"):
+            folder = tmp_path / part / f"n{number:03}"
+            folder.mkdir()
+            (folder / "0.JPEG").hardlink_to(next((tmp_path / part / CLASSES[0]).iterdir()))
+    read(tmp_path, classes=1000)
+    told = "ImageNet has 1,281,167 images in train and 50,000 images in val; here are 1,000 images in train"
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def remove(path: Path) -> None:
@@ -343,21 +401,40 @@ def test_keys_that_do_not_fit_are_refused(override: str, told: str) -> None:
 # --- the original tar files ---------------------------------------------------------------------------------
 
 
-def prepare(root: Path) -> int:
-    return main(
-        ["data", "prepare", "imagenet", f"dataset.root={root}", "dataset.classes=4", "--workers", "1"]
-    )
+def prepare(root: Path, *more: str) -> int:
+    keys = [f"dataset.root={root}", "dataset.classes=4", *more]
+    return main(["data", "prepare", "imagenet", *keys, "--workers", "1"])
 
 
 def test_the_original_tars_become_folders_with_the_labels_of_the_kit(tmp_path: Path) -> None:
     of_class = write_tars(tmp_path)
-    with pytest.raises(DataError, match="unpack the tar files there with rbp data prepare imagenet"):
+    with pytest.raises(DataError, match="unpack the tar files there with rbp data prepare") as refused:
         read(tmp_path)
-    assert prepare(tmp_path) == 0
+    assert run_advice(refused.value) == 0
     for name, files in of_class.items():
         assert sorted(file.name for file in (tmp_path / "val" / name).iterdir()) == files
         assert len(list((tmp_path / "train" / name).iterdir())) == 3
     assert (len(read(tmp_path, workers=0).train), len(read(tmp_path, workers=0).test)) == (12, 8)
+
+
+def test_tars_unpacked_in_a_job_are_read_by_the_index_that_was_made_before(
+    tmp_path: Path,
+) -> None:
+    """As docs/imagenet.md has it; no image is decoded to check it again."""
+    shared, node = tmp_path / "shared", tmp_path / "node"
+    write_tars(shared)
+    assert prepare(shared) == 0
+    remove(shared / "train")
+    remove(shared / "val")
+    manifest = shared / "prepared" / "imagenet-index" / "manifest.json"
+    made = manifest.stat().st_mtime_ns
+    node.mkdir()
+    for tar in shared.glob("*.tar*"):
+        (node / tar.name).symlink_to(tar)
+    assert prepare(node, f"dataset.prepared={shared / 'prepared'}") == 0
+    images = read(node, prepared=shared / "prepared", workers=0).train
+    assert isinstance(images, ImageFiles) and images.path(0).is_relative_to(node) and len(images) == 12
+    assert len(epoch_of(images, config(node))) == 2 and manifest.stat().st_mtime_ns == made
 
 
 def test_a_tar_that_is_cut_off_is_named_and_what_was_whole_is_kept(
