@@ -6,7 +6,8 @@ import multiprocessing
 import os
 import signal
 import tarfile
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from rbp.bench.image_files import seconds_per_image
 from rbp.cli import main
 from rbp.data import ImageFiles, Splits, eval_batches, load, train_batches
 from rbp.data.image_files.batches import training_pixels
@@ -514,3 +516,18 @@ def test_the_speed_of_both_is_measured_on_the_same_files(
     assert [line.partition(":")[0] for line in lines] == ["training", "evaluation"]
     assert main(["data", "speed", "digits", "--images", "8"]) == 2
     assert "must be image files" in capsys.readouterr().err
+    assert main(["data", "speed", "imagenet", *keys, "--images", "1"]) == 2
+    assert "must be 2 or more" in capsys.readouterr().err
+
+
+def test_speed_counts_the_images_that_were_read() -> None:
+    """A last batch of one image is not trained on. Each of these batches takes a hundredth of a second."""
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for n in (4, 4, 2):
+            end = time.process_time() + 0.01
+            while time.process_time() < end:
+                pass
+            yield torch.zeros(n, 3, 2, 2), torch.zeros(n)
+
+    assert 0.003 <= seconds_per_image(batches()) < 0.006
