@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from rbp.data.events.prepare.checksummed_json import read_sealed, sha256_of, write_sealed
+from rbp.data.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.image_files.broken_files import broken_files, refuse_broken, skipped
 from rbp.data.image_files.image_files import ImageFiles, Names
 from rbp.data.image_files.listing import Listing, list_classes, list_files

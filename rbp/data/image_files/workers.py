@@ -3,17 +3,15 @@
 torch's DataLoader does it. Its workers are forked, so that a million file names are not sent to them.
 """
 
-import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from os import _exit
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rbp.cores import usable_cores
+from rbp.data.processes import end_with_parent
 from rbp.errors import DataError
 
 Job = TypeVar("Job")
@@ -88,12 +86,4 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _begin(worker: int) -> None:
-    # Otherwise a worker whose parent was killed would hold the run folder's lock for seconds.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    _exit(1)
+    end_with_parent()
