@@ -10,7 +10,7 @@ the data sets recorded with event cameras.
 """
 
 from rbp.data.batches import eval_batches, n_train_batches, train_batches
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.images import Images, Splits
 from rbp.data.loading import load
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from rbp.bench.image_files import seconds_per_image
+from rbp.bench.reading_speed import seconds_per_image
 from rbp.cli import main
 from rbp.data import ImageFiles, Splits, eval_batches, load, train_batches
 from rbp.data.image_files.batches import training_pixels

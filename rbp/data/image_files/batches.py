@@ -12,7 +12,7 @@ from torch import Tensor
 
 from rbp.data.image_files.crops import random_flip
 from rbp.data.image_files.decode import centre_view, random_view
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.image_files.workers import in_workers
 from rbp.data.transfer import to_device
 from rbp.seeds import stream

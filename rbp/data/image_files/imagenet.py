@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rbp.data.image_files.broken_files import skipped
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.image_files.index import PARTS, OtherFilesError, make_index, open_index, read_index
 from rbp.data.image_files.settings import FileSettings
 from rbp.data.image_files.tars import DEVKIT, TRAIN_TAR, VAL_TAR, unpack

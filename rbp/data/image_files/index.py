@@ -12,7 +12,7 @@ import torch
 
 from rbp.data.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.image_files.broken_files import broken_files, refuse_broken, skipped
-from rbp.data.image_files.image_files import ImageFiles, Names
+from rbp.data.image_files.files_and_labels import ImageFiles, Names
 from rbp.data.image_files.listing import Listing, list_classes, list_files
 from rbp.data.image_files.settings import FileSettings
 from rbp.errors import DataError
