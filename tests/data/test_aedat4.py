@@ -42,6 +42,19 @@ def test_a_process_that_was_killed_says_nothing_of_the_file() -> None:
     assert len(read_aedat4(GOOD, "FILE")) == 50
 
 
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt])
+def test_an_answer_that_was_not_read_is_not_taken_for_the_next(
+    error: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(line: bytes) -> None:
+        raise error
+
+    with monkeypatch.context() as patch, pytest.raises(error):
+        patch.setattr("rbp.data.events.readers.aedat4_process.json.loads", interrupted)
+        read_aedat4(GOOD, "FILE")
+    assert len(read_aedat4(aedat4(random_events(7, seed=1)), "OTHER")) == 7
+
+
 def test_what_preempts_a_job_does_not_end_the_process() -> None:
     read_aedat4(GOOD, "FILE")
     for number in (signal.SIGTERM, signal.SIGUSR2, signal.SIGINT):

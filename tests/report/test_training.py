@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from rbp.report import write_report
+from rbp.report.comparison.axes import choose_axes
 from rbp.report.comparison.training import Training, courses
 from rbp.report.figures.curves import gradient_norms
 from rbp.report.figures.sets import figure_sets
 from rbp.report.read import read_run
+from rbp.report.texts.training import training_table
 from rbp.runs.metrics import read_gradient_norms, step_line
-from tests.support.reports import facet, facets
+from tests.support.reports import facet, facets, shown_runs
 from tests.support.run_folders import write_run
 
 
@@ -62,6 +64,15 @@ def write_steps(file: Path, *lines: tuple[int, int, float | None]) -> None:
     with file.open("a") as stream:
         for epoch, batch, norm in lines:
             stream.write(json.dumps(step_line(epoch, batch, 3, 1.5, norm)) + "\n")
+
+
+def test_a_row_without_another_beside_it_lacks_nothing(tmp_path: Path) -> None:
+    for mode in ("bptt", "rate"):
+        write_run(tmp_path, 0.9, grad_mode=mode, T=2, each={"seconds": 2.0})
+    alone = write_run(tmp_path, 0.9, grad_mode="bptt", T=4)
+    write_steps(alone / "metrics.jsonl", (0, 1, 2.0))  # so that the table has a row of it
+    table = training_table(courses(facets(tmp_path)), choose_axes(shown_runs(tmp_path)))
+    assert table is not None and len(table.rows) == 3 and set(table.notes) == {""}
 
 
 def test_gradient_norms_are_means_over_the_recorded_steps_of_an_epoch(tmp_path: Path) -> None:

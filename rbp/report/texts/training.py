@@ -33,8 +33,13 @@ def training_table(found: Sequence[Training], axes: Axes) -> Table | None:
     if not kept:
         return None
     rows = tuple((*own, *(of[n] for n in kept)) for own, of in zip(keys, texts, strict=True))
-    notes = tuple(f"seconds: {course.seconds.note}" if course.seconds.note else "" for course in found)
+    notes = tuple(_note(course) for course in found)
     return Table(columns, tuple(FIGURES[n] for n in kept), rows, notes, (False,) * len(rows), ABOUT)
+
+
+def _note(course: Training) -> str:
+    """Return why a row has no seconds or ratio; "" where there is nothing to reach."""
+    return "" if course.target is None or not course.seconds.note else f"seconds: {course.seconds.note}"
 
 
 def _figures(course: Training) -> list[str]:

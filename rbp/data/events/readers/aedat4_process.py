@@ -41,6 +41,10 @@ def decode(content: bytes, where: str) -> tuple[list[tuple[int, int]], np.ndarra
         head, events = _ask(child, content)
     except (OSError, EOFError) as error:
         raise _ended(child, where) from error
+    except BaseException:  # an answer that is left unread would be taken for that to the next file
+        child.kill()
+        _forget(child)
+        raise
     if "error" in head:
         raise broken(where, f"cannot be read as AEDAT 4.0: {head['error']}")
     return [(width, height) for width, height in head["streams"]], events
@@ -57,6 +61,12 @@ def _child(owner: int) -> subprocess.Popen[bytes]:
     )
     atexit.register(_stop, child, owner)
     return child
+
+
+def _forget(child: subprocess.Popen[bytes]) -> None:
+    """Wait for the end of a process; the next file gets another."""
+    _child.cache_clear()
+    _stop(child, os.getpid())
 
 
 def _stop(child: subprocess.Popen[bytes], owner: int) -> None:
@@ -86,9 +96,8 @@ def _ask(child: subprocess.Popen[bytes], content: bytes) -> tuple[dict[str, Any]
 
 
 def _ended(child: subprocess.Popen[bytes], where: str) -> UserError:
-    """Return the error for a process that ended while it read a file; the next file gets another process."""
-    _child.cache_clear()
-    _stop(child, os.getpid())
+    """Return the error for a process that ended while it read a file."""
+    _forget(child)
     code = child.returncode
     if -code in _DAMAGE:
         return broken(where, f"is damaged: the package aedat aborts on it ({signal.Signals(-code).name})")

@@ -1,8 +1,8 @@
 """N-MNIST (Orchard et al. 2015): MNIST's digits on a screen before an event camera that makes three saccades.
 
 60,000 training and 10,000 test recordings of 34 x 34 pixels, in the folders Train/0 ... Test/9 of .bin files,
-or in Train.zip and Test.zip. It is a control: a network that sees frames without their order reaches 99.2 %,
-so that accuracy on it is no evidence that order in time is used.
+or in Train.zip and Test.zip. It is a control: a network that sees frames without their order reaches 99.2 %
+(Iyer, Chua and Li 2021), so that accuracy on it is no evidence that order in time is used.
 """
 
 from collections.abc import Iterable
