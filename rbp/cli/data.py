@@ -72,7 +72,7 @@ def speed(args: argparse.Namespace) -> int:
     Raises:
         UserError: An argument is wrong, or the data cannot be read.
     """
-    from rbp.bench.image_files import measure
+    from rbp.bench.reading_speed import measure
 
     for name in ("images", "rounds"):
         if (value := getattr(args, name)) < 1:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from rbp.data.augment import augment, blank_squares
 from rbp.data.image_files.batches import LEVELS, evaluation_pixels, training_pixels
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.images import Images
 from rbp.data.transfer import to_device
 from rbp.seeds import stream

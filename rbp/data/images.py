@@ -12,7 +12,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.transfer import to_device
 
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 
 from rbp.data.events.framing import Framing, framing_of
 from rbp.data.holdout import hold_out
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.image_files.settings import FileSettings, file_settings_of
 from rbp.data.images import Images, Splits
 from rbp.errors import ConfigError

@@ -9,17 +9,19 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.data.image_files.tars import TRAIN_TAR, VAL_TAR
 from rbp.errors import DataError
 from rbp.locks import locked
 
+_NOT_READ = (TRAIN_TAR, VAL_TAR)  # by runs, which need the folders that were made of them; they are 150 GB
 Listing = dict[str, tuple[int, int]]  # path below the root -> (size in bytes, modification time in seconds)
 
 
 def copied_to_stage(dataset: DictConfig) -> DictConfig:
     """Copy a data set's root to `dataset.stage` and return the config with the copy as its root.
 
-    The config is returned unchanged if it has no `stage` or no `root`. The copy is complete or absent, and is
-    made again if sizes or modification times no longer match those of the root.
+    The config is returned unchanged if it has no `stage` or no `root`. ImageNet's tar files stay behind. The
+    copy is complete or absent, and is made again if sizes or modification times no longer match the root's.
 
     Raises:
         DataError: If the root has no files or cannot be read, or the copy cannot be written.
@@ -62,10 +64,10 @@ def _place(stage: str) -> Path:
 
 
 def _listing(root: Path) -> Listing:
-    """List all files below root, following links; empty if there is no such folder."""
+    """List all files below root that are copied, following links; empty if there is no such folder."""
     found: Listing = {}
     for folder, _, files in os.walk(root, followlinks=True):
-        for name in files:
+        for name in set(files).difference(_NOT_READ):
             path = Path(folder, name)
             if not path.exists():  # a dangling link, which the copy skips as well
                 continue
@@ -78,7 +80,8 @@ def _copy(source: Path, target: Path) -> None:
     unfinished = target.with_name(f".{target.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
     try:
-        shutil.copytree(source, unfinished, ignore_dangling_symlinks=True)
+        left_out = shutil.ignore_patterns(*_NOT_READ)
+        shutil.copytree(source, unfinished, ignore=left_out, ignore_dangling_symlinks=True)
         shutil.rmtree(target, ignore_errors=True)
         unfinished.rename(target)
     finally:

@@ -15,7 +15,8 @@ from rbp.train.ranks import Ranks
 from rbp.train.resume.history import History, PartialEpoch
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState, batches_per_epoch
-from rbp.train.step.mixup import Target, share_of
+from rbp.train.step.mixup import Target
+from rbp.train.step.share import share_of
 from rbp.train.step.training_step import StepOutcome, n_parts, training_step
 
 # Batches between two looks at the loss, by device type. Reading a loss waits for the GPU.

@@ -1,9 +1,13 @@
 """Image files: views against torchvision's, batches that seed, epoch and file alone decide, and the index."""
 
+import dataclasses
+import io
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable
+import tarfile
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +19,10 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
+from rbp.bench.reading_speed import seconds_per_image
 from rbp.cli import main
 from rbp.data import ImageFiles, Splits, eval_batches, load, train_batches
+from rbp.data.image_files.batches import training_pixels
 from rbp.data.image_files.crops import random_crop
 from rbp.data.image_files.decode import centre_view, random_view
 from rbp.data.image_files.workers import in_workers
@@ -212,6 +218,16 @@ def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
         list(in_workers(die, range(4), 2))
 
 
+def test_an_epoch_keeps_no_file_open_for_each_batch(root: Path) -> None:
+    """ImageNet has 2,502 batches of 512, and a process may usually have 1,024 files open."""
+    images = read(root, workers=0).train.take(torch.arange(2))
+    assert isinstance(images, ImageFiles)
+    by_workers = dataclasses.replace(images, settings=dataclasses.replace(images.settings, workers=2))
+    batches = training_pixels(by_workers, [torch.tensor([n % 2]) for n in range(300)], seed=0, epoch=0)
+    opened = [len(os.listdir("/proc/self/fd")) for _ in batches]
+    assert len(opened) == 300 and max(opened[20:]) - min(opened[20:]) < 20
+
+
 # --- files that are broken or missing -----------------------------------------------------------------------
 
 
@@ -254,18 +270,76 @@ def test_a_file_that_breaks_after_the_index_was_made_is_named_when_it_is_read(tm
         epoch_of(images, config(tmp_path))
 
 
+def run_advice(error: DataError) -> int:
+    """Run the command that the message of an error ends with, as it stands there."""
+    command = str(error).partition("rbp data prepare ")[2].split()
+    return main(["data", "prepare", *command, "--workers", "1"])
+
+
 def test_files_that_came_later_are_refused_until_the_index_is_made_anew(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_imagenet(tmp_path, train=2, val=2)
     assert len(read(tmp_path).train) == 8
     write_imagenet(tmp_path, train=3, val=0)
-    with pytest.raises(DataError, match=r"added, removed or renamed since.*rbp data prepare"):
+    with pytest.raises(DataError, match="added, removed or renamed since") as refused:
         read(tmp_path, workers=0)
-    arguments = ["imagenet", f"dataset.root={tmp_path}", "dataset.classes=4"]
-    assert main(["data", "prepare", *arguments, "--workers", "1"]) == 0
+    assert run_advice(refused.value) == 0
     assert "12 training and 8 test images in 4 classes" in capsys.readouterr().out
     assert len(read(tmp_path, workers=0).train) == 12
+
+
+def test_a_copy_with_the_same_names_is_read_by_the_index_of_the_first(tmp_path: Path) -> None:
+    """As where each job unpacks the tar files to its node's disk; nothing is decoded again."""
+    first, copy, prepared = tmp_path / "first", tmp_path / "copy", tmp_path / "prepared"
+    keys: dict[str, Any] = {"prepared": prepared, "on_error": "skip", "workers": 1}
+    for root in (first, copy):
+        write_imagenet(root, train=3, val=2)
+        no_image(root / "train" / CLASSES[1] / f"{CLASSES[1]}_1.JPEG")
+    expected = epoch_of(read(first, **keys).train, config(first))
+    decoded_once = {file: file.stat().st_mtime_ns for file in prepared.rglob("*.*")}
+    images = read(copy, **keys).train
+    assert same(epoch_of(images, config(copy)), expected)
+    assert isinstance(images, ImageFiles) and images.folder == copy / "train"
+    command = ["data", "prepare", "imagenet", f"dataset.root={copy}", f"dataset.prepared={prepared}"]
+    assert main([*command, "dataset.classes=4", "dataset.on_error=skip"]) == 0
+    assert decoded_once == {file: file.stat().st_mtime_ns for file in prepared.rglob("*.*")}
+
+
+@pytest.mark.parametrize("change", ["add", "remove", "rename"])
+def test_an_index_of_another_root_is_neither_used_nor_overwritten(
+    tmp_path: Path, change: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other, prepared = tmp_path / "first", tmp_path / "other", tmp_path / "prepared"
+    for root in (first, other):
+        write_imagenet(root, train=2, val=2)
+    file = other / "val" / CLASSES[3] / "ILSVRC2012_val_00030002.JPEG"
+    if change == "add":
+        file.with_name("more.JPEG").write_bytes(file.read_bytes())
+    else:
+        file.rename(file.with_name("renamed.JPEG" if change == "rename" else "removed"))
+    read(first, prepared=prepared)
+    told = rf"{other / 'val'}: has other files than {first}, .*dataset\.prepared=PATH"
+    with pytest.raises(DataError, match=told):
+        read(other, prepared=prepared)
+    command = ["data", "prepare", "imagenet", f"dataset.root={other}", f"dataset.prepared={prepared}"]
+    assert main([*command, "dataset.classes=4"]) == 2
+    assert f"has other files than {first}" in " ".join(capsys.readouterr().err.split())
+    assert len(read(first, prepared=prepared, workers=0).test) == 8
+
+
+def test_a_training_set_of_other_than_imagenets_size_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_imagenet(tmp_path, train=1, val=1)
+    for number in range(1000 - len(CLASSES)):
+        for part in ("train", "val"):
+            folder = tmp_path / part / f"n{number:03}"
+            folder.mkdir()
+            (folder / "0.JPEG").hardlink_to(next((tmp_path / part / CLASSES[0]).iterdir()))
+    read(tmp_path, classes=1000)
+    told = "ImageNet has 1,281,167 images in train and 50,000 images in val; here are 1,000 images in train"
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def remove(path: Path) -> None:
@@ -329,21 +403,40 @@ def test_keys_that_do_not_fit_are_refused(override: str, told: str) -> None:
 # --- the original tar files ---------------------------------------------------------------------------------
 
 
-def prepare(root: Path) -> int:
-    return main(
-        ["data", "prepare", "imagenet", f"dataset.root={root}", "dataset.classes=4", "--workers", "1"]
-    )
+def prepare(root: Path, *more: str) -> int:
+    keys = [f"dataset.root={root}", "dataset.classes=4", *more]
+    return main(["data", "prepare", "imagenet", *keys, "--workers", "1"])
 
 
 def test_the_original_tars_become_folders_with_the_labels_of_the_kit(tmp_path: Path) -> None:
     of_class = write_tars(tmp_path)
-    with pytest.raises(DataError, match="unpack the tar files there with rbp data prepare imagenet"):
+    with pytest.raises(DataError, match="unpack the tar files there with rbp data prepare") as refused:
         read(tmp_path)
-    assert prepare(tmp_path) == 0
+    assert run_advice(refused.value) == 0
     for name, files in of_class.items():
         assert sorted(file.name for file in (tmp_path / "val" / name).iterdir()) == files
         assert len(list((tmp_path / "train" / name).iterdir())) == 3
     assert (len(read(tmp_path, workers=0).train), len(read(tmp_path, workers=0).test)) == (12, 8)
+
+
+def test_tars_unpacked_in_a_job_are_read_by_the_index_that_was_made_before(
+    tmp_path: Path,
+) -> None:
+    """As docs/imagenet.md has it; no image is decoded to check it again."""
+    shared, node = tmp_path / "shared", tmp_path / "node"
+    write_tars(shared)
+    assert prepare(shared) == 0
+    remove(shared / "train")
+    remove(shared / "val")
+    manifest = shared / "prepared" / "imagenet-index" / "manifest.json"
+    made = manifest.stat().st_mtime_ns
+    node.mkdir()
+    for tar in shared.glob("*.tar*"):
+        (node / tar.name).symlink_to(tar)
+    assert prepare(node, f"dataset.prepared={shared / 'prepared'}") == 0
+    images = read(node, prepared=shared / "prepared", workers=0).train
+    assert isinstance(images, ImageFiles) and images.path(0).is_relative_to(node) and len(images) == 12
+    assert len(epoch_of(images, config(node))) == 2 and manifest.stat().st_mtime_ns == made
 
 
 def test_a_tar_that_is_cut_off_is_named_and_what_was_whole_is_kept(
@@ -360,6 +453,45 @@ def test_a_tar_that_is_cut_off_is_named_and_what_was_whole_is_kept(
     tar.write_bytes(whole)
     assert prepare(tmp_path) == 0
     assert (tmp_path / "train" / CLASSES[0]).stat().st_ino == inode
+
+
+def second_header(tar: bytes) -> int:
+    """Where the header of the second file in a tar begins."""
+    with tarfile.open(fileobj=io.BytesIO(tar)) as members:
+        return members.getmembers()[1].offset
+
+
+def flip_a_byte(tar: bytes) -> bytes:
+    place = second_header(tar) + 20
+    return tar[:place] + bytes([tar[place] ^ 1]) + tar[place + 1 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        flip_a_byte,
+        lambda tar: tar[: second_header(tar) + 100],  # inside the header
+        lambda tar: tar[: second_header(tar)],  # between two files
+    ],
+)
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_tar_that_is_damaged_at_a_header_is_named_and_no_class_is_short(
+    tmp_path: Path, damage: Callable[[bytes], bytes], inside: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """tarfile ends there without a word. Damaged is the tar of a class, or the one of all classes."""
+    write_tars(tmp_path, damage=damage if inside else bytes)
+    tar = tmp_path / "ILSVRC2012_img_train.tar"
+    if not inside:
+        tar.write_bytes(damage(tar.read_bytes()))
+    assert prepare(tmp_path) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{tar}{f': {CLASSES[0]}.tar' if inside else ''}: is damaged or cut off after 1 file" in error
+    assert not (tmp_path / "train").exists()
+    whole = [] if inside else [CLASSES[0]]
+    assert [file.name for file in (tmp_path / ".unpacking-train").iterdir() if file.name[0] != "."] == whole
+    write_tars(tmp_path)
+    assert prepare(tmp_path) == 0
+    assert [len(list((tmp_path / "train" / name).iterdir())) for name in CLASSES] == [3, 3, 3, 3]
 
 
 def test_without_the_kit_the_validation_tar_is_not_unpacked(
@@ -384,3 +516,18 @@ def test_the_speed_of_both_is_measured_on_the_same_files(
     assert [line.partition(":")[0] for line in lines] == ["training", "evaluation"]
     assert main(["data", "speed", "digits", "--images", "8"]) == 2
     assert "must be image files" in capsys.readouterr().err
+    assert main(["data", "speed", "imagenet", *keys, "--images", "1"]) == 2
+    assert "must be 2 or more" in capsys.readouterr().err
+
+
+def test_speed_counts_the_images_that_were_read() -> None:
+    """A last batch of one image is not trained on. Each of these batches takes a hundredth of a second."""
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for n in (4, 4, 2):
+            end = time.process_time() + 0.01
+            while time.process_time() < end:
+                pass
+            yield torch.zeros(n, 3, 2, 2), torch.zeros(n)
+
+    assert 0.003 <= seconds_per_image(batches()) < 0.006

@@ -15,6 +15,7 @@ from rbp.data.stage import copied_to_stage
 from rbp.errors import DataError
 from tests.support.datasets import dataset_config, in_memory, write_cifar10
 from tests.support.disk import tiny_disk
+from tests.support.image_files import write_imagenet
 
 
 def cifar(folder: Path, **keys: object) -> DictConfig:
@@ -53,6 +54,19 @@ def test_a_whole_copy_is_used_again_and_a_changed_one_made_anew(tmp_path: Path) 
     ):
         change()
         assert files(Path(copied_to_stage(data).root)) == files(tmp_path / "data")
+
+
+def test_imagenets_tar_files_stay_where_they_are(tmp_path: Path) -> None:
+    """They are 150 GB; their folders are what is read."""
+    root = write_imagenet(tmp_path / "data", train=1, val=1)
+    expected = files(root)
+    for tar in ("ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar"):
+        (root / tar).write_bytes(b"large")
+    data = dataset_config("imagenet", root=root, stage=tmp_path / "scratch")
+    copy = Path(copied_to_stage(data).root)
+    assert files(copy) == expected
+    inode = copy.stat().st_ino
+    assert Path(copied_to_stage(data).root).stat().st_ino == inode
 
 
 def test_data_of_two_roots_lie_side_by_side(tmp_path: Path) -> None:

@@ -7,7 +7,8 @@ import torch
 
 from rbp.train.ranks import Ranks
 from rbp.train.step.loss import cross_entropy
-from rbp.train.step.mixup import Target, draw, share_of
+from rbp.train.step.mixup import Target, draw
+from rbp.train.step.share import share_of
 
 GENERATOR = torch.Generator()
 SHAPES = {"images": (7, 1, 4, 4), "frames": (7, 3, 2, 4, 4)}

@@ -21,7 +21,7 @@ from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
 from rbp.train.state import set_up
-from rbp.train.step.mixup import share_of
+from rbp.train.step.share import share_of
 from rbp.train.step.training_step import n_parts, training_step
 from rbp.train.telemetry.record import Record
 from tests.support.processes import attempt, outcome, outcomes, started

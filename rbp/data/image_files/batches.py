@@ -6,12 +6,13 @@ random stream of its own, whoever decodes it and with whichever others.
 
 from collections.abc import Callable, Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from rbp.data.image_files.crops import random_flip
 from rbp.data.image_files.decode import centre_view, random_view
-from rbp.data.image_files.image_files import ImageFiles
+from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.image_files.workers import in_workers
 from rbp.data.transfer import to_device
 from rbp.seeds import stream
@@ -55,9 +56,10 @@ def _decoded(
     images: ImageFiles, batches: Sequence[Tensor], view: Callable[[int], Tensor]
 ) -> Iterator[Tensor]:
     """Yield what `view` returns for each batch's images, stacked; it is called with the files' numbers."""
-    pieces = [images.numbers[batch].split(_PIECE) for batch in batches]
+    # As arrays: they are jobs, which must not be tensors, and lists would take four times the memory.
+    pieces = [[piece.numpy() for piece in images.numbers[batch].split(_PIECE)] for batch in batches]
 
-    def decode(numbers: Tensor) -> Tensor:
+    def decode(numbers: np.ndarray) -> Tensor:
         return torch.stack([view(number) for number in numbers.tolist()])
 
     jobs = [piece for batch in pieces for piece in batch]

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rbp.data.image_files.image_files import ImageFiles
-from rbp.data.image_files.index import PARTS, make_index, open_index, read_index, skipped
+from rbp.data.image_files.broken_files import skipped
+from rbp.data.image_files.files_and_labels import ImageFiles
+from rbp.data.image_files.index import PARTS, OtherFilesError, make_index, open_index, read_index
 from rbp.data.image_files.settings import FileSettings
-from rbp.data.image_files.tars import TRAIN_TAR, VAL_TAR, unpack
+from rbp.data.image_files.tars import DEVKIT, TRAIN_TAR, VAL_TAR, unpack
 from rbp.errors import ConfigError, DataError
 from rbp.locks import locked
 from rbp.output import say
@@ -22,12 +23,14 @@ class ImageFolders:
     """A data set of image files, to be used as a `_target_` of a `dataset` config group.
 
     Attributes:
-        name: Name of the data set, as in `dataset.name`.
         title: Name for people.
+        classes: Number of classes of the whole data set.
+        sizes: Number of images of each part of it.
     """
 
-    name: str
     title: str
+    classes: int
+    sizes: dict[str, int]
 
     def __call__(self, root: str, download: bool, settings: FileSettings) -> tuple[ImageFiles, ImageFiles]:
         """Return (train, test), after making the index of the files if there is none.
@@ -41,12 +44,14 @@ class ImageFolders:
                 f"dataset.download=true: {self.title} is not fetched by this program; set it to false"
             )
         top = Path(root).expanduser()
-        folder = settings.index_folder(self.name, top)
-        self._refuse_missing(top)
+        folder = settings.index_folder(top)
+        self._refuse_missing(top, settings)
         manifest = read_index(top, folder, settings)
         if manifest is None:
             say(f"{self.title} has no index yet: its files are listed and checked now, once.")
             manifest = _made(top, folder, settings, settings.workers)
+        if note := self._other_numbers(manifest):
+            say(note)
         train, test = open_index(top, folder, manifest, settings)
         return train, test
 
@@ -62,8 +67,8 @@ class ImageFolders:
             DataError: If files are missing or broken, or cannot be written.
         """
         unpack(root)
-        self._refuse_missing(root)
-        folder = settings.index_folder(self.name, root)
+        self._refuse_missing(root, settings)
+        folder = settings.index_folder(root)
         manifest = _made(root, folder, settings, workers, again=True)
         n = {part: sum(manifest["parts"][part]["sizes"]) for part in PARTS}
         say(
@@ -72,6 +77,8 @@ class ImageFolders:
         )
         if manifest["skipped"]:
             say(f"lacks {skipped(manifest)}")
+        if note := self._other_numbers(manifest):
+            say(note)
 
     def what_is_there(self, root: Path, settings: FileSettings) -> str:
         """Return what there is of the data set, for people; makes nothing.
@@ -79,20 +86,32 @@ class ImageFolders:
         Raises:
             DataError: If the folders are missing, or no longer fit the index.
         """
-        self._refuse_missing(root)
-        folder = settings.index_folder(self.name, root)
+        self._refuse_missing(root, settings)
+        folder = settings.index_folder(root)
         if read_index(root, folder, settings) is not None:
             return f"image files in {root}, with an index in {folder}"
-        return f"image files in {root}; rbp data prepare {self.name} checks them"
+        return f"image files in {root}; {settings.preparation(root)} checks them"
 
-    def _refuse_missing(self, root: Path) -> None:
+    def _other_numbers(self, manifest: dict[str, Any]) -> str:
+        """Return a note if all classes of the data set are there and not all of its images, else ""."""
+        there = {part: sum(manifest["parts"][part]["sizes"]) for part in PARTS}
+        if there == self.sizes or len(manifest["classes"]) != self.classes:
+            return ""
+        whole, here = (
+            " and ".join(f"{n:,} images in {part}" for part, n in numbers.items())
+            for numbers in (self.sizes, there)
+        )
+        return f"{self.title} has {whole}; here are {here}."
+
+    def _refuse_missing(self, root: Path, settings: FileSettings) -> None:
         missing = [part for part in PARTS if not (root / part).is_dir()]
         if not missing:
             return
+        command = settings.preparation(root)
         if any((root / tar).exists() for tar in (TRAIN_TAR, VAL_TAR)):
-            advice = f"unpack the tar files there with rbp data prepare {self.name} dataset.root={root}"
+            advice = f"or unpack the tar files there with {command}"
         else:
-            advice = f"or put {TRAIN_TAR} and {VAL_TAR} there and run rbp data prepare {self.name}"
+            advice = f"or put {TRAIN_TAR}, {VAL_TAR} and {DEVKIT} there and run {command}"
         raise DataError(
             f"dataset.root={root}: {self.title} is not there, as {' and '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing. Point dataset.root at the folder that has "
@@ -118,6 +137,8 @@ def _made(
             manifest = None
             try:
                 manifest = read_index(root, folder, settings)
+            except OtherFilesError:  # that folder may still need its index
+                raise
             except DataError:
                 if not again:
                     raise
@@ -131,4 +152,4 @@ def _made(
         ) from error
 
 
-imagenet = ImageFolders("imagenet", "ImageNet")
+imagenet = ImageFolders("ImageNet", classes=1000, sizes={"train": 1_281_167, "val": 50_000})

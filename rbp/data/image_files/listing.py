@@ -1,6 +1,9 @@
 """The image files of a part of a data set: one folder per class, named by the class."""
 
+from __future__ import annotations
+
 import os
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +24,23 @@ class Listing:
 
     classes: list[str]
     files: list[list[str]]
+
+    def __len__(self) -> int:
+        return sum(len(files) for files in self.files)
+
+    def names(self) -> list[str]:
+        """Return all files as CLASS/FILE, in order."""
+        return [f"{name}/{file}" for name, files in self._by_class() for file in files]
+
+    def without(self, left_out: Collection[str]) -> Listing:
+        """Return the listing without the files that are left out, named as CLASS/FILE; no class is."""
+        kept = [
+            [file for file in files if f"{name}/{file}" not in left_out] for name, files in self._by_class()
+        ]
+        return Listing(self.classes, kept)
+
+    def _by_class(self) -> Iterator[tuple[str, list[str]]]:
+        return zip(self.classes, self.files, strict=True)
 
 
 def list_classes(folder: Path) -> list[str]:

@@ -11,6 +11,7 @@ class FileSettings:
     """How image files are read.
 
     Attributes:
+        name: Name of the data set, as in `dataset.name`.
         size: Side of the square images in pixels.
         short_side: What the shorter side is resized to before the centre crop of evaluation.
         smallest_crop: Smallest share of an image's area that a random crop of training shows; None trains
@@ -22,6 +23,7 @@ class FileSettings:
         workers: Number of processes that decode; None for one per usable core, 0 for the training process.
     """
 
+    name: str
     size: int
     short_side: int
     smallest_crop: float | None
@@ -31,10 +33,19 @@ class FileSettings:
     prepared: str | None = None
     workers: int | None = None
 
-    def index_folder(self, name: str, root: Path) -> Path:
-        """Return the folder of the index of data set `name`."""
+    def index_folder(self, root: Path) -> Path:
+        """Return the folder of the index of the data set in `root`."""
         top = Path(self.prepared).expanduser() if self.prepared else root / "prepared"
-        return top / f"{name}-index"
+        return top / f"{self.name}-index"
+
+    def preparation(self, root: Path) -> str:
+        """Return the command that makes that index, for people."""
+        keys = [f"dataset.root={root}", f"dataset.classes={self.classes}"]
+        if self.on_error != "raise":
+            keys.append(f"dataset.on_error={self.on_error}")
+        if self.prepared:
+            keys.append(f"dataset.prepared={self.prepared}")
+        return f"rbp data prepare {self.name} {' '.join(keys)}"
 
 
 def file_settings_of(dataset: DictConfig) -> FileSettings | None:
@@ -42,6 +53,7 @@ def file_settings_of(dataset: DictConfig) -> FileSettings | None:
     if dataset.get("short_side") is None:
         return None
     return FileSettings(
+        name=dataset.name,
         size=dataset.size,
         short_side=dataset.short_side,
         smallest_crop=dataset.augment.get("resized_crop"),

@@ -19,6 +19,7 @@ TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"
 DEVKIT = "ILSVRC2012_devkit_t12.tar.gz"
 _FOLDER = "ILSVRC2012_devkit_t12/data"  # in the development kit
+_READ = 2**20  # bytes that are read at once of what follows the last file
 
 
 def unpack(root: Path) -> None:
@@ -139,14 +140,34 @@ def _members(file: Path, wanted: tuple[str, ...] = ()) -> Iterator[tuple[tarfile
 
 
 def _files_of(tar: tarfile.TarFile, where: str) -> Iterator[tarfile.TarInfo]:
+    """Yield the files in a tar file; raise DataError if it does not end as a tar file must."""
+    done = 0
     while True:
         with _sound(where):
             member = tar.next()
         if member is None:
-            return
+            break
         tar.members = []  # type: ignore[attr-defined]  # or each of 50,000 images would be remembered
         if member.isfile():
             yield member
+            done += 1
+    with _sound(where):
+        ends = _ends(tar)
+    if not ends:  # tarfile takes a header that is damaged or cut off for the end
+        raise broken(where, f"is damaged or cut off after {done} file{'' if done == 1 else 's'}")
+
+
+def _ends(tar: tarfile.TarFile) -> bool:
+    """Return whether what is left of a tar file is a block of zeros or more, and nothing else."""
+    stream = tar.fileobj
+    assert stream is not None
+    stream.seek(tar.offset)
+    left = 0
+    while block := stream.read(_READ):
+        if block.strip(b"\0"):
+            return False
+        left += len(block)
+    return left >= tarfile.BLOCKSIZE
 
 
 def _write(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, where: str) -> None:

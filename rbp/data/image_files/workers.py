@@ -3,17 +3,15 @@
 torch's DataLoader does it. Its workers are forked, so that a million file names are not sent to them.
 """
 
-import multiprocessing
 import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from os import _exit
 from typing import Any, TypeVar
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rbp.cores import usable_cores
+from rbp.data.processes import end_with_parent
 from rbp.errors import DataError
 
 Job = TypeVar("Job")
@@ -41,7 +39,8 @@ def in_workers(
 
     Args:
         do: The work; it runs in forked processes with one thread each.
-        jobs: What it is called with.
+        jobs: What it is called with. They must not be tensors: torch moves these to shared memory and keeps
+            a file open for each as long as it lives. The usual limit is 1,024 open files.
         workers: Number of processes; None for one per usable core, 0 for this process.
         pin: Whether tensors are put where a GPU fetches them without waiting.
 
@@ -87,12 +86,4 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
 
 def _begin(worker: int) -> None:
-    # Otherwise a worker whose parent was killed would hold the run folder's lock for seconds.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    parent.join()
-    _exit(1)
+    end_with_parent()

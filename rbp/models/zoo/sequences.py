@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import nn
 
+# All builders are called alike, and so take `size` and `T`, though only some of the zoo's classes need them.
 Zoo = Callable[..., nn.Module]
 
 

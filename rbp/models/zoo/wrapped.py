@@ -12,6 +12,7 @@ from typing import Any
 from spikingjelly.activation_based import layer
 from torch import nn
 
+# All builders are called alike, and so take `size` and `T`, though only some of the zoo's classes need them.
 Zoo = Callable[..., Any]
 
 

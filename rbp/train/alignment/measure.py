@@ -17,7 +17,7 @@ from rbp.train.alignment.modes import modes, over
 from rbp.train.device import autocast
 from rbp.train.ranks import Ranks
 from rbp.train.state import TrainState
-from rbp.train.step.mixup import share_of
+from rbp.train.step.share import share_of
 
 BATCHES = alignment.FEWEST
 EPOCH = -1  # of the batches: an epoch that is never trained, so that they are the same at all epochs

@@ -2,5 +2,5 @@
 
 `prepare` runs the preparation of an event data set. `sources` describes its recordings and detects changes,
 `shards` makes the frames in pieces, and `joining` joins the pieces. `manifest` describes and opens the
-prepared files, and `sealed` reads and writes JSON files with a checksum.
+prepared files.
 """

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.format import write_array_header_1_0
 
-from rbp.data.events.prepare.checksummed_json import write_sealed
+from rbp.data.checksummed_json import write_sealed
 from rbp.data.events.prepare.manifest import MANIFEST, PARTS
 from rbp.data.events.prepare.shards import Shard, read_done, widest
 from rbp.errors import DataError

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rbp.data.checksummed_json import read_sealed, sha256_of
 from rbp.data.events.framing import Framing
-from rbp.data.events.prepare.checksummed_json import read_sealed, sha256_of
 from rbp.data.images import Images
 from rbp.errors import DataError
 from rbp.output import say

@@ -3,23 +3,22 @@
 A shard is complete or absent.
 """
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from io import BytesIO
-from multiprocessing import get_context, parent_process
-from os import _exit
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from rbp.data.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.events.framing import Framing
-from rbp.data.events.prepare.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.events.recordings import Frames, Recording, read_frames
+from rbp.data.processes import end_with_parent
 from rbp.errors import DataError
 from rbp.files import write_bytes
 
@@ -120,15 +119,7 @@ def _make_by(workers: int, todo: list[Shard]) -> Iterator[int]:
 
 def _prepare_worker() -> None:
     torch.set_num_threads(1)  # the processes share the cores
-    # Otherwise a worker whose parent was killed would wait for work forever.
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    parent.join()
-    _exit(1)
+    end_with_parent()
 
 
 def make(shard: Shard) -> None:

@@ -34,7 +34,8 @@ def measure(dataset: DictConfig, images: int, rounds: int) -> dict[str, tuple[fl
         (torchvision's, rbp's) of "training" and "evaluation" transforms.
 
     Raises:
-        ConfigError: The data set is not one of image files, or its training images are not cropped at random.
+        ConfigError: The data set is not one of image files, its training images are not cropped at random, or
+            fewer than two images are to be read.
     """
     if dataset.get("short_side") is None or dataset.augment.get("resized_crop") is None:
         raise ConfigError(
@@ -57,6 +58,11 @@ def _compare(
 ) -> tuple[float, float]:
     assert isinstance(files, ImageFiles)
     some = files.take(torch.linspace(0, len(files) - 1, min(images, len(files))).long().unique())
+    if len(some) < 2:
+        raise ConfigError(
+            f"{files.folder}: {len(some)} image is to be read (--images); must be 2 or more, as rbp "
+            "trains on no batch of one"
+        )
     folder = ImageFolder(str(files.folder), _usual(dataset, training))
     places = {Path(path): place for place, (path, _) in enumerate(folder.samples)}
     same = Subset(folder, [places[some.path(number)] for number in some.numbers.tolist()])
@@ -68,9 +74,9 @@ def _compare(
         else:
             batches["rbp"] = eval_batches(some, dataset, batch_size=_BATCH)
         for name, of_it in batches.items():
-            taken = _seconds(of_it)
+            taken = seconds_per_image(of_it)
             if number:  # the first brings files and libraries into memory
-                seconds[name].append(taken / len(some))
+                seconds[name].append(taken)
     theirs, ours = (1 / statistics.median(taken) for taken in seconds.values())
     return theirs, ours
 
@@ -85,9 +91,8 @@ def _usual(dataset: DictConfig, training: bool) -> transforms.Compose:
     return transforms.Compose([transforms.Resize(dataset.short_side), transforms.CenterCrop(size), *end])
 
 
-def _seconds(batches: Iterable[Any]) -> float:
-    """Return the processor's time that all batches took."""
+def seconds_per_image(batches: Iterable[Any]) -> float:
+    """Return the processor's time for each image of the batches; a last batch may have been left out."""
     start = time.process_time()
-    for _ in batches:
-        pass
-    return time.process_time() - start
+    images = sum(len(x) for x, _ in batches)
+    return (time.process_time() - start) / images
