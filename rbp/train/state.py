@@ -30,6 +30,7 @@ from rbp.train.optimizer import build_optimizer
 from rbp.train.over_time import time_mean
 from rbp.train.ranks import ALONE, Ranks
 from rbp.train.resume.checkpoint import load_network, random_states, restore_random_states
+from rbp.train.resume.fingerprint import fingerprint
 from rbp.train.resume.history import History, from_plain, to_plain
 from rbp.train.step.loss import LossFunction, build_loss, loss_over
 from rbp.train.telemetry.costs import CostMeter
@@ -52,6 +53,7 @@ class TrainState:
         ranks: The processes that train the network together.
         parallel: `net` wrapped in DistributedDataParallel; None with a single rank.
         gives_steps: Whether the network gives the output of every step, as far as is known.
+        images: What tells the images from others (`fingerprint`).
     """
 
     cfg: DictConfig
@@ -66,6 +68,7 @@ class TrainState:
     ranks: Ranks = ALONE
     parallel: DistributedDataParallel | None = None
     gives_steps: bool = True
+    images: str = ""
 
     @contextlib.contextmanager
     def gradients_averaged(self, now: bool) -> Iterator[None]:
@@ -169,7 +172,10 @@ def set_up(cfg: DictConfig, ranks: Ranks = ALONE) -> TrainState:
     torch.manual_seed(stream(cfg.seed, "dropout", *own).initial_seed())
     machine = describe_machine(cfg, device, ranks)
     compiled.ran.clear()  # counts of an earlier run in this process
-    return TrainState(cfg, device, on_device, net, loss, optimizer, schedule, machine, code, ranks, parallel)
+    return TrainState(
+        *(cfg, device, on_device, net, loss, optimizer, schedule, machine, code, ranks, parallel),
+        images=fingerprint(splits),
+    )
 
 
 def _refuse_small_last(cfg: DictConfig, splits: Splits, ranks: Ranks) -> None:
@@ -198,6 +204,7 @@ def state_of(training: TrainState, history: History) -> dict[str, Any]:
     return {
         "identity": identity(training.cfg),
         "made_with": folder_name(training.cfg),
+        "images": training.images,
         "network": training.net.state_dict(),
         "optimizer": training.optimizer.state_dict(),
         "schedule": training.schedule.state_dict(),
@@ -221,6 +228,11 @@ def restore(training: TrainState, state: dict[str, Any], file: Path) -> History:
     if state["identity"] != identity(training.cfg):
         raise CheckpointError(
             f"{file}: the checkpoint of another run ({state['made_with']}); delete the folder to train anew"
+        )
+    if (before := state.get("images", training.images)) != training.images:  # without: of version 0.2
+        raise CheckpointError(
+            f"{file}: was trained on {before}, but dataset.root={training.cfg.dataset.root} has "
+            f"{training.images}; bring the images of before back, or delete the folder to train anew"
         )
     try:
         training.optimizer.load_state_dict(state["optimizer"])

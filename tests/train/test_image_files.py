@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from rbp.errors import CheckpointError
 from rbp.train import evaluate, train
 from rbp.train.resume.checkpoint import load_checkpoint
 from rbp.train.resume.interrupt import Interruption
@@ -45,6 +46,24 @@ def test_stopped_in_mid_epoch_it_ends_with_the_same_bits(root: Path, tmp_path: P
     train(short(tmp_path / "stopped", *recipe, "dataset.workers=1")[0], run.path)
     assert "stopped in epoch 1, after 2 batches" in run.log.read_text()
     same_end(whole, run)
+
+
+def test_a_stopped_run_goes_on_with_no_other_images(root: Path, tmp_path: Path) -> None:
+    other = write_imagenet(tmp_path / "other", train=7, val=5)
+    (other / "train").rename(other / "renamed")
+    for file in sorted((other / "renamed").rglob("*.JPEG")):  # as many of each class, by other names
+        there = other / "train" / file.parent.name / f"x{file.name}"
+        there.parent.mkdir(parents=True, exist_ok=True)
+        file.rename(there)
+    cfg, run = short(tmp_path, *settings(root))
+    assert attempt(train, cfg, run.path, Scheduled(2))[0] == "Preempted"
+    before = run.metrics.read_bytes()
+    with pytest.raises(
+        CheckpointError, match=r"trained on 28 training, 20 test images \(.*dataset.root=.*other"
+    ):
+        train(short(tmp_path, *settings(other))[0], run.path)
+    assert run.metrics.read_bytes() == before
+    train(cfg, run.path)  # with its own it does
 
 
 def trained(rank: int, runs: list[tuple[Any, Path, list[int | None]]]) -> list[Any]:
