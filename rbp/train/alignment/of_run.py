@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from rbp.alignment import FEWEST
 from rbp.data import train_batches
 from rbp.errors import ConfigError
 from rbp.gradients import alignment
@@ -19,7 +20,6 @@ from rbp.train.ranks import Ranks
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import share_of
 
-BATCHES = alignment.FEWEST
 EPOCH = -1  # of the batches: an epoch that is never trained, so that they are the same at all epochs
 
 
@@ -56,11 +56,11 @@ def refuse_shared(cfg: DictConfig, ranks: Ranks) -> None:
         )
 
 
-def measure(
+def measure_run(
     training: TrainState,
     epoch: int,
     segments: Sequence[int] | None = None,
-    batches: int = BATCHES,
+    batches: int = FEWEST,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Compare the gradients of other modes with BPTT's on training batches; see rbp.gradients.alignment.
