@@ -125,7 +125,7 @@ def _print(folder: Path, line: dict[str, Any]) -> None:
     if line["left_out"]:
         say(f"left out, as BPTT's gradient is 0 in truth or there is none: {', '.join(line['left_out'])}")
     if fewer := _fewer(line):
-        say(f"of fewer batches, as BPTT's gradient is 0 in truth on the others: {fewer}")
+        say(f"of fewer batches, as a gradient is 0 or not finite on the others: {fewer}")
     for note in line["notes"]:
         say(note)
     for mode, reason in line["not_measured"].items():

@@ -70,7 +70,7 @@ def train(
     """
     run, here = RunFolder(folder), ranks_from_environment()
     refuse_uneven(cfg.trainer.batch_size, here, cfg.trainer.accumulate)
-    refuse_shared(cfg, here)
+    refuse_shared(cfg, here.world)
     with (
         TrackerProcess(cfg, folder) as tracker,
         process_group(here, choose_device(cfg, here)) as ranks,

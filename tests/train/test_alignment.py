@@ -13,7 +13,6 @@ from rbp.sweep.preflight.checks import preflight
 from rbp.train import train
 from rbp.train.alignment.modes import dial, modes
 from rbp.train.alignment.of_run import measure_run, refuse_shared
-from rbp.train.ranks import Ranks
 from rbp.train.state import set_up
 from tests.support.configs import as_dict, config
 from tests.support.training import EVERYTHING, LOOKS, Scheduled, Undisturbed, same_end, short
@@ -131,5 +130,6 @@ def test_too_few_batches_are_refused_before_anything_runs(tmp_path: Path, more: 
 
 def test_several_tasks_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"trainer\.align_every=1: one task alone .* this run has 2"):
-        refuse_shared(config(trainer__align_every=1), Ranks(0, 2))
-    refuse_shared(config(), Ranks(0, 2))
+        refuse_shared(config(trainer__align_every=1), 2)
+    refuse_shared(config(), 2)
+    refuse_shared(config(trainer__align_every=1), 1)

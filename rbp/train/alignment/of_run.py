@@ -16,7 +16,6 @@ from rbp.gradients.objective import Loss
 from rbp.rate.errors import InputError
 from rbp.train.alignment.modes import modes, over
 from rbp.train.device import autocast
-from rbp.train.ranks import Ranks
 from rbp.train.state import TrainState
 from rbp.train.step.mixup import share_of
 
@@ -47,12 +46,12 @@ def refuse_too_few(cfg: DictConfig, images: int, batches: int, asked: str) -> No
         )
 
 
-def refuse_shared(cfg: DictConfig, ranks: Ranks) -> None:
-    """Raise ConfigError if several ranks train together and are to measure."""
-    if cfg.trainer.align_every is not None and ranks.world > 1:
+def refuse_shared(cfg: DictConfig, tasks: int) -> None:
+    """Raise ConfigError if several tasks train together and are to measure."""
+    if cfg.trainer.align_every is not None and tasks > 1:
         raise ConfigError(
             f"trainer.align_every={cfg.trainer.align_every}: one task alone can compare gradients, and this "
-            f"run has {ranks.world}; leave it out, and use `rbp align RUN` when the run is done"
+            f"run has {tasks}; leave it out, and use `rbp align RUN` when the run is done"
         )
 
 
