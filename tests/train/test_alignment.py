@@ -109,6 +109,20 @@ def test_a_mode_of_ones_own_setting_and_the_online_ones_are_measured_where_they_
     assert [*modes(config(T=2, step_mode="s"))] == ["rate", "rate segments=2"]
 
 
+@pytest.mark.parametrize("steps", [1, 2])
+def test_a_run_by_sltt_k_measures_its_own_steps_too(tmp_path: Path, steps: int) -> None:
+    """With K = T they are those of SLTT, bit for bit: drawing the steps draws no other masks."""
+    own = ("grad_mode=sltt", f"grad_mode.backprop_steps={steps}", "step_mode=s", "loss.over=steps")
+    cfg, _ = short(tmp_path, *EVERYTHING, *own)
+    line = measure_run(set_up(cfg), epoch=0)
+    name = f"sltt backprop_steps={steps}"
+    assert [*line["modes"]] == ["rate", "rate segments=2", "sltt", "ottt", name]
+    assert (line["modes"][name] == line["modes"]["sltt"]) == (steps == 2)
+    norm, whole = (mean_of(line, mode, figure="norm") or 0 for mode in (name, "sltt"))
+    assert norm == whole if steps == 2 else 0.3 * whole < norm < 0.8 * whole  # of one of two steps
+    assert measure_run(set_up(cfg), epoch=0) == line
+
+
 def test_cosines_are_of_the_training_losss_gradients_at_the_runs_weights(tmp_path: Path) -> None:
     """By hand for the head, which mixing and smoothing change: its gradient by rate mode is BPTT's."""
     cfg, _ = short(tmp_path, "trainer.mixup=0.4", "loss.label_smoothing=0.1", "trainer.loss_over_T=true")
