@@ -9,18 +9,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rbp.alignment import ALL, FEWEST
 from rbp.errors import ConfigError, UserError
 from rbp.files import write_bytes
 from rbp.output import Screen, say
-from rbp.runs.alignment import ALL, NOISE_FLOOR, layers, mean_of, rows, shown_layer
+from rbp.runs.alignment import NOISE_FLOOR, layers, mean_and_std, mean_of, rows, shown_layer
 from rbp.runs.checkpoints import WEIGHTS, choose_checkpoint
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.tables import MISSING, Number, Table
 from rbp.working_directory import import_from_here
-
-FEWEST = 8  # batches (see rbp.gradients.alignment)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -111,7 +110,7 @@ def _segments(text: str | None, T: int) -> list[int] | None:
 
 def _print(folder: Path, line: dict[str, Any]) -> None:
     """Print a table with a row a layer, and what is not in it."""
-    names = [ALL, *layers(line)]
+    names = [ALL, *layers([line])]
     titles = [NOISE_FLOOR, *(f"{mode} {of}" for mode in line["modes"] for of in ("cosine", "norm"))]
     part = line.get("part", {}).get("batches")
     epoch = f"epoch {line['epoch']}" + (f" + {part} batches" if part else "")
@@ -125,10 +124,18 @@ def _print(folder: Path, line: dict[str, Any]) -> None:
     say("noise floor: cosine between BPTT's gradients of one batch and the next")
     if line["left_out"]:
         say(f"left out, as BPTT's gradient is 0 in truth or there is none: {', '.join(line['left_out'])}")
+    if fewer := _fewer(line):
+        say(f"of fewer batches, as a gradient is 0 or not finite on the others: {fewer}")
     for note in line["notes"]:
         say(note)
     for mode, reason in line["not_measured"].items():
         say(f"NOT MEASURED {mode}: {reason}")
+
+
+def _fewer(line: dict[str, Any]) -> str:
+    """Return the layers that were compared on some of the batches alone, as text."""
+    numbers = {row["layer"]: row["n"] for row in rows(line) if row["mode"] != NOISE_FLOOR}
+    return ", ".join(f"{of} ({n})" for of, n in numbers.items() if n < line["batches"])
 
 
 def _both(line: dict[str, Any], layer: str) -> list[Number]:
@@ -140,12 +147,7 @@ def _both(line: dict[str, Any], layer: str) -> list[Number]:
 
 
 def _cosine(line: dict[str, Any], mode: str, layer: str) -> Number:
-    of = (
-        line["noise_floor"]
-        if mode == NOISE_FLOOR
-        else {k: v["cosine"] for k, v in line["modes"][mode].items()}
-    )
-    mean, std = of[layer]["mean"], of[layer]["std"]
+    mean, std = mean_and_std(line, mode, layer)
     return Number(MISSING if mean is None else f"{mean:.4f}" + ("" if std is None else f" ± {std:.4f}"))
 
 

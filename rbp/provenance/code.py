@@ -25,6 +25,7 @@ APART = frozenset(
         "rbp.cli",
         "rbp.config",
         "rbp.data.stage",
+        "rbp.alignment",
         "rbp.cores",
         "rbp.errors",
         "rbp.files",

@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from rbp.alignment import FEWEST
 from rbp.config.identity import folder_name, grad_mode, grad_mode_settings
 from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
@@ -20,7 +21,7 @@ from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
 from rbp.track import TrackerProcess
 from rbp.train.alignment.course import measure_if_due
-from rbp.train.alignment.measure import BATCHES, refuse_shared, refuse_too_few
+from rbp.train.alignment.of_run import refuse_shared, refuse_too_few
 from rbp.train.device import choose_device
 from rbp.train.early_stop import stops_early, why_stopped
 from rbp.train.epoch import check_finite, train_epoch
@@ -69,7 +70,7 @@ def train(
     """
     run, here = RunFolder(folder), ranks_from_environment()
     refuse_uneven(cfg.trainer.batch_size, here, cfg.trainer.accumulate)
-    refuse_shared(cfg, here)
+    refuse_shared(cfg, here.world)
     with (
         TrackerProcess(cfg, folder) as tracker,
         process_group(here, choose_device(cfg, here)) as ranks,
@@ -82,7 +83,7 @@ def train(
             tracker.start()  # before anything that may fail, so that the tracker shows failures too
         training = set_up(cfg, ranks)
         if (every := cfg.trainer.align_every) is not None:
-            refuse_too_few(cfg, len(training.splits.train), BATCHES, f"trainer.align_every={every}")
+            refuse_too_few(cfg, len(training.splits.train), FEWEST, f"trainer.align_every={every}")
         history = _resume(training, run, record)
         _fit(training, history, StepBoundary(training, history, run, record, interruption or Interruption()))
         result = ranks.from_first(lambda: make_result(training, history))
@@ -162,7 +163,7 @@ def _fit(training: TrainState, history: History, boundary: StepBoundary) -> None
             line = _as_line(metrics, training.cfg.trainer.epochs)
             record.log(line)
             display.epoch(line)
-        measure_if_due(training, history, boundary)
+        measure_if_due(training, history, boundary, ended=True)
         if stops_early(training.cfg, history):
             record.progress.epochs = history.epochs
             record.log(why_stopped(history))

@@ -12,8 +12,9 @@ import torch.nn.functional as F
 from spikingjelly.activation_based import functional
 from torch import Tensor, nn
 
+from rbp.alignment import ALL
 from rbp.gradients.alignment import FEWEST, Alignment, measure
-from rbp.gradients.alignment.compare import ALL, compare
+from rbp.gradients.alignment.compare import compare
 from rbp.rate import InputError
 from rbp.rate.neurons import compiled
 from tests.support.networks import lif, small, snapshot, statistics
@@ -149,6 +150,24 @@ def test_gradients_that_are_0_in_truth_are_left_out_in_float32_too() -> None:
     found = measure(net, batches(3, 2, 8, 8, dtype=torch.float32), RATE)
     assert found.left_out == ["0.bias", "4.bias", "8.bias"]
     assert list(found.noise_floor) == [ALL, "0", "1", "4", "5", "8"]
+
+
+@pytest.mark.parametrize("silent", [0, 3, 7])
+def test_a_layer_without_a_gradient_on_some_batches_counts_on_the_others(silent: int) -> None:
+    """Images of zeros fire nothing, so that no weight has a gradient, whatever batch they are."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Linear(6, 16, bias=False), lif(), nn.Linear(16, 3)).double()
+    given = batches(3, 6)
+    given[silent] = (torch.zeros_like(given[silent][0]), given[silent][1])
+    found = measure(net, given, RATE)
+    assert found.left_out == [] and list(found.cosine["rate"]) == list(found.noise_floor) == [ALL, "0", "2"]
+    assert [of.n for of in found.cosine["rate"].values()] == [8, 7, 8]
+    pairs = 6 if silent in (0, 7) else 5
+    assert [of.n for of in found.noise_floor.values()] == [7, pairs, 7]
+    for at in (0, -1):
+        given[at] = (torch.zeros_like(given[at][0]), given[at][1])
+    none = measure(net, [(torch.zeros_like(x), loss) for x, loss in given], RATE)
+    assert none.left_out == ["0.weight", "2.weight"] and list(none.cosine["rate"]) == [ALL, "2"]
 
 
 def test_a_mode_that_the_network_cannot_do_is_named_with_the_reason() -> None:

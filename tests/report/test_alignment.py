@@ -20,7 +20,7 @@ from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.sets import figure_sets
 from rbp.report.figures.style import KNOWN
 from rbp.report.figures.svg import draw_svg
-from rbp.runs.alignment import mean_of, read_alignment, rows
+from rbp.runs.alignment import is_bptt, mean_of, read_alignment, rows
 from tests.support.reports import facet, facets
 from tests.support.run_folders import write_run
 
@@ -78,21 +78,68 @@ def test_cosines_and_norms_over_epochs_are_means_over_seeds_along_each_methods_t
     assert KNOWN["rate"].colour in draw_svg(made)
 
 
-def test_a_distance_of_rounding_has_no_place_on_its_logarithmic_axis(tmp_path: Path) -> None:
-    run = write_run(tmp_path, T=1, grad_mode="rate")
-    (run / "alignment.jsonl").write_text(json.dumps(line(0, 1, 1.0)) + "\n")  # at T=1 Rate-BP is BPTT
+def write(run: Path, *lines_of: dict[str, Any]) -> None:
+    (run / "alignment.jsonl").write_text("".join(json.dumps(of) + "\n" for of in lines_of))
+
+
+@pytest.mark.parametrize(("exact", "least"), [(1.0, 1e-6), (1 - 2e-5, 2e-5), (1 + 2e-5, 2e-5)])
+def test_no_distance_is_drawn_that_bptt_itself_shows_as_k_equals_T(
+    tmp_path: Path, exact: float, least: float
+) -> None:
+    lines_of = [line(epoch, 4, 1 - factor * least) for epoch, factor in enumerate((0.9, 1.1, 0.5, 0.0))]
+    for of in lines_of:
+        of["modes"]["rate segments=4"]["all"]["cosine"] = figure(exact)
+    write(write_run(tmp_path, T=4, grad_mode="rate"), *lines_of)
     made = distance_over_epochs(facet(tmp_path))
-    assert "Rate-BP, along Rate-BP (n=1)" not in found(made)
-    assert found(made)["noise floor, along Rate-BP (n=1)"].y == pytest.approx([0.7])
+    drawn = found(made)["Rate-BP, along Rate-BP (n=1)"]
+    assert list(drawn.x) == [1] and drawn.y == pytest.approx([1.1 * least])
+    assert found(made)["noise floor, along Rate-BP (n=1)"].y == pytest.approx([0.7] * 4)
     draw_svg(made)
+
+
+def test_at_one_step_rate_mode_is_bptt_and_is_not_drawn(tmp_path: Path) -> None:
+    write(write_run(tmp_path, T=1, grad_mode="rate"), of := line(0, 1, 0.99))
+    assert is_bptt("rate", of) and not is_bptt("rate", line(0, 2, 0.99))
+    assert not any("Rate-BP, along" in label for label in found(cosine_over_epochs(facet(tmp_path))))
+
+
+def test_seeds_that_measured_at_different_epochs_are_compared_at_those_in_common(tmp_path: Path) -> None:
+    """One stopped early, one was resumed with `trainer.align_every` set later, one never measured."""
+    for seed, epochs in enumerate(((0, 1, 2), (1, 2, 4, 6), ())):
+        run = write_run(tmp_path, T=4, grad_mode="rate", seed=seed)
+        write(run, *[line(epoch, 4, 0.8 - epoch / 10 - 0.02 * seed) for epoch in epochs])
+    of = found(cosine_by_layer(facet(tmp_path)))
+    assert of["Rate-BP, along Rate-BP, epoch 2 (n=2)"].y == pytest.approx([0.58, 0.57, 0.56])
+    write_run(tmp_path, T=4, grad_mode="bptt")
+    write_run(tmp_path, T=8, grad_mode="rate")
+    over = cosine_over_x(facet(tmp_path))
+    assert found(over)["Rate-BP, along Rate-BP"].y == pytest.approx([0.59])
+    assert found(over)["Rate-BP, along Rate-BP"].labels == ["epoch 2, n=2"] and "measured: 2." in over.about
+    write_report([tmp_path], tmp_path / "out")
+    _, _, row, *_ = (tmp_path / "out" / "alignment.md").read_text().splitlines()
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[-9:-4] == ["rate", "1, 2", "2", "0.6900 ± 0.0141", "0.5900 ± 0.0141"]
+
+
+def test_a_layer_that_only_some_seeds_measured_keeps_its_place_and_its_number(tmp_path: Path) -> None:
+    for seed, left_out in enumerate(("conv", None, "fc")):
+        of = line(0, 4, 0.8)
+        for layers_of in (*of["modes"].values(), of["noise_floor"]):
+            layers_of.pop(left_out, None)
+        write(write_run(tmp_path, T=4, grad_mode="rate", seed=seed), of)
+    made = found(cosine_by_layer(facet(tmp_path)))["Rate-BP, along Rate-BP, epoch 0 (n=2 to 3)"]
+    assert (list(made.x), made.labels) == (["conv", "fc", "(network)"], ["n=2", "n=2", "n=3"])
 
 
 def test_cosines_by_layer_are_those_of_the_last_epoch_in_the_order_of_the_network(tmp_path: Path) -> None:
     trained(tmp_path)
     of = found(cosine_by_layer(facet(tmp_path), 4))
-    along = of["Rate-BP, along BPTT (n=2)"]
+    along = of["Rate-BP, along BPTT, epoch 2 (n=2)"]
     assert list(along.x) == ["conv", "fc", "(network)"] and along.y == pytest.approx([0.58, 0.57, 0.56])
-    assert list(of["noise floor, along BPTT (n=2)"].x) == ["conv", "fc"]  # of the third there is none
+    assert list(of["noise floor, along BPTT, epoch 2 (n=2)"].x) == [
+        "conv",
+        "fc",
+    ]  # of the third there is none
     ElementTree.fromstring(draw_svg(cosine_by_layer(facet(tmp_path), 4)))
 
 
@@ -134,14 +181,15 @@ def test_a_table_has_the_first_and_the_last_epochs_means_over_seeds(tmp_path: Pa
     trained(tmp_path)
     write_report([tmp_path], tmp_path / "out")
     first, _, *rows_of = (tmp_path / "out" / "alignment.md").read_text().splitlines()[:10]
-    titles = "T grad_mode gradient of cosine: first cosine: last norm: first norm: last"
+    titles = "T grad_mode gradient of epochs n cosine: first cosine: last norm: first norm: last"
     assert " ".join(first.replace("\\", "").split(" | ")).strip("| ").startswith(titles)
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows_of]
     assert [row[:3] for row in cells] == [
         [T, method, mode] for T in "48" for method in ("bptt", "rate") for mode in ("rate", "rate segments=2")
     ]
-    assert cells[7][3:5] == ["0.8400 ± 0.0141", "0.6400 ± 0.0141"]  # 0.83 and 0.85, and 0.2 less
-    assert cells[2][5:] == ["1.4800 ± 0.0283", "1.0800 ± 0.0283", "0.3000 ± 0.0000", "0.3000 ± 0.0000"]
+    assert {(row[3], row[4]) for row in cells} == {("0, 2", "2")}
+    assert cells[7][5:7] == ["0.8400 ± 0.0141", "0.6400 ± 0.0141"]  # 0.83 and 0.85, and 0.2 less
+    assert cells[2][7:] == ["1.4800 ± 0.0283", "1.0800 ± 0.0283", "0.3000 ± 0.0000", "0.3000 ± 0.0000"]
     page = (tmp_path / "out" / "report.html").read_text()
     assert "<h2>Alignment</h2>" in page and 'href="alignment.md"' in page
 

@@ -79,6 +79,17 @@ def test_a_batch_that_the_tasks_cannot_share_is_refused_before_submission(
         launcher.check(cells("trainer.batch_size=64", "trainer.accumulate=16,32"))
 
 
+def test_alignment_that_several_tasks_cannot_measure_is_refused_before_submission(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sbatch.shutil, "which", lambda command: command)
+    measuring = cells("trainer.align_every=2", "seed=0,1")
+    Slurm({}).check(measuring)
+    Slurm({"tasks": 2}).check(cells("seed=0,1"))
+    with pytest.raises(ConfigError, match=r"trainer\.align_every=2: one task alone .* this run has 2; "):
+        Slurm({"tasks": 2}).check(measuring)
+
+
 @pytest.mark.parametrize("memory", [0, -1, float("nan"), float("inf")])
 def test_memory_that_no_node_has_is_refused(memory: float) -> None:
     with pytest.raises(

@@ -65,6 +65,17 @@ def test_gpu_hours_count_every_gpu(tmp_path: Path) -> None:
     assert found.lines()[0].startswith("Training steps of 1 cell: about 0.128 GPU hours on NVIDIA H200,")
 
 
+def test_what_comes_on_top_is_told(tmp_path: Path) -> None:
+    measured(tmp_path, 0.5, T=4)
+    without, measuring = cell(T=4), cell(T=4, trainer__align_every=1)
+    for cells, told in (
+        ([without], "; evaluation comes on top."),
+        ([measuring], "; evaluation and what trainer.align_every measures come on top."),
+        ([without, measuring, cell(T=8, trainer__align_every=1)], "measures, for 1 of them, come on top."),
+    ):
+        assert price(cells, tmp_path).lines()[0].endswith(told)
+
+
 @pytest.mark.parametrize(
     "changes",
     [

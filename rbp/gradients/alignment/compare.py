@@ -10,8 +10,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from rbp.alignment import ALL
+
 Gradients = Mapping[str, Tensor]  # by parameter name
-ALL = "all"  # stands among the layers for all of them together
 
 
 class Statistic(NamedTuple):
@@ -33,7 +34,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         cosine: The cosine of the angle between them; None if one of them is 0 or not finite.
-        norm: The norm of the first as a share of that of the second; None if the second is 0 or not finite.
+        norm: The norm of the first as a share of that of the second; None if the second is 0, or one of them
+            not finite.
     """
 
     cosine: float | None
@@ -43,7 +45,7 @@ class Comparison(NamedTuple):
 def layer_of(parameter: str) -> str:
     """Return the module that a parameter belongs to, by its path; "" for the network itself.
 
-    A module that is called as `ALL` is gets a dot behind its name.
+    A module named `all` gets a dot after its name.
     """
     layer = parameter.rpartition(".")[0]
     return f"{layer}." if layer == ALL else layer

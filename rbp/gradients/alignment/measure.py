@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from rbp.gradients.alignment.compare import Comparison, Gradients, Statistic, compare, statistic
+from rbp.alignment import ALL, FEWEST
+from rbp.gradients.alignment.compare import Comparison, Gradients, Statistic, compare, layer_of, statistic
 from rbp.gradients.alignment.untouched import untouched
 from rbp.gradients.alignment.vanishing import without_gradient
 from rbp.gradients.backward import backward
@@ -19,7 +20,6 @@ from rbp.rate.errors import InputError, NoRuleError
 from rbp.rate.memory.draws import random_state, set_random_state
 from rbp.seeds import stream
 
-FEWEST = 8  # batches
 Mode = Mapping[str, Any]  # arguments of rbp.backward: grad_mode, and those that are its own
 
 
@@ -32,7 +32,8 @@ class Alignment:
         cosine: By mode and layer, the cosine with BPTT's gradient; "all" is that of all layers together.
         norm: By mode and layer, the norm as a share of that of BPTT's gradient.
         noise_floor: By layer, the cosine between BPTT's gradients of one batch and the next.
-        left_out: Parameters that count nowhere: those without a gradient, or with one that is 0 in truth.
+        left_out: Parameters that count nowhere: those without a gradient, or with one that is 0 in truth, on
+            every batch. One for which that holds on some batches does not count on these.
         not_measured: The modes that the network cannot do, with the reason.
     """
 
@@ -64,8 +65,8 @@ def measure(
         batches: Input as of `rbp.backward` and loss of each batch; at least `FEWEST`.
         modes: Arguments of `rbp.backward` by the name of the mode, such as {"rate": {"grad_mode": "rate"}}.
         seed: Together with the number of a batch, decides its random numbers.
-        between: Called before every pass, when the network is as it was; it can stop the measurement by
-            raising.
+        between: Called before every pass but those in float64 (see `vanishing`), when the network is as it
+            was, though not the random state; it can stop the measurement by raising.
         how: Arguments of `rbp.backward` that all modes share, such as `step_mode` and `over`.
 
     Raises:
@@ -76,7 +77,7 @@ def measure(
     if isinstance(net, DistributedDataParallel):
         raise InputError("alignment: net is in DistributedDataParallel; pass net.module, in one process")
     device = next((p.device for p in net.parameters()), torch.device("cpu"))
-    found = _Found(dict(modes))
+    found = _Found(dict(modes), [name for name, _ in net.named_parameters()])
     with untouched(net, device) as start_anew:
 
         def gradients(x: Tensor, loss: Loss, mode: Mode) -> Gradients:
@@ -88,12 +89,11 @@ def measure(
         for number, (x, loss) in enumerate(batches):
             torch.manual_seed(stream(seed, "alignment", number).initial_seed())
             drawn = random_state(device)
-            if number == 0:
-                start_anew()
-                found.left_out = without_gradient(net, x, loss, how)
-                set_random_state(drawn)
+            start_anew()
+            vanishing = without_gradient(net, x, loss, how)
+            set_random_state(drawn)
             exact = gradients(x, loss, {"grad_mode": "bptt"})
-            found.add_exact(exact)
+            found.add_exact(exact, vanishing)
             for name, mode in list(found.modes.items()):
                 set_random_state(drawn)
                 try:
@@ -106,23 +106,25 @@ def measure(
 class _Found:
     """What the batches so far gave."""
 
-    def __init__(self, modes: dict[str, Mode]) -> None:
+    def __init__(self, modes: dict[str, Mode], parameters: Sequence[str]) -> None:
         self.modes = modes
-        self.left_out: list[str] = []
         self.not_measured: dict[str, str] = {}
-        self._names: list[str] = []
+        self._parameters = parameters
+        self._counted: set[str] = set()  # on some batch
+        self._names: list[str] = []  # of the parameters that count on the last batch
         self._before: Gradients | None = None
         self._compared: dict[str, list[dict[str, Comparison]]] = {name: [] for name in modes}
         self._floor: list[dict[str, Comparison]] = []
         self._batches = 0
 
-    def add_exact(self, exact: Gradients) -> None:
-        """Add BPTT's gradient of a batch."""
-        if self._before is None:
-            self._names = [name for name in exact if name not in self.left_out]
-        else:
-            self._floor.append(compare(exact, self._before, self._names))
-        self._before = exact
+    def add_exact(self, exact: Gradients, vanishing: Sequence[str]) -> None:
+        """Add BPTT's gradient of a batch, on which those parameters have none."""
+        names = [name for name in exact if name not in vanishing]
+        if self._before is not None:
+            both = [name for name in names if name in self._names]
+            self._floor.append(compare(exact, self._before, both))
+        self._before, self._names = exact, names
+        self._counted.update(names)
         self._batches += 1
 
     def add(self, name: str, gradients: Gradients, exact: Gradients) -> None:
@@ -143,15 +145,19 @@ class _Found:
                 f"alignment: {self._batches} batches are too few to say how it varies; at least {FEWEST}"
             )
         measured = {name: self._compared[name] for name in self.modes}
+        counted = [name for name in self._parameters if name in self._counted]
+        layers = list(dict.fromkeys([ALL, *map(layer_of, counted)]))
         return Alignment(
             batches=self._batches,
-            cosine={name: _over_batches(of, "cosine") for name, of in measured.items()},
-            norm={name: _over_batches(of, "norm") for name, of in measured.items()},
-            noise_floor=_over_batches(self._floor, "cosine"),
-            left_out=self.left_out,
+            cosine={name: _over_batches(of, "cosine", layers) for name, of in measured.items()},
+            norm={name: _over_batches(of, "norm", layers) for name, of in measured.items()},
+            noise_floor=_over_batches(self._floor, "cosine", layers),
+            left_out=[name for name in self._parameters if name not in self._counted],
             not_measured=self.not_measured,
         )
 
 
-def _over_batches(compared: list[dict[str, Comparison]], what: str) -> dict[str, Statistic]:
-    return {layer: statistic(getattr(of[layer], what) for of in compared) for layer in compared[0]}
+def _over_batches(
+    compared: list[dict[str, Comparison]], what: str, layers: Sequence[str]
+) -> dict[str, Statistic]:
+    return {layer: statistic(getattr(of[layer], what) for of in compared if layer in of) for layer in layers}

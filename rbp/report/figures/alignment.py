@@ -5,15 +5,17 @@ each method's training, with the look of the mode; hollow markers are of the sec
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from rbp.alignment import ALL
 from rbp.report.comparison.groups import Facet, Group
 from rbp.report.comparison.settings import METHOD
 from rbp.report.figures.figure import Axis, Figure, Series
 from rbp.report.figures.series import mean, name_of, of_facet, x_axis
 from rbp.report.figures.style import name
 from rbp.report.read import Run
-from rbp.runs.alignment import ALL, NOISE_FLOOR, is_bptt, layers, mean_of, shown_layer
+from rbp.runs.alignment import NOISE_FLOOR, at_common_epochs, is_bptt, layers, mean_of, shown_layer
 
 EPOCHS = Axis("epoch", whole=True)
 COSINE = Axis("cosine with BPTT's gradient")
@@ -25,7 +27,7 @@ ABOUT = (
     "A band is one standard deviation over seeds."
 )
 
-ROUNDING = 1e-6  # of 1 - cosine in float32
+ROUNDING = 1e-6  # of 1 - cosine in float32, at least
 
 Line = Mapping[str, Any]
 
@@ -39,7 +41,10 @@ def cosine_over_epochs(facet: Facet, x: float | None = None) -> Figure:
 def distance_over_epochs(facet: Facet, x: float | None = None) -> Figure:
     """Plot 1 - cosine, likewise, on a logarithmic axis: cosines near 1 lie apart there."""
     series = _over_epochs(facet, x, _distance, floor=True)
-    about = f"{ABOUT} Lower is nearer; what is below {ROUNDING:g} counts as rounding and is left out."
+    about = (
+        f"{ABOUT} Lower is nearer. What is not above {ROUNDING:g}, or not above the distance that BPTT "
+        "itself shows as k = T at the same weights, is rounding and is left out."
+    )
     of = of_facet(facet, x)
     return Figure("alignment-distance", "Distance over epochs", EPOCHS, DISTANCE, about, series, **of)
 
@@ -52,13 +57,15 @@ def norm_over_epochs(facet: Facet, x: float | None = None) -> Figure:
 
 
 def cosine_by_layer(facet: Facet, x: float | None = None) -> Figure:
-    """Plot the cosine of each layer's gradient with BPTT's at the last epoch that was measured."""
+    """Plot the cosine of each layer's gradient with BPTT's at the last epoch that all seeds measured."""
     series = []
     for variant, group, runs in _measured(facet.at(x)):
-        lasts = [run.alignment[-1] for run in runs]
-        label = _along(facet, group, len(runs))
-        series += by_layer(lasts, label, variant)
-    about = f"{ABOUT} Layers from the input on, at the last epoch that was measured."
+        for mode in _modes([line for run in runs for line in run.alignment], floor=True):
+            if common := at_common_epochs([run.alignment for run in runs], mode):
+                epoch, lines = max(common.items())
+                along = f", along {name_of(facet, group.value)}, epoch {epoch}"
+                series += _by_layer(mode, lines, along, variant)
+    about = f"{ABOUT} Layers from the input on, at the last epoch that all seeds measured."
     of = of_facet(facet, x)
     return Figure("alignment-layers", "Alignment by layer", Axis("layer"), COSINE, about, series, **of)
 
@@ -72,50 +79,61 @@ def of_line(line: Line, of: str) -> Figure:
     """
     about = ABOUT.partition(" A band")[0]
     of = f"{of}, epoch {line['epoch']}, T={line['T']}"
-    return Figure(
-        "alignment-layers", "Alignment by layer", Axis("layer"), COSINE, about, by_layer([line]), of
-    )
+    series = [one for mode in _modes([line], floor=True) for one in _by_layer(mode, [line])]
+    return Figure("alignment-layers", "Alignment by layer", Axis("layer"), COSINE, about, series, of)
 
 
-def by_layer(lines: Sequence[Line], along: str = "", variant: int = 0) -> list[Series]:
-    """Return the cosine of each mode by layer, the mean over lines of runs that differ in their seed.
+def _by_layer(mode: str, lines: Sequence[Line], along: str | None = None, variant: int = 0) -> list[Series]:
+    """Return the cosine of a mode by layer, the mean over lines of runs that differ in their seed.
 
     Args:
+        mode: The mode.
         lines: Lines of alignment.jsonl, one a run, of the same network.
-        along: What follows the mode's name in the legend.
+        along: What follows the mode's name in the legend, before the number of runs that have a layer; None:
+            nothing does.
         variant: The variant of the series.
     """
-    names = layers(lines[0])
-    found = []
-    for mode in _modes(lines, floor=True):
-        values = [[v for line in lines if (v := mean_of(line, mode, of)) is not None] for of in names]
-        there = [(shown_layer(of), own) for of, own in zip(names, values, strict=True) if own]
-        if there:
-            xs, ys = [of for of, _ in there], [own for _, own in there]
-            found.append(mean(mode, f"{name(METHOD, mode)}{along}", xs, ys, variant))
-    return found
+    names = layers(lines)
+    values = [[v for line in lines if (v := mean_of(line, mode, of)) is not None] for of in names]
+    there = [(shown_layer(of), own) for of, own in zip(names, values, strict=True) if own]
+    if not there:
+        return []
+    xs, ys = [of for of, _ in there], [own for _, own in there]
+    n = _span([len(own) for own in ys])
+    label = "" if along is None else f"{along} (n={n})"
+    return [mean(mode, f"{name(METHOD, mode)}{label}", xs, ys, variant)]
+
+
+def _span(numbers: Sequence[int]) -> str:
+    """Return the range of numbers as text."""
+    least, most = min(numbers), max(numbers)
+    return f"{least}" if least == most else f"{least} to {most}"
 
 
 def cosine_over_x(facet: Facet) -> Figure:
     """Plot the cosine of each mode's gradient with BPTT's over the key on the x axis, all layers.
 
-    It is that of the last epoch that was measured.
+    It is that of the last epoch that all seeds measured.
     """
-    series = []
+    series, epochs = [], []
     placed = [group for group in facet.groups if group.x is not None]
     for variant, value in enumerate(dict.fromkeys(group.value for group in placed)):
         groups = [group for group in placed if group.value == value]
-        lasts = [(group.x, run.alignment[-1]) for group in groups for run in _runs(group)]
+        courses = {group.x: [run.alignment for run in _runs(group)] for group in groups}
         label = f", along {name_of(facet, value)}"
-        for mode in _modes([line for _, line in lasts], floor=True):
-            by_x: dict[Any, list[float]] = {}
-            for at, line in lasts:
-                if not is_bptt(mode, line) and (cosine := mean_of(line, mode)) is not None:
-                    by_x.setdefault(at, []).append(cosine)
-            if by_x:
-                text = f"{name(METHOD, mode)}{label}"
-                series.append(mean(mode, text, list(by_x), list(by_x.values()), variant))
-    about = f"{ABOUT} At the last epoch that was measured."
+        for mode in _modes([line for of_x in courses.values() for own in of_x for line in own], floor=True):
+            lasts = {
+                at: max(c.items()) for at, of_x in courses.items() if (c := at_common_epochs(of_x, mode))
+            }
+            lasts = {at: last for at, last in lasts.items() if not is_bptt(mode, last[1][0])}
+            if lasts:
+                values = [[mean_of(line, mode) or 0.0 for line in lines] for _, lines in lasts.values()]
+                made = mean(mode, f"{name(METHOD, mode)}{label}", list(lasts), values, variant)
+                at_epochs = [epoch for epoch, _ in lasts.values()]
+                told = [f"epoch {at}, {n}" for at, n in zip(at_epochs, made.labels, strict=True)]
+                series.append(replace(made, labels=told))
+                epochs += at_epochs
+    about = f"{ABOUT} At the last epoch that all seeds measured" + (f": {_span(epochs)}." if epochs else ".")
     key = facet.x_key or ""
     of = of_facet(facet)
     return Figure(f"alignment-{key}", f"Alignment over {key}", x_axis(facet), COSINE, about, series, **of)
@@ -123,7 +141,13 @@ def cosine_over_x(facet: Facet) -> Figure:
 
 def _distance(line: Line, mode: str) -> float | None:
     cosine = mean_of(line, mode)
-    return None if cosine is None or 1 - cosine < ROUNDING else 1 - cosine
+    return None if cosine is None or 1 - cosine <= _rounding(line) else 1 - cosine
+
+
+def _rounding(line: Line) -> float:
+    """Return the distance that is rounding: what BPTT itself, as k = T, shows at the same weights."""
+    own = [mean_of(line, mode) for mode in line["modes"] if is_bptt(mode, line)]
+    return max([ROUNDING, *(abs(1 - cosine) for cosine in own if cosine is not None)])
 
 
 def _norm(line: Line, mode: str) -> float | None:

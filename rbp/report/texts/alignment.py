@@ -1,13 +1,15 @@
-"""The third table of a report: how far other modes' gradients are from BPTT's before and after training."""
+"""The third table of a report: how far other modes' gradients are from BPTT's, first and last."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from rbp.alignment import ALL
 from rbp.report.comparison.axes import Axes
 from rbp.report.comparison.groups import Facet, Group
 from rbp.report.comparison.settings import LACKS as NONE
 from rbp.report.comparison.statistics import summary
 from rbp.report.texts.table import Table, cells_of_keys
-from rbp.runs.alignment import ALL, NOISE_FLOOR, is_bptt, mean_of
+from rbp.runs.alignment import NOISE_FLOOR, at_common_epochs, is_bptt, mean_of
 
 FIGURES = (
     ("cosine", "first"),
@@ -19,7 +21,7 @@ FIGURES = (
 )
 ABOUT = (
     "How far gradients are from BPTT's along the training of each method, all layers together: at the first "
-    "and the last epoch that a run measured (trainer.align_every), mean ± standard deviation over its seeds. "
+    "and the last of the epochs that all n seeds measured (trainer.align_every), mean ± standard deviation. "
     "cosine: with BPTT's gradient at the same weights, batch and random masks; norm: as a share of its norm; "
     "noise floor: the cosine between BPTT's gradients of two batches."
 )
@@ -33,10 +35,10 @@ def alignment_table(facets: Sequence[Facet], axes: Axes) -> Table | None:
         return None
     columns, keys = cells_of_keys([(facet, group) for facet, group, _ in found], axes)
     rows = tuple(
-        (*own, mode, *_figures(group, mode)) for own, (_, group, mode) in zip(keys, found, strict=True)
+        (*own, mode, *_cells(group, mode)) for own, (_, group, mode) in zip(keys, found, strict=True)
     )
     no = (False,) * len(rows)
-    return Table((*columns, "gradient of"), FIGURES, rows, ("",) * len(rows), no, ABOUT)
+    return Table((*columns, "gradient of", "epochs", "n"), FIGURES, rows, ("",) * len(rows), no, ABOUT)
 
 
 def _modes(group: Group) -> list[str]:
@@ -44,15 +46,19 @@ def _modes(group: Group) -> list[str]:
     return list(dict.fromkeys(mode for line in lines for mode in line["modes"] if not is_bptt(mode, line)))
 
 
-def _figures(group: Group, mode: str) -> list[str]:
-    """Return the texts of one row in the columns of FIGURES."""
-    floor = [_over_seeds(group, NOISE_FLOOR, "cosine", place) for place in (0, -1)]
-    of_mode = [_over_seeds(group, mode, of, place) for of in ("cosine", "norm") for place in (0, -1)]
-    return [*of_mode, *floor]
+def _cells(group: Group, mode: str) -> list[str]:
+    """Return the texts of one row: its epochs, the number of seeds, and the columns of FIGURES."""
+    common = at_common_epochs([run.alignment for run in group.done.values()], mode)
+    if not common:
+        return ["none in common", *[NONE] * (1 + len(FIGURES))]
+    ends = [common[min(common)], common[max(common)]]
+    of_mode = [_over_seeds(lines, mode, of) for of in ("cosine", "norm") for lines in ends]
+    floor = [_over_seeds(lines, NOISE_FLOOR, "cosine") for lines in ends]
+    epochs = ", ".join(str(epoch) for epoch in dict.fromkeys((min(common), max(common))))
+    return [epochs, str(len(ends[0])), *of_mode, *floor]
 
 
-def _over_seeds(group: Group, mode: str, figure: str, place: int) -> str:
-    lines = [run.alignment[place] for run in group.done.values() if run.alignment]
+def _over_seeds(lines: Sequence[Mapping[str, Any]], mode: str, figure: str) -> str:
     found = summary(v for line in lines if (v := mean_of(line, mode, ALL, figure)) is not None)
     if found is None:
         return NONE

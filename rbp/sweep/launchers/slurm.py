@@ -37,7 +37,17 @@ class Slurm(Submitter):
                 )
 
         if ranks > 1:
+            self._check_alignment(cells)
             self._check_losses(cells)
+
+    def _check_alignment(self, cells: list[Cell]) -> None:
+        """Raise ConfigError for a cell that measures its alignment, which several tasks cannot."""
+        if not any(cell.values["trainer"]["align_every"] is not None for cell in cells):
+            return
+        from rbp.train.alignment.of_run import refuse_shared
+
+        for cell in cells:
+            refuse_shared(cell.cfg, self.values.ranks)
 
     def _check_losses(self, cells: list[Cell]) -> None:
         """Raise ConfigError for a loss that several tasks could not compute in shares."""

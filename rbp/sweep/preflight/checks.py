@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from rbp.alignment import FEWEST
 from rbp.config.identity import run_folder
 from rbp.errors import ConfigError, UserError
 from rbp.sweep.grid.cell import Cell
@@ -89,9 +90,9 @@ def _check_data(cfg: DictConfig) -> None:
             f"images of dataset={cfg.dataset.name}{left}"
         )
     if (every := cfg.trainer.align_every) is not None:
-        from rbp.train.alignment.measure import BATCHES, refuse_too_few
+        from rbp.train.alignment.of_run import refuse_too_few
 
-        refuse_too_few(cfg, images, BATCHES, f"trainer.align_every={every}")
+        refuse_too_few(cfg, images, FEWEST, f"trainer.align_every={every}")
 
 
 def _check_loss(cfg: DictConfig) -> None:

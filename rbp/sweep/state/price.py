@@ -50,12 +50,14 @@ class Price:
         on_gpu: The devices that are GPUs.
         priced: Number of cells with a measured step.
         left: Number of cells without.
+        aligned: Number of cells with a measured step that measure their alignment on the way.
     """
 
     hours: dict[str, float]
     on_gpu: frozenset[str]
     priced: int
     left: int
+    aligned: int = 0
 
     def lines(self) -> list[str]:
         """Return it as sentences; none if no step was measured."""
@@ -68,7 +70,7 @@ class Price:
         cells = f"{self.priced} {'cell' if self.priced == 1 else 'cells'}"
         lines = [
             f"Training steps of {cells}: about {' and '.join(costs)}, by the step that was last measured for "
-            "each; evaluation comes on top."
+            f"each; evaluation{self._alignment()} on top."
         ]
         if self.left:
             lines.append(
@@ -77,13 +79,19 @@ class Price:
             )
         return lines
 
+    def _alignment(self) -> str:
+        if not self.aligned:
+            return " comes"
+        of = "" if self.aligned == self.priced else f", for {self.aligned} of them,"
+        return f" and what trainer.align_every measures{of} come"
+
 
 def price(cells: Sequence[Cell], runs_dir: Path) -> Price:
     """Price cells by the newest runs below a folder that trained the same network in the same way."""
     steps, images = _measured(runs_dir, {str(cell.values["arch"]["name"]) for cell in cells})
     hours: dict[str, float] = {}
     on_gpu = set()
-    priced = 0
+    priced = aligned = 0
     for cell in cells:
         step, n = steps.get(_key(cell.values, _OF_STEP)), images.get(_key(cell.values, _OF_IMAGES))
         if step is None or n is None:
@@ -91,9 +99,10 @@ def price(cells: Sequence[Cell], runs_dir: Path) -> Price:
         seconds = _steps(cell.values, n) * step.seconds
         hours[step.device] = hours.get(step.device, 0.0) + seconds * max(1, step.gpus) / 3600
         priced += 1
+        aligned += cell.values["trainer"]["align_every"] is not None
         if step.gpus:
             on_gpu.add(step.device)
-    return Price(hours, frozenset(on_gpu), priced, len(cells) - priced)
+    return Price(hours, frozenset(on_gpu), priced, len(cells) - priced, aligned)
 
 
 def _steps(values: Mapping[str, Any], images: int) -> int:

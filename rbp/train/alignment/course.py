@@ -1,16 +1,20 @@
-"""When a run measures its alignment: before training, and every `trainer.align_every` epochs."""
+"""When a run measures its alignment: before training, every `trainer.align_every` epochs, and at its end."""
 
 from typing import Any
 
 from rbp.runs.alignment import NOISE_FLOOR, mean_of, read_alignment
-from rbp.train.alignment.measure import measure
+from rbp.train.alignment.of_run import measure_run
 from rbp.train.resume.history import History
 from rbp.train.resume.step_boundary import StepBoundary
 from rbp.train.state import TrainState
 
 
-def measure_if_due(training: TrainState, history: History, boundary: StepBoundary) -> None:
+def measure_if_due(
+    training: TrainState, history: History, boundary: StepBoundary, ended: bool = False
+) -> None:
     """Add a line to alignment.jsonl if the run stands at the end of an epoch that is to be measured.
+
+    The last epoch is, whichever it is.
 
     A resumed run measures what it was stopped before, and nothing twice. The network, its random state and
     so the rest of the training are as without it.
@@ -20,12 +24,12 @@ def measure_if_due(training: TrainState, history: History, boundary: StepBoundar
         ConfigError: The network cannot be measured.
     """
     every, record = training.cfg.trainer.align_every, boundary.record
-    if every is None or history.epochs % every or history.part.batches:
+    if every is None or history.part.batches or (history.epochs % every and not ended):
         return
     if any(line["epoch"] == history.epochs for line in read_alignment(record.folder.alignment)):
         return
     boundary.before_evaluation()
-    line = measure(training, history.epochs, between=boundary.in_evaluation)
+    line = measure_run(training, history.epochs, between=boundary.in_evaluation)
     record.alignment(line)
     record.log(_as_line(line))
 

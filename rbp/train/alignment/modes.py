@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from rbp.config.identity import grad_mode_settings
 from rbp.config.text import text
 from rbp.gradients.online import ONLINE
+from rbp.seeds import stream
 from rbp.train.step.loss import loss_over
 
 
@@ -21,7 +22,7 @@ def modes(cfg: DictConfig, segments: Sequence[int] | None = None) -> dict[str, d
 
     They are rate mode with several numbers of segments; the run's own setting of rate mode, if it is another
     one; and the online modes if the run goes step by step with a loss of each step, since they compute the
-    gradients of no other loss.
+    gradients of no other loss. Those take all steps, and once more as many as the run's own setting does.
 
     Args:
         cfg: The frozen config.
@@ -30,11 +31,15 @@ def modes(cfg: DictConfig, segments: Sequence[int] | None = None) -> dict[str, d
     counts = sorted(set(segments or dial(cfg.T)))
     found = {_name("rate", {} if k == 1 else {"segments": k}): _rate(k, True) for k in counts}
     own = cfg.grad_mode
+    keys = {key.rpartition(".")[2]: value for key, value in grad_mode_settings(cfg).items()}
     if own.name == "rate":
-        keys = {key.rpartition(".")[2]: value for key, value in grad_mode_settings(cfg).items()}
         found.setdefault(_name("rate", keys), _rate(own.segments, own.coupled))
     if cfg.step_mode == "s" and over(cfg) == "steps":
         found |= {name: {"grad_mode": name, "chunk": None} for name in ONLINE}
+        if own.backprop_steps is not None:
+            draw = stream(cfg.seed, "alignment", "backprop steps")  # of its own: masks stay those of BPTT
+            some = {"backprop_steps": own.backprop_steps, "rescale": own.rescale, "generator": draw}
+            found[_name(own.name, keys)] = found[own.name] | some
     return found
 
 

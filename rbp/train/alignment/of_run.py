@@ -7,6 +7,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import Tensor
 
+from rbp.alignment import FEWEST
 from rbp.data import train_batches
 from rbp.errors import ConfigError
 from rbp.gradients import alignment
@@ -15,11 +16,9 @@ from rbp.gradients.objective import Loss
 from rbp.rate.errors import InputError
 from rbp.train.alignment.modes import modes, over
 from rbp.train.device import autocast
-from rbp.train.ranks import Ranks
 from rbp.train.state import TrainState
 from rbp.train.step.share import share_of
 
-BATCHES = alignment.FEWEST
 EPOCH = -1  # of the batches: an epoch that is never trained, so that they are the same at all epochs
 
 
@@ -47,20 +46,20 @@ def refuse_too_few(cfg: DictConfig, images: int, batches: int, asked: str) -> No
         )
 
 
-def refuse_shared(cfg: DictConfig, ranks: Ranks) -> None:
-    """Raise ConfigError if several ranks train together and are to measure."""
-    if cfg.trainer.align_every is not None and ranks.world > 1:
+def refuse_shared(cfg: DictConfig, tasks: int) -> None:
+    """Raise ConfigError if several tasks train together and are to measure."""
+    if cfg.trainer.align_every is not None and tasks > 1:
         raise ConfigError(
             f"trainer.align_every={cfg.trainer.align_every}: one task alone can compare gradients, and this "
-            f"run has {ranks.world}; leave it out, and use `rbp align RUN` when the run is done"
+            f"run has {tasks}; leave it out, and use `rbp align RUN` when the run is done"
         )
 
 
-def measure(
+def measure_run(
     training: TrainState,
     epoch: int,
     segments: Sequence[int] | None = None,
-    batches: int = BATCHES,
+    batches: int = FEWEST,
     between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Compare the gradients of other modes with BPTT's on training batches; see rbp.gradients.alignment.
