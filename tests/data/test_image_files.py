@@ -4,6 +4,7 @@ import dataclasses
 import io
 import multiprocessing
 import os
+import resource
 import signal
 import tarfile
 import time
@@ -216,6 +217,27 @@ def die(number: int) -> int:
 def test_a_killed_worker_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(DataError, match=r"was killed, perhaps .* want of memory.*dataset\.workers=1"):
         list(in_workers(die, range(4), 2))
+
+
+def overflow(number: int) -> int:
+    raise RuntimeError(f"{number} is too large")
+
+
+def test_an_error_of_the_work_itself_is_not_taken_for_a_killed_worker() -> None:
+    with pytest.raises(RuntimeError, match="0 is too large"):
+        list(in_workers(overflow, range(4), 2))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's own, afterwards
+def test_too_many_open_files_is_an_error_that_says_what_to_do() -> None:
+    """As with a process for each of some hundred cores, and the usual limit of 1,024."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, before[1]))
+    try:
+        with pytest.raises(DataError, match=r"allow more by ulimit -n.*dataset\.workers=1"):
+            list(in_workers(square, range(40), 2))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
 def test_an_epoch_keeps_no_file_open_for_each_batch(root: Path) -> None:

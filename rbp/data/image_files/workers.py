@@ -45,7 +45,7 @@ def in_workers(
         pin: Whether tensors are put where a GPU fetches them without waiting.
 
     Raises:
-        DataError: That of the first job that raised one, or a worker was killed.
+        DataError: That of the first job that raised one, a worker was killed, or too many files are open.
     """
     n = min(usable_cores() if workers is None else workers, len(jobs))
     loader: DataLoader[Any] = DataLoader(
@@ -64,13 +64,25 @@ def in_workers(
             if isinstance(result, DataError):
                 raise result
             yield result
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise DataError(
-            f"a process that decodes images was killed, perhaps by the system for want of memory: {error}; "
-            f"fewer processes need less: dataset.workers={max(n // 2, 1)}"
-        ) from error
+    except (OSError, RuntimeError) as error:
+        if why := _known(str(error)):
+            raise DataError(f"{why}: {error}; try dataset.workers={max(n // 2, 1)}") from error
+        raise
+
+
+def _known(error: str) -> str:
+    """Return what an error of DataLoader's own means, "" if it is another one."""
+    if "DataLoader worker (pid" in error:  # else it is an error of the work itself
+        return (
+            "a process that decodes images was killed, perhaps by the system for want of memory, of which "
+            "fewer processes need less"
+        )
+    if "Too many open files" in error or "ancdata" in error:  # the latter from a socket, for the same reason
+        return (
+            "the processes that decode images need more open files than are allowed; allow more by ulimit "
+            "-n, or take fewer processes"
+        )
+    return ""
 
 
 def _started(loader: DataLoader[Any]) -> Iterator[Any]:
