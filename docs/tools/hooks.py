@@ -19,7 +19,7 @@ from docs.tools import katex, messages  # noqa: E402
 
 # Files of the repository that are pages of the site, beside those in docs/ and results/.
 ELSEWHERE = {"CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
-SHOWN, KINDS = ("results", "examples"), (".md", ".csv", ".svg", ".txt", ".py", ".yaml")
+SHOWN, KINDS = ("results", "examples"), (".md", ".csv", ".svg", ".txt", ".py", ".yaml", ".html", ".json")
 HERE = {page: file for file, page in ELSEWHERE.items()}
 _LINK = re.compile(r"(\]\(|src=\")([^)\s\"#]+)")
 
