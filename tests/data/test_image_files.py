@@ -243,13 +243,20 @@ def test_an_error_of_the_work_itself_is_not_taken_for_a_killed_worker() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's own, afterwards
-def test_too_many_open_files_is_an_error_that_says_what_to_do() -> None:
-    """As with a process for each of some hundred cores, and the usual limit of 1,024."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, before[1]))
+@pytest.mark.parametrize("spare", [3, 6, 9])
+def test_too_many_open_files_is_an_error_that_says_what_to_do(spare: int) -> None:
+    """As with a process for each of some hundred cores, and the usual limit of 1,024.
+
+    A worker that had started already would keep the program from ending.
+    """
+    before, others = resource.getrlimit(resource.RLIMIT_NOFILE), set(multiprocessing.active_children())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + spare, before[1]))
     try:
         with pytest.raises(DataError, match=r"allow more by ulimit -n.*dataset\.workers=1"):
             list(in_workers(square, range(40), 2))
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.join(10)
+            assert not worker.is_alive()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 

@@ -3,6 +3,7 @@
 torch's DataLoader does it. Its workers are forked, so that a million file names are not sent to them.
 """
 
+import multiprocessing
 import signal
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -93,10 +94,16 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
     Slurm sends these to all processes of a job, and the run goes on to the end of its step.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before, others = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS), multiprocessing.active_children()
     try:
         with _no_advice():
             return iter(loader)
+    except BaseException:
+        # Where not all could start, the first would be waited for at exit: they ignore signals to stop.
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.kill()
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
