@@ -66,6 +66,22 @@ def locked(file: Path, wait: float | None = 0.0) -> Iterator[bool]:
             lock.release()
 
 
+@contextmanager
+def passing_lock(file: Path) -> Iterator[None]:
+    """Wait for a file's lock, hold it inside the block, and remove the file.
+
+    Whoever waits for it meanwhile locks a new one: filelock looks whether the one it got still exists.
+
+    Raises:
+        ConfigError, OSError: As by `try_lock`.
+    """
+    with locked(file, wait=None):
+        try:
+            yield
+        finally:
+            file.unlink(missing_ok=True)
+
+
 def _sign(descriptor: int, holder: str) -> None:
     os.ftruncate(descriptor, 0)
     os.pwrite(descriptor, holder.encode(), 0)

@@ -22,15 +22,18 @@ from torchvision.datasets import ImageFolder
 
 from rbp.bench.reading_speed import seconds_per_image
 from rbp.cli import main
+from rbp.cores import usable_cores
 from rbp.data import ImageFiles, Splits, eval_batches, load, train_batches
 from rbp.data.image_files.batches import training_pixels
 from rbp.data.image_files.crops import random_crop
 from rbp.data.image_files.decode import centre_view, random_view
+from rbp.data.image_files.imagenet import imagenet
+from rbp.data.image_files.settings import FileSettings, file_settings_of
 from rbp.data.image_files.workers import in_workers
 from rbp.errors import ConfigError, DataError
 from rbp.train.ranks import Ranks
 from tests.support.datasets import dataset_config
-from tests.support.image_files import CLASSES, photograph, write_imagenet, write_tars
+from tests.support.image_files import CLASSES, encoded, photograph, write_imagenet, write_tars
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -43,6 +46,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def config(root: Path, **keys: Any) -> Any:
     return dataset_config("imagenet", root=root, **({"classes": 4, "size": 32, "short_side": 36} | keys))
+
+
+def settings_of(root: Path, **keys: Any) -> FileSettings:
+    settings = file_settings_of(config(root, **keys))
+    assert settings is not None
+    return settings
 
 
 def read(root: Path, **keys: Any) -> Splits:
@@ -209,6 +218,11 @@ def test_workers_outlive_the_signals_of_a_stopped_job() -> None:
     assert [*found, *results] == [n**2 for n in range(40)]
 
 
+def test_more_processes_than_cores_are_taken_without_a_word(recwarn: pytest.WarningsRecorder) -> None:
+    assert list(in_workers(square, range(40), usable_cores() + 1)) == [n**2 for n in range(40)]
+    assert not recwarn.list
+
+
 def die(number: int) -> int:
     os.kill(os.getpid(), signal.SIGKILL)
     return number
@@ -229,13 +243,20 @@ def test_an_error_of_the_work_itself_is_not_taken_for_a_killed_worker() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # torch's own, afterwards
-def test_too_many_open_files_is_an_error_that_says_what_to_do() -> None:
-    """As with a process for each of some hundred cores, and the usual limit of 1,024."""
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + 3, before[1]))
+@pytest.mark.parametrize("spare", [3, 6, 9])
+def test_too_many_open_files_is_an_error_that_says_what_to_do(spare: int) -> None:
+    """As with a process for each of some hundred cores, and the usual limit of 1,024.
+
+    A worker that had started already would keep the program from ending.
+    """
+    before, others = resource.getrlimit(resource.RLIMIT_NOFILE), set(multiprocessing.active_children())
+    resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")) + spare, before[1]))
     try:
         with pytest.raises(DataError, match=r"allow more by ulimit -n.*dataset\.workers=1"):
             list(in_workers(square, range(40), 2))
+        for worker in set(multiprocessing.active_children()) - others:
+            worker.join(10)
+            assert not worker.is_alive()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
@@ -386,7 +407,7 @@ def loose(root: Path) -> None:
     ("change", "told"),
     [
         (lambda root: remove(root / "val"), r"val is missing.*train/CLASS/FILE and val/CLASS/FILE"),
-        (lambda root: remove(root / "val" / CLASSES[0]), rf"/val: lacks 1 classes .*{CLASSES[0]}"),
+        (lambda root: remove(root / "val" / CLASSES[0]), rf"/val: lacks 1 class .*{CLASSES[0]}"),
         (lambda root: (root / "val" / "n9").mkdir(), r"/val/n9: the class has no image"),
         (empty_class, rf"/train/{CLASSES[2]}: the class has no image"),
         (loose, r"/val: has 8 images and no class folders"),
@@ -420,6 +441,124 @@ def test_keys_that_do_not_fit_are_refused(override: str, told: str) -> None:
 
     with pytest.raises(ConfigError, match=told):
         make("dataset=imagenet", override)
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+@pytest.mark.parametrize("classes", [3, 5])
+def test_an_index_is_not_read_for_another_number_of_classes(
+    tmp_path: Path, classes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_imagenet(tmp_path, train=2, val=2)
+    told = rf"dataset\.classes={classes}: .*train has 4 class folders"
+    for there in (False, True):  # the index
+        with pytest.raises(DataError, match=told):
+            imagenet.what_is_there(tmp_path, settings_of(tmp_path, classes=classes))
+        with pytest.raises(DataError, match=told):
+            read(tmp_path, classes=classes)
+        command = ["data", "prepare", "imagenet", f"dataset.root={tmp_path}", f"dataset.classes={classes}"]
+        assert main(command) == 2
+        assert "train has 4 class folders" in " ".join(capsys.readouterr().err.split())
+        if not there:
+            assert names_in(tmp_path) == ["train", "val"]  # a refusal leaves nothing behind
+            read(tmp_path)
+    assert names_in(tmp_path / "prepared") == ["imagenet-index"]
+
+
+def test_prepare_checks_each_image_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A file that was replaced changes no folder's time."""
+    write_imagenet(tmp_path, train=3, val=2)
+    assert prepare(tmp_path) == 0
+    file = tmp_path / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG"
+    no_image(file)
+    assert prepare(tmp_path) == 2
+    assert f"{file}: is no " in capsys.readouterr().err.replace("\n", " ")
+    assert prepare(tmp_path, "dataset.on_error=skip") == 0
+    assert "11 training and 8 test images" in " ".join(capsys.readouterr().out.split())
+    assert len(read(tmp_path, on_error="skip", workers=0).train) == 11
+
+
+def pipe(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def test_a_pipe_is_no_image_and_is_not_waited_for(tmp_path: Path) -> None:
+    write_imagenet(tmp_path, train=3, val=2)
+    images = read(tmp_path, workers=0).train
+    file = tmp_path / "train" / CLASSES[0] / f"{CLASSES[0]}_0.JPEG"
+    pipe(file)
+    with pytest.raises(DataError, match=rf"^{file}: is no image, as it is no plain file"):
+        epoch_of(images, config(tmp_path))
+    assert prepare(tmp_path) == 2
+    assert prepare(tmp_path, "dataset.on_error=skip") == 0
+    assert len(read(tmp_path, on_error="skip", workers=0).train) == 11
+
+
+@pytest.mark.parametrize("ending", ["png", "pgm"])
+def test_grey_of_16_bits_is_scaled_to_8(tmp_path: Path, ending: str) -> None:
+    """Pillow alone would make all above 255 white."""
+    levels = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    file = tmp_path / f"grey.{ending}"
+    Image.fromarray(levels).save(file)
+    shown = centre_view(file, 64, 64)
+    assert shown.shape == (3, 64, 64)
+    assert torch.equal(shown[0], torch.from_numpy((levels / 257).round().astype(np.uint8)))
+    assert torch.equal(shown[0], shown[1]) and torch.equal(shown[0], shown[2])
+    part = random_view(file, 16, 0.5, False, torch.Generator().manual_seed(0))
+    assert part.float().std() > 20 and int(part.max()) < 256
+
+
+@pytest.mark.parametrize("kind", ["uint16", "int32", "float32"])
+def test_values_of_no_known_range_are_refused_before_training(tmp_path: Path, kind: str) -> None:
+    """A TIFF's may end at 4095, or at 1.0."""
+    write_imagenet(tmp_path, train=2, val=2)
+    file = tmp_path / "train" / CLASSES[0] / "deep.tiff"
+    Image.fromarray(np.arange(4096).reshape(64, 64).astype(kind)).save(file)
+    with pytest.raises(DataError, match=rf"^{file}: has values of no known range .*convert it to 8 bits"):
+        read(tmp_path)
+
+
+def test_images_in_subfolders_are_found_as_by_image_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_imagenet(tmp_path, train=2, val=2)
+    place = tmp_path / "train" / CLASSES[1]
+    for name in ("a/b/1.JPEG", "a-b/2.JPEG", "a/3.JPEG", "z.JPEG/4.JPEG", "0/link"):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        if name.endswith("link"):
+            (place / name).symlink_to(tmp_path / "val" / CLASSES[1])
+        else:
+            (place / name).write_bytes(encoded(1, 0))
+    images = read(tmp_path, workers=0).train
+    assert isinstance(images, ImageFiles) and len(images) == 14
+    found = [(str(images.path(n)), label) for n, label in enumerate(images.labels.tolist())]
+    assert found == ImageFolder(str(tmp_path / "train")).samples
+    assert "leaves out" not in capsys.readouterr().out
+    assert len(epoch_of(images, config(tmp_path))) == 2
+    (place / "a" / "b" / "5.JPEG").write_bytes(encoded(1, 0))
+    with pytest.raises(DataError, match="added, removed or renamed since"):
+        read(tmp_path)
+
+
+def test_what_is_left_out_by_its_name_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_imagenet(tmp_path, train=2, val=2)
+    for name in (".hidden.JPEG", "notes.txt"):
+        (tmp_path / "train" / CLASSES[1] / name).write_bytes(encoded(1, 0))
+    assert len(read(tmp_path, workers=0).train) == 8
+    told = " ".join(capsys.readouterr().out.split())
+    assert "train: leaves out 2 entries whose name begins with a dot or has none of the endings .jpg" in told
+    assert f"{CLASSES[1]}/.hidden.JPEG, {CLASSES[1]}/notes.txt" in told and "val: leaves" not in told
+
+
+def test_a_link_to_a_folder_around_it_is_refused(tmp_path: Path) -> None:
+    write_imagenet(tmp_path, train=2, val=2)
+    link = tmp_path / "val" / CLASSES[0] / "again"
+    link.symlink_to(link.parent)
+    with pytest.raises(DataError, match=rf"{link}: is a link to a folder that it lies in"):
+        read(tmp_path)
 
 
 # --- the original tar files ---------------------------------------------------------------------------------
@@ -481,6 +620,32 @@ def second_header(tar: bytes) -> int:
     """Where the header of the second file in a tar begins."""
     with tarfile.open(fileobj=io.BytesIO(tar)) as members:
         return members.getmembers()[1].offset
+
+
+def pack_badly(file: Path) -> None:
+    """A compressed file whose beginning is sound."""
+    whole = file.read_bytes()
+    file.write_bytes(whole[:20] + bytes(len(whole) - 20))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "told"),
+    [
+        ("ILSVRC2012_img_train.tar", lambda file: file.write_bytes(b"no"), "is no tar file. "),
+        ("ILSVRC2012_img_train.tar", pipe, "is no plain file. "),
+        ("ILSVRC2012_devkit_t12.tar.gz", pack_badly, "is no "),
+    ],
+)
+def test_a_file_that_is_no_tar_is_told_in_a_line(
+    tmp_path: Path, name: str, damage: Callable[[Path], object], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_tars(tmp_path)
+    before = names_in(tmp_path)
+    damage(tmp_path / name)
+    assert prepare(tmp_path) == 2
+    error = " ".join(capsys.readouterr().err.split())
+    assert f"{tmp_path / name}: {told}" in error and "method" not in error
+    assert names_in(tmp_path) == sorted(before + (["train"] if "devkit" in name else []))
 
 
 def flip_a_byte(tar: bytes) -> bytes:

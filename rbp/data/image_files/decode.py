@@ -3,12 +3,16 @@
 Resizing works on bytes. In training, a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where what is shown
 stays large enough; evaluation, whose accuracies are compared, shows what torchvision shows. Grey, CMYK and
 palette images become RGB, and a PNG by the name of a JPEG is read as what it is: ImageNet has all of them.
+Grey of 16 bits is scaled to 8, and other values than bytes are refused: Pillow cuts both off at 255.
 """
 
 import contextlib
+import os
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from stat import S_ISREG
+from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -18,7 +22,9 @@ from torch.nn.functional import interpolate
 
 from rbp.data.files import broken
 from rbp.data.image_files.crops import Crop, centre_crop, random_crop, random_flip, resized
+from rbp.errors import DataError
 
+_FULL_RANGE = ("PNG", "PPM")  # formats whose values of 16 bits go from 0 to 65535, as Pillow reads them
 _SCALES = (8, 4, 2)  # by which libjpeg can reduce an image while it decodes
 _MARGIN = 1.5  # how much larger than needed the part is left: libjpeg's filter is sharper than torchvision's
 
@@ -60,7 +66,7 @@ def check(path: Path) -> None:
     """Raise DataError unless a file is an image that can be decoded to its end."""
     with opened(path) as image:
         image.draft(image.mode, (1, 1))  # at the smallest scale, all bytes are read still
-        image.load()
+        _rgb(image)
 
 
 @contextlib.contextmanager
@@ -70,14 +76,37 @@ def opened(path: Path) -> Iterator[Image.Image]:
         with warnings.catch_warnings():
             # Of damaged Exif data, which is not used; and of bytes that torch must not write to.
             warnings.simplefilter("ignore")
-            with Image.open(path) as image:
-                yield image
+            with _plain_file(path) as file, Image.open(file) as image:
+                yield _of_bytes(image, path)
+    except DataError:
+        raise
     except UnidentifiedImageError as error:
         raise broken(path, "is no image") from error
     except OSError as error:
         raise broken(path, f"is no whole image: {error.strerror or error}") from error
     except Exception as error:  # damaged bytes can raise anything
         raise broken(path, f"is no image that can be read: {error!r:.100}") from error
+
+
+def _plain_file(path: Path) -> BinaryIO:
+    """Open a file to read; raise DataError for what is none, such as a pipe, which would block."""
+    file = open(path, "rb", opener=lambda name, how: os.open(name, how | os.O_NONBLOCK))  # noqa: SIM115
+    if not S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise broken(path, "is no image, as it is no plain file")
+    return file
+
+
+def _of_bytes(image: Image.Image, path: Path) -> Image.Image:
+    """Return an image whose values are bytes: itself, or made of grey of 16 bits."""
+    if image.mode[0] not in "IF":  # Pillow's modes of integers and of floating-point numbers
+        return image
+    if image.format not in _FULL_RANGE or image.mode == "F":
+        raise broken(
+            path, f"has values of no known range (Pillow's mode {image.mode}); convert it to 8 bits a channel"
+        )
+    levels = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
 
 
 def _reduce(image: Image.Image, wider: float, higher: float) -> int:

@@ -4,17 +4,26 @@ The validation images are what papers call the test set, and what is used as suc
 form train/CLASS/FILE and val/CLASS/FILE can be read so.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rbp.data.image_files.broken_files import skipped
 from rbp.data.image_files.files_and_labels import ImageFiles
-from rbp.data.image_files.index import PARTS, OtherFilesError, make_index, open_index, read_index
+from rbp.data.image_files.index import (
+    PARTS,
+    OtherFilesError,
+    make_index,
+    open_index,
+    read_index,
+    refuse_other_classes,
+)
+from rbp.data.image_files.listing import list_classes
 from rbp.data.image_files.settings import FileSettings
 from rbp.data.image_files.tars import DEVKIT, TRAIN_TAR, VAL_TAR, unpack
 from rbp.errors import ConfigError, DataError
-from rbp.locks import locked
+from rbp.locks import passing_lock
 from rbp.output import say
 
 
@@ -56,7 +65,9 @@ class ImageFolders:
         return train, test
 
     def prepare(self, root: Path, settings: FileSettings, workers: int | None = None) -> None:
-        """Unpack the original tar files if there are no folders yet, and make the index.
+        """Unpack the original tar files if there are no folders yet, check all images and make the index.
+
+        An index that was made of another folder, with the same names, is taken as it is.
 
         Args:
             root: Folder of the data set.
@@ -84,12 +95,13 @@ class ImageFolders:
         """Return what there is of the data set, for people; makes nothing.
 
         Raises:
-            DataError: If the folders are missing, or no longer fit the index.
+            DataError: If the folders are missing, do not fit the settings, or no longer fit the index.
         """
         self._refuse_missing(root, settings)
         folder = settings.index_folder(root)
         if read_index(root, folder, settings) is not None:
             return f"image files in {root}, with an index in {folder}"
+        refuse_other_classes(root, {part: list_classes(root / part) for part in PARTS}, settings)
         return f"image files in {root}; {settings.preparation(root)} checks them"
 
     def _other_numbers(self, manifest: dict[str, Any]) -> str:
@@ -122,34 +134,49 @@ class ImageFolders:
 def _made(
     root: Path, folder: Path, settings: FileSettings, workers: int | None, again: bool = False
 ) -> dict[str, Any]:
-    """Make the index, unless another process has done so meanwhile, and return its manifest.
+    """Make the index, unless one is there already that can be trusted, and return its manifest.
 
     Args:
         root: Folder of the data set.
         folder: Folder of the index.
         settings: Settings of the data set.
         workers: Number of processes; None for one per usable core.
-        again: Whether an index that no longer fits the files is replaced, instead of being an error.
+        again: Whether to check all images anew, and replace an index that no longer fits the files. Only an
+            index of another folder is trusted then: it may be shared, and still be needed there.
     """
+    top = folder.parent
+    new = not top.exists()
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with locked(folder.with_name(f".{folder.name}.lock"), wait=None):
-            manifest = None
-            try:
-                manifest = read_index(root, folder, settings)
-            except OtherFilesError:  # that folder may still need its index
-                raise
-            except DataError:
-                if not again:
-                    raise
-            if manifest is None:
-                return make_index(root, folder, settings, workers)
-            return manifest
+        top.mkdir(parents=True, exist_ok=True)
+        with passing_lock(folder.with_name(f".{folder.name}.lock")):
+            manifest = _trusted(root, folder, settings) if again else read_index(root, folder, settings)
+            return manifest or make_index(root, folder, settings, workers)
     except OSError as error:
         raise DataError(
             f"{error.filename or folder}: cannot be written: {error.strerror or error}; choose another "
             "folder for the index with dataset.prepared=PATH"
         ) from error
+    finally:
+        if new:
+            with suppress(OSError):  # not empty
+                top.rmdir()
+
+
+def _trusted(root: Path, folder: Path, settings: FileSettings) -> dict[str, Any] | None:
+    """Return the manifest of an index that fits and was made of another folder than `root`, else None."""
+    try:
+        manifest = read_index(root, folder, settings)
+    except OtherFilesError:  # that folder may still need its index
+        raise
+    except DataError:
+        return None
+    if manifest is None or manifest["root"] == str(root.resolve()):
+        return None
+    say(
+        f"{folder}: was made of {manifest['root']}, with the same names; no image is checked again "
+        "(delete the folder for that)."
+    )
+    return manifest
 
 
 imagenet = ImageFolders("ImageNet", classes=1000, sizes={"train": 1_281_167, "val": 50_000})

@@ -13,13 +13,13 @@ import torch
 from rbp.data.checksummed_json import read_sealed, sha256_of, write_sealed
 from rbp.data.image_files.broken_files import broken_files, refuse_broken, skipped
 from rbp.data.image_files.files_and_labels import ImageFiles, Names
-from rbp.data.image_files.listing import Listing, list_classes, list_files
+from rbp.data.image_files.listing import ENDINGS, Listing, list_classes, list_files
 from rbp.data.image_files.settings import FileSettings
 from rbp.errors import DataError
 from rbp.files import write_bytes
 from rbp.output import say
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 PARTS = ("train", "val")
 
@@ -43,9 +43,11 @@ def make_index(
         DataError: Folders are missing or do not fit together, or files are broken and
             `settings.on_error` is "raise".
     """
-    made = {part: state(root / part) for part in PARTS}  # first: a file that comes later is noticed
     listings = {part: list_files(root / part) for part in PARTS}
-    _refuse_other_classes(root, listings, settings)
+    refuse_other_classes(root, {part: listing.classes for part, listing in listings.items()}, settings)
+    for part, listing in listings.items():
+        if listing.left_out:
+            say(_left_out(root / part, listing.left_out))
     broken = {part: broken_files(root / part, listing, workers) for part, listing in listings.items()}
     if settings.on_error == "raise":
         refuse_broken([why for found in broken.values() for why in found.values()])
@@ -67,7 +69,7 @@ def make_index(
             write_bytes(folder / f"{part}.txt", _as_text(listing))
             digest = sha256_of(folder / f"{part}.txt")
             sizes = [len(files) for files in listing.files]
-            manifest["parts"][part] = {"sha256": digest, "sizes": sizes, "state": made[part]}
+            manifest["parts"][part] = {"sha256": digest, "sizes": sizes, "times": listing.times}
         write_sealed(folder / MANIFEST, manifest)
     except OSError as error:
         raise DataError(
@@ -84,8 +86,8 @@ def read_index(root: Path, folder: Path, settings: FileSettings) -> dict[str, An
 
     Raises:
         OtherFilesError: The index was made of another folder, and that has other files.
-        DataError: The index is damaged, the files have other names than it says, or it lists skipped files
-            although `settings.on_error` is "raise".
+        DataError: The index is damaged, the files have other names than it says, it has another number of
+            classes than the settings, or it lists skipped files although `settings.on_error` is "raise".
     """
     file = folder / MANIFEST
     if not file.exists():
@@ -107,6 +109,7 @@ def read_index(root: Path, folder: Path, settings: FileSettings) -> dict[str, An
             f"{root / part}: class folders or files were added, removed or renamed since the index "
             f"{folder} was made; {again}"
         )
+    refuse_other_classes(root, dict.fromkeys(PARTS, manifest["classes"]), settings)
     if settings.on_error == "raise" and manifest["skipped"]:
         raise DataError(
             f"{folder}: was made with dataset.on_error=skip and lacks {skipped(manifest)}. Set "
@@ -124,12 +127,22 @@ def open_index(
     return [_open(root, folder, part, manifest, settings) for part in PARTS]
 
 
-def state(folder: Path) -> list[list[Any]]:
-    """Return the name and modification time of each class folder: that changes with the names in it."""
-    try:
-        return [[name, (folder / name).stat().st_mtime_ns] for name in list_classes(folder)]
-    except OSError as error:
-        raise DataError(f"{error.filename}: the folder cannot be read: {error.strerror}") from error
+def refuse_other_classes(root: Path, classes: dict[str, list[str]], settings: FileSettings) -> None:
+    """Raise DataError unless both parts have the same class folders, and as many as the settings say."""
+    train, val = (set(classes[part]) for part in PARTS)
+    for part, lacking in (("train", val - train), ("val", train - val)):
+        if lacking:
+            names = ", ".join(sorted(lacking)[:3]) + (", ..." if len(lacking) > 3 else "")
+            raise DataError(
+                f"{root / part}: lacks {len(lacking)} class{'' if len(lacking) == 1 else 'es'} that the "
+                f"other folder has ({names}); train and val must have the same class folders, as "
+                "labels are their places in order"
+            )
+    if len(train) != settings.classes:
+        raise DataError(
+            f"dataset.classes={settings.classes}: {root / 'train'} has {len(train)} class "
+            f"folder{'' if len(train) == 1 else 's'}; set dataset.classes to that, or mend the folders"
+        )
 
 
 def _open(
@@ -142,7 +155,7 @@ def _open(
 
 def _has_its_files(root: Path, folder: Path, part: str, manifest: dict[str, Any]) -> bool:
     """Return whether root/part has just the files of an index, by name."""
-    if state(root / part) == manifest["parts"][part]["state"]:
+    if _untouched(root / part, manifest["classes"], manifest["parts"][part]["times"]):
         return True
     # Copied or unpacked anew, folders have other times: then all files are listed.
     left_out = {
@@ -157,20 +170,25 @@ def _has_its_files(root: Path, folder: Path, part: str, manifest: dict[str, Any]
     )
 
 
-def _refuse_other_classes(root: Path, listings: dict[str, Listing], settings: FileSettings) -> None:
-    train, val = (set(listings[part].classes) for part in PARTS)
-    for part, lacking in (("train", val - train), ("val", train - val)):
-        if lacking:
-            names = ", ".join(sorted(lacking)[:3]) + (", ..." if len(lacking) > 3 else "")
-            raise DataError(
-                f"{root / part}: lacks {len(lacking)} classes that the other folder has ({names}); train and "
-                "val must have the same class folders, as labels are their places in order"
-            )
-    if len(train) != settings.classes:
-        raise DataError(
-            f"dataset.classes={settings.classes}: {root / 'train'} has {len(train)} class folders; set "
-            "dataset.classes to that, or mend the folders"
+def _untouched(folder: Path, classes: list[str], times: list[list[Any]]) -> bool:
+    """Return whether a part has just these class folders, and no folder in it changed since it was listed.
+
+    A folder that came later changes the time of the one that it lies in.
+    """
+    try:
+        return list_classes(folder) == classes and all(
+            (folder / name).stat().st_mtime_ns == time for name, time in times
         )
+    except OSError:  # a folder is gone, or cannot be read: listing says which
+        return False
+
+
+def _left_out(folder: Path, names: list[str]) -> str:
+    n = len(names)
+    return (
+        f"{folder}: leaves out {n:,} entr{'y' if n == 1 else 'ies'} whose name begins with a dot or has "
+        f"none of the endings {', '.join(ENDINGS)}: {', '.join(names[:3])}{', ...' if n > 3 else ''}"
+    )
 
 
 def _whole(folder: Path, listing: Listing, broken: dict[str, str]) -> Listing:

@@ -6,13 +6,15 @@ the development kit.
 
 import shutil
 import tarfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from lzma import LZMAError
 from pathlib import Path
 
 from rbp.data.files import broken
 from rbp.errors import DataError
-from rbp.locks import locked
+from rbp.locks import passing_lock
 from rbp.output import say
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
@@ -35,13 +37,17 @@ def unpack(root: Path) -> None:
             continue
         building = root / f".unpacking-{part}"
         try:
-            with locked(root / f"{building.name}.lock", wait=None):
+            with passing_lock(root / f"{building.name}.lock"):
                 if (root / part).exists():  # unpacked by another process meanwhile
                     continue
                 say(f"{root / tar}: is unpacked to {root / part}")
                 building.mkdir(exist_ok=True)
-                fill(root, building)
-                building.rename(root / part)
+                try:
+                    fill(root, building)
+                    building.rename(root / part)
+                finally:
+                    with suppress(OSError):  # it has its name, or holds what is kept
+                        building.rmdir()
         except OSError as error:
             raise DataError(
                 f"{error.filename or building}: cannot be written: {error.strerror or error}. Make room "
@@ -131,6 +137,8 @@ def tar_content(tar: tarfile.TarFile, member: tarfile.TarInfo, where: Path | str
 
 def _members(file: Path, wanted: tuple[str, ...] = ()) -> Iterator[tuple[tarfile.TarFile, tarfile.TarInfo]]:
     """Yield the files in a tar file, or those with a wanted name, each with the open tar file."""
+    if file.exists() and not file.is_file():
+        raise broken(file, "is no plain file")  # reading a pipe would block
     with _sound(file):
         tar = tarfile.open(file)  # noqa: SIM115
     with tar:
@@ -190,5 +198,7 @@ def _sound(where: Path | str) -> Iterator[None]:
     """Raise DataError if a tar file turns out to be damaged inside the block."""
     try:
         yield
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise broken(where, f"is no whole tar file: {error}") from error
+    except (tarfile.TarError, EOFError, OSError, zlib.error, LZMAError) as error:
+        why = str(error)
+        # What no way of compression fits is told in a line of Python's for each of them.
+        raise broken(where, "is no tar file" if "\n" in why else f"is no whole tar file: {why}") from error

@@ -3,8 +3,11 @@
 torch's DataLoader does it. Its workers are forked, so that a million file names are not sent to them.
 """
 
+import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
@@ -48,17 +51,18 @@ def in_workers(
         DataError: That of the first job that raised one, a worker was killed, or too many files are open.
     """
     n = min(usable_cores() if workers is None else workers, len(jobs))
-    loader: DataLoader[Any] = DataLoader(
-        _Work(do),
-        batch_size=None,
-        sampler=jobs,
-        num_workers=n,
-        pin_memory=pin,
-        multiprocessing_context="fork" if n else None,
-        worker_init_fn=_begin if n else None,
-        # By default it draws from the generator of dropout, and a resumed run would go on otherwise.
-        generator=torch.Generator(),
-    )
+    with _no_advice():
+        loader: DataLoader[Any] = DataLoader(
+            _Work(do),
+            batch_size=None,
+            sampler=jobs,
+            num_workers=n,
+            pin_memory=pin,
+            multiprocessing_context="fork" if n else None,
+            worker_init_fn=_begin if n else None,
+            # By default it draws from the generator of dropout, and a resumed run would go on otherwise.
+            generator=torch.Generator(),
+        )
     try:
         for result in _started(loader):
             if isinstance(result, DataError):
@@ -90,11 +94,26 @@ def _started(loader: DataLoader[Any]) -> Iterator[Any]:
 
     Slurm sends these to all processes of a job, and the run goes on to the end of its step.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    before, others = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS), multiprocessing.active_children()
     try:
-        return iter(loader)
+        with _no_advice():
+            return iter(loader)
+    except BaseException:
+        # Where not all could start, the first would be waited for at exit: they ignore signals to stop.
+        for worker in multiprocessing.active_children():
+            if worker not in others:
+                worker.kill()
+        raise
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _no_advice() -> Iterator[None]:
+    """Silence torch's warning of more processes than cores, inside the block: they were asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create")
+        yield
 
 
 def _begin(worker: int) -> None:
