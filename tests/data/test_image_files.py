@@ -718,3 +718,11 @@ def test_speed_counts_the_images_that_were_read() -> None:
             yield torch.zeros(n, 3, 2, 2), torch.zeros(n)
 
     assert 0.003 <= seconds_per_image(batches()) < 0.006
+
+
+@pytest.mark.parametrize("work", [die, overflow])
+def test_no_process_outlives_an_error_whose_trace_is_kept(work: Callable[[int], int]) -> None:
+    others = multiprocessing.active_children()
+    with pytest.raises((DataError, RuntimeError)) as kept:
+        list(in_workers(work, range(4), 2))
+    assert kept.tb is not None and multiprocessing.active_children() == others

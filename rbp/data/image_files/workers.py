@@ -63,8 +63,10 @@ def in_workers(
             # By default it draws from the generator of dropout, and a resumed run would go on otherwise.
             generator=torch.Generator(),
         )
+    results: Any = None
     try:
-        for result in _started(loader):
+        results = _started(loader)
+        for result in results:
             if isinstance(result, DataError):
                 raise result
             yield result
@@ -72,6 +74,10 @@ def in_workers(
         if why := _known(str(error)):
             raise DataError(f"{why}: {error}; try dataset.workers={max(n // 2, 1)}") from error
         raise
+    finally:
+        # An error's trace may keep them, and the program's end would wait: they ignore signals to stop.
+        if n and results is not None:
+            results._shutdown_workers()
 
 
 def _known(error: str) -> str:
