@@ -26,6 +26,7 @@ def prepare_elsewhere(root: Path, *more: str, **keys: object) -> subprocess.Pope
     program = "import sys; from rbp.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "data", "prepare", "cifar10_dvs", f"dataset.root={root}", "T=4"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONDONTWRITEBYTECODE": "1"}  # Python 3.11 keeps bytecode that a full disk has cut off
     return subprocess.Popen(
         [*command, *more],
         stdout=subprocess.PIPE,
