@@ -120,8 +120,11 @@ def test_data_sets_are_looked_for_where_rbp_data_points(
     assert check_dataset("cifar10", CPU).summary == f"100 training images in {tmp_path}"
     assert check_dataset("cifar10_dvs", CPU).status == "absent"
     assert check_dataset("imagenet", CPU).status == "absent"
-    (tmp_path / "imagenet" / "train" / "n01440764").mkdir(parents=True)
-    (tmp_path / "imagenet" / "val").mkdir()
+    for number in range(1000):
+        for part in ("train", "val"):
+            (tmp_path / "imagenet" / part / f"n{number:08}").mkdir(parents=True)
+        if number == 0:
+            assert "has 1 class folder" in check_dataset("imagenet", CPU).summary
     found = check_dataset("imagenet", CPU)  # which reads no image, and makes no index
     assert found.status == "ok" and not (tmp_path / "imagenet" / "prepared").exists()
     assert surroundings.check_fused_neurons(CPU).status == "absent"

@@ -32,7 +32,9 @@ def in_files(group: str) -> set[str]:
     for file in (CONF / group).glob("*.yaml"):
         values = load_yaml(file.read_text())
         values.pop("defaults", None)
-        found |= set(leaves(values if "@package _global_" in file.read_text() else {group: values}))
+        keys_of = set(leaves(values if "@package _global_" in file.read_text() else {group: values}))
+        # The zoo's networks have settings of their own, which rbp.models.zoo checks by the model.
+        found |= keys_of & {*keys()} if values.get("_target_") == "rbp.models.zoo.spikingjelly" else keys_of
     return found
 
 
