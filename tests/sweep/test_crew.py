@@ -69,7 +69,13 @@ def test_a_refusal_is_said_once_and_ends_all_ranks(tmp_path: Path) -> None:
 def test_a_rank_says_for_whom_it_waits_and_can_be_stopped(tmp_path: Path) -> None:
     """Variables of another tool, with nobody on the other side; nothing is written."""
     command = [sys.executable, str(ROOT / "launch.py"), *CELL, f"runs_dir={tmp_path}"]
-    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | LEFT_OVER)
+    started = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | LEFT_OVER,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background ignores it
+    )
     assert started.stderr is not None
     told = started.stderr.readline()
     started.send_signal(signal.SIGINT)

@@ -30,7 +30,7 @@ CELLS = {  # how many, counted by hand
     "paper/imagenet": 2 * 2,
 }
 TWO = {  # the keys that leave two small cells, one of each gradient mode
-    "paper/alignment": ["T=2", "seed=0", "trainer.align_every=1"],
+    "paper/alignment": ["arch=digits_cnn", "T=2", "seed=0", "trainer.align_every=1"],
     "paper/cifar10": ["arch=resnet18", "T=2", "step_mode=m", "seed=0"],
     "paper/cifar100": ["arch=vgg11", "T=2", "step_mode=s", "seed=0"],
     "paper/cifar10_dvs": ["seed=0"],
