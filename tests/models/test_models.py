@@ -250,7 +250,10 @@ def test_a_network_of_another_shape_can_be_added_by_one_function(tmp_path: objec
     assert build(cfg)(torch.rand(2, 1, 8, 8)).shape == (2, 10)
 
 
-@pytest.mark.parametrize("grad_mode, step_mode", [("bptt", "m"), ("rate", "m"), ("rate", "s"), ("ottt", "s")])
+@pytest.mark.parametrize(
+    "grad_mode, step_mode",
+    [("bptt", "m"), ("bptt", "s"), ("rate", "m"), ("rate", "s"), ("sltt", "s"), ("ottt", "s")],
+)
 @pytest.mark.parametrize("arch", ["sew_resnet34", "preact_resnet34"])
 def test_the_resnet34s_train_a_step(arch: str, grad_mode: str, step_mode: str) -> None:
     net, x = network(f"arch={arch}"), torch.rand(2, 3, 32, 32).expand(2, 2, 3, 32, 32)
