@@ -91,6 +91,7 @@ def test_weights_saved_in_mid_epoch_are_named(tmp_path: Path, capsys: pytest.Cap
         (["--batches", "7"], "--batches 7: at least 8"),
         (["--batches", "99"], "--batches 99: gradients are compared on 99 batches of 16 images"),
         (["--csv", "no/such/a.csv"], "--csv no/such/a.csv: there is no folder no/such"),
+        (["--csv", "."], "--csv .: is a folder; name a file in it"),
         (["optimizer.lr=1"], "optimizer.lr=1: decides nothing"),
         (["elsewhere"], "name one run's folder"),
     ],

@@ -70,6 +70,8 @@ def _refuse_wrong(args: argparse.Namespace) -> None:
     for flag, file in (("--csv", args.csv), ("--figure", args.figure)):
         if file is not None and not file.absolute().parent.is_dir():
             raise ConfigError(f"{flag} {file}: there is no folder {file.parent}; make it, or name another")
+        if file is not None and file.is_dir():
+            raise ConfigError(f"{flag} {file}: is a folder; name a file in it")
 
 
 def _measured(args: argparse.Namespace) -> tuple[Path, dict[str, Any]]:
