@@ -1,9 +1,9 @@
 """Batches of normalised images, on the device of the images.
 
 The content of a batch is a pure function of (seed, epoch, batch number). Its few random numbers per image
-come from separate random streams on the CPU, of the batch, or of
-each image if the images are files. So every device, step mode and gradient mode sees the same
-images, and a run that resumes in mid-epoch continues with the batches it would have had.
+come from random streams on the CPU: one of the batch, or one of each image if the images are files. So every
+device, step mode and gradient mode sees the same images, and a run that resumes in mid-epoch continues with
+the batches it would have had.
 """
 
 from collections.abc import Iterator, Sequence

@@ -29,9 +29,8 @@ def load(dataset: DictConfig) -> Splits:
     """Return the images of a data set, on the CPU.
 
     The images of an event data set are frames, prepared once and memory-mapped
-    (rbp.data.events.prepare.prepare); image files are decoded
-    when batches are made of them. The validation set depends only on the data set and `val_split`: every
-    seed of a grid holds out the same images.
+    (rbp.data.events.prepare.prepare); image files are decoded when batches are made of them. The validation
+    set depends only on the data set and `val_split`: every seed of a grid holds out the same images.
 
     Raises:
         ConfigError: If keys of the config do not fit the files.
@@ -82,8 +81,8 @@ def find_reader(target: str) -> Reader:
 def _no_reader(target: str, reason: object) -> ConfigError:
     return ConfigError(
         f"dataset._target_={target}: must name a function (root, download) -> (train, test), such as "
-        "rbp.data.static.digits.digits, for frames "
-        f"(root, download, framing), for image files (root, download, settings): {reason}"
+        "rbp.data.static.digits.digits, for frames (root, download, framing), for image files "
+        f"(root, download, settings): {reason}"
     )
 
 

@@ -64,6 +64,7 @@ def test_a_sweep_that_is_like_another_has_its_parts_but_for_what_it_says_itself(
         ("like: twin", r"twin.yaml: like=twin: goes round in a circle: twin -> twin"),
         ("like: ''", "twin.yaml: like=: sweeps=: no such sweep"),
         ("like: gone.yaml", r"sweeps=gone.yaml: no such file: /.*/sweeps/gone.yaml nor /.*/gone.yaml"),
+        ("like: /gone.yaml", "no such file: /gone.yaml$"),
         ("like: [base]", r"twin.yaml: like=\['base'\]: must be the name of another sweep"),
         ("like: broken", r"twin.yaml: like=broken: .*broken.yaml: grid must hold keys"),
         ("like: base\ngrid: {optimizer.lr: [1]}", r"twin.yaml: optimizer.lr: more than once"),

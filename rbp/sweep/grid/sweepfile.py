@@ -118,7 +118,7 @@ def _file(name: str, beside: Path | None = None) -> Path:
     """Return the file of a sweep; a path is looked for beside another file too, if one is given."""
     if name.endswith((".yaml", ".yml")):
         places = [folder for folder in (beside, Path()) if folder is not None]
-        files = [(folder / Path(name).expanduser()).absolute() for folder in places]
+        files = dict.fromkeys((folder / Path(name).expanduser()).absolute() for folder in places)
         if (found := next(filter(Path.is_file, files), None)) is None:
             raise ConfigError(f"sweeps={name}: no such file: {' nor '.join(map(str, files))}")
         return found
