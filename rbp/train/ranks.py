@@ -8,6 +8,7 @@ import contextlib
 import gc
 import itertools
 import os
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -165,23 +166,41 @@ def process_group(ranks: Ranks, device: torch.device) -> Iterator[Ranks]:
         raise TrainingError(
             f"{ranks.world} tasks were to train together, but did not meet: {error}"
         ) from error
-    failed = False
+    connected = replace(ranks, group=group, board=board)
+    del group
+    failure: BaseException | None = None
     try:
-        yield replace(ranks, group=group, board=board)
+        yield connected
     except Preempted:
         raise
     except BaseException as error:
-        failed = True
+        failure = error
         with contextlib.suppress(RuntimeError):  # the store ends with the first rank's process
-            reason = f"rank {ranks.rank} of {ranks.world} failed: {type(error).__name__}: {error}"
-            board.compare_set("failed", "", reason)  # only the first failure is kept: it is the cause
+            if not _is_of_the_wire(error.__cause__):  # of a lost rank, all hear by themselves
+                reason = f"rank {ranks.rank} of {ranks.world} failed: {type(error).__name__}: {error}"
+                board.compare_set("failed", "", reason)  # only the first failure is kept: it is the cause
             board.set(f"heard {ranks.rank}", "")
         raise
     finally:
-        dist.destroy_process_group()
-        if failed and ranks.first:  # it hosts the store, perhaps until its process ends
+        _disconnect(connected, failure)
+        if failure is not None and ranks.first:  # it hosts the store, perhaps until its process ends
             with contextlib.suppress(RuntimeError):
-                board.wait([f"heard {rank}" for rank in range(ranks.world)], LINGER)
+                if board.check(["failed"]):
+                    board.wait([f"heard {rank}" for rank in range(ranks.world)], LINGER)
+
+
+def _disconnect(ranks: Ranks, failure: BaseException | None) -> None:
+    """Leave the process group and close its connections now, so that the other ranks notice.
+
+    They stay open as long as anything refers to the group. The frames that a failure came through do, by the
+    ranks and by the network, whose gradients are exchanged.
+    """
+    dist.destroy_process_group()
+    object.__setattr__(ranks, "group", None)
+    while failure is not None:
+        traceback.clear_frames(failure.__traceback__)
+        failure = failure.__cause__ or failure.__context__
+    gc.collect()
 
 
 def _prepare_to_leave() -> None:
@@ -216,7 +235,7 @@ def lost_rank_explained(ranks: Ranks) -> Iterator[None]:
 _WIRE = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer", "Broken pipe")
 
 
-def _is_of_the_wire(error: BaseException) -> bool:
+def _is_of_the_wire(error: BaseException | None) -> bool:
     """Whether an error comes from an exchange between ranks; gloo raises plain RuntimeErrors."""
     if isinstance(error, dist.DistError):
         return True

@@ -81,15 +81,23 @@ def train(
     ):
         if ranks.first:
             tracker.start()  # before anything that may fail, so that the tracker shows failures too
-        training = set_up(cfg, ranks)
-        if (every := cfg.trainer.align_every) is not None:
-            refuse_too_few(cfg, len(training.splits.train), FEWEST, f"trainer.align_every={every}")
-        history = _resume(training, run, record)
-        _fit(training, history, StepBoundary(training, history, run, record, interruption or Interruption()))
-        result = ranks.from_first(lambda: make_result(training, history))
-        record.result(result)
+        result = _train(set_up(cfg, ranks), run, record, interruption or Interruption())
         if ranks.first:
             remove_unneeded_checkpoints(run.checkpoints, kept_by(cfg.trainer))
+    return result
+
+
+def _train(
+    training: TrainState, run: RunFolder, record: Record, interruption: Interruption
+) -> dict[str, Any]:
+    """Train from the last checkpoint to the end; return the content of result.json, which is written."""
+    cfg = training.cfg
+    if (every := cfg.trainer.align_every) is not None:
+        refuse_too_few(cfg, len(training.splits.train), FEWEST, f"trainer.align_every={every}")
+    history = _resume(training, run, record)
+    _fit(training, history, StepBoundary(training, history, run, record, interruption))
+    result = training.ranks.from_first(lambda: make_result(training, history))
+    record.result(result)
     return result
 
 

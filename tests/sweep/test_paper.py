@@ -1,9 +1,10 @@
 """The sweeps of the paper: each cell is checked on small data of the true form, and two a sweep train."""
 
 import functools
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from rbp.config import schema
 from rbp.config.composition.places import sweep_files
@@ -16,7 +17,8 @@ from tests.support.event_recordings import write_cifar10_dvs
 from tests.support.image_files import write_imagenet
 from tests.support.run_folders import results
 
-pytestmark = [pytest.mark.usefixtures("here", "one_thread"), pytest.mark.slow]
+# In one process: they share the data and the composed cells.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("paper")]
 
 SWEEPS = sorted(name for name in sweep_files() if name.startswith("paper/"))
 SHORT = ["trainer.epochs=1", "trainer.limit_batches=1", "trainer.batch_size=2", "trainer.eval_batch_size=4"]
@@ -40,14 +42,20 @@ TWO = {  # the keys that leave two small cells, one of each gradient mode
 }
 
 
-@pytest.fixture(autouse=True)
-def data(here: Path) -> None:
-    """A few images of each data set, where the sweeps look for them."""
+@pytest.fixture(scope="module", autouse=True)
+def data(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A working directory with a few images of each data set, where the sweeps look for them."""
     schema.register()
+    torch.set_num_threads(1)
+    here = tmp_path_factory.mktemp("paper")
     write_cifar10(here / "data", n_per_batch=26)
     write_cifar100(here / "data")
     write_cifar10_dvs(here / "data" / "cifar10_dvs", "folders", n=15, n_events=20)
     write_imagenet(here / "data" / "imagenet")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here)
+        patch.delenv("RBP_DATA", raising=False)
+        yield
 
 
 @functools.cache

@@ -5,6 +5,7 @@ conf/; sweep files from DIR/sweeps and DIR/../sweeps of `--config-dir DIR`, ./sw
 The first folder that has a file wins.
 """
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ def _shipped(name: str) -> Path:
 
 CONF = _shipped("conf")
 SWEEPS = _shipped("sweeps")
+_DEEPEST = 3  # levels that are looked into, as in hydra/launcher/NAME.yaml: a folder may hold much else
 _NONE: tuple[Path | None, Sequence[str]] = (None, ())
 _named: ContextVar[tuple[Path | None, Sequence[str]]] = ContextVar("named folders", default=_NONE)
 
@@ -87,8 +89,8 @@ def _pairs(folder: Path, later: Sequence[Path]) -> Iterator[tuple[Path, Path]]:
 
 
 def _yaml_files(folder: Path) -> Iterator[Path]:
-    """Yield the YAML files of a folder, no deeper than hydra/launcher/NAME.yaml: it may hold much else."""
-    return (file for depth in ("*", "*/*", "*/*/*") for file in folder.glob(f"{depth}.yaml"))
+    """Yield the YAML files of a folder."""
+    return (file for depth in range(_DEEPEST) for file in folder.glob("*/" * depth + "*.yaml"))
 
 
 def groups() -> list[str]:
@@ -114,6 +116,15 @@ def option_file(group: str, option: str) -> Path | None:
     """Return the file of a group's option; None if no folder has it."""
     files = (folder / group / f"{option}.yaml" for folder in config_folders())
     return next((file for file in files if file.is_file()), None)
+
+
+def sweep_file(name: str) -> Path | None:
+    """Return the file of a sweep, such as paper/cifar10; None if no folder has it."""
+    parts = name.split("/")
+    if len(parts) > _DEEPEST or not {"", ".", ".."}.isdisjoint(parts):
+        return None
+    files = (folder / f"{name}.yaml" for folder in sweep_folders())
+    return next((file for file in files if os.path.isfile(file)), None)  # False for a name that is too long
 
 
 def sweep_files() -> dict[str, Path]:

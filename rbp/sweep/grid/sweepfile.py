@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from rbp.config.composition.overrides import as_text, override_of
-from rbp.config.composition.places import sweep_files, sweep_folders
+from rbp.config.composition.places import sweep_file, sweep_files, sweep_folders
 from rbp.errors import ConfigError
 from rbp.sweep.grid.combinations import may_fit
 
@@ -122,9 +122,9 @@ def _file(name: str, beside: Path | None = None) -> Path:
         if (found := next(filter(Path.is_file, files), None)) is None:
             raise ConfigError(f"sweeps={name}: no such file: {' nor '.join(map(str, files))}")
         return found
+    if (file := sweep_file(name)) is not None:
+        return file
     known = sweep_files()
-    if name in known:
-        return known[name]
     near = [f"did you mean sweeps={n}? " for n in difflib.get_close_matches(name, known, 1)]
     folders = ", ".join(map(str, sweep_folders()))
     raise ConfigError(
