@@ -5,6 +5,7 @@ list, do s on sequences of one step. Only an image that the network repeats itse
 are the smallest that construct; thresholds are low, so that every neuron layer fires.
 """
 
+import copy
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -27,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 import rbp
 from rbp.rate.errors import InputError
-from tests.support.networks import BPTT, MODES
+from tests.support.networks import BPTT
 from tests.support.plain_runs import Truth, plain
 
 SMALL: dict[str, Any] = {"num_classes": 5, "embed_dims": 16}
@@ -158,13 +159,14 @@ def test_spikformer_at_four_steps_of_four_samples() -> None:
     Truth(net, x, "TB").holds(net, x, one_step=False, layout="TB")
 
 
-@pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
 @pytest.mark.parametrize("name", TRANSFORMERS)
-def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name: str, grad_mode: str) -> None:
+def test_without_layout_a_sequence_is_one_and_an_image_is_repeated(name: str) -> None:
     for layout, T in (("TB", None), ("static", None), ("static", 3)):
         net, x = lively(TRANSFORMERS[name], 3, layout)
         truth = Truth(net, x, layout)
-        torch.testing.assert_close(rbp.forward(net, x, T=T, grad_mode=grad_mode), truth.y)
+        for grad_mode in ("bptt", "rate"):
+            y = rbp.forward(copy.deepcopy(net), x, T=T, grad_mode=grad_mode)
+            torch.testing.assert_close(y, truth.y)
 
 
 @pytest.mark.parametrize("grad_mode", ["bptt", "rate"])
@@ -180,16 +182,17 @@ def test_without_layout_step_mode_s_is_sequences_of_one_step_or_refused(name: st
         torch.testing.assert_close(y, truth.y)
 
 
-@pytest.mark.parametrize("grad_mode, step_mode", MODES)
+@pytest.mark.parametrize("step_mode", ["m", "s"])
 @pytest.mark.parametrize("layout", ["step", "TB"])
 @pytest.mark.parametrize("name", WRAPPERS)
 def test_without_layout_wrappers_run_in_the_step_mode_asked_for(
-    name: str, layout: str, grad_mode: str, step_mode: str
+    name: str, layout: str, step_mode: str
 ) -> None:
     net, x = lively(WRAPPERS[name], 3, layout)
     truth = Truth(net, x, layout, step_mode)
-    y = rbp.forward(net, x, grad_mode=grad_mode, step_mode=step_mode)
-    torch.testing.assert_close(y, truth.y)
+    for grad_mode in ("bptt", "rate"):
+        y = rbp.forward(copy.deepcopy(net), x, grad_mode=grad_mode, step_mode=step_mode)
+        torch.testing.assert_close(y, truth.y)
 
 
 @pytest.mark.parametrize("name", TRANSFORMERS)

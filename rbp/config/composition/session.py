@@ -1,5 +1,6 @@
 """Compose configurations with Hydra from the user's folders and rbp's own conf/."""
 
+import functools
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -36,8 +37,9 @@ def composing() -> Iterator[None]:
         yield
 
 
+@functools.cache
 def register() -> None:
-    """Make the schema, rbp's primary config and the user's folders known to Hydra.
+    """Make the schema, rbp's primary config and the user's folders known to Hydra, once per process.
 
     The primary config gets a name of its own, since a config.yaml of the user's would hide it.
     """
