@@ -2,7 +2,6 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +40,15 @@ def _bytes_of(file: Path) -> bytes:
 
 
 def _as_bytes(tree: ast.Module) -> bytes:
-    return "\n".join(_tokens(tree)).encode(errors="surrogatepass")
+    lines: list[str] = []
+    _add(tree, lines)
+    return "\n".join(lines).encode(errors="surrogatepass")
 
 
-def _tokens(value: Any) -> Iterator[str]:
-    """Yield a tree as lines. Empty fields are left out, since new versions of Python add some."""
+def _add(value: Any, lines: list[str]) -> None:
+    """Add a tree as lines. Empty fields are left out, since new versions of Python add some."""
     if isinstance(value, ast.AST):
-        yield type(value).__name__
+        lines.append(type(value).__name__)
         for name, inner in ast.iter_fields(value):
             if name == "body" and isinstance(value, _WITH_DOCSTRING):
                 inner = _without_docstring(inner)
@@ -56,15 +57,15 @@ def _tokens(value: Any) -> Iterator[str]:
             ):  # Python 3.12 puts empty texts between
                 inner = [part for part in inner if not (isinstance(part, ast.Constant) and part.value == "")]
             if name not in _SKIPPED and inner is not None and inner != []:
-                yield name
-                yield from _tokens(inner)
-        yield "."
+                lines.append(name)
+                _add(inner, lines)
+        lines.append(".")
     elif isinstance(value, list):
-        yield str(len(value))
+        lines.append(str(len(value)))
         for item in value:
-            yield from _tokens(item)
+            _add(item, lines)
     else:
-        yield repr(value)
+        lines.append(repr(value))
 
 
 def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:

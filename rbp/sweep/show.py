@@ -28,11 +28,10 @@ def show(line: CommandLine) -> None:
         ConfigError: The overrides cannot be composed.
     """
     register()
-    help_text.register()
     nothing = hydra.main(config_path=str(CONF), config_name=line.config_name, version_base="1.3")(print)
     folded = _folded() if _HELP.intersection(line.display_flags) else contextlib.nullcontext()
     try:
-        with folded, _hydra_raises(), _argv([*line.display_flags, *line.overrides]):
+        with help_text.listed(), folded, _hydra_raises(), _argv([*line.display_flags, *line.overrides]):
             with_any_T(nothing)
     except COMPOSITION_ERRORS as error:
         raise ConfigError(explain(error, line.overrides)) from error

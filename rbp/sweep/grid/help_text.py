@@ -1,8 +1,9 @@
 """Supply the lists of `--help`: the groups with their options, the named grids, and every key."""
 
+import contextlib
 import functools
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from omegaconf import OmegaConf
 
@@ -12,8 +13,12 @@ from rbp.errors import ConfigError
 from rbp.sweep.grid.sweepfile import load_sweep
 
 
-def register() -> None:
-    """Register the lists as OmegaConf resolvers, for use in conf/hydra/help/rbp.yaml."""
+@contextlib.contextmanager
+def listed() -> Iterator[None]:
+    """Have the lists as OmegaConf resolvers inside the block, for use in conf/hydra/help/rbp.yaml.
+
+    Not for longer, since Hydra resolves them whenever it composes, and they read every sweep file.
+    """
     lists = {
         "groups": _groups,
         "sweeps": _sweeps,
@@ -22,12 +27,17 @@ def register() -> None:
         "launchers": reference.launchers_help,
         "keys": reference.keys_help,
     }
-    for name, listed in lists.items():
-        OmegaConf.register_new_resolver(f"rbp.{name}", functools.partial(_escaped, listed), replace=True)
+    for name, make in lists.items():
+        OmegaConf.register_new_resolver(f"rbp.{name}", functools.partial(_escaped, make), replace=True)
+    try:
+        yield
+    finally:
+        for name in lists:
+            OmegaConf.clear_resolver(f"rbp.{name}")
 
 
-def _escaped(listed: Callable[[], str]) -> str:
-    return listed().replace("$", "$$")  # Hydra treats the help text as a string.Template
+def _escaped(make: Callable[[], str]) -> str:
+    return make().replace("$", "$$")  # Hydra treats the help text as a string.Template
 
 
 def _groups() -> str:
