@@ -12,10 +12,10 @@ run: setup
 	$(BIN)/python launch.py sweeps=quickstart
 
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 3 --dist loadgroup
 
 test-quick: setup
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not slow and not slurm and not browser and not gpu"
+	$(BIN)/python -m pytest -n 3 --dist loadgroup -m "not slow and not slurm and not browser and not gpu"
 
 check: setup
 	$(BIN)/ruff check .
