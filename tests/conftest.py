@@ -3,6 +3,7 @@ skipped where something is missing, what begins first, and fixtures that tests o
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,18 @@ pytest.register_assert_rewrite("tests.support")  # a helper's failed assert tell
 FIRST = ("slurm", "slow")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Order the tests, and keep those of one cluster in one process."""
     items.sort(key=lambda item: [not is_marked(item, mark) for mark in FIRST])
     for item in items:
         if is_marked(item, "slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
+    yield
+    if getattr(config.option, "loadgroup", False):  # xdist has put each test's group behind its name
+        lost = [item.nodeid for item in items if is_marked(item, "xdist_group") and "@" not in item.nodeid]
+        if lost:
+            raise pytest.UsageError(f"pytest-xdist does not know this pytest: the group of {lost[0]} is lost")
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

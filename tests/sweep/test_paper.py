@@ -1,4 +1,4 @@
-"""The sweeps of the paper: each cell is checked on small data of the true form, and one or two a sweep train."""
+"""The sweeps of the paper: each cell is checked on small data of the true form, and a few train."""
 
 import functools
 from collections.abc import Iterator

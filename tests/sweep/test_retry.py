@@ -71,15 +71,24 @@ def test_a_single_run_goes_where_it_was_asked_for_whatever_grid_came_after(
         "s2": "local",
     }
     assert all(start and start["working_directory"] == str(tmp_path) for start in starts.values())
-    (single,) = (run for run in runs if "-s1-" in run.name)
-    (single / "result.json").unlink()
+    for run in runs:
+        (run / "result.json").unlink()
     capsys.readouterr()
     assert cli.main(["retry", "runs/single"]) == 0
-    assert "[1/1] seed=1: going on" in capsys.readouterr().out
-    # Without its own word the last start of the sweep counts: as a submission leaves a run that is killed
-    # before it has noted what it started.
+    told = capsys.readouterr().out
+    assert "[1/1] seed=1: going on" in told and "1 submitted to local." in told
+
+
+def test_without_its_own_word_the_last_start_of_the_sweep_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As a submission leaves a run that is killed before it has noted what it started."""
+    monkeypatch.chdir(tmp_path)
+    assert main([*CELL, "seed=1"]) == 0 and main([*CELL, *LOCAL, "-m", "seed=2"]) == 0
+    (single,) = (run for run in SweepFolder(Path("runs/single")).runs() if "-s1-" in run.name)
     (single / "result.json").unlink()
     (single / "start.json").write_text('{"launcher": {"name": "of another version"}}')
+    capsys.readouterr()
     assert cli.main(["retry", "runs/single"]) == 0
     assert "1 submitted to local." in capsys.readouterr().out
 
