@@ -92,6 +92,7 @@ def test_both_gradient_modes_start_from_the_same_output_and_the_order_of_frames_
 @pytest.mark.timeout(1800)  # three to four minutes on a free core
 def test_digits_dvs_is_learnt_in_both_gradient_modes_and_time_carries_information() -> None:
     line = ["-m", "dataset=digits_dvs", "arch=dvs_cnn", "sweep.name=time", "trainer.progress=none"]
+    line += ["trainer.epochs=8"]
     assert main([*line, "grad_mode=rate", "T=1,8"]) == 0
     assert main([*line, "grad_mode=bptt", "T=8"]) == 0
     found = {(r["config"]["grad_mode"], r["config"]["T"]): r["test_acc"] for r in results("time")}

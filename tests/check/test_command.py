@@ -68,6 +68,7 @@ def leaves_a_process(device: torch.device) -> Finding:
     return ok("")
 
 
+@pytest.mark.slow
 def test_what_a_hanging_check_has_started_ends_with_it() -> None:
     assert run(Check("a", leaves_a_process, limit=3.0), CPU).status == "slow"
     commands = []

@@ -73,6 +73,7 @@ def append(file: Path, line: str) -> None:
     file.write_text(file.read_text() + line + "\n")
 
 
+@pytest.mark.slow
 def test_a_change_counts_where_numbers_depend_on_it(package: Path, look: Look) -> None:
     before = {name: look(config) for name, config in (("vgg", VGG), ("resnet", RESNET), ("digits", DIGITS))}
     assert len(set(before.values())) == 3

@@ -44,6 +44,7 @@ def test_a_damaged_record_still_gives_an_answer(tmp_path: Path, earlier: str) ->
     assert sweep.start_of("b")["launcher"] == {"name": "local"}
 
 
+@pytest.mark.slow
 def test_each_run_goes_where_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +60,7 @@ def test_each_run_goes_where_it_was_asked_for(
     assert "1 submitted to local." in told and "[1/1] seed=2: going on" in told
 
 
+@pytest.mark.slow
 def test_a_single_run_goes_where_it_was_asked_for_whatever_grid_came_after(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -79,6 +81,7 @@ def test_a_single_run_goes_where_it_was_asked_for_whatever_grid_came_after(
     assert "[1/1] seed=1: going on" in told and "1 submitted to local." in told
 
 
+@pytest.mark.slow
 def test_without_its_own_word_the_last_start_of_the_sweep_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

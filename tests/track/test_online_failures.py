@@ -39,6 +39,7 @@ def kept(folder: Path) -> list[int]:
     return [step for file in segments(folder / "wandb") for step in steps(file)]
 
 
+@pytest.mark.slow
 def test_services_that_fail_at_the_start_cost_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -88,6 +89,7 @@ def test_a_service_that_is_not_there_costs_no_step(
         assert list(server.history[folder.name[-8:]].values()) == [7, 14, 21, 28]
 
 
+@pytest.mark.slow
 def test_services_that_refuse_steps_later_cost_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +112,7 @@ def test_services_that_refuse_steps_later_cost_none(
             assert set(server.history[folder.name[-8:]].values()) == {7, 14, 21}
 
 
+@pytest.mark.slow
 def test_services_that_fail_at_the_end_are_not_waited_for_and_cost_no_step(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

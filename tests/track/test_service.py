@@ -152,6 +152,7 @@ def test_an_online_run_whose_service_died_is_uploaded_whole(
         assert sync([tmp_path]) == Counts(before=1)
 
 
+@pytest.mark.slow
 def test_what_the_service_refused_is_told_and_left_for_sync(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -22,6 +22,7 @@ def arrived(server: Service, folder: Path, suffix: str = "") -> list[int]:
 # --- wandb's files against metrics.jsonl --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_marked_as_uploaded_without_its_steps_is_found_and_sent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -115,6 +116,7 @@ def test_a_folder_that_cannot_be_written_does_not_stop_the_others(
 REFUSALS = (("401", "upsert"), ("404", "stream"), ("409", "stream"), ("500", "upsert"), ("silence", "stream"))
 
 
+@pytest.mark.slow
 def test_runs_that_are_refused_are_not_uploaded_until_they_are_accepted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -164,6 +166,7 @@ def test_a_service_that_never_answers_is_not_asked_for_each_run(
 # --- a run that was deleted on the server -------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_deleted_run_is_told_and_the_others_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -72,6 +72,7 @@ def trained(rank: int, runs: list[tuple[Any, Path, list[int | None]]]) -> list[A
     ]
 
 
+@pytest.mark.slow
 def test_two_ranks_train_on_shares_and_go_on_bit_for_bit(root: Path, tmp_path: Path) -> None:
     recipe = settings(root, "trainer.log_every=1")
     cfg, whole = short(tmp_path / "whole", *recipe)
