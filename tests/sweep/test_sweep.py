@@ -154,6 +154,7 @@ def test_a_grid_from_the_command_line_is_the_product_the_last_key_fastest(stub: 
 def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: Stub) -> None:
     swept = {
         "grad_mode": ("bptt", "rate"),
+        "T": ("2", "16"),
         "dataset.recipe.lr": ("0.2", "0.3"),
         "trainer.limit_batches": ("1", "null"),
     }
@@ -162,7 +163,7 @@ def test_plain_values_set_on_copies_give_what_composing_each_cell_gives(stub: St
     for values in itertools.product(*swept.values()):
         main([*(f"{key}={value}" for key, value in zip(swept, values, strict=True)), "runs_dir=apart"])
     apart = [as_dict(cfg) | {"runs_dir": "runs"} for cfg in stub.ran]
-    assert [as_dict(cfg) for cfg in grid] == apart and len(apart) == 8
+    assert [as_dict(cfg) for cfg in grid] == apart and len(apart) == 16
 
 
 def test_the_command_line_wins_over_the_sweep_file(stub: Stub) -> None:

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
 
 from rbp.config.composition import places
 from rbp.config.composition.places import options
+from rbp.sweep.grid.compose import compose_grid
 from rbp.sweep.launch import main
 
 
@@ -126,3 +128,16 @@ def test_patterns_keep_to_the_usual_ones(capsys: pytest.CaptureFixture[str]) -> 
     assert steps(capsys, "T=37") == [37]
     assert options("T") == ["1", "2", "3", "4", "5", "6", "8", "10", "12", "16"]
     assert steps(capsys, "-m", "T=glob(1*)") == [1, 10, 12, 16]
+
+
+def test_our_options_set_t_and_nothing_else_so_that_a_grid_may_set_it_too() -> None:
+    files = sorted((places.CONF / "T").glob("*.yaml"))
+    assert [OmegaConf.load(file) for file in files] == [{"T": int(file.stem)} for file in files]
+    assert len(files) == 10
+
+
+def test_an_option_of_ones_own_brings_along_what_it_says(here: Path) -> None:
+    (here / "conf" / "T").mkdir(parents=True)
+    (here / "conf" / "T" / "4.yaml").write_text("# @package _global_\nT: 4\narch: {width: 8}\n")
+    cells = compose_grid(["T=2,4,8", "seed=0,1"])
+    assert [cell.values["arch"].get("width") for cell in cells] == [None, None, 8, 8, None, None]

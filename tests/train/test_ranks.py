@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import is_of_step, read_epochs
 from rbp.train import epoch as epoch_module
 from rbp.train import evaluate, train
+from rbp.train import ranks as ranks_module
 from rbp.train.device import choose_device
 from rbp.train.ranks import Ranks, process_group, ranks_from_environment, refuse_uneven
 from rbp.train.resume.checkpoint import load_checkpoint
@@ -224,7 +226,13 @@ def lasting(tmp_path: Path) -> tuple[DictConfig, RunFolder]:
 
 
 def plainly(rank: int, cfg: DictConfig, folder: Path) -> Any:
+    wait_for_those_who_do_not_hear()
     return train(cfg, folder)
+
+
+def wait_for_those_who_do_not_hear() -> None:
+    """So that a test of a failure ends only if each rank that is alive hears of it at once."""
+    ranks_module.LINGER = timedelta(hours=1)
 
 
 @pytest.mark.slow
@@ -244,6 +252,7 @@ def test_a_rank_that_is_killed_fails_the_cell_at_once(tmp_path: Path, killed: in
 
 def failing(rank: int, bad: int, cfg: DictConfig, folder: Path, then: DictConfig, next_folder: Path) -> Any:
     """Train two cells one after the other; in the first, one rank has a bug in its fourth step."""
+    wait_for_those_who_do_not_hear()
     real, calls = epoch_module.training_step, []
 
     def step(*args: Any) -> Any:

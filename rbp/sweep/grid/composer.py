@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from rbp.config.composition.messages import explain
-from rbp.config.composition.places import is_group
+from rbp.config.composition.places import is_group, options, search_entries
 from rbp.config.composition.session import COMPOSITION_ERRORS, PRIMARY, compose, resolved
 from rbp.config.dotted import put
 from rbp.errors import ConfigError
@@ -19,7 +19,8 @@ from rbp.errors import ConfigError
 class Composer:
     """A composer of configs that reuses work between the points of a grid.
 
-    Hydra composes once per choice of groups, at 76 ms each; plain values are then set on a composed config.
+    Hydra composes once per choice of groups, at 76 ms each; plain values, and mostly T, are then set on a
+    composed config.
     Every point of a grid sets the same keys, so that no value of the previous point remains.
 
     Args:
@@ -45,7 +46,11 @@ class Composer:
             ConfigError: The point cannot be composed.
         """
         lines = [f"{key}={value}" for key, value in choices.items()]
-        structural = tuple(line for line in lines if is_group(line.partition("=")[0]) or line.startswith("+"))
+        structural = tuple(
+            f"{key}={value}"
+            for key, value in choices.items()
+            if (is_group(key) and not _is_number_of_steps(key, value)) or key.startswith("+")
+        )
         plain = [line for line in lines if line not in structural]
         try:
             overrides = [self._parse(line) for line in plain]
@@ -70,6 +75,14 @@ class Composer:
         if line not in self.parsed:
             self.parsed[line] = self.parser.parse_override(line)
         return self.parsed[line]
+
+
+def _is_number_of_steps(key: str, value: str) -> bool:
+    """Whether a choice is one of rbp's own options of T, which set the key T and nothing else.
+
+    Where the user has options of their own, these may depend on T.
+    """
+    return key == "T" and not search_entries() and value.strip("'") in options("T")
 
 
 class _Base:
