@@ -28,7 +28,7 @@ SHORT = {
     "trainer.eval_batch_size": 180,
     "trainer.progress": "none",
     "trainer.limit_batches": 12,
-    "trainer.epochs": 6,
+    "trainer.epochs": 12,
 }
 # What every scenario asks of a job here; more options follow.
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.gpus=0", "hydra.launcher.cpus=1")

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slurm, pytest.mark.timeout(900)]
 def test_a_preempted_cell_and_one_whose_node_is_lost_go_on_where_they_were(
     project: Project, cluster: Cluster
 ) -> None:
-    project.write_sweep("moved", {"seed": [0, 1]})
+    project.write_sweep("moved", {"seed": [0, 1]}, trainer__epochs=24)  # none is done before it is moved
     project.submit("moved", "hydra.launcher.cpus=2")  # each has a node of its own
     preempted, lost = project.cell("moved", "m-rate-s0"), project.cell("moved", "m-rate-s1")
     project.wait_for_epoch(preempted, 1)

@@ -86,6 +86,8 @@ class Worker:
             sys.exit(0)
         _await_reason(interruption)
         if interruption.reason != "SIGTERM" and callable(requeue):
+            # Slurm may signal again, and its signals reach scontrol, too, by which submitit requeues.
+            signal.signal(signal.SIGUSR2, signal.SIG_IGN)
             try:
                 requeue(signal.SIGUSR2, None)  # exits
             except RuntimeError as error:  # submitit's UncompletedJobError
