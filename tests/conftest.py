@@ -1,8 +1,9 @@
-"""For all tests: no tracker beside each of the hundreds of runs, two processes that share two cores, what is
+"""For all tests: no tracker beside each of the hundreds of runs, a few processes that share two cores, what is
 skipped where something is missing, what begins first, and fixtures that tests of several folders use.
 """
 
 import os
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: its threads w
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest.register_assert_rewrite("tests.support")  # a helper's failed assert tells its values, as a test's does
 
-# Begin first, in this order, so that what takes long does not end alone.
-FIRST = ("slurm", "slow")
-
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Order the tests, and keep those of one cluster in one process."""
-    items.sort(key=lambda item: [not is_marked(item, mark) for mark in FIRST])
+    items.sort(key=_turn)
     for item in items:
         if is_marked(item, "slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
@@ -29,6 +27,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         lost = [item.nodeid for item in items if is_marked(item, "xdist_group") and "@" not in item.nodeid]
         if lost:
             raise pytest.UsageError(f"pytest-xdist does not know this pytest: the group of {lost[0]} is lost")
+
+
+def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
+    """When a test begins: those that take long first, so that none ends alone.
+
+    Slow ones in any order but always the same: some wait, others compute, and those of a file do alike.
+    """
+    slow = is_marked(item, "slow")
+    return not is_marked(item, "slurm"), not slow, zlib.crc32(item.nodeid.encode()) if slow else 0
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
