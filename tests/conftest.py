@@ -1,5 +1,5 @@
-"""For all tests: no tracker beside each of the hundreds of runs, a few processes that share two cores, what is
-skipped where something is missing, what begins first, and fixtures that tests of several folders use.
+"""For all tests: no tracker beside each of the hundreds of runs, a few processes that share two cores, what
+is skipped where something is missing, what begins first, and fixtures that tests of several folders use.
 """
 
 import os
