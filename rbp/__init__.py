@@ -9,10 +9,10 @@ Packages: `config` (keys and checks), `data` (data sets), `models` (architecture
 engine), `gradients` (a step's backward in every gradient mode), `train` (the training loop), `runs` (run
 folders), `sweep` (grids and launchers), `track` (dashboards), `report` (comparison pages), `bench` (time and
 memory of a training step), `check` (self-test of an installation), `provenance` (the code behind a result),
-`cli` (subcommands). Modules: `files` and `locks` (safe file access), `output` (printing), `wrapping` and
-`tables` (within the width of a terminal), `errors`, `seeds` (random streams), `cores` (CPU count), `targets`
-(functions that a config names), `environment` (variables of the job that this process runs in),
-`working_directory` (imports from it). Files: `template` (what `rbp init` writes).
+`cli` (subcommands), `terminal` (what is printed). Modules: `files` and `locks` (safe file access), `errors`,
+`seeds` (random streams), `cores` (CPU count), `targets` (functions that a config names), `environment`
+(variables of the job that this process runs in), `working_directory` (imports from it), `alignment` (words of
+the comparison of gradients). Files: `template` (what `rbp init` writes).
 """
 
 from importlib import import_module

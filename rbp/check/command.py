@@ -27,8 +27,8 @@ from rbp.check.surroundings import (
 from rbp.config.composition.places import options
 from rbp.errors import ConfigError
 from rbp.files import write_bytes
-from rbp.output import Screen, say, show
-from rbp.wrapping import fold
+from rbp.terminal.output import Screen, say, show
+from rbp.terminal.wrapping import fold
 
 COLOURS = {"ok": "green", "slow": "yellow", "wrong": "bold red", "absent": "dim"}
 DEVICES = ("auto", "cpu", "cuda")

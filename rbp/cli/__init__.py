@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rbp import __version__
 from rbp.errors import SweepFailed, UserError
-from rbp.output import degrade_output, exit_code, say
+from rbp.terminal.output import degrade_output, exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
 # Modules in this package: one per subcommand (`evaluate` for `rbp eval`), `picked` (the runs that a command

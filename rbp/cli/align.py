@@ -12,13 +12,13 @@ from typing import Any
 from rbp.alignment import ALL, FEWEST
 from rbp.errors import ConfigError, UserError
 from rbp.files import write_bytes
-from rbp.output import Screen, say
 from rbp.runs.alignment import NOISE_FLOOR, layers, mean_and_std, mean_of, rows, shown_layer
 from rbp.runs.checkpoints import WEIGHTS, choose_checkpoint
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
-from rbp.tables import MISSING, Number, Table
+from rbp.terminal.output import Screen, say
+from rbp.terminal.tables import MISSING, Number, Table
 from rbp.working_directory import import_from_here
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rbp.cli.picked import add_paths, pick_all
 from rbp.errors import ConfigError
-from rbp.output import say
 from rbp.runs.status import mark, run_lock
 from rbp.sweep.slurm import sbatch
 from rbp.sweep.state.jobs import is_slurm_job
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.terminal.output import say
 
 CANCEL_WAIT = 60.0  # seconds that `rbp cancel` waits for jobs to save and end
 

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rbp.errors import ConfigError
-from rbp.output import say
 from rbp.runs.checkpoints import KEEP, kept_by, removable_checkpoints
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.status import run_lock
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.terminal.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

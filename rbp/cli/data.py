@@ -9,9 +9,9 @@ from rbp.data.image_files.imagenet import ImageFolders
 from rbp.data.image_files.settings import file_settings_of
 from rbp.data.loading import find_reader
 from rbp.errors import ConfigError
-from rbp.output import say
 from rbp.sweep.grid.command_line import expand
 from rbp.sweep.grid.compose import compose_grid
+from rbp.terminal.output import say
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from rbp.errors import ConfigError, UserError
-from rbp.output import Screen, say
 from rbp.runs.checkpoints import WEIGHTS, choose_checkpoint
 from rbp.runs.config import read_frozen
 from rbp.runs.folder import RunFolder, find_runs
 from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
-from rbp.tables import Number, Table
+from rbp.terminal.output import Screen, say
+from rbp.terminal.tables import Number, Table
 from rbp.working_directory import import_from_here
 
 # Heading -> how a run's number is shown; columns without a number are left out.

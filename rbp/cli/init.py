@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rbp.errors import ConfigError
-from rbp.output import say
+from rbp.terminal.output import say
 
 # A repository that works as it is, of a lab of the name NAME, which the new name replaces wherever it stands.
 TEMPLATE = Path(__file__).resolve().parents[1] / "template"

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from rbp.cli.picked import PickedRun, add_paths, pick_all
 from rbp.errors import ConfigError
-from rbp.output import say
 from rbp.runs.folder import RunFolder
 from rbp.runs.status import read_status
 from rbp.sweep.state.jobs import LOCAL, is_slurm_job
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
+from rbp.terminal.output import say
 
 LOOK = 2.0  # seconds between two looks; each queries Slurm once
 

@@ -9,11 +9,11 @@ from typing import Any
 from rbp.cli.grids import Grid, grids
 from rbp.cli.picked import PickedRun, add_paths, named_path, paths_and_conditions, pick
 from rbp.errors import ConfigError
-from rbp.output import Screen, say, show
 from rbp.runs.folder import is_run
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder, sweeps_in
+from rbp.terminal.output import Screen, say, show
 
 RUNS = Path("runs")  # where runs lie unless runs_dir says otherwise
 _FIGURES = ("test_acc", "best_test_acc", "train_loss", "epochs", "seconds")

@@ -1,12 +1,12 @@
 """Data sets: turn a `dataset` config group into batches of normalised images.
 
 `loading` reads the data set that a config names, `images` holds its pixels and labels, `holdout` splits off a
-validation or test set, and `batches` yields training and evaluation batches. `augment`, `autoaugment` and
-`autoaugment_policy` change training images at random. `files` and `archives` read files that may be missing
-or damaged, `checksummed_json` reads and writes JSON that must be whole, `stage` copies a data set to the
-node's local disk, and `transfer` moves tensors to the GPU without blocking. `processes` has what worker
-processes need. `static` has the image data sets, `image_files` those that are too large for memory, `events`
-the data sets recorded with event cameras.
+validation or test set, and `batches` yields training and evaluation batches. `files` and `archives` read
+files that may be missing or damaged, `checksummed_json` reads and writes JSON that must be whole, `stage`
+copies a data set to the node's local disk, and `transfer` moves tensors to the GPU without blocking.
+`processes` has what worker processes need. `augmentation` changes training images at random. `static` has the
+image data sets, `image_files` those that are too large for memory, `events` the data sets recorded with event
+cameras.
 """
 
 from rbp.data.batches import eval_batches, n_train_batches, train_batches

@@ -12,7 +12,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from rbp.data.augment import augment, blank_squares
+from rbp.data.augmentation.augment import augment, blank_squares
 from rbp.data.image_files.batches import LEVELS, evaluation_pixels, training_pixels
 from rbp.data.image_files.files_and_labels import ImageFiles
 from rbp.data.images import Images

@@ -13,7 +13,7 @@ from rich.console import Console
 from rbp.errors import UserError
 from rbp.report.comparison.settings import SEED, differing, full, is_number, settings, shown, text_of
 from rbp.report.read import MISSING, Run, read_runs
-from rbp.tables import Number, Table
+from rbp.terminal.tables import Number, Table
 
 ROUNDING = 1e-9  # means that differ by less are equal
 

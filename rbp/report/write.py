@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rbp.errors import UserError
 from rbp.files import write_bytes
-from rbp.output import say
 from rbp.report.comparison.axes import choose_axes
 from rbp.report.comparison.groups import Facet, deduplicate, group_runs
 from rbp.report.comparison.rows import rows
@@ -23,6 +22,7 @@ from rbp.report.texts.latex import latex
 from rbp.report.texts.markdown import markdown
 from rbp.report.texts.table import as_table
 from rbp.report.texts.training import training_table
+from rbp.terminal.output import say
 
 
 def write_report(

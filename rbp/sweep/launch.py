@@ -12,7 +12,6 @@ from rbp.config.composition.overrides import is_hydras
 from rbp.config.composition.places import hidden_files, named_folders
 from rbp.config.launchers import SweeperSettings, read_settings
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
-from rbp.output import degrade_output, exit_code, hush, say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.command_line import CommandLine, read_command_line
 from rbp.sweep.grid.compose import compose_cell, compose_grid, compose_hydra
@@ -21,6 +20,7 @@ from rbp.sweep.launchers.inline import run_one
 from rbp.sweep.launchers.launcher import Launcher
 from rbp.sweep.launchers.make import launcher_of
 from rbp.sweep.start import start
+from rbp.terminal.output import degrade_output, exit_code, hush, say
 from rbp.working_directory import import_from_here
 
 DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130

@@ -16,9 +16,9 @@ from rbp.config.composition.places import CONF
 from rbp.config.composition.session import COMPOSITION_ERRORS, register
 from rbp.config.composition.time_steps import with_any_T
 from rbp.errors import ConfigError
-from rbp.output import say_entry
 from rbp.sweep.grid import help_text
 from rbp.sweep.grid.command_line import CommandLine
+from rbp.terminal.output import say_entry
 
 
 def show(line: CommandLine) -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, SweepFailed, UserError
-from rbp.output import say
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.launchers.inline import attempt, begins
 from rbp.sweep.launchers.launcher import Launcher
@@ -17,6 +16,7 @@ from rbp.sweep.state.price import price
 from rbp.sweep.state.states import RunState
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
+from rbp.terminal.output import say
 
 
 def start(cells: list[Cell], launcher: Launcher, settings: SweeperSettings) -> None:

@@ -14,13 +14,13 @@ from typing import Any
 
 from rbp.errors import UserError
 from rbp.files import write_bytes
-from rbp.output import say
 from rbp.report.comparison.axes import Axes, choose_axes
 from rbp.report.comparison.groups import group_runs
 from rbp.report.comparison.settings import METHOD, settings, shown, text_of
 from rbp.report.figures.style import styles
 from rbp.report.read import LOSSES, MISSING, Run, read_runs
 from rbp.runs.metrics import GRAD_NORM, STEP_LOSS
+from rbp.terminal.output import say
 from rbp.track.reader import ELAPSED
 from rbp.track.values import after_step, of_layer
 

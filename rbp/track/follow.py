@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rbp.locks import locked
-from rbp.output import degrade_output
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.metrics import read_epochs
 from rbp.runs.result import read_result
 from rbp.runs.status import Status, current_status
+from rbp.terminal.output import degrade_output
 from rbp.track.reader import MetricsReader
 
 LOCK = "tracker.lock"

@@ -15,8 +15,8 @@ from typing import Self
 from omegaconf import DictConfig
 
 import rbp
-from rbp.output import say
 from rbp.runs.status import current_status
+from rbp.terminal.output import say
 
 LOG = "tracker.log"
 KEPT_OFFLINE = 3  # exit code of a tracker whose service has not got everything

@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 from rbp.errors import UserError
 from rbp.locks import locked
-from rbp.output import say
 from rbp.runs.folder import find_runs
 from rbp.runs.result import read_result
 from rbp.runs.status import current_status
+from rbp.terminal.output import say
 from rbp.track.follow import LOCK
 from rbp.track.identity import take_new_id, wandb_id
 from rbp.track.reader import metrics_after

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from rbp.data import ImageFiles, Images, eval_batches
 from rbp.errors import CheckpointError
-from rbp.output import say
 from rbp.rate import Pair
 from rbp.rate.registry import is_neuron
 from rbp.runs.folder import RunFolder
+from rbp.terminal.output import say
 from rbp.train.operations.counting import Counting
 from rbp.train.over_time import NO_STEPS, right_so_far
 from rbp.train.resume.checkpoint import load_checkpoint, load_latest, load_network

@@ -12,7 +12,7 @@ from datetime import timedelta
 import torch.distributed as dist
 
 from rbp.errors import TrainingError
-from rbp.output import say
+from rbp.terminal.output import say
 
 PATIENCE = 600.0  # seconds to wait for the other ranks; importing torch from a network disk is slow
 SAY_AFTER = 10.0  # seconds after which a waiting rank says for whom it waits

@@ -14,11 +14,11 @@ from rbp.alignment import FEWEST
 from rbp.config.identity import folder_name, grad_mode, grad_mode_settings
 from rbp.config.versions import FORMAT
 from rbp.errors import TrainingError
-from rbp.output import say
 from rbp.provenance import git_commits, package_versions
 from rbp.rate.neurons import compiled
 from rbp.runs.checkpoints import kept_by, remove_unneeded_checkpoints
 from rbp.runs.folder import RunFolder
+from rbp.terminal.output import say
 from rbp.track import TrackerProcess
 from rbp.train.alignment.course import measure_if_due
 from rbp.train.alignment.of_run import refuse_shared, refuse_too_few

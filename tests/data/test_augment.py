@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from rbp.data.augment import blank_squares, crop, flip, roll
+from rbp.data.augmentation.augment import blank_squares, crop, flip, roll
 
 
 def random_images(n: int, size: int = 32) -> Tensor:

@@ -9,7 +9,7 @@ from torchvision.transforms import AutoAugment as OlderAutoAugment
 from torchvision.transforms import AutoAugmentPolicy
 from torchvision.transforms.v2 import AutoAugment
 
-from rbp.data.autoaugment import apply, autoaugment, choose
+from rbp.data.augmentation.autoaugment import apply, autoaugment, choose
 
 # The policy as torchvision's older interface lists it: sub-policies of two (name, probability, level).
 POLICIES = OlderAutoAugment(AutoAugmentPolicy.CIFAR10).policies

@@ -8,8 +8,8 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from rbp.data import Images, eval_batches, n_train_batches, train_batches
-from rbp.data.augment import augment, blank_squares
-from rbp.data.autoaugment import autoaugment
+from rbp.data.augmentation.augment import augment, blank_squares
+from rbp.data.augmentation.autoaugment import autoaugment
 from rbp.seeds import stream
 from tests.support.datasets import dataset_config
 

@@ -105,8 +105,8 @@ def test_the_engine_training_and_the_streams_count_for_every_run(package: Path, 
 def test_what_a_run_is_called_says_or_shows_counts_for_none(package: Path, look: Look) -> None:
     before = look(RESNET)
     places = (
-        "__init__.py config/schema.py errors.py output.py wrapping.py alignment.py runs/folder.py "
-        "cli/__init__.py cli/data.py track/start.py report/write.py "
+        "__init__.py config/schema.py errors.py terminal/output.py terminal/wrapping.py alignment.py "
+        "runs/folder.py cli/__init__.py cli/data.py track/start.py report/write.py "
     )
     places += "sweep/launch.py bench/run.py provenance/code.py data/stage.py rate/errors.py "
     places += "train/telemetry/progress.py train/telemetry/record.py models/vgg.py check/engine.py"

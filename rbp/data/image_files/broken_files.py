@@ -10,7 +10,7 @@ from rbp.data.image_files.decode import check
 from rbp.data.image_files.listing import Listing
 from rbp.data.image_files.workers import in_workers
 from rbp.errors import DataError
-from rbp.output import Screen
+from rbp.terminal.output import Screen
 
 _PIECE = 64  # files that a worker checks at once
 _NAMED = 10  # broken files that are named in a message

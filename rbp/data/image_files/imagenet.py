@@ -24,7 +24,7 @@ from rbp.data.image_files.settings import FileSettings
 from rbp.data.image_files.tars import DEVKIT, TRAIN_TAR, VAL_TAR, unpack
 from rbp.errors import ConfigError, DataError
 from rbp.locks import passing_lock
-from rbp.output import say
+from rbp.terminal.output import say
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rbp.data.image_files.listing import ENDINGS, Listing, list_classes, list_fi
 from rbp.data.image_files.settings import FileSettings
 from rbp.errors import DataError
 from rbp.files import write_bytes
-from rbp.output import say
+from rbp.terminal.output import say
 
 FORMAT = 3
 MANIFEST = "manifest.json"

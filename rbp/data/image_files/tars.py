@@ -15,7 +15,7 @@ from pathlib import Path
 from rbp.data.files import broken
 from rbp.errors import DataError
 from rbp.locks import passing_lock
-from rbp.output import say
+from rbp.terminal.output import say
 
 TRAIN_TAR = "ILSVRC2012_img_train.tar"
 VAL_TAR = "ILSVRC2012_img_val.tar"

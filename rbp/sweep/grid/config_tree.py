@@ -8,7 +8,7 @@ from rich.console import Console
 from rbp.config.key import defaults
 from rbp.config.schema import GradMode
 from rbp.config.text import text
-from rbp.output import Screen
+from rbp.terminal.output import Screen
 
 # Keys not shown: names of functions, the recipe (its values appear under trainer and optimizer), and about.
 _LEFT_OUT = {"_target_", "recipe", "about"}

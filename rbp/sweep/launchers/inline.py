@@ -6,7 +6,6 @@ from typing import Any
 
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, FolderBusy, UserError
-from rbp.output import say
 from rbp.provenance import code_version
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result
@@ -20,6 +19,7 @@ from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.table import Row, print_table
+from rbp.terminal.output import say
 
 
 class Inline(Launcher):

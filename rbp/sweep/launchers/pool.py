@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rbp.config.launchers import LocalSettings
 from rbp.environment import without_ranks
-from rbp.output import say
 from rbp.runs.status import mark, read_status, run_lock
 from rbp.sweep.launchers.worker import TRY_AGAIN
 from rbp.sweep.state.jobs import LOCAL
+from rbp.terminal.output import say
 
 LOOK = 0.2  # seconds between two polls of the processes
 

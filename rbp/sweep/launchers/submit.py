@@ -10,7 +10,6 @@ from typing import Any
 
 from rbp.config.launchers import SweeperSettings
 from rbp.errors import ConfigError, UserError
-from rbp.output import say
 from rbp.runs.config import write_config
 from rbp.runs.folder import RunFolder
 from rbp.runs.older_results import archive_result, restore_result
@@ -24,6 +23,7 @@ from rbp.sweep.state.plan import Plan, make_plan
 from rbp.sweep.state.states import RunState, observe
 from rbp.sweep.state.sweepfolder import SweepFolder
 from rbp.sweep.state.watch import watch
+from rbp.terminal.output import say
 
 WRITERS = 16  # threads that write into run folders, since each write waits for the disk, twice per cell
 

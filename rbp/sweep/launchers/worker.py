@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from rbp.environment import forget_ranks
 from rbp.errors import FolderBusy, Preempted, UserError
-from rbp.output import degrade_output, say
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import read_status
 from rbp.sweep.grid.cell import Cell
+from rbp.terminal.output import degrade_output, say
 
 if TYPE_CHECKING:  # these import torch, which only the job needs, not the process that submits it
     from omegaconf import DictConfig

@@ -10,10 +10,10 @@ from typing import Any
 
 from rich.console import Console
 
-from rbp.output import Screen, show
 from rbp.report.comparison.statistics import paired, summary
 from rbp.sweep.state.failures import Failure, failure_lines
-from rbp.tables import MISSING, Number, Table
+from rbp.terminal.output import Screen, show
+from rbp.terminal.tables import MISSING, Number, Table
 
 
 @dataclass

@@ -9,12 +9,12 @@ from rich.live import Live
 from rich.text import Text
 
 from rbp.config.text import duration
-from rbp.output import Screen, say
 from rbp.runs.result import in_short
 from rbp.sweep.state.failures import UNKNOWN, Failure, failure_lines
 from rbp.sweep.state.plan import format_counts
 from rbp.sweep.state.states import RunState, observe
-from rbp.wrapping import GAP, MARGIN, fold, in_columns, unbroken, widths_within
+from rbp.terminal.output import Screen, say
+from rbp.terminal.wrapping import GAP, MARGIN, fold, in_columns, unbroken, widths_within
 
 LOOK = 5.0  # seconds between updates; each reads the run folders and, on a cluster, queries Slurm once
 _FIRST = ("running", "failed", "lost", "preempted", "queued")  # shown, in this order, if not all cells fit

@@ -6,7 +6,7 @@ from typing import Protocol
 from omegaconf import DictConfig
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from rbp.output import Screen, say, show
+from rbp.terminal.output import Screen, say, show
 
 _WIDE = 100  # columns that have room for the speed beside the bar
 

@@ -15,7 +15,7 @@ from rbp.data.checksummed_json import read_sealed, sha256_of
 from rbp.data.events.framing import Framing
 from rbp.data.images import Images
 from rbp.errors import DataError
-from rbp.output import say
+from rbp.terminal.output import say
 
 FORMAT = 2
 MANIFEST = "manifest.json"

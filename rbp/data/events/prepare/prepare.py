@@ -25,7 +25,7 @@ from rbp.data.images import Images
 from rbp.errors import ConfigError, DataError
 from rbp.files import read_json, write_json
 from rbp.locks import try_lock
-from rbp.output import Screen, say
+from rbp.terminal.output import Screen, say
 
 
 @dataclass(frozen=True)

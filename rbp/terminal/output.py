@@ -1,6 +1,7 @@
 """Print lines for the user, in any locale, also when stdout is a pipe that its reader has closed.
 
-On a terminal, lines are broken between words, never within a key, a path or a command (rbp.wrapping).
+On a terminal, lines are broken between words, never within a key, a path or a command
+(rbp.terminal.wrapping).
 """
 
 import contextlib
@@ -12,7 +13,7 @@ from typing import TextIO
 
 from rich.console import Console
 
-from rbp.wrapping import fold
+from rbp.terminal.wrapping import fold
 
 
 def degrade_output() -> None:

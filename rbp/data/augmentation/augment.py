@@ -30,7 +30,7 @@ def augment(pixels: Tensor, how: DictConfig, random: Generator) -> Tensor:
         pixels = roll(pixels, how.roll, random)
     if how.autoaugment:
         # Imported here because it loads torchvision, which takes seconds.
-        from rbp.data.autoaugment import autoaugment
+        from rbp.data.augmentation.autoaugment import autoaugment
 
         pixels = autoaugment(pixels, random)
     return pixels

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torchvision.transforms.v2 import functional as F
 
-from rbp.data.autoaugment_policy import POLICY, magnitudes
+from rbp.data.augmentation.autoaugment_policy import POLICY, magnitudes
 from rbp.data.transfer import to_device
 
 Operation = tuple[str, float]  # name, signed magnitude

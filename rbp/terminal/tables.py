@@ -7,8 +7,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from rbp.output import show
-from rbp.wrapping import GAP, unbroken
+from rbp.terminal.output import show
+from rbp.terminal.wrapping import GAP, unbroken
 
 MISSING = "-"
 _MOST_PIECES = 2  # a table that is cut into more is hard to read
