@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as some
 
 from rbp.report.figures.scales import Categories, Linear, Log, fit, number, texts
@@ -63,6 +63,8 @@ def test_any_logarithmic_scale_has_ticks_within_it(low: float, ratio: float) -> 
     assert all(-1e-6 <= scale.place(tick) <= 1 + 1e-6 for tick in ticks)
 
 
+@example([5e-324], None)
+@example([-5e-324, 0.0], False)
 @given(some.lists(some.floats(-1e250, 1e250), min_size=1), some.sampled_from([None, True, False]))
 def test_every_value_lies_within_its_scale(values: list[float], log: bool | None) -> None:
     scale = fit(values, log, zero=True)

@@ -94,6 +94,7 @@ def fit(
         low, high = max(low, 1 / LARGEST), max(high, 1 / LARGEST)
         factor = math.exp(PADDING * (math.log(high) - math.log(low))) if high > low else 1.5
         return Log(low / factor, high * factor)
+    low, high = (0.0 if abs(end) < 1 / LARGEST else end for end in (low, high))
     if zero and low >= 0:
         return Linear(0.0, high * (1 + PADDING) or 1.0, whole)
     room = PADDING * (high - low) or abs(high) / 10 or 1.0
