@@ -38,6 +38,7 @@ def test_a_sweep_with_other_letters_runs_and_is_reported(tmp_path: Path, launche
     (config,) = tmp_path.glob("runs/mine/*/config.yaml")
     assert "größe" in config.read_text(encoding="utf-8")
     assert b"1 run: 1 done" in run("status", "runs/mine", cwd=tmp_path).stdout
+    assert run("report", "runs/mine", cwd=tmp_path).stdout
 
 
 def test_help_is_shown(tmp_path: Path) -> None:

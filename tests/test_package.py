@@ -104,19 +104,20 @@ def test_a_wheel_trains_sweeps_and_reports_from_an_empty_folder(
     assert environment.run("-m", "rbp", "--version", cwd=empty) == f"rbp {rbp.__version__}\n"
     assert place(environment, empty).startswith(str(environment.site))
     assert "quickstart" in environment.run("rbp", "train", "--help", cwd=empty)
-    grid = ("-m", "T=1,7", "sweep.name=two", "hydra/launcher=local", "hydra.launcher.processes=1")
+    assert "Files: runs/single/digits-" in environment.run("rbp", "train", *SHORT, cwd=empty)
+    grid = ("-m", "T=1,7", "sweep.name=two", "hydra/launcher=local", "hydra.launcher.processes=2")
     assert "Report: runs/two/report.html" in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
     (copy,) = (empty / "runs" / "two" / ".sweep" / "code").iterdir()
     assert (copy / "rbp" / "conf" / "config.yaml").exists()
     assert place(environment, empty, PYTHONPATH=str(copy)).startswith(str(copy))
     assert "2 runs: 2 done" in environment.run("rbp", "status", "runs/two", cwd=empty)
-    environment.run("rbp", "report", "runs/two", "--out", "together", cwd=empty)
+    environment.run("rbp", "report", "runs/two", "runs/single", "--out", "together", cwd=empty)
     assert (empty / "together" / "report.html").stat().st_size > 10_000
     engine = "from rbp.check.engine import *; print(check_engine(torch.device('cpu'), FLOAT32).status)"
     assert environment.run("-c", engine, cwd=empty) == "ok\n"  # its golden numbers travel in the wheel
     assert "needs no preparation" in environment.run("rbp", "data", "prepare", "digits", cwd=empty)
     assert "All 2 cells are done." in environment.run("rbp", "train", *grid, *SHORT, cwd=empty)
-    assert "last, epoch 1" in environment.run("rbp", "eval", "runs/two", cwd=empty)
+    assert "last, epoch 1" in environment.run("rbp", "eval", "runs/single", cwd=empty)
     environment.run("rbp", "init", "lab", cwd=empty)
     told = environment.run("rbp", "train", "sweeps=first", "--dry-run", cwd=empty / "lab")
     assert "4 cells: 4 new" in told

@@ -20,8 +20,7 @@ class Composer:
     """A composer of configs that reuses work between the points of a grid.
 
     Hydra composes once per choice of groups, at 76 ms each; plain values, and mostly T, are then set on a
-    composed config.
-    Every point of a grid sets the same keys, so that no value of the previous point remains.
+    composed config. Every point of a grid sets the same keys, so that no value of the previous point remains.
 
     Args:
         fixed: Overrides that all points share.
@@ -46,11 +45,7 @@ class Composer:
             ConfigError: The point cannot be composed.
         """
         lines = [f"{key}={value}" for key, value in choices.items()]
-        structural = tuple(
-            f"{key}={value}"
-            for key, value in choices.items()
-            if (is_group(key) and not _is_number_of_steps(key, value)) or key.startswith("+")
-        )
+        structural = tuple(f"{key}={value}" for key, value in choices.items() if _is_structural(key, value))
         plain = [line for line in lines if line not in structural]
         try:
             overrides = [self._parse(line) for line in plain]
@@ -77,12 +72,14 @@ class Composer:
         return self.parsed[line]
 
 
-def _is_number_of_steps(key: str, value: str) -> bool:
-    """Whether a choice is one of rbp's own options of T, which set the key T and nothing else.
+def _is_structural(key: str, value: str) -> bool:
+    """Whether a choice decides which files are composed, or adds a key, rather than setting a value.
 
-    Where the user has options of their own, these may depend on T.
+    rbp's own options of T set the key T and nothing else; where the user has options, these may do more.
     """
-    return key == "T" and not search_entries() and value.strip("'") in options("T")
+    if key == "T" and not search_entries() and value.strip("'") in options("T"):
+        return False
+    return is_group(key) or key.startswith("+")
 
 
 class _Base:
