@@ -1,4 +1,4 @@
-"""The sweeps of the paper: each cell is checked on small data of the true form, and two train."""
+"""The sweeps of the paper: each cell is checked on small data of the true form, and two a sweep train."""
 
 import functools
 from collections.abc import Iterator
