@@ -2,6 +2,7 @@
 is skipped where something is missing, what begins first, and fixtures that tests of several folders use.
 """
 
+import gc
 import os
 import zlib
 from collections.abc import Iterator
@@ -12,13 +13,17 @@ import pytest
 os.environ.setdefault("WANDB_MODE", "disabled")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: its threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+LAST_SLOW = 0.8  # when the last slow test begins, as a part of all
 pytest.register_assert_rewrite("tests.support")  # a helper's failed assert tells its values, as a test's does
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Iterator[None]:
     """Order the tests, and keep those of one cluster in one process."""
-    items.sort(key=_turn)
+    files: dict[Path, float] = {}  # where each begins
+    for n, item in enumerate(items):
+        files.setdefault(item.path, n / len(items))
+    items.sort(key=lambda item: _turn(item, files[item.path]))
     for item in items:
         if is_marked(item, "slurm"):
             item.add_marker(pytest.mark.xdist_group("slurm"))
@@ -29,13 +34,25 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             raise pytest.UsageError(f"pytest-xdist does not know this pytest: the group of {lost[0]} is lost")
 
 
-def _turn(item: pytest.Item) -> tuple[bool, bool, int]:
-    """When a test begins: those that take long first, so that none ends alone.
+def _turn(item: pytest.Item, place: float) -> tuple[bool, float]:
+    """When a test begins: those of the cluster first, then by a place from 0 to 1, which is its file's.
 
-    Slow ones in any order but always the same: some wait, others compute, and those of a file do alike.
+    Many of the slow ones wait for processes, the others compute. So the slow ones are strewn among the other
+    files, in any order but always the same, and none begins so late that it ends alone. Groups, which run in
+    one process and take longest, begin at once.
     """
-    slow = is_marked(item, "slow")
-    return not is_marked(item, "slurm"), not slow, zlib.crc32(item.nodeid.encode()) if slow else 0
+    if is_marked(item, "xdist_group"):
+        place = 0.0
+    elif is_marked(item, "slow"):
+        place = LAST_SLOW * zlib.crc32(item.nodeid.encode()) / 2**32
+    return not is_marked(item, "slurm"), place
+
+
+def pytest_collection_finish() -> None:
+    """Let Python's garbage collector pass over what stays, thousands of tests and torch, and look seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(700, 10, 100)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

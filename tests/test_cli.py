@@ -1,6 +1,8 @@
 """The command rbp, as scripts call it: rbp.cli.main(argv) -> int."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,11 @@ def test_train_is_launch_py_and_every_file_bears_its_format(
     assert result["config"]["grad_mode"] == "rate"
     capsys.readouterr()
     assert main(line.split()) == 0 and "is done already" in capsys.readouterr().out
+
+
+def test_a_process_ends_without_looking_for_garbage() -> None:
+    """At exit, after all else, what is there is frozen: Python's collector passes over it."""
+    asked = "import atexit, gc; atexit.register(lambda: print(gc.get_freeze_count() > 10_000))"
+    command = f"{asked}; from rbp.cli import main; main(['status'])"
+    done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert done.stdout == "True\n" and "PATH" in done.stderr

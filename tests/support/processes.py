@@ -19,10 +19,7 @@ from rbp.config.composition.places import ROOT
 
 # A process made here has all this imported, in a tenth of the time that a new Python takes for it.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(
-    # torch.optim imports torch._dynamo when the first optimizer is made.
-    ["pytest", "rbp.sweep.launch", "tests.support.training", "sklearn.datasets", "torch._dynamo"]
-)
+PROCESSES.set_forkserver_preload(["tests.support.preloaded"])
 
 
 def launch(*argv: str, cwd: Path | None = None, seconds: float = 1200) -> subprocess.CompletedProcess[str]:
