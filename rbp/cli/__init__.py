@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rbp import __version__
 from rbp.errors import SweepFailed, UserError
-from rbp.garbage import collect_none_at_exit
+from rbp.garbage import spare_old_objects
 from rbp.terminal.output import degrade_output, exit_code, say
 
 # The command `rbp`: `rbp train` is launch.py, the other subcommands work on data sets, runs and sweeps.
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
     """
     degrade_output()
-    collect_none_at_exit()
+    spare_old_objects()
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv[:1] == ["train"]:  # has a command line of its own, parsed by Hydra
         from rbp.sweep import launch

@@ -12,7 +12,7 @@ from rbp.config.composition.overrides import is_hydras
 from rbp.config.composition.places import hidden_files, named_folders
 from rbp.config.launchers import SweeperSettings, read_settings
 from rbp.errors import ConfigError, SweepFailed, TrainingError, UserError
-from rbp.garbage import collect_none_at_exit
+from rbp.garbage import spare_old_objects
 from rbp.sweep.grid.cell import Cell
 from rbp.sweep.grid.command_line import CommandLine, read_command_line
 from rbp.sweep.grid.compose import compose_cell, compose_grid, compose_hydra
@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 for a failure, 2 for a wrong command line, 130 for Ctrl-C.
     """
     degrade_output()
-    collect_none_at_exit()
+    spare_old_objects()
     argv = sys.argv[1:] if argv is None else list(argv)
     if not crew.is_crew() or not set(argv).isdisjoint(_SHOW):
         return _main(argv)

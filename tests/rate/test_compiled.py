@@ -39,6 +39,7 @@ def network() -> nn.Module:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("compiler")
 def test_kernels_give_the_plain_numbers_and_other_sizes_need_no_new_one() -> None:
     assert compiled.works(torch.device("cpu"))
     torch.manual_seed(0)

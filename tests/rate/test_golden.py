@@ -90,6 +90,7 @@ COMPILED.append("preact-lam0.2-vth1.0-static-s-T5-rate-s1")
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("compiler")
 @pytest.mark.timeout(900)  # half a minute of compiling on a free core
 @pytest.mark.parametrize("name", COMPILED)
 def test_compiled_kernels_agree_with_the_published_code(name: str) -> None:

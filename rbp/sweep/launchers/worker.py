@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from rbp.environment import forget_ranks
 from rbp.errors import FolderBusy, Preempted, UserError
-from rbp.garbage import collect_none_at_exit
+from rbp.garbage import spare_old_objects
 from rbp.runs.folder import RunFolder
 from rbp.runs.result import read_result
 from rbp.runs.status import read_status
@@ -59,7 +59,7 @@ class Worker:
 
     def __call__(self) -> None:
         degrade_output()
-        collect_none_at_exit()
+        spare_old_objects()
         # Keep submitit's handler, which counts time limits and asks Slurm to requeue; `listen` replaces it.
         requeue = signal.getsignal(signal.SIGUSR2)
         if self.ranks > 1:
@@ -211,7 +211,7 @@ def main(argv: list[str]) -> int:
         stop.
     """
     degrade_output()
-    collect_none_at_exit()
+    spare_old_objects()
     outcome = train_folder(Path(argv[0]), listen(), float(argv[1]))
     codes: dict[Outcome, int] = {Outcome.FAILED: 1, Outcome.PREEMPTED: TRY_AGAIN}
     return codes.get(outcome, 0)
