@@ -107,7 +107,7 @@ def check(device: str, kind: tuple) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("compiler")  # what a process compiles first takes twenty seconds more
+@pytest.mark.xdist_group("compiler")  # each process takes ten seconds more for the first
 @pytest.mark.parametrize("kind", DOZEN, ids=lambda kind: "-".join(map(named, kind)))
 def test_a_dozen_kinds_give_the_plain_numbers(kind: tuple) -> None:
     check("cpu", kind)
