@@ -10,9 +10,9 @@ engine), `gradients` (a step's backward in every gradient mode), `train` (the tr
 folders), `sweep` (grids and launchers), `track` (dashboards), `report` (comparison pages), `bench` (time and
 memory of a training step), `check` (self-test of an installation), `provenance` (the code behind a result),
 `cli` (subcommands), `terminal` (what is printed). Modules: `files` and `locks` (safe file access), `errors`,
-`seeds` (random streams), `cores` (CPU count), `targets` (functions that a config names), `environment`
-(variables of the job that this process runs in), `working_directory` (imports from it), `alignment` (words of
-the comparison of gradients). Files: `template` (what `rbp init` writes).
+`seeds` (random streams), `cores` (CPU count), `garbage` (Python's collector), `targets` (functions that a
+config names), `environment` (variables of the job that this process runs in), `working_directory` (imports
+from it), `alignment` (words of the comparison of gradients). Files: `template` (what `rbp init` writes).
 """
 
 from importlib import import_module

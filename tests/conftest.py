@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from rbp.garbage import spare_old_objects
+
 os.environ.setdefault("WANDB_MODE", "disabled")
 if "PYTEST_XDIST_WORKER" in os.environ:  # before torch is loaded: its threads would wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -37,7 +39,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def _turn(item: pytest.Item, place: float) -> tuple[bool, float]:
     """When a test begins: those of the cluster first, then by a place from 0 to 1, which is its file's.
 
-    Many of the slow ones wait for processes, the others compute. So the slow ones are strewn among the other
+    Many of the slow ones wait for processes, the others compute. So the slow ones are spread among the other
     files, in any order but always the same, and none begins so late that it ends alone. Groups, which run in
     one process and take longest, begin at once.
     """
@@ -49,10 +51,10 @@ def _turn(item: pytest.Item, place: float) -> tuple[bool, float]:
 
 
 def pytest_collection_finish() -> None:
-    """Let Python's garbage collector pass over what stays, thousands of tests and torch, and look seldom."""
+    """Let Python's garbage collector pass over what stays: thousands of tests, and torch."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(700, 10, 100)
+    spare_old_objects()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from rbp.garbage import spare_old_objects
 from rbp.locks import locked
 from rbp.runs.config import read_config
 from rbp.runs.folder import RunFolder
@@ -107,6 +108,7 @@ def begin() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     degrade_output()
+    spare_old_objects()
     os.nice(max(0, 10 - os.nice(0)))  # the process that started this one may have done so
 
 
